@@ -1,0 +1,175 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"sort"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Error is a fault in a configuration file.
+type Error struct {
+	File string
+	Line int    // 1-based; 0 if the fault has no line
+	Key  string // dotted path or name of the key at fault
+	Msg  string
+	Hint string
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString(e.File)
+	if e.Line > 0 {
+		fmt.Fprintf(&b, ":%d", e.Line)
+	}
+	b.WriteString(": ")
+	if e.Key != "" {
+		fmt.Fprintf(&b, "%s: ", e.Key)
+	}
+	b.WriteString(e.Msg)
+	return b.String()
+}
+
+// Load reads path and lays the environment env over it ("" for none). The error
+// is an *Error where the file's content is at fault.
+func Load(path, env string) (Config, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return Config{}, &Error{File: path, Msg: "no such file", Hint: "shipit init writes one; -C DIR or --config FILE names another"}
+	}
+	if err != nil {
+		return Config{}, err
+	}
+	return Parse(path, data, env)
+}
+
+// Parse turns the bytes of a configuration file into a Config. path is for messages.
+func Parse(path string, data []byte, env string) (Config, error) {
+	var doc yaml.Node
+	if err := yaml.Unmarshal(data, &doc); err != nil {
+		return Config{}, syntaxError(path, err)
+	}
+	if len(doc.Content) == 0 || doc.Content[0].Kind != yaml.MappingNode {
+		return Config{}, &Error{File: path, Line: 1, Msg: "is empty or no mapping", Hint: "shipit init writes a configuration"}
+	}
+	root := doc.Content[0]
+	p := parser{file: path}
+	p.unknownKeys(root, "", shapeOf[Config]())
+	if env != "" {
+		p.overlay(root, env)
+	}
+	cfg := Config{Path: path}
+	if p.err == nil {
+		if err := root.Decode(&cfg); err != nil {
+			return Config{}, syntaxError(path, err)
+		}
+		p.validate(&cfg, root)
+	}
+	if p.err != nil {
+		return Config{}, p.err
+	}
+	return cfg, nil
+}
+
+var yamlLine = regexp.MustCompile(`line (\d+): (.*)`)
+
+// syntaxError takes file and line out of the YAML library's message.
+func syntaxError(path string, err error) error {
+	var own *Error
+	if errors.As(err, &own) {
+		own.File = path
+		return own
+	}
+	msg := strings.TrimPrefix(err.Error(), "yaml: ")
+	if m := yamlLine.FindStringSubmatch(msg); m != nil {
+		e := &Error{File: path, Msg: m[2]}
+		fmt.Sscan(m[1], &e.Line)
+		return e
+	}
+	return &Error{File: path, Msg: msg}
+}
+
+// UnmarshalYAML keeps the order in which roles stand in the file.
+func (r *Roles) UnmarshalYAML(n *yaml.Node) error {
+	if n.Kind != yaml.MappingNode {
+		return &Error{Line: n.Line, Key: "roles", Msg: "must be a mapping of role names"}
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		role := Role{Name: n.Content[i].Value}
+		if err := n.Content[i+1].Decode(&role); err != nil {
+			return err
+		}
+		*r = append(*r, role)
+	}
+	return nil
+}
+
+// UnmarshalYAML reads 90s, 5m, 1h30m.
+func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
+	v, err := time.ParseDuration(n.Value)
+	if err != nil || v < 0 {
+		return &Error{Line: n.Line, Msg: fmt.Sprintf("%q is no duration such as 90s or 5m", n.Value)}
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// yamlPatch is kept as it stands, to be laid over the rest.
+type yamlPatch struct{ node *yaml.Node }
+
+func (p *yamlPatch) UnmarshalYAML(n *yaml.Node) error { p.node = n; return nil }
+
+// overlay merges environments.<env> into root: mappings by key, all else replaced.
+func (p *parser) overlay(root *yaml.Node, env string) {
+	all := child(root, "environments")
+	patch := child(all, env)
+	if patch == nil {
+		known := keys(all)
+		sort.Strings(known)
+		p.fail(&Error{Key: "environments." + env, Msg: "no such environment", Hint: "known: " + strings.Join(known, ", ")})
+		return
+	}
+	merge(root, patch)
+}
+
+func merge(into, from *yaml.Node) {
+	for i := 0; i+1 < len(from.Content); i += 2 {
+		k, v := from.Content[i], from.Content[i+1]
+		old := child(into, k.Value)
+		switch {
+		case old == nil:
+			into.Content = append(into.Content, k, v)
+		case old.Kind == yaml.MappingNode && v.Kind == yaml.MappingNode:
+			merge(old, v)
+		default:
+			*old = *v
+		}
+	}
+}
+
+func child(n *yaml.Node, key string) *yaml.Node {
+	if n == nil || n.Kind != yaml.MappingNode {
+		return nil
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == key {
+			return n.Content[i+1]
+		}
+	}
+	return nil
+}
+
+func keys(n *yaml.Node) []string {
+	var out []string
+	if n != nil && n.Kind == yaml.MappingNode {
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			out = append(out, n.Content[i].Value)
+		}
+	}
+	return out
+}

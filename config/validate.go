@@ -1,0 +1,176 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+var (
+	nameRule   = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$`)
+	pinnedRule = regexp.MustCompile(`^[^\s@]+@sha256:[0-9a-f]{64}$`)
+	repoRule   = regexp.MustCompile(`^[a-zA-Z0-9.\-]+(:[0-9]+)?(/[a-z0-9]+([._\-]+[a-z0-9]+)*)+$`)
+	userRule   = regexp.MustCompile(`^[0-9]+(:[0-9]+)?$`)
+)
+
+// validate checks what the types cannot say.
+func (p *parser) validate(c *Config, root *yaml.Node) {
+	fail := func(key, msg, hint string) {
+		p.fail(&Error{Line: lineOf(root, key), Key: key, Msg: msg, Hint: hint})
+	}
+	if !nameRule.MatchString(c.App) {
+		fail("app", fmt.Sprintf("%q must be lower-case letters, digits and dashes, at most 40", c.App), "it names objects in the cluster")
+	}
+	if !slices.Contains([]string{"", "auto", "dagger", "embedded"}, c.Builder) {
+		fail("builder", fmt.Sprintf("%q is none of auto, dagger, embedded", c.Builder), "")
+	}
+	if !slices.Contains([]string{"", "none", "key", "keyless"}, c.Signing.Mode) {
+		fail("signing.mode", fmt.Sprintf("%q is none of none, key, keyless", c.Signing.Mode), "")
+	}
+	if len(c.Images) == 0 {
+		fail("images", "names no image", "")
+	}
+	if len(c.Roles) == 0 {
+		fail("roles", "names no role", "")
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Images)) {
+		validateImage("images."+name, c.Images[name], fail)
+	}
+	for _, role := range c.Roles {
+		validateRole("roles."+role.Name, role, c, fail)
+	}
+	for i, f := range c.Check.Forbid {
+		if _, err := regexp.Compile(f.Pattern); err != nil || f.Pattern == "" {
+			fail(fmt.Sprintf("check.forbid[%d].pattern", i), fmt.Sprintf("%q is no regular expression", f.Pattern), "")
+		}
+	}
+}
+
+type failFunc func(key, msg, hint string)
+
+func validateImage(key string, i Image, fail failFunc) {
+	if !repoRule.MatchString(i.Repository) {
+		fail(key+".repository", fmt.Sprintf("%q is no registry/owner/name", i.Repository), "a repository has no tag and no digest")
+	}
+	if i.Package == "" || !local(i.Package) {
+		fail(key+".package", fmt.Sprintf("%q is no folder inside the repository", i.Package), "")
+	}
+	if i.Base != "scratch" && !pinnedRule.MatchString(i.Base) {
+		fail(key+".base", fmt.Sprintf("%q is not pinned by digest", i.Base), "write name@sha256:…; a tag can move")
+	}
+	if i.Toolchain != "" && !pinnedRule.MatchString(i.Toolchain) {
+		fail(key+".toolchain", fmt.Sprintf("%q is not pinned by digest", i.Toolchain), "write name@sha256:…; a tag can move")
+	}
+	if i.User != "" && !userRule.MatchString(i.User) {
+		fail(key+".user", fmt.Sprintf("%q must be uid or uid:gid", i.User), "numbers, so that Kubernetes can see that it is not root")
+	}
+	for n, pl := range i.Platforms {
+		if strings.Count(pl, "/") < 1 {
+			fail(fmt.Sprintf("%s.platforms[%d]", key, n), fmt.Sprintf("%q is no os/arch", pl), "such as linux/amd64")
+		}
+	}
+	for _, inc := range i.Include {
+		if !local(inc) {
+			fail(key+".include", fmt.Sprintf("%q is outside the repository", inc), "")
+		}
+	}
+}
+
+func validateRole(key string, r Role, c *Config, fail failFunc) {
+	if !nameRule.MatchString(r.Name) {
+		fail(key, "a role's name must be lower-case letters, digits and dashes", "")
+	}
+	if _, ok := c.Images[r.Image]; !ok {
+		fail(key+".image", fmt.Sprintf("%q is not among images", r.Image), "")
+	}
+	if (r.Kubernetes == nil) == (r.Host == nil) {
+		fail(key, "needs exactly one of kubernetes and host", "")
+	}
+	if r.Port < 0 || r.Port > 65535 {
+		fail(key+".port", fmt.Sprintf("%d is no port", r.Port), "")
+	}
+	if k := r.Kubernetes; k != nil {
+		if k.Namespace == "" {
+			fail(key+".kubernetes.namespace", "is missing", "")
+		}
+		for manager, policy := range k.Conflicts {
+			if policy != "force" && policy != "cede" {
+				fail(key+".kubernetes.conflicts", fmt.Sprintf("%s: %q is neither force nor cede", manager, policy), "")
+			}
+		}
+	}
+	if h := r.Host; h != nil {
+		if h.Manager != "systemd" && h.Manager != "launchd" {
+			fail(key+".host.manager", fmt.Sprintf("%q is neither systemd nor launchd", h.Manager), "")
+		}
+		if h.Service == "" || strings.ContainsAny(h.Service, "/ \t\n'\"") {
+			fail(key+".host.service", fmt.Sprintf("%q is no service name", h.Service), "")
+		}
+	}
+	for i, probe := range r.AllProbes() {
+		if kinds := count(probe.Path != "", len(probe.Command) > 0, probe.Event != nil); kinds != 1 {
+			fail(key+"."+r.probeKey(i), "needs exactly one of path, command and event", "")
+		}
+	}
+}
+
+// AllProbes is Probe, if there is one, before Probes.
+func (r Role) AllProbes() []Probe {
+	if r.Probe == nil {
+		return r.Probes
+	}
+	return append([]Probe{*r.Probe}, r.Probes...)
+}
+
+// probeKey is where the file names the i-th of AllProbes.
+func (r Role) probeKey(i int) string {
+	if r.Probe == nil {
+		return fmt.Sprintf("probes[%d]", i)
+	}
+	if i == 0 {
+		return "probe"
+	}
+	return fmt.Sprintf("probes[%d]", i-1)
+}
+
+func count(conditions ...bool) (n int) {
+	for _, c := range conditions {
+		if c {
+			n++
+		}
+	}
+	return n
+}
+
+// local reports whether a slash path stays below the root.
+func local(p string) bool {
+	clean := path.Clean(p)
+	return p != "" && !path.IsAbs(p) && clean != ".." && !strings.HasPrefix(clean, "../")
+}
+
+// lineOf finds the line of a dotted key, or of its deepest part that stands in
+// the file.
+func lineOf(root *yaml.Node, key string) int {
+	line, n := root.Line, root
+	for _, part := range strings.Split(key, ".") {
+		name, _, _ := strings.Cut(part, "[")
+		found := false
+		if n != nil && n.Kind == yaml.MappingNode {
+			for i := 0; i+1 < len(n.Content); i += 2 {
+				if n.Content[i].Value == name {
+					line, n, found = n.Content[i].Line, n.Content[i+1], true
+					break
+				}
+			}
+		}
+		if !found {
+			break
+		}
+	}
+	return line
+}

@@ -1,0 +1,99 @@
+package release
+
+import (
+	"fmt"
+	"sort"
+	"strconv"
+	"strings"
+
+	"github.com/Masterminds/semver/v3"
+)
+
+// NoneError says that no record fits what was asked for.
+type NoneError struct{ Asked string }
+
+func (e *NoneError) Error() string {
+	if e.Asked == "" {
+		return "no earlier good release to roll back to"
+	}
+	return fmt.Sprintf("no good release matches %q", e.Asked)
+}
+
+// Choose picks the record that a rollback goes to. to is "" for the newest good
+// release before the current one, or a sequence number, a SHA or a prefix of
+// one of at least 4 digits, a version, or a constraint such as "~1.4". Records
+// may come in any order. A *NoneError says that none fits.
+func Choose(records []Record, to string) (Record, error) {
+	newest := append([]Record(nil), records...)
+	sort.Slice(newest, func(i, j int) bool { return newest[i].Seq > newest[j].Seq })
+	if to == "" {
+		return earlier(newest)
+	}
+	match, err := matcher(to)
+	if err != nil {
+		return Record{}, err
+	}
+	for _, r := range newest {
+		if match(r) {
+			if r.Good() {
+				return r, nil
+			}
+		}
+	}
+	return Record{}, &NoneError{Asked: to}
+}
+
+// earlier finds the newest good record older than the content of the current
+// good one, of another commit: going back to the same commit would undo nothing.
+func earlier(newest []Record) (Record, error) {
+	current, ok := Current(newest)
+	if !ok {
+		return Record{}, &NoneError{}
+	}
+	for _, r := range newest {
+		if r.Good() && r.Kind == KindRelease && r.Seq < current.Content() && r.SHA != current.SHA {
+			return r, nil
+		}
+	}
+	return Record{}, &NoneError{}
+}
+
+// Current is the newest good record: what should be running. Records come
+// newest first.
+func Current(newest []Record) (Record, bool) {
+	for _, r := range newest {
+		if r.Good() {
+			return r, true
+		}
+	}
+	return Record{}, false
+}
+
+func matcher(to string) (func(Record) bool, error) {
+	if seq, err := strconv.ParseInt(strings.TrimPrefix(to, "#"), 10, 64); err == nil && len(to) < 7 {
+		return func(r Record) bool { return r.Seq == seq }, nil
+	}
+	if isHex(to) && len(to) >= 4 {
+		return func(r Record) bool { return strings.HasPrefix(r.SHA, strings.ToLower(to)) }, nil
+	}
+	if v, err := semver.StrictNewVersion(strings.TrimPrefix(to, "v")); err == nil {
+		return func(r Record) bool { return r.Version == v.String() }, nil
+	}
+	c, err := semver.NewConstraint(to)
+	if err != nil {
+		return nil, fmt.Errorf("%q is no sequence number, SHA, version or constraint", to)
+	}
+	return func(r Record) bool {
+		v, err := semver.NewVersion(r.Version)
+		return err == nil && c.Check(v)
+	}, nil
+}
+
+func isHex(s string) bool {
+	for _, c := range s {
+		if !strings.ContainsRune("0123456789abcdefABCDEF", c) {
+			return false
+		}
+	}
+	return len(s) <= 40
+}

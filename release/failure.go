@@ -1,0 +1,105 @@
+package release
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Failure is why a role did not come up: the cause in one line, the evidence,
+// and what to do. It is an error, and it is kept with the record.
+type Failure struct {
+	Role     string   `json:"role"`
+	Code     string   `json:"code"`               // stable: ImageNotFound, CrashLoop, Unschedulable, …
+	Object   string   `json:"object,omitempty"`   // Pod joelclaw/system-bus-worker-7d9f, Service com.joel.gateway
+	Message  string   `json:"message"`            // the cause, one line
+	ExitCode *int     `json:"exitCode,omitempty"` // of the process that ended
+	Signal   string   `json:"signal,omitempty"`
+	Log      []string `json:"log,omitempty"`    // the last lines it wrote, redacted and capped
+	Events   []string `json:"events,omitempty"` // what the platform said of it
+	Hint     string   `json:"hint,omitempty"`   // what to do next
+}
+
+// Error is the cause in one line: code, object, message.
+func (f *Failure) Error() string {
+	var b strings.Builder
+	if f.Role != "" {
+		fmt.Fprintf(&b, "%s: ", f.Role)
+	}
+	b.WriteString(f.Code)
+	if f.Object != "" {
+		fmt.Fprintf(&b, " in %s", f.Object)
+	}
+	if f.Message != "" {
+		fmt.Fprintf(&b, ": %s", f.Message)
+	}
+	return b.String()
+}
+
+// Severity says what a Finding does to a release.
+type Severity string
+
+const (
+	Refuses Severity = "refuse" // nothing is changed unless its code is allowed
+	Warns   Severity = "warn"   // shown, and the release goes on
+)
+
+// Finding is something known before anything changes: from the tree, the
+// registry, the cluster or the host.
+type Finding struct {
+	Code     string   `json:"code"` // stable, and what --allow takes
+	Severity Severity `json:"severity"`
+	Role     string   `json:"role,omitempty"`
+	Object   string   `json:"object,omitempty"` // an object, or file:line
+	Message  string   `json:"message"`
+	Hint     string   `json:"hint,omitempty"`
+	Fixed    bool     `json:"fixed,omitempty"` // --allow cannot override it
+}
+
+// String is the finding as one line.
+func (f Finding) String() string {
+	var b strings.Builder
+	if f.Role != "" {
+		fmt.Fprintf(&b, "%s: ", f.Role)
+	}
+	b.WriteString(f.Code)
+	if f.Object != "" {
+		fmt.Fprintf(&b, " %s", f.Object)
+	}
+	fmt.Fprintf(&b, ": %s", f.Message)
+	return b.String()
+}
+
+// Refusal is the error of a release that was stopped before anything changed.
+type Refusal struct{ Findings []Finding }
+
+func (r *Refusal) Error() string {
+	lines := make([]string, 0, len(r.Findings))
+	for _, f := range r.Findings {
+		lines = append(lines, f.String())
+	}
+	return strings.Join(lines, "; ")
+}
+
+// Refuse returns a *Refusal of the findings that stop a release and are not
+// allowed by code, or nil if there are none.
+func Refuse(findings []Finding, allowed []string) error {
+	var stop []Finding
+	for _, f := range findings {
+		if f.Severity == Refuses && (f.Fixed || !contains(allowed, f.Code)) {
+			stop = append(stop, f)
+		}
+	}
+	if len(stop) == 0 {
+		return nil
+	}
+	return &Refusal{Findings: stop}
+}
+
+func contains(list []string, s string) bool {
+	for _, x := range list {
+		if x == s {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,145 @@
+package release
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Outcome is how a rollout ended.
+type Outcome string
+
+const (
+	Pending  Outcome = "pending"  // begun, and not known to have ended
+	Settled  Outcome = "settled"  // every role ready
+	Failed   Outcome = "failed"   // a role failed and what ran before was not put back
+	Restored Outcome = "restored" // a role failed and the last good release runs again
+	Refused  Outcome = "refused"  // stopped before anything changed; printed, not recorded
+)
+
+// Record is a release with what became of it. Its JSON is what commands print
+// and what the ledger keeps; fields are added, never renamed.
+type Record struct {
+	App       string       `json:"app"`
+	Seq       int64        `json:"seq"`
+	Kind      Kind         `json:"kind"`
+	SHA       string       `json:"sha"`
+	Version   string       `json:"version"`
+	Outcome   Outcome      `json:"outcome"`
+	Parity    bool         `json:"parity"`
+	Roles     []RoleRecord `json:"roles"`
+	StartedAt time.Time    `json:"startedAt"`
+	SettledAt time.Time    `json:"settledAt,omitzero"`
+	Previous  int64        `json:"previous"` // the record before it; 0 for the first
+
+	Origin       int64      `json:"origin,omitempty"`       // for a rollback: the release that was rolled out again
+	Restored     int64      `json:"restored,omitempty"`     // for a restored one: the release that runs again
+	Reason       string     `json:"reason,omitempty"`       // why it did not settle, one line
+	Failures     []*Failure `json:"failures,omitempty"`     // the autopsy
+	Holder       string     `json:"holder,omitempty"`       // who held the lock
+	Fence        int64      `json:"fence,omitempty"`        // the lock's number, which only grows
+	ObjectsHash  string     `json:"objectsHash,omitempty"`  // sha256:… over the rendered objects of all roles
+	PreviousHash string     `json:"previousHash,omitempty"` // sha256:… of the record before it, as it was kept
+	Withdrawn    bool       `json:"withdrawn,omitempty"`    // set when read, from a later mark: it must not run again
+
+	Drift     []Drift    `json:"drift,omitempty"`     // status only: where live differs from recorded
+	Functions *Functions `json:"functions,omitempty"` // function ownership, where a role answers for it
+}
+
+// RoleRecord is what a record says of one role.
+type RoleRecord struct {
+	Name       string   `json:"name"`
+	Target     Target   `json:"target"`
+	Image      string   `json:"image"`
+	Repository string   `json:"repository,omitempty"`
+	Digest     string   `json:"digest"`
+	Aliases    []string `json:"aliases,omitempty"`
+	LiveDigest string   `json:"liveDigest"`
+	LiveSHA    string   `json:"liveSHA"`
+	Ready      int      `json:"ready"`
+	Desired    int      `json:"desired"`
+	InParity   bool     `json:"inParity"`
+	Reason     string   `json:"reason"`
+	TookMS     int64    `json:"tookMs,omitempty"` // from its switch to ready
+}
+
+// Functions is who owns which function id, as the running roles say.
+type Functions struct {
+	Roles      []RoleFunctions `json:"roles"`
+	Duplicates []string        `json:"duplicates"` // ids in more than one role and not allowed there
+}
+
+// RoleFunctions is what one role says of its functions.
+type RoleFunctions struct {
+	Role             string    `json:"role"`
+	IDs              []string  `json:"ids"`
+	Count            int       `json:"count"`
+	LastRegistration time.Time `json:"lastRegistration,omitzero"` // the last attempt, as the role tells it
+	Registered       string    `json:"registered,omitempty"`      // the answer that proves a registration
+}
+
+// ID is how people name a record in output.
+func (r Record) ID() string { return fmt.Sprintf("#%d %s", r.Seq, Short(r.SHA)) }
+
+// Good reports whether the record can be rolled back to: it settled in parity
+// and was not withdrawn.
+func (r Record) Good() bool { return r.Outcome == Settled && r.Parity && !r.Withdrawn }
+
+// Content is the sequence number of the release whose content this record
+// rolled out: its own, or for a rollback that of the release it went back to.
+func (r Record) Content() int64 {
+	if r.Origin != 0 {
+		return r.Origin
+	}
+	return r.Seq
+}
+
+// Begin is the record of a release before its first change: pending.
+func Begin(rel Release, now time.Time) Record {
+	rec := Record{
+		App: rel.App, Seq: rel.Seq, Kind: rel.Kind, SHA: rel.SHA, Version: rel.Version, Outcome: Pending,
+		Origin: rel.Origin, StartedAt: now.UTC().Truncate(time.Millisecond), ObjectsHash: rel.ObjectsHash(),
+	}
+	for _, role := range rel.Roles {
+		rec.Roles = append(rec.Roles, RoleRecord{
+			Name: role.Name, Target: role.Target, Image: role.Image, Repository: role.Repository,
+			Digest: role.Digest, Aliases: role.Aliases, Reason: "waiting",
+		})
+	}
+	return rec
+}
+
+// Release rebuilds the release that a record tells of. objects are those kept
+// with it, by role name.
+func (r Record) Release(objects map[string][]json.RawMessage) Release {
+	rel := Release{App: r.App, Kind: r.Kind, Seq: r.Seq, SHA: r.SHA, Version: r.Version, Origin: r.Origin}
+	for _, role := range r.Roles {
+		rel.Roles = append(rel.Roles, Role{
+			Name: role.Name, Target: role.Target, Image: role.Image, Repository: role.Repository,
+			Digest: role.Digest, Aliases: role.Aliases, Objects: objects[role.Name],
+		})
+	}
+	return rel
+}
+
+// ObjectsHash is the hash over every role's rendered objects, in order.
+func (r Release) ObjectsHash() string {
+	h := sha256.New()
+	for _, role := range r.Roles {
+		fmt.Fprintf(h, "role %s %d\n", role.Name, len(role.Objects))
+		for _, o := range role.Objects {
+			fmt.Fprintf(h, "%d\n", len(o))
+			h.Write(o)
+		}
+	}
+	return "sha256:" + hex.EncodeToString(h.Sum(nil))
+}
+
+// Hash is the hash of a record in the form in which it is kept; the next
+// record carries it.
+func Hash(kept []byte) string {
+	sum := sha256.Sum256(kept)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,121 @@
+// Package release holds shipit's nouns. A Release is what was decided: a
+// commit, the image digest of every role, and the objects rendered for it.
+// Rolled out it becomes a Record: what happened to every role, the parity that
+// was observed, and the hash of the record before it.
+//
+// The package is pure: it reads no clock, no file and no network.
+package release
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Kind says how a release came to be.
+type Kind string
+
+const (
+	KindRelease  Kind = "release"  // built or found for a commit
+	KindRollback Kind = "rollback" // an earlier release, rolled out again
+)
+
+// Target names what runs a role.
+type Target string
+
+const (
+	TargetKubernetes Target = "kubernetes" // pods of a cluster
+	TargetHost       Target = "host"       // a service of one machine
+)
+
+// Release is a commit with everything that is needed to run it anywhere, any
+// number of times, without git and without a build.
+type Release struct {
+	App     string
+	Kind    Kind
+	Seq     int64  // its place in the ledger, from 1; 0 until the ledger has given one
+	SHA     string // 40 hex digits
+	Version string // semantic version without the "v"
+	Origin  int64  // for a rollback: the Seq of the release that is rolled out again
+	Roles   []Role // in the order in which they are switched
+}
+
+// Role is one running part of a release.
+type Role struct {
+	Name       string
+	Target     Target
+	Image      string   // its name in shipit.yaml
+	Repository string   // registry/owner/name, no tag
+	Digest     string   // sha256:…, what the role is told to run
+	Aliases    []string // further digests that a runtime may report for Digest: platform manifests, configs
+	// Objects are what the target is given: Kubernetes objects, or for a host one
+	// service definition. Canonical JSON, one object each, in the order of apply.
+	Objects []json.RawMessage
+}
+
+// ID is how people name a release in output: its sequence number and short SHA.
+func (r Release) ID() string { return fmt.Sprintf("#%d %s", r.Seq, Short(r.SHA)) }
+
+// Role returns the role of that name; false if the release has none.
+func (r Release) Role(name string) (Role, bool) {
+	for _, role := range r.Roles {
+		if role.Name == name {
+			return role, true
+		}
+	}
+	return Role{}, false
+}
+
+// Reference is the pullable name of the role's image, by digest.
+func (r Role) Reference() string { return r.Repository + "@" + r.Digest }
+
+// Runs reports whether a digest that a runtime reported is this role's image.
+func (r Role) Runs(reported string) bool {
+	if reported == "" {
+		return false
+	}
+	if reported == r.Digest {
+		return true
+	}
+	for _, alias := range r.Aliases {
+		if reported == alias {
+			return true
+		}
+	}
+	return false
+}
+
+// Short abbreviates a commit SHA to the 7 digits that people read; anything
+// shorter is returned as it is.
+func Short(sha string) string {
+	if len(sha) > 7 {
+		return sha[:7]
+	}
+	return sha
+}
+
+// ShortDigest abbreviates "sha256:…" to the algorithm and 12 digits.
+func ShortDigest(digest string) string {
+	const n = len("sha256:") + 12
+	if len(digest) > n {
+		return digest[:n]
+	}
+	return digest
+}
+
+// Live is what was seen to run for a role at one moment.
+type Live struct {
+	Digests []string  // every distinct digest that serves, most instances first; empty if nothing runs
+	Ready   int       // instances that serve the wanted revision
+	Desired int       // instances asked for
+	Note    string    // what is odd about it, in words: a foreign directory, a deleted one; empty if nothing
+	At      time.Time // when it was read
+}
+
+// Digest is the digest that serves, or the first of several; empty if none.
+func (l Live) Digest() string {
+	if len(l.Digests) == 0 {
+		return ""
+	}
+	return l.Digests[0]
+}
