@@ -1,0 +1,36 @@
+# The two commands: `make demo` does the main job on embedded parts, `make test`
+# passes all tests. Both install what they need and say so.
+
+export CGO_ENABLED := 0
+export GOFLAGS := -trimpath -buildvcs=false
+
+.PHONY: help demo test unit lint bench build tools clean
+
+help: ## what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+build: ## ./shipit
+	go build -ldflags="-s -w" -o shipit ./cmd/shipit
+
+demo: ## release v1, v2, a broken v3, roll back: on a cluster and a registry of its own
+	go run ./tools/demo
+
+tools: ## the control plane, kwok, kubelet, bun and pnpm that tests and demo run on
+	go run ./tools/devcluster build
+
+test: tools lint ## every test; what cannot run here is skipped by name and reason
+	go test -timeout 40m ./...
+
+unit: ## tests that need no cluster
+	go test -short ./...
+
+lint: ## gofmt, vet, and golangci-lint where it is installed
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'gofmt would change these'; exit 1; }
+	go vet ./...
+	@if command -v golangci-lint >/dev/null; then golangci-lint run; else echo 'lint: golangci-lint is not installed; go vet and the test of the import direction stand in for it'; fi
+
+bench: ## shipit beside its peers, in one run; writes docs/benchmarks.md
+	cd bench && go run .
+
+clean: ## what build made
+	rm -f shipit
