@@ -1,0 +1,113 @@
+package shipit_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/joelhooks/shipit/"
+
+// may lists what each package of the product may import of the product.
+func may() map[string][]string {
+	below := []string{"config", "release"}
+	withRegistry := append([]string{"registry"}, below...)
+	return map[string][]string{
+		"release":     {},
+		"config":      {"release"},
+		"registry":    below,
+		"manifests":   below,
+		"probe":       below,
+		"check":       append([]string{"probe"}, below...),
+		"ledger":      {"release"},
+		"pipeline":    withRegistry,
+		"attest":      withRegistry,
+		"target/kube": below,
+		"target/host": withRegistry,
+		"cmd/shipit": {
+			"attest", "check", "config", "ledger", "manifests", "pipeline", "probe", "registry", "release", "target/host", "target/kube",
+		},
+	}
+}
+
+// only lists the packages that alone may import a library.
+func only() map[string]string {
+	return map[string]string{
+		"dagger.io/dagger":     "pipeline",
+		"k8s.io/client-go":     "target/kube",
+		"github.com/sigstore/": "attest",
+	}
+}
+
+// productImports maps each package of the product to what its files import, tests apart.
+func productImports(t *testing.T) map[string][]string {
+	t.Helper()
+	imports := map[string][]string{}
+	for pkg := range may() {
+		files, err := filepath.Glob(filepath.FromSlash(pkg) + "/*.go")
+		require.NoError(t, err)
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+			require.NoError(t, err)
+			for _, spec := range parsed.Imports {
+				path, err := strconv.Unquote(spec.Path.Value)
+				require.NoError(t, err)
+				imports[pkg] = append(imports[pkg], path)
+			}
+		}
+	}
+	return imports
+}
+
+func TestImportsPointOneWay(t *testing.T) {
+	allowed := may()
+	for pkg, imports := range productImports(t) {
+		for _, path := range imports {
+			if own, ok := strings.CutPrefix(path, module); ok && own != pkg {
+				require.Contains(t, allowed[pkg], own, "%s imports %s", pkg, own)
+			}
+			for library, owner := range only() {
+				if strings.HasPrefix(path, library) {
+					require.Equal(t, owner, pkg, "%s imports %s", pkg, path)
+				}
+			}
+			if pkg == "release" {
+				std := !strings.Contains(strings.Split(path, "/")[0], ".")
+				require.True(t, std || path == "github.com/Masterminds/semver/v3", "release imports %s", path)
+			}
+		}
+	}
+}
+
+func TestEveryPackageIsInTheLayout(t *testing.T) {
+	var found []string
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := d.Name()
+		if d.IsDir() && (strings.HasPrefix(name, ".") && name != "." || slices.Contains([]string{"tools", "bench", "testdata", "internal"}, name)) {
+			return filepath.SkipDir
+		}
+		dir := filepath.ToSlash(filepath.Dir(path))
+		if strings.HasSuffix(name, ".go") && dir != "." && !slices.Contains(found, dir) {
+			found = append(found, dir)
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	known := may()
+	for _, dir := range found {
+		require.Contains(t, known, dir, "a package that the layout does not know")
+	}
+}
