@@ -44,6 +44,11 @@ type Record struct {
 	PreviousHash string     `json:"previousHash,omitempty"` // sha256:… of the record before it, as it was kept
 	Withdrawn    bool       `json:"withdrawn,omitempty"`    // set when read, from a later mark: it must not run again
 
+	Altered string `json:"altered,omitempty"` // set when read: what shows that this is not what was kept; it must not run again
+	// Withdrawals are the releases that had been withdrawn when this one began, so
+	// that taking away a mark does not bring a release back.
+	Withdrawals []int64 `json:"withdrawals,omitempty"`
+
 	Drift     []Drift    `json:"drift,omitempty"`     // status only: where live differs from recorded
 	Functions *Functions `json:"functions,omitempty"` // function ownership, where a role answers for it
 }
@@ -83,9 +88,11 @@ type RoleFunctions struct {
 // ID is how people name a record in output.
 func (r Record) ID() string { return fmt.Sprintf("#%d %s", r.Seq, Short(r.SHA)) }
 
-// Good reports whether the record can be rolled back to: it settled in parity
-// and was not withdrawn.
-func (r Record) Good() bool { return r.Outcome == Settled && r.Parity && !r.Withdrawn }
+// Good reports whether the record can be rolled back to: it settled in parity,
+// was not withdrawn, and is what was once kept.
+func (r Record) Good() bool {
+	return r.Outcome == Settled && r.Parity && !r.Withdrawn && r.Altered == ""
+}
 
 // Content is the sequence number of the release whose content this record
 // rolled out: its own, or for a rollback that of the release it went back to.

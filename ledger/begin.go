@@ -1,0 +1,245 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/joelhooks/shipit/release"
+)
+
+// settleLimit is how long an outcome is tried to be kept while the store
+// answers that it is only out of order for the moment.
+const settleLimit = 30 * time.Second
+
+// Begin keeps the intent of a release before its first change and gives it the
+// next number. attachments are kept beside it, such as the signatures that a
+// later rollback verifies; nil is none.
+//
+// An intent that a killed run left behind is sealed first, as it stands. A
+// *LostError, *ConflictError or *SizeError says that nothing was begun.
+func (l *Ledger) Begin(ctx context.Context, lock *Lock, rel release.Release, attachments map[string][]byte) (release.Record, error) {
+	if err := lock.check(ctx); err != nil {
+		return release.Record{}, err
+	}
+	before, err := l.newest(ctx, lock.head.Load())
+	if err != nil {
+		return release.Record{}, err
+	}
+	if before.found() && !before.sealed {
+		if before, err = l.sealInterrupted(ctx, before); err != nil {
+			return release.Record{}, err
+		}
+	}
+	// A number that was given is never given again, even if its record is gone.
+	rel.Seq = max(before.seq, lock.head.Load()) + 1
+	rel.App = l.app
+	rec := release.Begin(rel, l.now())
+	rec.Holder, rec.Fence = lock.Holder, lock.Fence
+	if before.found() {
+		rec.Previous, rec.PreviousHash = before.seq, hash(before.parts[partRecord])
+	}
+	if rec.Withdrawals, err = l.withdrawals(ctx, before.record()); err != nil {
+		return release.Record{}, err
+	}
+	parts, err := intent(rec, rel, attachments)
+	if err != nil {
+		return release.Record{}, err
+	}
+	ok, err := l.store.Create(ctx, recordName(rec.Seq), parts, false)
+	if err != nil {
+		return release.Record{}, fmt.Errorf("keep record #%d: %w", rec.Seq, err)
+	}
+	if !ok {
+		return release.Record{}, &ConflictError{Seq: rec.Seq, Place: l.store.Place()}
+	}
+	lock.head.Store(rec.Seq)
+	return rec, nil
+}
+
+func intent(rec release.Record, rel release.Release, attachments map[string][]byte) (map[string][]byte, error) {
+	kept, err := encode(rec)
+	if err != nil {
+		return nil, err
+	}
+	packed, err := packObjects(rel.Roles)
+	if err != nil {
+		return nil, err
+	}
+	parts := map[string][]byte{partRecord: kept, partObjects: packed}
+	if err := attach(parts, attachments); err != nil {
+		return nil, err
+	}
+	if size := sizeOf(parts); size > sizeLimit-sizeSpare {
+		return nil, &SizeError{Size: size, Limit: sizeLimit - sizeSpare}
+	}
+	return parts, nil
+}
+
+// sealInterrupted seals what a killed run left, with the outcome pending: what
+// became of it is not known, and nothing of it is lost.
+func (l *Ledger) sealInterrupted(ctx context.Context, left kept) (kept, error) {
+	rec := left.record()
+	if rec.Seq == left.seq { // else it cannot be read, and is sealed as it is
+		if rec.Outcome == release.Pending {
+			rec.Reason = "interrupted: " + rec.Holder + " did not come back"
+		}
+		raw, err := encode(rec)
+		if err != nil {
+			return left, err
+		}
+		left.parts[partRecord] = raw
+	}
+	l.sign(ctx, left.seq, left.parts)
+	ok, err := l.store.Swap(ctx, recordName(left.seq), left.version, left.parts, true)
+	if err != nil {
+		return left, fmt.Errorf("seal record #%d: %w", left.seq, err)
+	}
+	if !ok {
+		return left, &ConflictError{Seq: left.seq, Place: l.store.Place()}
+	}
+	l.report(release.PhaseRecord, release.MarkNote, "record #%d was left by %s, which did not come back: kept as %s", left.seq, rec.Holder, rec.Outcome)
+	left.sealed = true
+	return left, nil
+}
+
+// Update notes how far a begun release has come, without sealing its record.
+func (l *Ledger) Update(ctx context.Context, lock *Lock, rec release.Record) error {
+	return l.write(ctx, lock, rec, false)
+}
+
+// Settle seals the record of a begun release with what became of it. Nobody can
+// write it again. It is retried for 30 seconds while the store is out of order;
+// pass a context that outlives an interrupt.
+//
+// A *LostError or *ConflictError says that another run has sealed it already.
+func (l *Ledger) Settle(ctx context.Context, lock *Lock, rec release.Record) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, settleLimit, fmt.Errorf("the outcome could not be kept within %s", settleLimit))
+	defer cancel()
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		err := l.write(ctx, lock, rec, true)
+		if err == nil || !temporary(err) {
+			return err
+		}
+		if pause(ctx, wait) != nil {
+			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		}
+	}
+}
+
+func (l *Ledger) write(ctx context.Context, lock *Lock, rec release.Record, seal bool) error {
+	now, err := l.read(ctx, recordName(rec.Seq))
+	if err != nil {
+		return err
+	}
+	if !now.found() {
+		return &MissingError{Seq: rec.Seq, Place: l.store.Place()}
+	}
+	begun := now.record()
+	before := now.parts[partRecord]
+	if now.parts, err = outcome(now.parts, asBegun(rec, begun)); err != nil {
+		return err
+	}
+	if now.sealed && seal && bytes.Equal(before, now.parts[partRecord]) {
+		return nil // the answer to an earlier try was lost on its way
+	}
+	if err := lock.check(ctx); err != nil {
+		return err
+	}
+	if now.sealed || begun.Fence != lock.Fence {
+		return &ConflictError{Seq: rec.Seq, Place: l.store.Place()}
+	}
+	if seal {
+		l.sign(ctx, rec.Seq, now.parts)
+	}
+	ok, err := l.store.Swap(ctx, recordName(rec.Seq), now.version, now.parts, seal)
+	if err != nil {
+		return fmt.Errorf("keep record #%d: %w", rec.Seq, err)
+	}
+	if !ok {
+		return &ConflictError{Seq: rec.Seq, Place: l.store.Place()}
+	}
+	return nil
+}
+
+// asBegun keeps what was decided when the record was begun, and drops what is
+// only known on reading.
+func asBegun(rec, begun release.Record) release.Record {
+	rec.App, rec.Seq, rec.Kind, rec.Origin = begun.App, begun.Seq, begun.Kind, begun.Origin
+	rec.SHA, rec.Version, rec.Holder, rec.Fence = begun.SHA, begun.Version, begun.Holder, begun.Fence
+	rec.Previous, rec.PreviousHash, rec.ObjectsHash = begun.Previous, begun.PreviousHash, begun.ObjectsHash
+	rec.StartedAt, rec.Withdrawals = begun.StartedAt, begun.Withdrawals
+	rec.Withdrawn, rec.Altered = false, ""
+	return rec
+}
+
+// outcome puts a record into the parts of its entry. Where that would be too
+// large the logs of the autopsy are dropped: an outcome without its log lines
+// is better than none.
+func outcome(parts map[string][]byte, rec release.Record) (map[string][]byte, error) {
+	parts = maps.Clone(parts)
+	raw, err := encode(rec)
+	if err != nil {
+		return nil, err
+	}
+	parts[partRecord] = raw
+	if sizeOf(parts) <= sizeLimit {
+		return parts, nil
+	}
+	rec.Failures = slices.Clone(rec.Failures)
+	for i, f := range rec.Failures {
+		short := *f
+		short.Log, short.Events = []string{"left out: the record would have been too large"}, nil
+		rec.Failures[i] = &short
+	}
+	if raw, err = encode(rec); err != nil {
+		return nil, err
+	}
+	parts[partRecord] = raw
+	if size := sizeOf(parts); size > sizeLimit {
+		return nil, &SizeError{Size: size, Limit: sizeLimit}
+	}
+	return parts, nil
+}
+
+// sign adds the signature of a record that is about to be sealed.
+func (l *Ledger) sign(ctx context.Context, seq int64, parts map[string][]byte) {
+	delete(parts, partSignature)
+	if l.opts.Sign == nil {
+		return
+	}
+	signature, err := l.opts.Sign(ctx, parts[partRecord])
+	if err != nil {
+		l.report(release.PhaseRecord, release.MarkFail, "record #%d is kept without a signature: %v", seq, err)
+		return
+	}
+	parts[partSignature] = signature
+}
+
+// temporary reports whether an error says of itself that it may pass.
+func temporary(err error) bool {
+	var t interface{ Temporary() bool }
+	return errors.As(err, &t) && t.Temporary()
+}
+
+// kept is an entry as the store gave it.
+type kept struct {
+	seq     int64
+	parts   map[string][]byte
+	version string
+	sealed  bool
+}
+
+func (k kept) found() bool { return k.version != "" }
+
+// record is what can be read of the record without judging it.
+func (k kept) record() release.Record {
+	var rec release.Record
+	_ = json.Unmarshal(k.parts[partRecord], &rec)
+	return rec
+}

@@ -1,0 +1,138 @@
+package ledger
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/joelhooks/shipit/release"
+)
+
+// The cluster keeps at most 1 MiB in one ConfigMap. An intent leaves room for
+// the autopsy that may be added to it.
+const (
+	sizeLimit  = 1 << 20
+	sizeSpare  = 128 << 10
+	objectsMax = 64 << 20 // of one release, unpacked
+)
+
+// Entry is a record as it is kept, with what is kept beside it.
+type Entry struct {
+	Record      release.Record
+	Objects     map[string][]json.RawMessage // by role
+	Attachments map[string][]byte            // as given to Begin
+	Raw         []byte                       // the record's exact bytes: what is hashed and signed
+	Signature   []byte                       // nil if it was not signed
+	Sealed      bool                         // false while its run goes on, or was killed
+}
+
+// Release is the release that the entry tells of, ready to be rolled out again.
+func (e Entry) Release() release.Release { return e.Record.Release(e.Objects) }
+
+// newEntry reads the parts of a record. What does not fit together is an
+// *AlteredError.
+func newEntry(seq int64, app string, parts map[string][]byte, sealed bool) (Entry, error) {
+	e := Entry{Raw: parts[partRecord], Signature: parts[partSignature], Sealed: sealed, Attachments: map[string][]byte{}}
+	if err := json.Unmarshal(e.Raw, &e.Record); err != nil {
+		return e, &AlteredError{Seq: seq, Field: partRecord, Message: err.Error()}
+	}
+	if e.Record.Seq != seq {
+		return e, &AlteredError{Seq: seq, Field: "seq", Message: fmt.Sprintf("it says %d", e.Record.Seq)}
+	}
+	if e.Record.App != app {
+		return e, &AlteredError{Seq: seq, Field: "app", Message: fmt.Sprintf("it says %q", e.Record.App)}
+	}
+	objects, err := unpackObjects(parts[partObjects])
+	if err != nil {
+		return e, &AlteredError{Seq: seq, Field: "objects", Message: err.Error()}
+	}
+	e.Objects = objects
+	if got := e.Release().ObjectsHash(); got != e.Record.ObjectsHash {
+		return e, &AlteredError{Seq: seq, Field: "objects", Message: fmt.Sprintf("their hash is %s, the record says %s",
+			release.ShortDigest(got), release.ShortDigest(e.Record.ObjectsHash))}
+	}
+	for name, part := range parts {
+		if short, ok := strings.CutPrefix(name, attached); ok {
+			e.Attachments[short] = part
+		}
+	}
+	return e, nil
+}
+
+// packObjects compresses the objects of every role. The objects' own bytes are
+// kept as they are, because they were hashed as they are.
+func packObjects(roles []release.Role) ([]byte, error) {
+	var plain bytes.Buffer
+	plain.WriteByte('{')
+	for i, role := range roles {
+		if i > 0 {
+			plain.WriteByte(',')
+		}
+		fmt.Fprintf(&plain, "%q:[", role.Name)
+		for j, object := range role.Objects {
+			if !json.Valid(object) {
+				return nil, fmt.Errorf("object %d of role %s is no JSON", j+1, role.Name)
+			}
+			if j > 0 {
+				plain.WriteByte(',')
+			}
+			plain.Write(object)
+		}
+		plain.WriteByte(']')
+	}
+	plain.WriteByte('}')
+
+	var packed bytes.Buffer
+	w, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := w.Write(plain.Bytes()); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return packed.Bytes(), nil
+}
+
+func unpackObjects(packed []byte) (map[string][]json.RawMessage, error) {
+	r, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return nil, err
+	}
+	plain, err := io.ReadAll(io.LimitReader(r, objectsMax))
+	if err != nil {
+		return nil, err
+	}
+	objects := map[string][]json.RawMessage{}
+	return objects, json.Unmarshal(plain, &objects)
+}
+
+// attach adds attachments to the parts of an entry. Their names become keys of
+// a ConfigMap and names of files.
+func attach(parts map[string][]byte, attachments map[string][]byte) error {
+	for _, name := range slices.Sorted(maps.Keys(attachments)) {
+		odd := func(r rune) bool {
+			return !strings.ContainsRune("-_.", r) && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
+		}
+		if name == "" || strings.ContainsFunc(name, odd) {
+			return fmt.Errorf("attachment %q: only letters, digits, dots, dashes and underscores can be in its name", name)
+		}
+		parts[attached+name] = attachments[name]
+	}
+	return nil
+}
+
+func sizeOf(parts map[string][]byte) int {
+	size := 0
+	for name, part := range parts {
+		size += len(name) + len(part)
+	}
+	return size
+}

@@ -1,0 +1,158 @@
+// Package ledger keeps what was released. A release becomes a numbered record
+// before its first change, the record is sealed with what became of it, and
+// each carries the hash of the one before. A lock lets one run write at a time.
+//
+// The ledger decides; a Store arbitrates. Whatever the lock says, no record is
+// lost: a number is given once, and a sealed record cannot be written again.
+package ledger
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/joelhooks/shipit/release"
+)
+
+// Store keeps the entries and the lock of one app. Its writes compare and
+// swap: ok is false, without an error, if another writer came first. An error
+// with a method Temporary() bool that returns true is worth another try.
+//
+// An entry is a set of named parts and is known by its name: a sequence number
+// of six digits or more, followed for other kinds by "-" and the kind.
+type Store interface {
+	// Create keeps a new entry; ok is false if the name is taken.
+	Create(ctx context.Context, name string, parts map[string][]byte, sealed bool) (ok bool, err error)
+	// Read returns an entry; version is "" if there is none.
+	Read(ctx context.Context, name string) (parts map[string][]byte, version string, sealed bool, err error)
+	// Swap replaces an unsealed entry that still has that version, and may seal it for ever.
+	Swap(ctx context.Context, name, version string, parts map[string][]byte, sealed bool) (ok bool, err error)
+	// Names lists the entries of a kind, in any order, without reading them. Records have the kind "".
+	Names(ctx context.Context, kind string) ([]string, error)
+	// Scan reads every entry of a kind, in any order.
+	Scan(ctx context.Context, kind string, each func(name string, parts map[string][]byte, sealed bool) error) error
+
+	// ReadLock returns the lock's fields; version is "" if it was never taken.
+	ReadLock(ctx context.Context) (fields map[string]string, version string, err error)
+	// SwapLock replaces the lock's fields if it still has that version, "" meaning that there is none.
+	SwapLock(ctx context.Context, version string, fields map[string]string) (newVersion string, ok bool, err error)
+
+	// Place names where it keeps things, for messages: "namespace joelclaw".
+	Place() string
+}
+
+// Parts of an entry. Attached ones carry a prefix.
+const (
+	partRecord    = "record"
+	partObjects   = "objects.json.gz"
+	partSignature = "record.sig"
+	attached      = "attached."
+
+	kindRecord    = ""
+	kindWithdrawn = "withdrawn"
+)
+
+// Options are the rare settings of a ledger; the zero value works.
+type Options struct {
+	Now      func() time.Time // default time.Now
+	Progress release.Progress
+	Mirror   Mirror // holds a second copy of what is sealed; nil: none
+
+	// Sign makes the signature that is kept beside a sealed record; nil: none. A
+	// record whose signing fails is kept all the same, and that is reported.
+	Sign func(ctx context.Context, kept []byte) ([]byte, error)
+	// VerifySig checks such a signature; nil: signatures are not looked at.
+	VerifySig func(ctx context.Context, kept, signature []byte) error
+}
+
+// Ledger is the lock and the records of one app.
+type Ledger struct {
+	store Store
+	app   string
+	opts  Options
+}
+
+// New is the ledger of an app in a store. It reads nothing yet.
+func New(store Store, app string, opts Options) *Ledger {
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	return &Ledger{store: store, app: app, opts: opts}
+}
+
+// now is the time in the precision in which records keep it.
+func (l *Ledger) now() time.Time { return l.opts.Now().UTC().Truncate(time.Millisecond) }
+
+func (l *Ledger) report(phase release.Phase, mark release.Mark, format string, args ...any) {
+	l.opts.Progress.Report(release.Event{Phase: phase, Mark: mark, Message: fmt.Sprintf(format, args...)})
+}
+
+// ConflictError says that another writer came first: the entry is not what
+// this run would have made it. Nothing was written.
+type ConflictError struct {
+	Seq   int64
+	Place string
+}
+
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("record #%d in %s was written by another run", e.Seq, e.Place)
+}
+
+// MissingError says that there is no record of that number.
+type MissingError struct {
+	Seq   int64
+	Place string
+}
+
+func (e *MissingError) Error() string {
+	return fmt.Sprintf("there is no record #%d in %s", e.Seq, e.Place)
+}
+
+// AlteredError says that a record is not what was once kept. It must not run.
+type AlteredError struct {
+	Seq     int64
+	Field   string // the part or the JSON field that shows it
+	Message string
+}
+
+func (e *AlteredError) Error() string {
+	return fmt.Sprintf("record #%d was altered: %s: %s", e.Seq, e.Field, e.Message)
+}
+
+// SizeError says that a release does not fit into one entry of the store.
+type SizeError struct{ Size, Limit int }
+
+func (e *SizeError) Error() string {
+	return fmt.Sprintf("the record and its compressed objects take %d bytes, and %d is the most that is kept for one release", e.Size, e.Limit)
+}
+
+func recordName(seq int64) string { return fmt.Sprintf("%06d", seq) }
+
+func markName(seq int64) string { return recordName(seq) + "-" + kindWithdrawn }
+
+// nameSeq is the sequence number in an entry's name; false if it has none.
+func nameSeq(name string) (int64, bool) {
+	digits, _, _ := strings.Cut(name, "-")
+	seq, err := strconv.ParseInt(digits, 10, 64)
+	return seq, err == nil && seq > 0
+}
+
+// hash is the digest of a part in the form in which records carry it.
+func hash(part []byte) string {
+	sum := sha256.Sum256(part)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// encode is the one form in which records and marks are kept.
+func encode(v any) ([]byte, error) {
+	kept, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	return append(kept, '\n'), nil
+}

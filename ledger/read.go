@@ -1,0 +1,233 @@
+package ledger
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/joelhooks/shipit/release"
+)
+
+// Head is the newest record, whatever became of it; false if there is none.
+func (l *Ledger) Head(ctx context.Context) (Entry, bool, error) {
+	head, err := l.hinted(ctx)
+	if err != nil || !head.found() {
+		return Entry{}, false, err
+	}
+	e, err := newEntry(head.seq, l.app, head.parts, head.sealed)
+	if err != nil {
+		return e, false, err
+	}
+	gone, err := l.withdrawals(ctx, e.Record)
+	e.Record.Withdrawn = gone.has(e.Record)
+	return e, err == nil, err
+}
+
+// Current is the newest good record, what should be running, without reading
+// older ones; false if there is none.
+func (l *Ledger) Current(ctx context.Context) (Entry, bool, error) {
+	at, err := l.hinted(ctx)
+	if err != nil || !at.found() {
+		return Entry{}, false, err
+	}
+	gone, err := l.withdrawals(ctx, at.record())
+	if err != nil {
+		return Entry{}, false, err
+	}
+	var after release.Record
+	for at.found() {
+		e, err := newEntry(at.seq, l.app, at.parts, at.sealed)
+		if err == nil {
+			err = linked(e, after)
+		}
+		if err != nil {
+			l.report(release.PhaseRecord, release.MarkNote, "%v", err)
+		} else if e.Record.Withdrawn = gone.has(e.Record); e.Record.Good() {
+			return e, true, nil
+		}
+		after = at.record()
+		next := at.seq - 1
+		if after.Seq == at.seq && after.Previous < at.seq {
+			next = after.Previous
+		}
+		if next <= 0 {
+			break
+		}
+		if at, err = l.read(ctx, recordName(next)); err != nil {
+			return Entry{}, false, err
+		}
+	}
+	return Entry{}, false, nil
+}
+
+// Read returns one record with its objects, ready to be rolled out again, if it
+// is what was once kept: by its own hashes, by the record after it, and by its
+// signature where the ledger verifies those. Otherwise the error is an
+// *AlteredError, or a *MissingError.
+func (l *Ledger) Read(ctx context.Context, seq int64) (Entry, error) {
+	at, err := l.read(ctx, recordName(seq))
+	if err != nil {
+		return Entry{}, err
+	}
+	if !at.found() {
+		return Entry{}, &MissingError{Seq: seq, Place: l.store.Place()}
+	}
+	e, err := newEntry(seq, l.app, at.parts, at.sealed)
+	if err != nil {
+		return e, err
+	}
+	head, err := l.hinted(ctx)
+	if err != nil {
+		return e, err
+	}
+	gone, err := l.withdrawals(ctx, head.record())
+	if err != nil {
+		return e, err
+	}
+	e.Record.Withdrawn = gone.has(e.Record)
+	next, err := l.read(ctx, recordName(seq+1))
+	if err != nil {
+		return e, err
+	}
+	if err := linked(e, next.record()); err != nil {
+		return e, err
+	}
+	return e, l.verifySignature(ctx, e)
+}
+
+// linked checks a record by the one that was begun after it.
+func linked(e Entry, after release.Record) error {
+	if after.Previous != e.Record.Seq || after.Seq == 0 {
+		return nil // not the one after it
+	}
+	if got := hash(e.Raw); got != after.PreviousHash {
+		return &AlteredError{Seq: e.Record.Seq, Field: "previousHash", Message: fmt.Sprintf("its hash is %s, and #%d was begun after %s",
+			release.ShortDigest(got), after.Seq, release.ShortDigest(after.PreviousHash))}
+	}
+	return nil
+}
+
+func (l *Ledger) verifySignature(ctx context.Context, e Entry) error {
+	if l.opts.VerifySig == nil || !e.Sealed {
+		return nil
+	}
+	if e.Signature == nil {
+		return &AlteredError{Seq: e.Record.Seq, Field: "signature", Message: "there is none"}
+	}
+	if err := l.opts.VerifySig(ctx, e.Raw, e.Signature); err != nil {
+		return &AlteredError{Seq: e.Record.Seq, Field: "signature", Message: err.Error()}
+	}
+	return nil
+}
+
+// List returns every record, newest first. One that is not what was kept is
+// listed with Altered set, so that it is seen and never chosen.
+func (l *Ledger) List(ctx context.Context) ([]release.Record, error) {
+	entries, err := l.all(ctx)
+	if err != nil {
+		return nil, err
+	}
+	records := make([]release.Record, 0, len(entries))
+	var after release.Record
+	var gone withdrawn
+	for i, k := range slices.Backward(entries) {
+		if i == len(entries)-1 {
+			if gone, err = l.withdrawals(ctx, k.record()); err != nil {
+				return nil, err
+			}
+		}
+		e, err := newEntry(k.seq, l.app, k.parts, k.sealed)
+		if err == nil {
+			err = linked(e, after)
+		}
+		if after = e.Record; err != nil {
+			e.Record.App, e.Record.Seq, e.Record.Altered = l.app, k.seq, alteration(err)
+		}
+		e.Record.Withdrawn = gone.has(e.Record)
+		records = append(records, e.Record)
+	}
+	return records, nil
+}
+
+func alteration(err error) string {
+	var altered *AlteredError
+	if errors.As(err, &altered) {
+		return altered.Field + ": " + altered.Message
+	}
+	return err.Error()
+}
+
+// all returns every record as it is kept, oldest first.
+func (l *Ledger) all(ctx context.Context) ([]kept, error) {
+	var entries []kept
+	err := l.store.Scan(ctx, kindRecord, func(name string, parts map[string][]byte, sealed bool) error {
+		if seq, ok := nameSeq(name); ok {
+			entries = append(entries, kept{seq: seq, parts: parts, version: name, sealed: sealed})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the records in %s: %w", l.store.Place(), err)
+	}
+	slices.SortFunc(entries, func(a, b kept) int { return cmp.Compare(a.seq, b.seq) })
+	return entries, nil
+}
+
+// hinted is the newest entry, found by what the lock last heard.
+func (l *Ledger) hinted(ctx context.Context) (kept, error) {
+	fields, _, err := l.store.ReadLock(ctx)
+	if err != nil {
+		return kept{}, fmt.Errorf("read the lock: %w", err)
+	}
+	return l.newest(ctx, readClaim(fields).head)
+}
+
+// newest is the newest entry, found from a number that was newest once, so that
+// the cost does not grow with the number of records. A run that was killed may
+// have given further numbers; a wrong hint costs one listing.
+func (l *Ledger) newest(ctx context.Context, hint int64) (kept, error) {
+	var head kept
+	var err error
+	if hint > 0 {
+		if head, err = l.read(ctx, recordName(hint)); err != nil {
+			return kept{}, err
+		}
+	}
+	if !head.found() {
+		names, err := l.store.Names(ctx, kindRecord)
+		if err != nil {
+			return kept{}, fmt.Errorf("list the records in %s: %w", l.store.Place(), err)
+		}
+		var last int64
+		for _, name := range names {
+			if seq, ok := nameSeq(name); ok {
+				last = max(last, seq)
+			}
+		}
+		if last == 0 {
+			return kept{}, nil
+		}
+		return l.read(ctx, recordName(last))
+	}
+	for {
+		next, err := l.read(ctx, recordName(head.seq+1))
+		if err != nil || !next.found() {
+			return head, err
+		}
+		head = next
+	}
+}
+
+func (l *Ledger) read(ctx context.Context, name string) (kept, error) {
+	parts, version, sealed, err := l.store.Read(ctx, name)
+	if err != nil {
+		return kept{}, fmt.Errorf("read record %s: %w", name, err)
+	}
+	seq, _ := nameSeq(name)
+	if version == "" {
+		seq = 0
+	}
+	return kept{seq: seq, parts: parts, version: version, sealed: sealed}, nil
+}

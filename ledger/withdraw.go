@@ -1,0 +1,82 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/joelhooks/shipit/release"
+)
+
+// mark says that a release must not run again. The record itself stays as it
+// was sealed.
+type mark struct {
+	App        string    `json:"app"`
+	Seq        int64     `json:"seq"`
+	Reason     string    `json:"reason"`
+	By         string    `json:"by"`
+	At         time.Time `json:"at"`
+	RecordHash string    `json:"recordHash"`
+}
+
+// Withdraw marks a release so that it is never rolled out again; of a rollback,
+// the release that it went back to. One that is withdrawn already stays as it
+// was marked. A *MissingError says that there
+// is no such record.
+func (l *Ledger) Withdraw(ctx context.Context, lock *Lock, seq int64, reason string) error {
+	at, err := l.read(ctx, recordName(seq))
+	if err != nil {
+		return err
+	}
+	if !at.found() {
+		return &MissingError{Seq: seq, Place: l.store.Place()}
+	}
+	if !at.sealed {
+		return fmt.Errorf("record #%d has not ended: only a sealed record can be withdrawn", seq)
+	}
+	if content := at.record().Content(); content < seq {
+		return l.Withdraw(ctx, lock, content, reason)
+	}
+	if err := lock.check(ctx); err != nil {
+		return err
+	}
+	kept, err := encode(mark{
+		App: l.app, Seq: seq, Reason: reason, By: lock.Holder, At: l.now(), RecordHash: hash(at.parts[partRecord]),
+	})
+	if err != nil {
+		return err
+	}
+	parts := map[string][]byte{partRecord: kept}
+	l.sign(ctx, seq, parts)
+	// A taken name is the mark of an earlier withdrawal, which says as much.
+	if _, err := l.store.Create(ctx, markName(seq), parts, true); err != nil {
+		return fmt.Errorf("withdraw record #%d: %w", seq, err)
+	}
+	return nil
+}
+
+// withdrawn are the numbers of withdrawn releases, in order.
+type withdrawn []int64
+
+// has reports whether what a record rolled out was withdrawn.
+func (w withdrawn) has(rec release.Record) bool {
+	return slices.Contains(w, rec.Seq) || slices.Contains(w, rec.Content())
+}
+
+// withdrawals are the numbers of all withdrawn releases, in order: those that
+// are marked, and those that the newest record knew of.
+func (l *Ledger) withdrawals(ctx context.Context, head release.Record) (withdrawn, error) {
+	names, err := l.store.Names(ctx, kindWithdrawn)
+	if err != nil {
+		return nil, fmt.Errorf("list the withdrawals in %s: %w", l.store.Place(), err)
+	}
+	gone := withdrawn(slices.Clone(head.Withdrawals))
+	for _, name := range names {
+		if seq, ok := nameSeq(name); ok {
+			gone = append(gone, seq)
+		}
+	}
+	slices.Sort(gone)
+	return slices.Compact(gone), nil
+}
