@@ -1,0 +1,234 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// Artifact is a v1.Image or a v1.ImageIndex.
+type Artifact interface {
+	MediaType() (types.MediaType, error)
+	Digest() (v1.Hash, error)
+	Size() (int64, error)
+	RawManifest() ([]byte, error)
+}
+
+// Head is the descriptor of what ref names. References here name a tag or a
+// digest, always; what is absent is a *NotFoundError.
+func (c *Client) Head(ctx context.Context, ref string) (v1.Descriptor, error) {
+	r, s, err := c.reader(ctx, ref)
+	if err != nil {
+		return v1.Descriptor{}, err
+	}
+	return c.head(ctx, s, r)
+}
+
+func (c *Client) head(ctx context.Context, s *session, r name.Reference) (v1.Descriptor, error) {
+	d, err := remote.Head(r, s.options(ctx)...)
+	if err == nil {
+		return *d, nil
+	}
+	var answer *transport.Error
+	if errors.As(err, &answer) && !refuses(answer) {
+		return v1.Descriptor{}, c.explain(ctx, s, r.Name(), err)
+	}
+	if answer == nil && typed(err) != nil {
+		return v1.Descriptor{}, c.explain(ctx, s, r.Name(), err)
+	}
+	// The answer to a HEAD has no body, so it lacks the reason for a refusal, and
+	// some registries leave out the digest. A GET has both.
+	got, err := remote.Get(r, s.options(ctx)...)
+	if err != nil {
+		return v1.Descriptor{}, c.explain(ctx, s, r.Name(), err)
+	}
+	return got.Descriptor, nil
+}
+
+// Resolve is the digest that ref names: "sha256:…".
+func (c *Client) Resolve(ctx context.Context, ref string) (string, error) {
+	d, err := c.Head(ctx, ref)
+	if err != nil {
+		return "", err
+	}
+	return d.Digest.String(), nil
+}
+
+// Exists reports whether ref is in the registry.
+func (c *Client) Exists(ctx context.Context, ref string) (bool, error) {
+	_, err := c.Head(ctx, ref)
+	var none *NotFoundError
+	if errors.As(err, &none) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Artifact is the image or index that ref names. Its methods read from the
+// registry, within ctx, and check what they read against its digest.
+func (c *Client) Artifact(ctx context.Context, ref string) (Artifact, error) {
+	r, s, err := c.reader(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	got, err := remote.Get(r, s.options(ctx)...)
+	if err != nil {
+		return nil, c.explain(ctx, s, r.Name(), err)
+	}
+	var a Artifact
+	switch {
+	case got.MediaType.IsIndex():
+		a, err = got.ImageIndex()
+	case got.MediaType.IsImage():
+		a, err = got.Image()
+	default:
+		return nil, fmt.Errorf("%s is neither an image nor an index: %s", ref, got.MediaType)
+	}
+	if err != nil {
+		return nil, c.explain(ctx, s, r.Name(), err)
+	}
+	return a, nil
+}
+
+// Image is the image that ref names; an index is an error. See Artifact.
+func (c *Client) Image(ctx context.Context, ref string) (v1.Image, error) {
+	a, err := c.Artifact(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	image, ok := a.(v1.Image)
+	if !ok {
+		return nil, fmt.Errorf("%s is an index of several platforms, not an image", ref)
+	}
+	return image, nil
+}
+
+// Index is the index that ref names; an image is an error. See Artifact.
+func (c *Client) Index(ctx context.Context, ref string) (v1.ImageIndex, error) {
+	a, err := c.Artifact(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	index, ok := a.(v1.ImageIndex)
+	if !ok {
+		return nil, fmt.Errorf("%s is an image, not an index", ref)
+	}
+	return index, nil
+}
+
+// Digests lists the other digests under which a runtime may report what ref
+// names: those of every platform's manifest and config, in the index's order.
+func (c *Client) Digests(ctx context.Context, ref string) ([]string, error) {
+	a, err := c.Artifact(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	own, err := a.Digest()
+	if err != nil {
+		return nil, c.reading(ctx, ref, err)
+	}
+	seen := map[v1.Hash]bool{own: true}
+	var digests []string
+	err = eachImage(a, func(_ *v1.Platform, image v1.Image) error {
+		manifest, err := image.Digest()
+		if err != nil {
+			return err
+		}
+		config, err := image.ConfigName()
+		if err != nil {
+			return err
+		}
+		for _, d := range []v1.Hash{manifest, config} {
+			if !seen[d] {
+				seen[d] = true
+				digests = append(digests, d.String())
+			}
+		}
+		return nil
+	})
+	return digests, c.reading(ctx, ref, err)
+}
+
+// Platforms lists what the image or index runs on, such as "linux/arm64".
+func (c *Client) Platforms(ctx context.Context, ref string) ([]string, error) {
+	a, err := c.Artifact(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	var platforms []string
+	err = eachImage(a, func(p *v1.Platform, image v1.Image) error {
+		if p == nil {
+			config, err := image.ConfigFile()
+			if err != nil {
+				return err
+			}
+			p = config.Platform()
+		}
+		platforms = append(platforms, p.String())
+		return nil
+	})
+	return platforms, c.reading(ctx, ref, err)
+}
+
+// eachImage calls f for every image of an artifact, with the platform that the
+// index gives, nil outside an index. Attestations, which builders hang into an
+// index under the platform "unknown", run nowhere and are left out.
+func eachImage(a Artifact, f func(*v1.Platform, v1.Image) error) error {
+	switch a := a.(type) {
+	case v1.Image:
+		return f(nil, a)
+	case v1.ImageIndex:
+		manifest, err := a.IndexManifest()
+		if err != nil {
+			return err
+		}
+		for _, d := range manifest.Manifests {
+			if d.Platform != nil && d.Platform.OS == "unknown" {
+				continue
+			}
+			if err := eachChild(a, d, f); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func eachChild(index v1.ImageIndex, d v1.Descriptor, f func(*v1.Platform, v1.Image) error) error {
+	switch {
+	case d.MediaType.IsImage():
+		image, err := index.Image(d.Digest)
+		if err != nil {
+			return err
+		}
+		return f(d.Platform, image)
+	case d.MediaType.IsIndex():
+		child, err := index.ImageIndex(d.Digest)
+		if err != nil {
+			return err
+		}
+		return eachImage(child, f)
+	}
+	return nil
+}
+
+// reader opens what a reading function needs.
+func (c *Client) reader(ctx context.Context, ref string) (name.Reference, *session, error) {
+	r, err := parse(ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := c.session(ctx, r.Context(), pull)
+	return r, s, err
+}
+
+// reading explains an error of a method of an artifact.
+func (c *Client) reading(ctx context.Context, ref string, err error) error {
+	return c.Explain(ctx, pull, ref, err)
+}

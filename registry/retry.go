@@ -1,0 +1,214 @@
+package registry
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/joelhooks/shipit/release"
+)
+
+const (
+	tries = 5 // of one request, the first one included
+	// longestWait bounds what a registry may ask for; beyond it the release fails
+	// now, and says how long the registry wants to be left alone.
+	longestWait = 2 * time.Minute
+)
+
+// retrier sends a request again if the registry is busy or the connection broke,
+// after the time that the registry asks for. It ends with the context. An upload
+// is left to its own loop, which knows how far it came.
+type retrier struct {
+	inner    http.RoundTripper
+	sleep    func(context.Context, time.Duration) error
+	progress release.Progress
+}
+
+func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
+	for try := 1; ; try++ {
+		attempt, err := fresh(req)
+		if err != nil {
+			return nil, err
+		}
+		resp, err := r.inner.RoundTrip(attempt)
+		wait, failure := r.judge(req, resp, err, try)
+		if failure == nil {
+			return resp, err
+		}
+		if wait < 0 {
+			return nil, failure
+		}
+		if err := r.sleep(req.Context(), wait); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// judge says how an attempt ended. Without a failure it stands as it is. With
+// one, wait is the time until the next attempt, or negative if that was the last.
+func (r *retrier) judge(req *http.Request, resp *http.Response, err error, try int) (time.Duration, error) {
+	host := req.URL.Host
+	if err != nil {
+		if req.Context().Err() != nil || !passing(err) || !repeatable(req) {
+			return 0, nil
+		}
+		if try == tries {
+			return -1, &UnreachableError{Host: host, Temporary: true, Cause: fmt.Errorf("%w, after %d tries", innermost(err), try)}
+		}
+		return backoff(try), err
+	}
+	if !busy(resp.StatusCode) {
+		return 0, nil
+	}
+	said := answerOf(resp)
+	asked, _ := retryAfter(resp.Header.Get("Retry-After"), time.Now())
+	wait := max(asked, backoff(try))
+	failure := &busyError{
+		UnreachableError: UnreachableError{Host: host, Temporary: true, Cause: errors.New(said)}, after: wait,
+	}
+	deadline, bounded := req.Context().Deadline()
+	switch {
+	case asked > longestWait:
+		failure.Cause = fmt.Errorf("%s, and asks to come back in %s", said, asked.Round(time.Second))
+		return -1, &failure.UnreachableError
+	case bounded && time.Now().Add(wait).After(deadline):
+		failure.Cause = fmt.Errorf("%s, and there is no time left to wait %s", said, wait.Round(time.Second))
+		return -1, &failure.UnreachableError
+	case !repeatable(req):
+		return -1, failure
+	case try == tries:
+		failure.Cause = fmt.Errorf("%s, after %d tries", said, try)
+		return -1, &failure.UnreachableError
+	}
+	if asked > 0 {
+		r.progress.Report(release.Event{
+			Phase: release.PhasePush, Mark: release.MarkNote,
+			Message: fmt.Sprintf("%s: %s; waiting %s", host, said, wait.Round(time.Second)),
+		})
+	}
+	return wait, failure
+}
+
+// busyError is a busy registry's answer to a request that its sender repeats
+// himself, with the time to wait before.
+type busyError struct {
+	UnreachableError
+	after time.Duration
+}
+
+func (e *busyError) Unwrap() error { return &e.UnreachableError }
+
+// fresh is the request with a body that was not read yet. Whoever is above may
+// have sent it before: for a token that had run out.
+func fresh(req *http.Request) (*http.Request, error) {
+	if req.GetBody == nil {
+		return req, nil
+	}
+	body, err := req.GetBody()
+	if err != nil {
+		return nil, err
+	}
+	req.Body.Close()
+	attempt := req.Clone(req.Context())
+	attempt.Body = body
+	return attempt, nil
+}
+
+// repeatable reports whether a request may be sent again blindly. A part of a
+// blob may not: the registry may have kept some of it.
+func repeatable(req *http.Request) bool {
+	if req.Body != nil && req.Body != http.NoBody && req.GetBody == nil {
+		return false
+	}
+	upload := strings.Contains(req.URL.Path, "/blobs/uploads/")
+	return req.Method != http.MethodPatch && !(upload && req.Method == http.MethodPut)
+}
+
+func busy(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
+}
+
+// passing reports whether a failed exchange may succeed the next time. One that
+// never began is final: a registry that is not there is told at once.
+func passing(err error) bool {
+	var (
+		op     *net.OpError
+		cert   *tls.CertificateVerificationError
+		record tls.RecordHeaderError
+		host   x509.HostnameError
+		plain  *PlainHTTPError
+		late   interface{ Timeout() bool }
+	)
+	switch {
+	case errors.Is(err, errSilent), errors.As(err, &late) && late.Timeout():
+		return false // it was given a minute
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return false
+	case errors.As(err, &op) && op.Op == "dial":
+		return false
+	case errors.As(err, &cert), errors.As(err, &record), errors.As(err, &host), errors.As(err, &plain):
+		return false
+	case strings.Contains(err.Error(), speaksHTTP):
+		return false
+	}
+	return true
+}
+
+// answerOf is a busy registry's answer in one line; it uses up the body.
+func answerOf(resp *http.Response) string {
+	defer resp.Body.Close()
+	status := fmt.Sprintf("%d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
+	var said transport.Error
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 8<<10))
+	if err == nil && json.Unmarshal(body, &said) == nil && len(said.Errors) > 0 && said.Errors[0].Message != "" {
+		status += " (" + oneLine(said.Errors[0].Message) + ")"
+	}
+	return status
+}
+
+// retryAfter reads a Retry-After header, in seconds or as a date.
+func retryAfter(header string, now time.Time) (time.Duration, bool) {
+	if seconds, err := strconv.ParseInt(header, 10, 32); err == nil && seconds >= 0 {
+		return time.Duration(seconds) * time.Second, true
+	}
+	if at, err := http.ParseTime(header); err == nil {
+		return max(0, at.Sub(now)), true
+	}
+	return 0, false
+}
+
+// backoff is 0.5, 1, 2, 4 s, each up to a quarter longer, so that clients which
+// failed together do not come back together.
+func backoff(try int) time.Duration {
+	d := 500 * time.Millisecond << (try - 1)
+	return d + rand.N(d/4)
+}
+
+// sleep waits for d, or until the context ends.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return nil
+	}
+}
