@@ -123,15 +123,22 @@ func (c *Client) Index(ctx context.Context, ref string) (v1.ImageIndex, error) {
 }
 
 // Digests lists the other digests under which a runtime may report what ref
-// names: those of every platform's manifest and config, in the index's order.
+// names; see ArtifactDigests.
 func (c *Client) Digests(ctx context.Context, ref string) ([]string, error) {
 	a, err := c.Artifact(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
+	digests, err := ArtifactDigests(a)
+	return digests, c.reading(ctx, ref, err)
+}
+
+// ArtifactDigests lists the digests below an artifact's own: those of every
+// platform's manifest and config, in the index's order.
+func ArtifactDigests(a Artifact) ([]string, error) {
 	own, err := a.Digest()
 	if err != nil {
-		return nil, c.reading(ctx, ref, err)
+		return nil, err
 	}
 	seen := map[v1.Hash]bool{own: true}
 	var digests []string
@@ -152,7 +159,7 @@ func (c *Client) Digests(ctx context.Context, ref string) ([]string, error) {
 		}
 		return nil
 	})
-	return digests, c.reading(ctx, ref, err)
+	return digests, err
 }
 
 // Platforms lists what the image or index runs on, such as "linux/arm64".
