@@ -162,6 +162,7 @@ type Signing struct {
 	Policy       *Policy `yaml:"policy"`
 	FulcioURL    string  `yaml:"fulcio"`
 	RekorURL     string  `yaml:"rekor"`
+	RekorVersion int     `yaml:"rekorVersion"` // of the API at rekor, 1 or 2; default 2 with timestamp, otherwise 1
 	TimestampURL string  `yaml:"timestamp"`
 	TrustedRoot  string  `yaml:"trustedRoot"` // file; default: Sigstore's public one
 }
@@ -169,7 +170,7 @@ type Signing struct {
 // Policy is what must hold for an image before it runs anywhere.
 type Policy struct {
 	Keys       []string `yaml:"keys"`     // public key files of the tree; any of them
-	Identity   string   `yaml:"identity"` // regular expression of the certificate's subject
+	Identity   string   `yaml:"identity"` // regular expression that the certificate's whole subject matches
 	Issuer     string   `yaml:"issuer"`
 	Predicates []string `yaml:"predicates"` // signature (always), provenance, sbom
 	Repository string   `yaml:"repository"` // that provenance must name; default: source

@@ -1,0 +1,172 @@
+package attest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	ociremote "github.com/sigstore/cosign/v3/pkg/oci/remote"
+	"github.com/sigstore/sigstore-go/pkg/bundle"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	bundleMediaType = "application/vnd.dev.sigstore.bundle" // the version follows
+	maxBundle       = 32 << 20                              // bytes; an SBOM of 20,000 packages has about 8 MiB
+	maxAttached     = 1000                                  // bundles of one image that are looked at
+	atOnce          = 8                                     // bundles read at the same time
+)
+
+// candidate is one bundle that claims something of an image.
+type candidate struct {
+	id     string         // the digest it is kept under, or its place among stored ones
+	raw    []byte         // as it was read
+	bundle *bundle.Bundle // nil if it could not be read or understood
+	fault  string         // why it could not be understood
+	unread error          // why it could not be read
+}
+
+// attached reads the bundles of an image whose predicate type is, or may be, one
+// of those wanted. An unreadable bundle is a candidate with its error: anyone
+// with write access may attach rubbish, and that must not hide what is good.
+func (n *Notary) attached(ctx context.Context, d name.Digest, wanted []string) ([]candidate, error) {
+	opts, err := n.remote(ctx)
+	if err != nil {
+		return nil, err
+	}
+	index, err := ociremote.Referrers(d, "", ociremote.WithRemoteOptions(opts...))
+	if err != nil {
+		return nil, fmt.Errorf("list what is attached: %w", err)
+	}
+	var found []v1.Descriptor
+	for _, desc := range index.Manifests {
+		if mayHold(desc, wanted) {
+			found = append(found, desc)
+		}
+	}
+	if len(found) > maxAttached {
+		return nil, fmt.Errorf("%d bundles are attached, more than %d: remove those that are not yours", len(found), maxAttached)
+	}
+	read := make([]*candidate, len(found))
+	var group errgroup.Group
+	group.SetLimit(atOnce)
+	for i, desc := range found {
+		group.Go(func() error {
+			read[i] = readCandidate(d.Context().Digest(desc.Digest.String()), opts)
+			return nil
+		})
+	}
+	_ = group.Wait() // each candidate carries its own error
+	var all []candidate
+	for _, c := range read {
+		if c != nil {
+			all = append(all, *c)
+		}
+	}
+	return all, ctx.Err()
+}
+
+// mayHold leaves out what says of itself that it is something else. It is only a
+// short cut: what is read is checked by its signed content.
+func mayHold(desc v1.Descriptor, wanted []string) bool {
+	says := desc.Annotations[ociremote.BundlePredicateType]
+	if says == "" {
+		return true
+	}
+	for _, w := range wanted {
+		if says == w {
+			return true
+		}
+	}
+	return false
+}
+
+// readCandidate returns nil for what is no bundle at all: other tools attach
+// their own things.
+func readCandidate(ref name.Digest, opts []remote.Option) *candidate {
+	c := &candidate{id: ref.DigestStr()}
+	layer, err := bundleLayer(ref, opts)
+	if err != nil {
+		c.unread = err
+		return c
+	}
+	if layer == nil {
+		return nil
+	}
+	content, err := layer.Uncompressed()
+	if err != nil {
+		c.unread = err
+		return c
+	}
+	defer content.Close()
+	c.raw, c.unread = io.ReadAll(io.LimitReader(content, maxBundle+1))
+	if c.unread == nil {
+		c.parse()
+	}
+	return c
+}
+
+// bundleLayer is the only layer of a bundle's manifest, nil if ref is something else.
+func bundleLayer(ref name.Digest, opts []remote.Option) (v1.Layer, error) {
+	desc, err := remote.Get(ref, opts...)
+	if err != nil {
+		return nil, err
+	}
+	if !desc.MediaType.IsImage() {
+		return nil, nil
+	}
+	img, err := desc.Image()
+	if err != nil {
+		return nil, err
+	}
+	layers, err := img.Layers()
+	if err != nil {
+		return nil, err
+	}
+	if len(layers) != 1 {
+		return nil, nil
+	}
+	mediaType, err := layers[0].MediaType()
+	if err != nil || !strings.HasPrefix(string(mediaType), bundleMediaType) {
+		return nil, err
+	}
+	return layers[0], nil
+}
+
+func (c *candidate) parse() {
+	if len(c.raw) > maxBundle {
+		c.fault = fmt.Sprintf("is larger than %d MiB", maxBundle>>20)
+		return
+	}
+	var b bundle.Bundle
+	if err := b.UnmarshalJSON(c.raw); err != nil {
+		c.fault = "is no sigstore bundle"
+		return
+	}
+	if !b.MinVersion("v0.3") {
+		c.fault = "is a sigstore bundle of a version before 0.3"
+		return
+	}
+	c.bundle = &b
+}
+
+// payloadOf is the signed statement as it was written; nil if there is none.
+func payloadOf(b *bundle.Bundle) []byte {
+	return b.GetDsseEnvelope().GetPayload()
+}
+
+// unreadable joins the errors of candidates that could not be read.
+func unreadable(all []candidate) error {
+	var errs []error
+	for _, c := range all {
+		if c.unread != nil {
+			errs = append(errs, fmt.Errorf("read bundle %s: %w", c.id, c.unread))
+		}
+	}
+	return errors.Join(errs...)
+}

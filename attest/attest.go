@@ -1,0 +1,201 @@
+// Package attest signs images and records, attaches what is known of them, and
+// verifies both before anything runs.
+//
+// Everything it makes is a sigstore bundle around an in-toto statement: a DSSE
+// envelope whose statement names the image by digest and says, by its predicate
+// type, what is claimed. Bundles are attached to the image in its registry, in
+// the form that cosign v3 reads and writes, and can be kept with a record, so
+// that a rollback is verified without a registry and without Sigstore.
+//
+// A claim counts only if its predicate type is exactly the one asked for:
+// provenance is not a signature, however well it is signed.
+package attest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/sigstore/sigstore-go/pkg/root"
+
+	"github.com/joelhooks/shipit/config"
+)
+
+// Predicate types. Each claim has its own; the foreign ones are those that other
+// tools read.
+const (
+	SignatureType  = "https://sigstore.dev/cosign/sign/v1" // what cosign v3 writes for a signature
+	ProvenanceType = "https://slsa.dev/provenance/v1"      // SLSA provenance v1
+	SBOMType       = "https://cyclonedx.org/bom"           // CycloneDX
+	DeploymentType = "https://shipit.dev/deployment/v1"    // a Deployment
+	RebuildType    = "https://shipit.dev/rebuild/v1"       // a Rebuild
+	RecordType     = "https://shipit.dev/record/v1"        // a record of the ledger
+)
+
+// predicateNames are the short names that a policy uses.
+func predicateNames() map[string]string {
+	return map[string]string{"signature": SignatureType, "provenance": ProvenanceType, "sbom": SBOMType}
+}
+
+// Options are what a Notary needs beside the configuration. The zero value works
+// for public images and keys that lie beside the working directory.
+type Options struct {
+	RemoteOptions []remote.Option                   // for every registry request; none: anonymous
+	ReadFile      func(path string) ([]byte, error) // reads public keys and the trusted root; default: files below Dir
+	Getenv        func(name string) string          // default os.Getenv
+	Dir           string                            // what relative paths are relative to; default: the working directory
+	Source        string                            // repository that provenance must name, unless the policy says another
+}
+
+// Notary signs and verifies for one configuration. It may be used by several
+// goroutines at once. What costs time, such as decrypting the private key, is
+// done once, when first needed.
+type Notary struct {
+	cfg      config.Signing
+	opt      Options
+	required []string // predicate types that the policy demands
+
+	writing  sync.Mutex // a registry without the referrers API loses one of two concurrent attachments
+	registry memo[registry]
+	key      memo[keypair]
+	keys     memo[[]trust]
+	root     memo[root.TrustedMaterial]
+	public   memo[endpoints]
+	session  sessions
+}
+
+// New checks the configuration; it reads no file and no network.
+func New(cfg config.Signing, opt Options) (*Notary, error) {
+	if opt.Getenv == nil {
+		opt.Getenv = os.Getenv
+	}
+	if opt.ReadFile == nil {
+		dir := opt.Dir
+		opt.ReadFile = func(path string) ([]byte, error) { return os.ReadFile(below(dir, path)) }
+	}
+	n := &Notary{cfg: cfg, opt: opt}
+	switch cfg.Mode {
+	case "", "none":
+	case "keyless":
+		if err := checkKeyless(cfg); err != nil {
+			return nil, err
+		}
+	case "key":
+		if cfg.Key == "" {
+			return nil, errors.New("signing.key is missing: a file, or env:NAME")
+		}
+	default:
+		return nil, fmt.Errorf("signing.mode %q is none of none, key, keyless", cfg.Mode)
+	}
+	if p := cfg.Policy; p != nil {
+		if err := n.readPolicy(*p); err != nil {
+			return nil, err
+		}
+	}
+	return n, nil
+}
+
+func (n *Notary) readPolicy(p config.Policy) error {
+	if len(p.Keys) == 0 && p.Identity == "" {
+		return errors.New("signing.policy names neither keys nor an identity: nobody could fulfil it")
+	}
+	if (p.Identity == "") != (p.Issuer == "") {
+		return errors.New("signing.policy needs identity and issuer together")
+	}
+	if _, err := regexp.Compile(p.Identity); err != nil {
+		return fmt.Errorf("signing.policy.identity: %w", err)
+	}
+	n.required = []string{SignatureType}
+	for _, short := range p.Predicates {
+		predicate, known := predicateNames()[short]
+		if !known {
+			return fmt.Errorf("signing.policy.predicates: %q is none of signature, provenance, sbom", short)
+		}
+		if predicate != SignatureType {
+			n.required = append(n.required, predicate)
+		}
+	}
+	return nil
+}
+
+// Signs reports whether this configuration signs at all.
+func (n *Notary) Signs() bool { return n.cfg.Mode == "key" || n.cfg.Mode == "keyless" }
+
+// Demands reports whether a policy must be fulfilled before anything runs.
+func (n *Notary) Demands() bool { return n.cfg.Policy != nil }
+
+// repository is what provenance must name; empty if the policy does not care.
+func (n *Notary) repository() string {
+	if p := n.cfg.Policy; p != nil && p.Repository != "" {
+		return p.Repository
+	}
+	return n.opt.Source
+}
+
+// parseDigest accepts nothing but repository@sha256:…: a tag can move.
+func parseDigest(ref string) (name.Digest, error) {
+	d, err := name.NewDigest(ref)
+	if err != nil {
+		return name.Digest{}, fmt.Errorf("%q is no reference by digest: %w", ref, err)
+	}
+	if !strings.HasPrefix(d.DigestStr(), "sha256:") {
+		return name.Digest{}, fmt.Errorf("%q: only sha256 digests are signed", ref)
+	}
+	return d, nil
+}
+
+func below(dir, path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(dir, path)
+}
+
+// memo keeps the first value that could be made; errors are not kept.
+type memo[T any] struct {
+	mu    sync.Mutex
+	made  bool
+	value T
+}
+
+func (m *memo[T]) get(make func() (T, error)) (T, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.made {
+		return m.value, nil
+	}
+	v, err := make()
+	if err == nil {
+		m.value, m.made = v, true
+	}
+	return v, err
+}
+
+// reader and writer of bundles share connections and tokens over all calls.
+type registry struct {
+	puller *remote.Puller
+	pusher *remote.Pusher
+}
+
+func (n *Notary) remote(ctx context.Context) ([]remote.Option, error) {
+	r, err := n.registry.get(func() (registry, error) {
+		puller, err := remote.NewPuller(n.opt.RemoteOptions...)
+		if err != nil {
+			return registry{}, err
+		}
+		pusher, err := remote.NewPusher(n.opt.RemoteOptions...)
+		return registry{puller, pusher}, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("registry options: %w", err)
+	}
+	own := []remote.Option{remote.WithContext(ctx), remote.Reuse(r.puller), remote.Reuse(r.pusher)}
+	return append(append([]remote.Option{}, n.opt.RemoteOptions...), own...), nil
+}

@@ -1,0 +1,178 @@
+package attest
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/sigstore/cosign/v3/pkg/cosign"
+	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
+	"github.com/sigstore/sigstore-go/pkg/bundle"
+	"github.com/sigstore/sigstore-go/pkg/root"
+	"github.com/sigstore/sigstore-go/pkg/verify"
+	"github.com/sigstore/sigstore/pkg/cryptoutils"
+	"github.com/sigstore/sigstore/pkg/signature"
+	"github.com/sigstore/sigstore/pkg/signature/options"
+)
+
+// passwordVariable is the one that cosign itself reads.
+const passwordVariable = "COSIGN_PASSWORD"
+
+// keypair lets a key in cosign's encrypted form sign sigstore bundles.
+type keypair struct {
+	signer  signature.SignerVerifier
+	public  crypto.PublicKey
+	details signature.AlgorithmDetails
+}
+
+// loadKey decrypts the private key. Its scrypt parameters make that take up to a
+// second, so it happens once, and only when something is signed.
+func (n *Notary) loadKey() (keypair, error) {
+	return n.key.get(func() (keypair, error) {
+		data, err := n.readKey()
+		if err != nil {
+			return keypair{}, err
+		}
+		return decryptKey(n.cfg.Key, data, n.opt.Getenv(passwordVariable))
+	})
+}
+
+func (n *Notary) readKey() ([]byte, error) {
+	if variable, ok := strings.CutPrefix(n.cfg.Key, "env:"); ok {
+		data := n.opt.Getenv(variable)
+		if data == "" {
+			return nil, fmt.Errorf("signing key: the environment variable %s is empty", variable)
+		}
+		return []byte(data), nil
+	}
+	data, err := os.ReadFile(below(n.opt.Dir, n.cfg.Key))
+	if err != nil {
+		return nil, fmt.Errorf("signing key: %w", err)
+	}
+	return data, nil
+}
+
+// decryptKey says nothing of the key's content in its errors.
+func decryptKey(from string, data []byte, password string) (keypair, error) {
+	signer, err := cosign.LoadPrivateKey(data, []byte(password), nil)
+	switch {
+	case err != nil && password == "":
+		return keypair{}, fmt.Errorf("signing key %s: cannot be decrypted: %s is not set", from, passwordVariable)
+	case err != nil:
+		return keypair{}, fmt.Errorf("signing key %s: cannot be decrypted: it is no cosign key, or %s is wrong", from, passwordVariable)
+	}
+	public, err := signer.PublicKey()
+	if err != nil {
+		return keypair{}, fmt.Errorf("signing key %s: %w", from, err)
+	}
+	details, err := signature.GetDefaultAlgorithmDetails(public, options.WithED25519ph())
+	if err != nil {
+		return keypair{}, fmt.Errorf("signing key %s: %w", from, err)
+	}
+	return keypair{signer: signer, public: public, details: details}, nil
+}
+
+func (k keypair) GetHashAlgorithm() protocommon.HashAlgorithm { return k.details.GetProtoHashType() }
+
+func (k keypair) GetSigningAlgorithm() protocommon.PublicKeyDetails {
+	return k.details.GetSignatureAlgorithm()
+}
+
+// GetHint is how the bundle names the key; cosign looks it up by the same hash.
+func (k keypair) GetHint() []byte {
+	der, err := x509.MarshalPKIXPublicKey(k.public)
+	if err != nil {
+		return nil
+	}
+	sum := sha256.Sum256(der)
+	return []byte(base64.StdEncoding.EncodeToString(sum[:]))
+}
+
+func (k keypair) GetKeyAlgorithm() string {
+	switch k.details.GetKeyType() {
+	case signature.ECDSA:
+		return "ECDSA"
+	case signature.RSA:
+		return "RSA"
+	case signature.ED25519:
+		return "ED25519"
+	}
+	return ""
+}
+
+func (k keypair) GetPublicKey() crypto.PublicKey { return k.public }
+
+func (k keypair) GetPublicKeyPem() (string, error) {
+	pem, err := cryptoutils.MarshalPublicKeyToPEM(k.public)
+	return string(pem), err
+}
+
+// SignData returns the signature and the digest that was signed.
+func (k keypair) SignData(_ context.Context, data []byte) ([]byte, []byte, error) {
+	sig, err := k.signer.SignMessage(bytes.NewReader(data))
+	if err != nil {
+		return nil, nil, err
+	}
+	h := k.details.GetHashType().New()
+	h.Write(data)
+	return sig, h.Sum(nil), nil
+}
+
+// trust is one signer that is believed.
+type trust struct {
+	name  string // of the key file, or the identity
+	check func(*bundle.Bundle, verify.ArtifactPolicyOption) (*verify.VerificationResult, string, error)
+}
+
+// trustKey believes what one public key signed, at any time: the policy, not a
+// clock, says when a key is no longer good.
+func trustKey(name string, public crypto.PublicKey) (trust, error) {
+	verifier, err := signature.LoadDefaultVerifier(public, options.WithED25519ph())
+	if err != nil {
+		return trust{}, fmt.Errorf("public key %s: %w", name, err)
+	}
+	material := root.NewTrustedPublicKeyMaterial(func(string) (root.TimeConstrainedVerifier, error) {
+		return root.NewExpiringKey(verifier, time.Time{}, time.Time{}), nil
+	})
+	v, err := verify.NewVerifier(material, verify.WithNoObserverTimestamps())
+	if err != nil {
+		return trust{}, fmt.Errorf("public key %s: %w", name, err)
+	}
+	check := func(b *bundle.Bundle, artifact verify.ArtifactPolicyOption) (*verify.VerificationResult, string, error) {
+		result, err := v.Verify(b, verify.NewPolicy(artifact, verify.WithKey()))
+		return result, name, err
+	}
+	return trust{name: name, check: check}, nil
+}
+
+// policyKeys are the public keys that the policy names: several while one
+// replaces another.
+func (n *Notary) policyKeys() ([]trust, error) {
+	return n.keys.get(func() ([]trust, error) {
+		var all []trust
+		for _, path := range n.cfg.Policy.Keys {
+			data, err := n.opt.ReadFile(path)
+			if err != nil {
+				return nil, fmt.Errorf("public key %s: %w", path, err)
+			}
+			public, err := cryptoutils.UnmarshalPEMToPublicKey(data)
+			if err != nil {
+				return nil, fmt.Errorf("public key %s: %w", path, errors.New("is no public key in PEM form"))
+			}
+			t, err := trustKey(path, public)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, t)
+		}
+		return all, nil
+	})
+}

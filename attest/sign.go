@@ -1,0 +1,194 @@
+package attest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	ociremote "github.com/sigstore/cosign/v3/pkg/oci/remote"
+	"github.com/sigstore/sigstore-go/pkg/bundle"
+	"github.com/sigstore/sigstore-go/pkg/sign"
+	"google.golang.org/protobuf/encoding/protojson"
+)
+
+// statement is an in-toto statement, version 1.
+type statement struct {
+	Type          string    `json:"_type"`
+	Subject       []subject `json:"subject"`
+	PredicateType string    `json:"predicateType"`
+	Predicate     any       `json:"predicate"`
+}
+
+type subject struct {
+	Name   string            `json:"name,omitempty"`
+	Digest map[string]string `json:"digest"`
+}
+
+// errSilent is returned where a signature is asked of a configuration that makes none.
+var errSilent = errors.New("signing.mode is none: nothing is signed")
+
+// Sign attaches a signature to the image that ref names by digest. A valid
+// signature of the same signer is found rather than repeated: then done is
+// false and the bundle is the one found. Under mode none it does nothing.
+func (n *Notary) Sign(ctx context.Context, ref string) (bundle []byte, done bool, err error) {
+	if !n.Signs() {
+		return nil, false, nil
+	}
+	d, err := parseDigest(ref)
+	if err != nil {
+		return nil, false, err
+	}
+	bundle, done, err = n.claim(ctx, d, statementOf(d, SignatureType, struct{}{}))
+	if err != nil {
+		return nil, false, fmt.Errorf("sign %s: %w", ref, err)
+	}
+	return bundle, done, nil
+}
+
+// Attest attaches a claim about the image that ref names by digest. predicate is
+// what encoding/json makes of it; the same claim by the same signer is found
+// rather than repeated, as with Sign. Under mode none it does nothing.
+func (n *Notary) Attest(ctx context.Context, ref, predicateType string, predicate any) (bundle []byte, done bool, err error) {
+	if !n.Signs() {
+		return nil, false, nil
+	}
+	if predicateType == SignatureType {
+		return nil, false, fmt.Errorf("attest %s: %s is a signature, not a claim", ref, predicateType)
+	}
+	d, err := parseDigest(ref)
+	if err != nil {
+		return nil, false, err
+	}
+	bundle, done, err = n.claim(ctx, d, statementOf(d, predicateType, predicate))
+	if err != nil {
+		return nil, false, fmt.Errorf("attest %s as %s: %w", ref, predicateType, err)
+	}
+	return bundle, done, nil
+}
+
+// claim finds the statement among what this signer has attached, or signs and
+// attaches it.
+func (n *Notary) claim(ctx context.Context, d name.Digest, st statement) ([]byte, bool, error) {
+	payload, err := json.Marshal(st)
+	if err != nil {
+		return nil, false, err
+	}
+	n.writing.Lock()
+	defer n.writing.Unlock()
+	if found, err := n.find(ctx, d, st.PredicateType, payload); found != nil || err != nil {
+		return found, false, err
+	}
+	signed, err := n.signPayload(ctx, payload)
+	if err != nil {
+		return nil, false, err
+	}
+	opts, err := n.remote(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	if err := ociremote.WriteAttestationNewBundleFormat(d, signed, st.PredicateType, ociremote.WithRemoteOptions(opts...)); err != nil {
+		return nil, false, fmt.Errorf("attach: %w", err)
+	}
+	return signed, true, nil
+}
+
+// find returns the bundle with the same claim by this signer, nil if there is
+// none. A signature is the same whatever its predicate's content is: cosign's
+// own and ours say the same thing.
+func (n *Notary) find(ctx context.Context, d name.Digest, predicateType string, payload []byte) ([]byte, error) {
+	own, err := n.own(ctx)
+	if err != nil {
+		return nil, err
+	}
+	candidates, err := n.attached(ctx, d, []string{predicateType})
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range candidates {
+		if c.bundle == nil {
+			continue
+		}
+		got, err := own.verify(ctx, c.bundle, d.DigestStr())
+		if err != nil || got.predicateType != predicateType {
+			continue
+		}
+		if predicateType == SignatureType || string(payloadOf(c.bundle)) == string(payload) {
+			return c.raw, nil
+		}
+	}
+	return nil, nil
+}
+
+// own is who this configuration signs as.
+func (n *Notary) own(ctx context.Context) (signers, error) {
+	if n.cfg.Mode == "keyless" {
+		return n.ownIdentity(ctx)
+	}
+	k, err := n.loadKey()
+	if err != nil {
+		return signers{}, err
+	}
+	t, err := trustKey(n.cfg.Key, k.public)
+	return signers{keys: []trust{t}}, err
+}
+
+// signPayload wraps a statement in a signed sigstore bundle.
+func (n *Notary) signPayload(ctx context.Context, payload []byte) ([]byte, error) {
+	content := &sign.DSSEData{Data: payload, PayloadType: bundle.IntotoMediaType}
+	switch n.cfg.Mode {
+	case "key":
+		k, err := n.loadKey()
+		if err != nil {
+			return nil, err
+		}
+		b, err := sign.Bundle(content, k, sign.BundleOptions{Context: ctx})
+		if err != nil {
+			return nil, fmt.Errorf("sign with %s: %w", n.cfg.Key, err)
+		}
+		return protojson.Marshal(b)
+	case "keyless":
+		return n.signKeyless(ctx, content)
+	}
+	return nil, errSilent
+}
+
+// SignBlob signs bytes that are no image, such as a record of the ledger, and
+// returns the bundle to keep beside them. Under mode none it returns nil.
+func (n *Notary) SignBlob(ctx context.Context, data []byte) ([]byte, error) {
+	if !n.Signs() {
+		return nil, nil
+	}
+	payload, err := json.Marshal(statement{
+		Type:          "https://in-toto.io/Statement/v1",
+		Subject:       []subject{{Digest: map[string]string{"sha256": hexSHA256(data)}}},
+		PredicateType: RecordType,
+		Predicate:     struct{}{},
+	})
+	if err != nil {
+		return nil, err
+	}
+	signed, err := n.signPayload(ctx, payload)
+	if err != nil {
+		return nil, fmt.Errorf("sign record: %w", err)
+	}
+	return signed, nil
+}
+
+func statementOf(d name.Digest, predicateType string, predicate any) statement {
+	return statement{
+		Type:          "https://in-toto.io/Statement/v1",
+		Subject:       []subject{{Name: d.Context().Name(), Digest: map[string]string{"sha256": strings.TrimPrefix(d.DigestStr(), "sha256:")}}},
+		PredicateType: predicateType,
+		Predicate:     predicate,
+	}
+}
+
+func hexSHA256(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,116 @@
+package attest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/sigstore/sigstore-go/pkg/root"
+	"github.com/sigstore/sigstore-go/pkg/sign"
+	"github.com/sigstore/sigstore-go/pkg/tuf"
+
+	"github.com/joelhooks/shipit/config"
+)
+
+// endpoints are the services that a keyless signature needs.
+type endpoints struct {
+	fulcio       string
+	rekor        string
+	rekorVersion uint32
+	timestamp    string // empty: the log's own time is enough
+}
+
+// checkKeyless refuses a mixture of public and private services: one trusted
+// root vouches for all of them.
+func checkKeyless(cfg config.Signing) error {
+	if (cfg.FulcioURL == "") != (cfg.RekorURL == "") {
+		return errors.New("signing.fulcio and signing.rekor are given together, or not at all for Sigstore's public ones")
+	}
+	if cfg.FulcioURL != "" && cfg.TrustedRoot == "" {
+		return errors.New("signing.trustedRoot is missing: Sigstore's public root does not vouch for " + cfg.FulcioURL)
+	}
+	if cfg.RekorVersion < 0 || cfg.RekorVersion > 2 {
+		return fmt.Errorf("signing.rekorVersion %d is neither 1 nor 2", cfg.RekorVersion)
+	}
+	if cfg.RekorVersion == 2 && cfg.TimestampURL == "" {
+		return errors.New("signing.timestamp is missing: version 2 of Rekor does not witness the time")
+	}
+	return nil
+}
+
+// endpoints are those of the configuration, or the public ones as Sigstore
+// publishes them at the moment.
+func (n *Notary) endpoints(ctx context.Context) (endpoints, error) {
+	if n.cfg.FulcioURL == "" {
+		return n.public.get(func() (endpoints, error) { return publicEndpoints(ctx, time.Now()) })
+	}
+	version := uint32(n.cfg.RekorVersion)
+	if version == 0 {
+		version = 1
+		if n.cfg.TimestampURL != "" {
+			version = 2
+		}
+	}
+	return endpoints{n.cfg.FulcioURL, n.cfg.RekorURL, version, n.cfg.TimestampURL}, nil
+}
+
+func publicEndpoints(ctx context.Context, now time.Time) (endpoints, error) {
+	fail := func(err error) (endpoints, error) {
+		return endpoints{}, fmt.Errorf("Sigstore's public services: %w", err)
+	}
+	published, err := root.FetchSigningConfigWithOptions(tuf.DefaultOptions().WithContext(ctx))
+	if err != nil {
+		return fail(err)
+	}
+	fulcio, err := root.SelectService(published.FulcioCertificateAuthorityURLs(), sign.FulcioAPIVersions, now)
+	if err != nil {
+		return fail(err)
+	}
+	rekor, err := root.SelectService(published.RekorLogURLs(), sign.RekorAPIVersions, now)
+	if err != nil {
+		return fail(err)
+	}
+	stamp, err := root.SelectService(published.TimestampAuthorityURLs(), sign.TimestampAuthorityAPIVersions, now)
+	if err != nil {
+		return fail(err)
+	}
+	return endpoints{fulcio.URL, rekor.URL, rekor.MajorAPIVersion, stamp.URL}, nil
+}
+
+// trustedRoot is the configured file, or Sigstore's public root.
+func (n *Notary) trustedRoot(ctx context.Context) (root.TrustedMaterial, error) {
+	return n.root.get(func() (root.TrustedMaterial, error) {
+		if n.cfg.TrustedRoot == "" {
+			return publicRoot(tuf.DefaultOptions().WithContext(ctx))
+		}
+		data, err := n.opt.ReadFile(n.cfg.TrustedRoot)
+		if err != nil {
+			return nil, fmt.Errorf("trusted root: %w", err)
+		}
+		trusted, err := root.NewTrustedRootFromJSON(data)
+		if err != nil {
+			return nil, fmt.Errorf("trusted root %s: %w", n.cfg.TrustedRoot, err)
+		}
+		return trusted, nil
+	})
+}
+
+// publicRoot updates the root by TUF. If that fails, the one that was verified
+// last time is used: an outage of Sigstore must not stop a rollback.
+func publicRoot(opts *tuf.Options) (root.TrustedMaterial, error) {
+	trusted, err := root.FetchTrustedRootWithOptions(opts)
+	if err == nil {
+		return trusted, nil
+	}
+	kept, keptErr := os.ReadFile(filepath.Join(opts.CachePath, tuf.URLToPath(opts.RepositoryBaseURL), "targets", "trusted_root.json"))
+	if keptErr == nil {
+		var last *root.TrustedRoot
+		if last, keptErr = root.NewTrustedRootFromJSON(kept); keptErr == nil {
+			return last, nil
+		}
+	}
+	return nil, fmt.Errorf("Sigstore's trusted root: %w (keep one in the tree as signing.trustedRoot to need no network)", err)
+}

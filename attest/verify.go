@@ -1,0 +1,322 @@
+package attest
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/sigstore/sigstore-go/pkg/bundle"
+	"github.com/sigstore/sigstore-go/pkg/verify"
+)
+
+// Expect is what the caller knows and a policy needs.
+type Expect struct {
+	// Ancestor reports whether the policy's branch contains a commit. It must be
+	// set where the policy names a branch, unless Recorded.
+	Ancestor func(ctx context.Context, commit, branch string) (bool, error)
+	// Recorded says that the bundles come from the record of a release that
+	// fulfilled the policy when it was made, so that Ancestor may be nil: a
+	// rollback needs no git.
+	Recorded bool
+}
+
+// Verified is what a policy was fulfilled with.
+type Verified struct {
+	Bundles []Bundle // one for each demanded predicate, in their order; empty if nothing is demanded
+	Commit  string   // that provenance names; empty if the policy does not demand provenance
+}
+
+// Bundle is one verified claim, in the form in which it can be kept.
+type Bundle struct {
+	Predicate string          `json:"predicateType"`
+	Signer    string          `json:"signer"` // the key file, or identity and issuer
+	JSON      json.RawMessage `json:"bundle"`
+}
+
+// Stored is the bundles as VerifyBundles takes them.
+func (v Verified) Stored() [][]byte {
+	var all [][]byte
+	for _, b := range v.Bundles {
+		all = append(all, b.JSON)
+	}
+	return all
+}
+
+// Verify holds what is attached to the image that ref names by digest against
+// the policy. Without a policy it succeeds and reads nothing. An *UntrustedError
+// says that the policy is not fulfilled; any other error, that it could not be
+// found out.
+func (n *Notary) Verify(ctx context.Context, ref string, expect Expect) (Verified, error) {
+	if !n.Demands() {
+		return Verified{}, nil
+	}
+	d, err := parseDigest(ref)
+	if err != nil {
+		return Verified{}, err
+	}
+	if err := n.held(ctx, d); err != nil {
+		return Verified{}, fmt.Errorf("verify %s: %w", ref, err)
+	}
+	candidates, err := n.attached(ctx, d, n.required)
+	if err != nil {
+		return Verified{}, fmt.Errorf("verify %s: %w", ref, err)
+	}
+	return n.fulfil(ctx, claims{subject: ref, digest: d.DigestStr(), candidates: candidates}, expect)
+}
+
+// held reads the manifest; the client refuses bytes that do not have the digest.
+func (n *Notary) held(ctx context.Context, d name.Digest) error {
+	opts, err := n.remote(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = remote.Get(d, opts...)
+	return err
+}
+
+// VerifyBundles is Verify from bundles that were kept: it needs no registry, and
+// no Sigstore if the bundles are signed with a key or a trusted root is at hand.
+func (n *Notary) VerifyBundles(ctx context.Context, stored [][]byte, digest string, expect Expect) (Verified, error) {
+	if !n.Demands() {
+		return Verified{}, nil
+	}
+	c := claims{subject: digest, digest: digest}
+	for i, raw := range stored {
+		one := candidate{id: fmt.Sprintf("%d of %d", i+1, len(stored)), raw: raw}
+		one.parse()
+		c.candidates = append(c.candidates, one)
+	}
+	return n.fulfil(ctx, c, expect)
+}
+
+// VerifyBlob holds a bundle that SignBlob made against the policy's signers and
+// returns who signed. Without a policy it succeeds and names nobody.
+func (n *Notary) VerifyBlob(ctx context.Context, data, signed []byte) (signer string, err error) {
+	if !n.Demands() {
+		return "", nil
+	}
+	digest := "sha256:" + hexSHA256(data)
+	c := candidate{id: "kept beside it", raw: signed}
+	c.parse()
+	believed, err := n.believed()
+	if err != nil {
+		return "", err
+	}
+	got, rejected, err := believed.judge(ctx, c, digest)
+	if err != nil {
+		return "", fmt.Errorf("verify record: %w", err)
+	}
+	if rejected == nil && got.predicateType != RecordType {
+		rejected = &Candidate{ID: c.id, Predicate: got.predicateType, Reason: OtherPredicate, Detail: "is no signature of a record"}
+	}
+	if rejected != nil {
+		return "", &UntrustedError{Subject: "record " + digest, Missing: []string{RecordType}, Candidates: []Candidate{*rejected}, Signers: believed.names()}
+	}
+	return got.signer, nil
+}
+
+// claims is everything that is said of one digest.
+type claims struct {
+	subject    string
+	digest     string
+	candidates []candidate
+}
+
+// fulfil looks for a good bundle for every predicate that is demanded. A bad one
+// beside a good one does no harm.
+func (n *Notary) fulfil(ctx context.Context, c claims, expect Expect) (Verified, error) {
+	if p := n.cfg.Policy; p.Branch != "" && expect.Ancestor == nil && !expect.Recorded {
+		return Verified{}, fmt.Errorf("verify %s: signing.policy.branch is set and nothing was given to ask about %s", c.subject, p.Branch)
+	}
+	believed, err := n.believed()
+	if err != nil {
+		return Verified{}, err
+	}
+	good := map[string]Bundle{}
+	fault := &UntrustedError{Subject: c.subject, Signers: believed.names()}
+	unknown := unreadable(c.candidates)
+	var verified Verified
+	for _, one := range c.candidates {
+		if one.unread != nil {
+			continue
+		}
+		got, rejected, err := believed.judge(ctx, one, c.digest)
+		if err == nil && rejected == nil {
+			rejected, err = n.suits(ctx, one, got, expect)
+		}
+		_, have := good[got.predicateType]
+		switch {
+		case err != nil:
+			unknown = errors.Join(unknown, err)
+		case rejected != nil:
+			fault.Candidates = append(fault.Candidates, *rejected)
+		case !have:
+			good[got.predicateType] = Bundle{Predicate: got.predicateType, Signer: got.signer, JSON: one.raw}
+			if got.predicateType == ProvenanceType {
+				verified.Commit = originOf(one.bundle).commit
+			}
+		}
+	}
+	for _, predicate := range n.required {
+		if b, ok := good[predicate]; ok {
+			verified.Bundles = append(verified.Bundles, b)
+		} else {
+			fault.Missing = append(fault.Missing, predicate)
+		}
+	}
+	switch {
+	case len(fault.Missing) == 0:
+		return verified, nil
+	case unknown != nil:
+		return Verified{}, fmt.Errorf("verify %s: %w (%s)", c.subject, unknown, fault.Error())
+	}
+	return Verified{}, fault
+}
+
+// suits asks of a well signed bundle whether it is one of those demanded, and
+// whether provenance names what the policy wants.
+func (n *Notary) suits(ctx context.Context, c candidate, got verdict, expect Expect) (*Candidate, error) {
+	reject := func(r Reason, format string, args ...any) (*Candidate, error) {
+		return &Candidate{ID: c.id, Predicate: got.predicateType, Reason: r, Detail: fmt.Sprintf(format, args...)}, nil
+	}
+	demanded := false
+	for _, predicate := range n.required {
+		demanded = demanded || predicate == got.predicateType
+	}
+	if !demanded {
+		return reject(OtherPredicate, "signed by %s, but it claims %s", got.signer, got.predicateType)
+	}
+	if got.predicateType != ProvenanceType {
+		return nil, nil
+	}
+	origin := originOf(c.bundle)
+	if want := n.repository(); want != "" && !sameRepository(origin.repository, want) {
+		return reject(OtherSource, "built from %q, not from %s", origin.repository, want)
+	}
+	branch := n.cfg.Policy.Branch
+	if branch == "" || expect.Ancestor == nil {
+		return nil, nil
+	}
+	if origin.commit == "" {
+		return reject(OtherBranch, "names no commit")
+	}
+	contained, err := expect.Ancestor(ctx, origin.commit, branch)
+	if err != nil {
+		return nil, fmt.Errorf("commit %s and branch %s: %w", origin.commit, branch, err)
+	}
+	if !contained {
+		return reject(OtherBranch, "built from commit %s, which %s does not contain", origin.commit, branch)
+	}
+	return nil, nil
+}
+
+// signers are those that are believed: by key, and by certificate.
+type signers struct {
+	keys       []trust
+	identities []func(ctx context.Context) (trust, error) // reads a trusted root, so only when a certificate is met
+	labels     []string
+}
+
+// verdict is what a good bundle says and who signed it.
+type verdict struct {
+	predicateType string
+	signer        string
+}
+
+// believed are the signers that the policy names.
+func (n *Notary) believed() (signers, error) {
+	keys, err := n.policyKeys()
+	if err != nil {
+		return signers{}, err
+	}
+	s := signers{keys: keys}
+	if p := n.cfg.Policy; p.Identity != "" {
+		s.add(p.Identity+" of "+p.Issuer, func(ctx context.Context) (trust, error) { return n.trustIdentity(ctx, p.Identity, p.Issuer) })
+	}
+	return s, nil
+}
+
+func (s *signers) add(label string, identity func(context.Context) (trust, error)) {
+	s.labels = append(s.labels, label)
+	s.identities = append(s.identities, identity)
+}
+
+func (s signers) names() []string {
+	var all []string
+	for _, k := range s.keys {
+		all = append(all, k.name)
+	}
+	return append(all, s.labels...)
+}
+
+// errForeign says that none of the signers made a bundle.
+var errForeign = errors.New("not signed by a signer that is believed, or altered since")
+
+// judge verifies one candidate and says what is wrong with it, in the order in
+// which a person would ask. An error says that it could not be found out.
+func (s signers) judge(ctx context.Context, c candidate, digest string) (verdict, *Candidate, error) {
+	if c.bundle == nil {
+		return verdict{}, &Candidate{ID: c.id, Reason: Malformed, Detail: c.fault}, nil
+	}
+	says := claimOf(c.bundle)
+	reject := func(r Reason, detail string) (verdict, *Candidate, error) {
+		return verdict{}, &Candidate{ID: c.id, Predicate: says.PredicateType, Reason: r, Detail: detail}, nil
+	}
+	if says.PredicateType == "" {
+		return reject(Malformed, "holds no in-toto statement")
+	}
+	if !says.names(digest) {
+		return reject(OtherDigest, "speaks of "+says.digests()+", not of this digest")
+	}
+	got, err := s.verify(ctx, c.bundle, digest)
+	if errors.Is(err, errForeign) {
+		return reject(ForeignSigner, err.Error())
+	}
+	return got, nil, err
+}
+
+// verify returns the predicate type and the signer of a bundle that one of the
+// signers made for digest.
+func (s signers) verify(ctx context.Context, b *bundle.Bundle, digest string) (verdict, error) {
+	raw, err := hex.DecodeString(strings.TrimPrefix(digest, "sha256:"))
+	if err != nil || len(raw) != 32 {
+		return verdict{}, fmt.Errorf("%q is no sha256 digest", digest)
+	}
+	trusts, err := s.forBundle(ctx, b)
+	if err != nil {
+		return verdict{}, err
+	}
+	last := errForeign
+	for _, t := range trusts {
+		result, signer, err := t.check(b, verify.WithArtifactDigest("sha256", raw))
+		if err == nil && result.Statement != nil {
+			return verdict{predicateType: result.Statement.GetPredicateType(), signer: signer}, nil
+		}
+		if err != nil && b.GetVerificationMaterial().GetPublicKey() == nil {
+			last = fmt.Errorf("%w (%s)", errForeign, err.Error())
+		}
+	}
+	return verdict{}, last
+}
+
+// forBundle picks the signers that could have made a bundle: a certificate is
+// not asked of keys, so that what a key signed needs no trusted root.
+func (s signers) forBundle(ctx context.Context, b *bundle.Bundle) ([]trust, error) {
+	if b.GetVerificationMaterial().GetPublicKey() != nil {
+		return s.keys, nil
+	}
+	var all []trust
+	for _, identity := range s.identities {
+		t, err := identity(ctx)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, t)
+	}
+	return all, nil
+}
