@@ -23,7 +23,7 @@ type Publication struct {
 	Tags       []string // further tags, as immutable as the first one
 }
 
-// Published says what a Publish or a Tag did.
+// Published says what a Publish did.
 type Published struct {
 	Digest string   // sha256:…
 	Pushed bool     // blobs or manifests were sent; false if the registry had them all
@@ -56,12 +56,14 @@ func (c *Client) Publish(ctx context.Context, p Publication) (Published, error) 
 		return result, err
 	}
 	open, err := c.free(ctx, s, tags, digest)
-	if err != nil || len(open) == 0 {
+	if hidden(err) {
+		open = tags // each is looked at again before it is written
+	} else if err != nil || len(open) == 0 {
 		return result, err
 	}
 	if _, err := c.head(ctx, s, repo.Digest(digest.String())); err != nil {
 		var none *NotFoundError
-		if !errors.As(err, &none) {
+		if !errors.As(err, &none) && !hidden(err) {
 			return result, err
 		}
 		if err := c.send(ctx, s, p.Artifact); err != nil {
@@ -74,39 +76,34 @@ func (c *Client) Publish(ctx context.Context, p Publication) (Published, error) 
 }
 
 // Tag gives tags to a manifest that the repository has, by the rules of Publish
-// and without moving a blob. An absent digest is a *NotFoundError.
-func (c *Client) Tag(ctx context.Context, repository, digest string, tags ...string) (Published, error) {
+// and without moving a blob, and returns those that were written. An absent
+// digest is a *NotFoundError.
+func (c *Client) Tag(ctx context.Context, repository, digest string, tags ...string) ([]string, error) {
 	repo, err := parseRepository(repository)
 	if err != nil {
-		return Published{}, err
+		return nil, err
 	}
 	ref, err := parse(repo.Name() + "@" + digest)
 	if err != nil {
-		return Published{}, err
+		return nil, err
 	}
-	hash, err := v1.NewHash(digest)
-	if err != nil {
-		return Published{}, fmt.Errorf("digest %q: %w", digest, err)
-	}
-	result := Published{Digest: digest}
 	wanted, err := tagsOf(repo, tags)
 	if err != nil {
-		return result, err
+		return nil, err
 	}
 	s, err := c.session(ctx, repo, push)
 	if err != nil {
-		return result, err
+		return nil, err
 	}
 	manifest, err := remote.Get(ref, s.options(ctx)...)
 	if err != nil {
-		return result, c.explain(ctx, s, ref.Name(), err)
+		return nil, c.explain(ctx, s, ref.Name(), err)
 	}
-	open, err := c.free(ctx, s, wanted, hash)
+	open, err := c.free(ctx, s, wanted, manifest.Digest)
 	if err != nil {
-		return result, err
+		return nil, err
 	}
-	result.Tagged, err = c.write(ctx, s, open, fetched{manifest})
-	return result, err
+	return c.write(ctx, s, open, fetched{manifest})
 }
 
 func tagsOf(repo name.Repository, names []string) ([]name.Tag, error) {
@@ -143,6 +140,13 @@ func (c *Client) free(ctx context.Context, s *session, tags []name.Tag, digest v
 		}
 	}
 	return open, nil
+}
+
+// hidden reports whether a registry refused to say if something is there. Some
+// do so of a repository that is yet to be made by the first push to it.
+func hidden(err error) bool {
+	var refused *AuthError
+	return errors.As(err, &refused) && !refused.Anonymous
 }
 
 // found is the digest that a tag names, or "" if there is no such tag.
