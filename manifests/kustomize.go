@@ -1,0 +1,162 @@
+package manifests
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/kustomize/api/konfig"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+	"sigs.k8s.io/yaml"
+)
+
+func kustomizationNames() []string { return konfig.RecognizedKustomizationFileNames() }
+
+// kustomize builds the kustomization in a folder of the tree, from the tree alone.
+func kustomize(tree Tree, dir string) ([]object, error) {
+	overlay := overlay{
+		tree: tree, files: filesys.MakeFsInMemory(), seen: map[string]bool{},
+		away: regexp.MustCompile(`(?i)^([^=/:]+=)?(git::)?([a-z]+:/|[^/]*@|github\.com|gh:)`),
+	}
+	if err := overlay.load(dir); err != nil {
+		return nil, err
+	}
+	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(overlay.files, rooted(dir))
+	if err != nil {
+		return nil, &Error{Code: BadManifest, File: dir, Msg: oneLine(err.Error())}
+	}
+	var objects []object
+	for _, res := range built.Resources() {
+		data, err := res.MarshalJSON()
+		if err != nil {
+			return nil, fmt.Errorf("kustomize %s: %w", dir, err)
+		}
+		o, err := decode(data)
+		if err != nil {
+			return nil, fmt.Errorf("kustomize %s: %w", dir, err)
+		}
+		o.file = dir
+		flat, err := flatten(o)
+		if err != nil {
+			return nil, err
+		}
+		objects = append(objects, flat...)
+	}
+	return objects, nil
+}
+
+// overlay is what of the tree a kustomization can reach, copied into memory.
+type overlay struct {
+	tree  Tree
+	files filesys.FileSystem
+	seen  map[string]bool // folders
+	away  *regexp.Regexp  // what the library takes for an address
+}
+
+// load copies a folder and the folders that its kustomization names. Whatever
+// would be fetched from elsewhere is refused here: the library would fetch it.
+func (v *overlay) load(dir string) error {
+	if v.seen[dir] {
+		return nil
+	}
+	v.seen[dir] = true
+	files, err := v.tree.List(dir)
+	if err != nil {
+		return fmt.Errorf("list %s: %w", dir, err)
+	}
+	for _, file := range files {
+		if v.files.Exists(rooted(file)) {
+			continue
+		}
+		data, err := v.tree.ReadFile(file)
+		if err != nil {
+			return fmt.Errorf("read %s: %w", file, err)
+		}
+		if err := v.files.WriteFile(rooted(file), data); err != nil {
+			return fmt.Errorf("copy %s: %w", file, err)
+		}
+	}
+	for _, name := range kustomizationNames() {
+		if file := path.Join(dir, name); slices.Contains(files, file) {
+			return v.follow(file)
+		}
+	}
+	return nil
+}
+
+// follow loads what a kustomization, or a file that configures one, names.
+func (v *overlay) follow(file string) error {
+	data, err := v.files.ReadFile(rooted(file))
+	if err != nil {
+		return fmt.Errorf("read %s: %w", file, err)
+	}
+	for _, doc := range split(data) {
+		var content any
+		if err := yaml.Unmarshal(doc.text, &content); err != nil {
+			return doc.fault(file, err)
+		}
+		if err := v.entries(file, "", content); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// entries walks the values under the keys that may hold a path or an address.
+func (v *overlay) entries(file, key string, value any) error {
+	switch value := value.(type) {
+	case map[string]any:
+		for _, k := range slices.Sorted(maps.Keys(value)) {
+			if err := v.entries(file, k, value[k]); err != nil {
+				return err
+			}
+		}
+	case []any:
+		for _, inner := range value {
+			if err := v.entries(file, key, inner); err != nil {
+				return err
+			}
+		}
+	case string:
+		return v.entry(file, key, value)
+	}
+	return nil
+}
+
+func (v *overlay) entry(file, key, value string) error {
+	isFolder := slices.Contains([]string{"resources", "bases", "components", "generators", "transformers", "validators"}, key)
+	isFile := slices.Contains([]string{"crds", "configurations", "patchesStrategicMerge", "path", "paths", "files", "file", "envs", "env"}, key)
+	if !isFolder && !isFile || strings.Contains(value, "\n") {
+		return nil
+	}
+	if v.away.MatchString(value) {
+		return &Error{Code: RemoteBase, File: file, Msg: fmt.Sprintf("%s: %q is not in the commit", key, value), Hint: "copy it into the repository: a release is made of one commit's tree"}
+	}
+	if !isFolder {
+		return nil
+	}
+	at := path.Join(path.Dir(file), value)
+	if at == ".." || strings.HasPrefix(at, "../") {
+		return &Error{Code: RemoteBase, File: file, Msg: fmt.Sprintf("%s: %q is outside the repository", key, value)}
+	}
+	if err := v.load(at); err != nil {
+		return err
+	}
+	// Generators, transformers and validators are files that name further ones.
+	if configures := key == "generators" || key == "transformers" || key == "validators"; configures && v.isFile(at) {
+		return v.follow(at)
+	}
+	return nil
+}
+
+func (v *overlay) isFile(at string) bool {
+	return v.files.Exists(rooted(at)) && !v.files.IsDir(rooted(at))
+}
+
+func rooted(p string) string { return path.Join("/", p) }
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

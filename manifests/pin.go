@@ -1,0 +1,141 @@
+package manifests
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// pins writes the release's digests, and the role's environment, into containers.
+type pins struct {
+	repository string            // of the role's image, normal form
+	refs       map[string]string // repository in normal form → reference by digest
+	env        map[string]string
+	digest     *regexp.Regexp
+	own        bool // set when a container of the role's image was seen
+}
+
+func newPins(in Input) *pins {
+	p := &pins{
+		repository: normal(in.Repository), refs: map[string]string{}, env: in.Role.Env,
+		digest: regexp.MustCompile(`@sha256:[0-9a-f]{64}$`),
+	}
+	for repository, digest := range in.Pinned {
+		p.refs[normal(repository)] = repository + "@" + digest
+	}
+	p.refs[p.repository] = in.Repository + "@" + in.Digest
+	return p
+}
+
+// apply pins every image of the object. An image that is not the release's must
+// be pinned already.
+func (p *pins) apply(o object) error {
+	for _, template := range o.podTemplates() {
+		spec := mapping(template, "spec")
+		for _, list := range []string{"initContainers", "containers"} {
+			for i, c := range mappings(spec, list) {
+				if err := p.container(o, c, fmt.Sprintf("%s[%d]", list, i)); err != nil {
+					return err
+				}
+			}
+		}
+		for _, volume := range mappings(spec, "volumes") {
+			if image := mapping(volume, "image"); image != nil {
+				if _, err := p.reference(o, image, "reference", "volume "+text(volume, "name")); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (p *pins) container(o object, c map[string]any, position string) error {
+	name := text(c, "name")
+	if name == "" {
+		name = position
+	}
+	own, err := p.reference(o, c, "image", name)
+	if err != nil {
+		return err
+	}
+	if own {
+		p.own = true
+		mergeEnv(c, p.env)
+	}
+	return nil
+}
+
+// reference pins the reference in one field; true if it is the role's image.
+func (p *pins) reference(o object, holder map[string]any, field, name string) (bool, error) {
+	ref := text(holder, field)
+	repository := normal(repositoryOf(ref))
+	if pinned, ok := p.refs[repository]; ok && ref != "" {
+		holder[field] = pinned
+		return repository == p.repository, nil
+	}
+	if p.digest.MatchString(ref) {
+		return false, nil
+	}
+	e := o.fault(ImageNotPinned, fmt.Sprintf("image %q is not pinned by digest", ref), "write "+repositoryOf(ref)+"@sha256:…; a tag can move")
+	e.Container = name
+	if ref == "" {
+		e.Msg, e.Hint = "names no image", "name the role's image; shipit fills in the digest"
+	}
+	return false, e
+}
+
+// repositoryOf is an image reference without its tag and digest.
+func repositoryOf(ref string) string {
+	ref, _, _ = strings.Cut(ref, "@")
+	if colon := strings.LastIndex(ref, ":"); colon > strings.LastIndex(ref, "/") {
+		ref = ref[:colon]
+	}
+	return ref
+}
+
+// normal is the one spelling of a repository that runtimes pull several
+// spellings of: Docker Hub's may go without the registry and without library/.
+func normal(repository string) string {
+	first, rest, found := strings.Cut(repository, "/")
+	if !found || !strings.ContainsAny(first, ".:") && first != "localhost" {
+		first, rest = "docker.io", repository
+	}
+	if first == "index.docker.io" {
+		first = "docker.io"
+	}
+	if first == "docker.io" && !strings.Contains(rest, "/") {
+		rest = "library/" + rest
+	}
+	return first + "/" + rest
+}
+
+// mergeEnv sets variables in a container: one that stands there is overridden in
+// its place, others follow sorted.
+func mergeEnv(container map[string]any, env map[string]string) {
+	if len(env) == 0 {
+		return
+	}
+	list, _ := container["env"].([]any)
+	merged := make([]any, 0, len(list)+len(env))
+	set := map[string]bool{}
+	for _, item := range list {
+		v, _ := item.(map[string]any)
+		name := text(v, "name")
+		if value, ours := env[name]; ours {
+			if set[name] {
+				continue
+			}
+			item, set[name] = map[string]any{"name": name, "value": value}, true
+		}
+		merged = append(merged, item)
+	}
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		if !set[name] {
+			merged = append(merged, map[string]any{"name": name, "value": env[name]})
+		}
+	}
+	container["env"] = merged
+}

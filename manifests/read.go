@@ -1,0 +1,176 @@
+package manifests
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+)
+
+// read gives the objects of one entry of a role's manifests: a file, a folder of
+// files (its subfolders are not looked into), or a kustomization.
+func read(tree Tree, at string) ([]object, error) {
+	at = path.Clean(at)
+	data, err := tree.ReadFile(at)
+	if err == nil {
+		if slices.Contains(kustomizationNames(), path.Base(at)) {
+			return kustomize(tree, path.Dir(at))
+		}
+		return parse(at, data)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read %s: %w", at, err)
+	}
+	files, err := tree.List(at)
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", at, err)
+	}
+	if len(files) == 0 {
+		return nil, &Error{Code: BadManifest, File: at, Msg: "is neither a file nor a folder of the commit", Hint: "commit it, or correct the role's manifests"}
+	}
+	files = slices.Clone(files)
+	slices.Sort(files)
+	for _, name := range kustomizationNames() {
+		if slices.Contains(files, path.Join(at, name)) {
+			return kustomize(tree, at)
+		}
+	}
+	return readFolder(tree, at, files)
+}
+
+func readFolder(tree Tree, at string, files []string) ([]object, error) {
+	var objects []object
+	for _, file := range files {
+		if path.Dir(file) != at || !slices.Contains([]string{".yaml", ".yml", ".json"}, path.Ext(file)) {
+			continue
+		}
+		data, err := tree.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", file, err)
+		}
+		found, err := parse(file, data)
+		if err != nil {
+			return nil, err
+		}
+		objects = append(objects, found...)
+	}
+	if len(objects) == 0 {
+		return nil, &Error{Code: BadManifest, File: at, Msg: "no .yaml, .yml or .json file in it holds an object", Hint: "subfolders are not read; name them one by one"}
+	}
+	return objects, nil
+}
+
+// parse reads the documents of one file.
+func parse(file string, data []byte) ([]object, error) {
+	var objects []object
+	for _, doc := range split(data) {
+		asJSON, err := yaml.YAMLToJSONStrict(doc.text)
+		if err != nil {
+			return nil, doc.fault(file, err)
+		}
+		if bytes.Equal(asJSON, []byte("null")) {
+			continue // only comments
+		}
+		o := object{file: file, line: doc.line}
+		dec := json.NewDecoder(bytes.NewReader(asJSON))
+		dec.UseNumber()
+		if err := dec.Decode(&o.fields); err != nil {
+			return nil, &Error{Code: BadManifest, File: file, Line: doc.line, Msg: "is no mapping, so no Kubernetes object"}
+		}
+		flat, err := flatten(o)
+		if err != nil {
+			return nil, err
+		}
+		objects = append(objects, flat...)
+	}
+	return objects, nil
+}
+
+// flatten checks that o is an object, and takes a List apart.
+func flatten(o object) ([]object, error) {
+	switch {
+	case o.apiVersion() == "":
+		return nil, &Error{Code: BadManifest, File: o.file, Line: o.line, Object: o.id(), Msg: "has no apiVersion", Hint: "every document of a manifest is a Kubernetes object"}
+	case o.kind() == "":
+		return nil, &Error{Code: BadManifest, File: o.file, Line: o.line, Object: o.id(), Msg: "has no kind", Hint: "every document of a manifest is a Kubernetes object"}
+	}
+	if items, ok := o.fields["items"].([]any); ok && strings.HasSuffix(o.kind(), "List") {
+		var objects []object
+		for i, item := range items {
+			fields, ok := item.(map[string]any)
+			if !ok {
+				return nil, o.fault(BadManifest, fmt.Sprintf("item %d is no object", i+1), "")
+			}
+			flat, err := flatten(object{fields: fields, file: o.file, line: o.line})
+			if err != nil {
+				return nil, err
+			}
+			objects = append(objects, flat...)
+		}
+		return objects, nil
+	}
+	if o.name() == "" {
+		return nil, o.fault(BadManifest, "has no metadata.name", "generateName is not enough: what is applied again must have one name")
+	}
+	return []object{o}, nil
+}
+
+// document is a part of a file between two --- lines.
+type document struct {
+	text   []byte
+	line   int // of its first line that holds more than a comment, 1-based
+	before int // lines of the file before text
+}
+
+// split cuts a file at its --- lines. In YAML three dashes in the first column
+// end a document wherever they stand.
+func split(data []byte) []document {
+	var docs []document
+	var text []byte
+	line, start, first := 0, 0, 0
+	flush := func() {
+		if first > 0 {
+			docs = append(docs, document{text: text, line: first, before: start})
+		}
+		text, start, first = nil, line, 0
+	}
+	for rest := data; len(rest) > 0; {
+		var l []byte
+		l, rest, _ = bytes.Cut(rest, []byte("\n"))
+		line++
+		if tail, marker := bytes.CutPrefix(l, []byte("---")); marker && (len(tail) == 0 || strings.ContainsRune(" \t\r", rune(tail[0]))) {
+			line--
+			flush()
+			line++
+			l = tail
+		}
+		if trimmed := bytes.TrimSpace(l); first == 0 && len(trimmed) > 0 && trimmed[0] != '#' {
+			first = line
+		}
+		text = append(append(text, l...), '\n')
+	}
+	flush()
+	return docs
+}
+
+// fault takes the line out of the YAML library's message.
+func (d document) fault(file string, err error) error {
+	line := d.line
+	msg := strings.TrimPrefix(err.Error(), "error converting YAML to JSON: ")
+	msg = strings.TrimPrefix(msg, "yaml: ")
+	msg = strings.TrimSpace(strings.TrimPrefix(msg, "unmarshal errors:"))
+	if m := regexp.MustCompile(`(?s)^line (\d+): (.*)$`).FindStringSubmatch(msg); m != nil {
+		within, _ := strconv.Atoi(m[1])
+		line = d.before + within
+		msg, _, _ = strings.Cut(m[2], "\n")
+	}
+	return &Error{Code: BadManifest, File: file, Line: line, Msg: msg}
+}

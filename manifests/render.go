@@ -1,0 +1,156 @@
+// Package manifests turns one role of a release into what its target is given:
+// Kubernetes objects with the image pinned by digest, or the service definition
+// of a host. It is pure: the same input gives the same bytes, and neither the
+// network, the clock nor the working directory is read.
+package manifests
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/release"
+)
+
+// Input is one role of one release.
+type Input struct {
+	App     string // as in shipit.yaml
+	SHA     string // 40 hex digits; stands in annotations only, so that it restarts nothing
+	Version string // semantic version without the "v"; empty: no annotation
+
+	Role       config.Role
+	Image      config.Image
+	Repository string            // registry/owner/name of the role's image
+	Digest     string            // sha256:…, what the role is told to run
+	Pinned     map[string]string // repository → digest of the release's other images
+
+	Tree     Tree          // of the commit; needed only where the role names manifests
+	Deadline time.Duration // for Deployments that set no progressDeadlineSeconds; default 5m
+}
+
+// Tree reads the files of a commit. Paths are slash-separated and relative to
+// its root.
+type Tree interface {
+	// ReadFile returns a file's bytes; the error of a path that is no file is an fs.ErrNotExist.
+	ReadFile(path string) ([]byte, error)
+	// List returns the paths, from the root, of all files at any depth below
+	// dir, "." for all; none if there is no such folder.
+	List(dir string) ([]string, error)
+}
+
+// Render gives the objects of a role as canonical JSON, in the order in which
+// they are applied. For a host role it is one object, see Service. Faults of
+// the manifests are an *Error.
+func Render(in Input) ([]json.RawMessage, error) {
+	if in.Role.Host != nil {
+		definition, err := Service(in)
+		if err != nil {
+			return nil, err
+		}
+		return []json.RawMessage{definition}, nil
+	}
+	if in.Role.Kubernetes == nil {
+		return nil, &Error{Code: BadManifest, Object: "role " + in.Role.Name, Msg: "is placed neither in Kubernetes nor on a host"}
+	}
+	objects, err := gather(in)
+	if err != nil {
+		return nil, err
+	}
+	if err := stamp(in, objects); err != nil {
+		return nil, err
+	}
+	if err := unique(objects); err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(objects, func(a, b object) int { return cmp.Compare(a.turn(), b.turn()) })
+	return encode(objects)
+}
+
+// gather reads the role's manifests, or makes them if it names none.
+func gather(in Input) ([]object, error) {
+	if len(in.Role.Kubernetes.Manifests) == 0 {
+		return generate(in), nil
+	}
+	var objects []object
+	for _, path := range in.Role.Kubernetes.Manifests {
+		found, err := read(in.Tree, path)
+		if err != nil {
+			return nil, err
+		}
+		objects = append(objects, found...)
+	}
+	if len(objects) == 0 {
+		return nil, &Error{Code: BadManifest, File: in.Role.Kubernetes.Manifests[0], Msg: "holds no object"}
+	}
+	return objects, nil
+}
+
+// stamp writes into the objects what the release adds to them.
+func stamp(in Input, objects []object) error {
+	pins := newPins(in)
+	for _, o := range objects {
+		o.dropServerFields()
+		if o.namespace() == "" && !o.clusterScoped(objects) {
+			o.metadata()["namespace"] = in.Role.Kubernetes.Namespace
+		}
+		if err := pins.apply(o); err != nil {
+			return err
+		}
+		label(in, o)
+		setDeadline(o, in.Deadline)
+	}
+	if !pins.own {
+		return &Error{
+			Code: ImageNotMentioned, File: firstOf(in.Role.Kubernetes.Manifests), Object: "role " + in.Role.Name,
+			Msg:  fmt.Sprintf("no container runs %s", in.Repository),
+			Hint: "name the image " + in.Repository + " (any tag) in a container of the role's manifests, or correct images." + in.Role.Image + ".repository",
+		}
+	}
+	return nil
+}
+
+// unique refuses two objects of one kind and name: the second would silently
+// overwrite the first.
+func unique(objects []object) error {
+	seen := map[string]object{}
+	for _, o := range objects {
+		key := o.group() + "/" + o.id()
+		if first, dup := seen[key]; dup {
+			return o.fault(Duplicate, fmt.Sprintf("stands twice, first in %s", first.place()), "keep one of them")
+		}
+		seen[key] = o
+	}
+	return nil
+}
+
+// Notes says what is odd about rendered objects of a role and yet no fault.
+func Notes(role config.Role, objects []json.RawMessage) ([]release.Finding, error) {
+	if role.Kubernetes == nil {
+		return nil, nil
+	}
+	var notes []release.Finding
+	for _, raw := range objects {
+		o, err := decode(raw)
+		if err != nil {
+			return nil, err
+		}
+		if ns := o.namespace(); ns != "" && ns != role.Kubernetes.Namespace {
+			notes = append(notes, release.Finding{
+				Code: "OtherNamespace", Severity: release.Warns, Role: role.Name, Object: o.id(),
+				Message: fmt.Sprintf("is outside the role's namespace %s", role.Kubernetes.Namespace),
+				Hint:    "it is applied there, but pruned only by a release of this role",
+			})
+		}
+		if o.kind() == "Secret" && o.group() == "" && (o.fields["data"] != nil || o.fields["stringData"] != nil) {
+			notes = append(notes, release.Finding{
+				Code: "SecretInManifests", Severity: release.Warns, Role: role.Name, Object: o.id(),
+				Message: "its values are in the tree, and are kept with every record",
+				Hint:    "create the Secret outside of the release and name it in envFrom",
+			})
+		}
+	}
+	return notes, nil
+}

@@ -1,0 +1,302 @@
+package manifests_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/txtar"
+	"github.com/stretchr/testify/require"
+
+	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/manifests"
+)
+
+var update = flag.Bool("update", false, "rewrite what the archives in testdata want")
+
+// Each archive is a commit's tree with, under want/, what each role renders to:
+// YAML, the service definition's content, or the error.
+func TestRenderedRolesAreAsRecorded(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txtar")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		name := strings.ReplaceAll(strings.TrimSuffix(filepath.Base(file), ".txtar"), "-", " ")
+		t.Run(name, func(t *testing.T) {
+			archive, err := txtar.ParseFile(file)
+			require.NoError(t, err)
+			tree := treeOf(archive)
+			cfg, err := config.Parse(config.File, tree[config.File], "")
+			require.NoError(t, err)
+			for _, role := range cfg.Roles {
+				want := "want/" + role.Name
+				got := rendered(t, input(cfg, role, tree))
+				if *update {
+					set(archive, want, got)
+					continue
+				}
+				require.Equal(t, string(tree[want]), string(got), "role %s", role.Name)
+			}
+			if *update {
+				require.NoError(t, os.WriteFile(file, txtar.Format(archive), 0o644))
+			}
+		})
+	}
+}
+
+func TestEqualBitsRenderEqualTemplates(t *testing.T) {
+	archive, err := txtar.ParseFile("testdata/the-first-users-worker.txtar")
+	require.NoError(t, err)
+	tree := treeOf(archive)
+	cfg, err := config.Parse(config.File, tree[config.File], "")
+	require.NoError(t, err)
+	for _, role := range cfg.Roles {
+		t.Run("another commit and version change annotations of "+role.Name+" alone", func(t *testing.T) {
+			in := input(cfg, role, tree)
+			one, err := manifests.Render(in)
+			require.NoError(t, err)
+			in.SHA, in.Version = strings.Repeat("b", 40), "2.0.0"
+			two, err := manifests.Render(in)
+			require.NoError(t, err)
+			require.Len(t, two, len(one))
+			for i := range one {
+				a, b := fieldsOf(t, one[i]), fieldsOf(t, two[i])
+				if role.Kubernetes != nil {
+					notes := b["metadata"].(map[string]any)["annotations"].(map[string]any)
+					require.Equal(t, strings.Repeat("b", 40), notes["shipit.dev/sha"])
+					delete(a["metadata"].(map[string]any), "annotations")
+					delete(b["metadata"].(map[string]any), "annotations")
+				}
+				require.Equal(t, a, b)
+			}
+		})
+	}
+}
+
+func TestApplySetIDFollowsTheKEP(t *testing.T) {
+	// base64url(sha256("shipit-a-b.c.ConfigMap.")), reckoned with other tools.
+	require.Equal(t, "applyset-mbcP3GQ1Ujoe0-HuW2X9yrZY4aGQwiDz0S5x-QrAS_0-v1", manifests.ApplySetID(manifests.ApplySetName("a", "b"), "c"))
+}
+
+func TestFaultsNameTheirPlace(t *testing.T) {
+	const image = "ghcr.io/joelhooks/system-bus-worker"
+	const pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, image: " + image + "}]}\n"
+	for _, tc := range []struct {
+		name, yaml, want string
+		code             manifests.Code
+	}{
+		{"a syntax error in the second document names the file's line", pod + "---\napiVersion: v1\nkind: [\n", "k8s/a.yaml:7: did not find expected node content", manifests.BadManifest},
+		{"a key that stands twice is named", pod + "kind: Pod\n", `k8s/a.yaml:5: key "kind" already set in map`, manifests.BadManifest},
+		{"a document without apiVersion is named", pod + "---\n# note\nkind: Pod\n", "k8s/a.yaml:7: Pod: has no apiVersion", manifests.BadManifest},
+		{"a document without kind is named", pod + "---\napiVersion: v1\n", "k8s/a.yaml:6: has no kind", manifests.BadManifest},
+		{"an object without a name is refused", pod + "---\napiVersion: v1\nkind: Pod\nmetadata: {generateName: p-}\n", "k8s/a.yaml:6: Pod: has no metadata.name", manifests.BadManifest},
+		{"text is no object", "just text\n", "k8s/a.yaml:1: is no mapping, so no Kubernetes object", manifests.BadManifest},
+		{"an empty file holds no object", "# nothing yet\n", "k8s/a.yaml: holds no object", manifests.BadManifest},
+		{"one object may not stand twice", pod + "---\n" + pod, "k8s/a.yaml:6: Pod joelclaw/p: stands twice, first in k8s/a.yaml:1", manifests.Duplicate},
+		{"a foreign image by tag is refused", strings.Replace(pod, "containers:", "initContainers: [{name: wait, image: 'busybox:1'}], containers:", 1), `k8s/a.yaml:1: Pod joelclaw/p: container wait: image "busybox:1" is not pinned by digest`, manifests.ImageNotPinned},
+		{"an image volume by tag is refused", strings.Replace(pod, "containers:", "volumes: [{name: v, image: {reference: 'a/b:1'}}], containers:", 1), `k8s/a.yaml:1: Pod joelclaw/p: container volume v: image "a/b:1" is not pinned by digest`, manifests.ImageNotPinned},
+		{"a CronJob's image is looked at", pod + "---\napiVersion: batch/v1\nkind: CronJob\nmetadata: {name: j}\nspec: {jobTemplate: {spec: {template: {spec: {containers: [{name: c, image: 'x:1'}]}}}}}\n", `k8s/a.yaml:6: CronJob joelclaw/j: container c: image "x:1" is not pinned by digest`, manifests.ImageNotPinned},
+		{"a container without an image is refused", strings.Replace(pod, ", image: "+image, "", 1), "k8s/a.yaml:1: Pod joelclaw/p: container c: names no image", manifests.ImageNotPinned},
+		{"manifests that never run the image are refused", strings.Replace(pod, image, "ghcr.io/joelhooks/system-bus@sha256:"+strings.Repeat("1", 64), 1), "k8s/a.yaml: role cluster: no container runs " + image, manifests.ImageNotMentioned},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, err := manifests.Render(simple(image, map[string]string{"k8s/a.yaml": tc.yaml}, "k8s/a.yaml"))
+			var fault *manifests.Error
+			require.ErrorAs(t, err, &fault)
+			require.Equal(t, tc.want, fault.Error())
+			require.Equal(t, tc.code, fault.Code)
+		})
+	}
+	t.Run("a path that is not in the commit is named", func(t *testing.T) {
+		_, err := manifests.Render(simple(image, nil, "k8s/gone.yaml"))
+		require.EqualError(t, err, "k8s/gone.yaml: is neither a file nor a folder of the commit")
+	})
+	t.Run("a folder without manifests is named", func(t *testing.T) {
+		_, err := manifests.Render(simple(image, map[string]string{"k8s/deep/a.yaml": pod, "k8s/README.md": "x"}, "k8s"))
+		require.ErrorContains(t, err, "k8s: no .yaml, .yml or .json file in it holds an object")
+	})
+}
+
+func TestKustomizationsStayInTheTree(t *testing.T) {
+	for _, tc := range []struct{ name, kustomization, want string }{
+		{"a base by URL", "resources: ['https://example.com/base?ref=main']", "resources: \"https://example.com/base?ref=main\" is not in the commit"},
+		{"a base by GitHub shorthand", "resources: [github.com/a/b]", "resources: \"github.com/a/b\" is not in the commit"},
+		{"a base by SSH", "resources: ['git@example.com:a/b']", "is not in the commit"},
+		{"a patch by URL", "patches: [{path: 'https://example.com/p.yaml'}]", "path: \"https://example.com/p.yaml\" is not in the commit"},
+		{"a file of a generated ConfigMap by URL", "configMapGenerator: [{name: m, files: ['k=https://example.com/f']}]", "is not in the commit"},
+		{"a base outside the repository", "resources: [../../up]", "is outside the repository"},
+		{"a base that is not there", "resources: [../gone]", "/gone"},
+		{"a patch by URL in a transformer's file", "transformers: [t.yaml]", "path: \"http://example.com/p.yaml\" is not in the commit"},
+	} {
+		t.Run(tc.name+" is refused", func(t *testing.T) {
+			in := simple("ghcr.io/a/b", map[string]string{
+				"k8s/kustomization.yaml": tc.kustomization + "\n",
+				"k8s/t.yaml":             "apiVersion: builtin\nkind: PatchTransformer\nmetadata: {name: t}\npath: http://example.com/p.yaml\n",
+			}, "k8s")
+			_, err := manifests.Render(in)
+			var fault *manifests.Error
+			require.ErrorAs(t, err, &fault)
+			require.ErrorContains(t, err, tc.want)
+		})
+	}
+}
+
+func TestMaskedHidesValuesOfSecretsAlone(t *testing.T) {
+	secret := `{"apiVersion":"v1","data":{"a":"c2VjcmV0"},"kind":"Secret","metadata":{"annotations":{"kubectl.kubernetes.io/last-applied-configuration":"c2VjcmV0"},"name":"s"},"stringData":{"b":"secret"}}`
+	masked, err := manifests.Masked(json.RawMessage(secret))
+	require.NoError(t, err)
+	require.JSONEq(t, `{"apiVersion":"v1","data":{"a":"***"},"kind":"Secret","metadata":{"annotations":{},"name":"s"},"stringData":{"b":"***"}}`, string(masked))
+
+	config := json.RawMessage(`{"apiVersion":"v1","data":{"a":"shown"},"kind":"ConfigMap","metadata":{"name":"s"}}`)
+	masked, err = manifests.Masked(config)
+	require.NoError(t, err)
+	require.Equal(t, string(config), string(masked))
+}
+
+func TestNotesTellWhatIsOdd(t *testing.T) {
+	in := simple("ghcr.io/a/b", map[string]string{"k.yaml": `apiVersion: v1
+kind: Pod
+metadata: {name: p}
+spec: {containers: [{name: c, image: ghcr.io/a/b}]}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: s, namespace: elsewhere}
+stringData: {password: hunter2}
+`}, "k.yaml")
+	objects, err := manifests.Render(in)
+	require.NoError(t, err)
+	notes, err := manifests.Notes(in.Role, objects)
+	require.NoError(t, err)
+	var lines []string
+	for _, n := range notes {
+		lines = append(lines, n.String())
+		require.NotContains(t, n.String(), "hunter2")
+	}
+	require.Equal(t, []string{
+		"cluster: OtherNamespace Secret elsewhere/s: is outside the role's namespace joelclaw",
+		"cluster: SecretInManifests Secret elsewhere/s: its values are in the tree, and are kept with every record",
+	}, lines)
+}
+
+// BenchmarkRender renders 500 objects of one file.
+func BenchmarkRender(b *testing.B) {
+	var all strings.Builder
+	for i := range 250 {
+		fmt.Fprintf(&all, "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d%d}\nspec:\n  selector: {matchLabels: {app: d%d}}\n  template:\n    metadata: {labels: {app: d%d}}\n    spec:\n      containers:\n      - name: c\n        image: ghcr.io/a/b:v1\n        resources: {limits: {cpu: 100m, memory: 128Mi}}\n        readinessProbe: {httpGet: {path: /, port: 80}}\n", i, i, i)
+		fmt.Fprintf(&all, "---\napiVersion: v1\nkind: Service\nmetadata: {name: d%d}\nspec:\n  selector: {app: d%d}\n  ports: [{port: 80}]\n", i, i)
+	}
+	in := simple("ghcr.io/a/b", map[string]string{"k.yaml": all.String()}, "k.yaml")
+	for b.Loop() {
+		_, err := manifests.Render(in)
+		require.NoError(b, err)
+	}
+}
+
+const workerDigest = "sha256:1111111111111111111111111111111111111111111111111111111111111111"
+
+func input(cfg config.Config, role config.Role, tree memory) manifests.Input {
+	pinned := map[string]string{}
+	for _, img := range cfg.Images {
+		pinned[img.Repository] = "sha256:" + strings.Repeat("2", 64)
+	}
+	img := cfg.Images[role.Image]
+	return manifests.Input{
+		App: cfg.App, SHA: strings.Repeat("a", 40), Version: "1.4.2", Role: role, Image: img,
+		Repository: img.Repository, Digest: workerDigest, Pinned: pinned, Tree: tree, Deadline: 2 * time.Minute,
+	}
+}
+
+func simple(repository string, files map[string]string, paths ...string) manifests.Input {
+	tree := memory{}
+	for name, data := range files {
+		tree[name] = []byte(data)
+	}
+	return manifests.Input{
+		App: "system-bus", SHA: strings.Repeat("a", 40), Repository: repository, Digest: workerDigest, Tree: tree,
+		Role: config.Role{Name: "cluster", Image: "worker", Kubernetes: &config.Kubernetes{Namespace: "joelclaw", Manifests: paths}},
+	}
+}
+
+// rendered is what a role renders to as people read it, or its error and hint.
+func rendered(t *testing.T, in manifests.Input) []byte {
+	t.Helper()
+	objects, err := manifests.Render(in)
+	var fault *manifests.Error
+	if errors.As(err, &fault) {
+		return []byte(fmt.Sprintf("error: %s\nhint: %s\n", fault, fault.Hint))
+	}
+	require.NoError(t, err)
+	for _, o := range objects {
+		var compact bytes.Buffer
+		require.NoError(t, json.Compact(&compact, o))
+		require.Equal(t, compact.String(), string(o), "canonical JSON has no spaces")
+		again, err := json.Marshal(json.RawMessage(o))
+		require.NoError(t, err)
+		require.Equal(t, string(again), string(o), "canonical JSON outlives a round through encoding/json")
+	}
+	if in.Role.Host != nil {
+		fields := fieldsOf(t, objects[0])
+		content := fields["content"].(string)
+		delete(fields, "content")
+		head, err := json.MarshalIndent(fields, "", "  ")
+		require.NoError(t, err)
+		return []byte(string(head) + "\n" + content)
+	}
+	out, err := manifests.YAML(objects)
+	require.NoError(t, err)
+	return out
+}
+
+func fieldsOf(t *testing.T, raw json.RawMessage) map[string]any {
+	t.Helper()
+	var fields map[string]any
+	require.NoError(t, json.Unmarshal(raw, &fields))
+	return fields
+}
+
+// memory is a tree by path.
+type memory map[string][]byte
+
+func (m memory) ReadFile(path string) ([]byte, error) {
+	if data, ok := m[path]; ok {
+		return data, nil
+	}
+	return nil, &fs.PathError{Op: "read", Path: path, Err: fs.ErrNotExist}
+}
+
+func (m memory) List(dir string) ([]string, error) {
+	var files []string
+	for path := range m {
+		if dir == "." || strings.HasPrefix(path, dir+"/") {
+			files = append(files, path)
+		}
+	}
+	return files, nil
+}
+
+func treeOf(archive *txtar.Archive) memory {
+	m := memory{}
+	for _, f := range archive.Files {
+		m[f.Name] = f.Data
+	}
+	return m
+}
+
+func set(archive *txtar.Archive, name string, data []byte) {
+	for i, f := range archive.Files {
+		if f.Name == name {
+			archive.Files[i].Data = data
+			return
+		}
+	}
+	archive.Files = append(archive.Files, txtar.File{Name: name, Data: data})
+}

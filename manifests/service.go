@@ -1,0 +1,145 @@
+package manifests
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/joelhooks/shipit/config"
+)
+
+// Definition is a host role's one object: the service's file, and what of it
+// others need without parsing it. It names no commit: equal bits render equal
+// definitions, and an equal definition restarts nothing.
+type Definition struct {
+	Kind    string `json:"kind"`    // SystemdUnit or LaunchdPlist
+	Name    string `json:"name"`    // unit with .service, or launchd label
+	Domain  string `json:"domain"`  // system, user (systemd), gui/UID, user/UID (launchd)
+	Path    string `json:"path"`    // where the file goes; a leading ~ is the home of the user who installs it
+	Content string `json:"content"` // the file
+
+	Digest           string            `json:"digest"`           // of the image, sha256:…
+	Root             string            `json:"root"`             // holds releases/
+	Release          string            `json:"release"`          // folder into which the image is unpacked
+	WorkingDirectory string            `json:"workingDirectory"` // the package in it
+	Command          []string          `json:"command"`          // as the manager starts it
+	Env              map[string]string `json:"env"`
+	EnvFile          string            `json:"envFile,omitempty"`
+	LogDir           string            `json:"logDir,omitempty"` // launchd: must exist before the start
+	User             string            `json:"user,omitempty"`
+	Port             int               `json:"port,omitempty"`
+	StopSeconds      int               `json:"stopSeconds"` // SIGTERM to SIGKILL
+}
+
+// Service renders the service definition of a host role as a Definition in
+// canonical JSON. What a service file cannot say is an *Error.
+func Service(in Input) (json.RawMessage, error) {
+	h := in.Role.Host
+	if h == nil {
+		return nil, &Error{Code: BadManifest, Object: "role " + in.Role.Name, Msg: "is no host role"}
+	}
+	d, err := define(in)
+	if err != nil {
+		return nil, err
+	}
+	if h.Manager == "launchd" {
+		d, err = launchd(in, d)
+	} else {
+		d, err = systemd(in, d)
+	}
+	if err != nil {
+		return nil, err
+	}
+	raw, err := json.Marshal(d)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", d.Name, err)
+	}
+	return canonical(raw)
+}
+
+// define is what both managers need.
+func define(in Input) (Definition, error) {
+	h := in.Role.Host
+	root := h.Root
+	if root == "" {
+		root = "/opt/" + in.App
+	}
+	if !path.IsAbs(root) {
+		return Definition{}, hostFault(in, "host.root %q is no absolute path", root)
+	}
+	domain := h.Domain
+	if domain == "" {
+		domain = "system"
+	}
+	releaseDir := path.Join(root, "releases", strings.TrimPrefix(in.Digest, "sha256:"))
+	d := Definition{
+		Name: h.Service, Domain: domain, Digest: in.Digest, Root: path.Clean(root), Release: releaseDir,
+		WorkingDirectory: path.Join(releaseDir, "app", in.Image.Package),
+		Env:              map[string]string{}, EnvFile: h.EnvFile, User: h.User, Port: in.Role.Port,
+		StopSeconds: int((h.StopTimeout.Or(10*time.Second) + time.Second - 1) / time.Second),
+	}
+	maps.Copy(d.Env, in.Image.Env)
+	maps.Copy(d.Env, in.Role.Env)
+	d.Env["SHIPIT_RELEASE"] = in.Digest
+	if d.EnvFile != "" && !path.IsAbs(d.EnvFile) {
+		return d, hostFault(in, "host.envFile %q is no absolute path", d.EnvFile)
+	}
+	if domain != "system" && d.User != "" {
+		return d, hostFault(in, "host.user %q cannot be set in domain %s: the service runs as the domain's user", d.User, domain)
+	}
+	return d, d.check(in, h)
+}
+
+// check refuses what would say something else in a service file than was meant.
+func (d *Definition) check(in Input, h *config.Host) error {
+	command := h.Command
+	if len(command) == 0 {
+		command = in.Image.Entrypoint
+	}
+	if len(command) == 0 || command[0] == "" {
+		return hostFault(in, "has no command: set host.command or the image's entrypoint")
+	}
+	d.Command = slices.Clone(command)
+	if strings.Contains(d.Command[0], "/") && !path.IsAbs(d.Command[0]) {
+		d.Command[0] = path.Join(d.WorkingDirectory, d.Command[0])
+	}
+	names := regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	for _, name := range slices.Sorted(maps.Keys(d.Env)) {
+		if !names.MatchString(name) {
+			return hostFault(in, "%q is no name of an environment variable", name)
+		}
+		if strings.ContainsRune(d.Env[name], 0) {
+			return hostFault(in, "the value of %s holds a zero byte", name)
+		}
+	}
+	lines := []string{d.Root, d.WorkingDirectory, d.EnvFile, d.User, h.UnitDir, h.LogDir}
+	for _, s := range lines {
+		if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+			return hostFault(in, "%q holds a control character", s)
+		}
+	}
+	for _, arg := range d.Command {
+		if strings.ContainsRune(arg, 0) {
+			return hostFault(in, "the command holds a zero byte")
+		}
+	}
+	return nil
+}
+
+func hostFault(in Input, format string, args ...any) *Error {
+	return &Error{Code: BadManifest, Object: "role " + in.Role.Name, Msg: fmt.Sprintf(format, args...)}
+}
+
+// canonical gives JSON with its keys sorted.
+func canonical(raw []byte) (json.RawMessage, error) {
+	o, err := decode(raw)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(o.fields)
+}
