@@ -1,0 +1,93 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"strings"
+)
+
+// Build makes the image of the inputs, or finds its layers on disk. It pushes
+// nothing.
+func Build(ctx context.Context, in Inputs, opts Options) (Built, error) {
+	store, err := openCache(opts.CacheDir)
+	if err != nil {
+		return Built{}, fmt.Errorf("open the cache: %w", err)
+	}
+	list, err := platforms(ctx, in, opts)
+	if err != nil {
+		return Built{}, fmt.Errorf("build %s: %w", in.Name, err)
+	}
+	made, cached := build{}, false
+	if !opts.NoCache {
+		made, cached = store.load(in.Key)
+	}
+	if !cached {
+		if made, err = makeLayers(ctx, in, list, store, opts); err != nil {
+			return Built{}, fmt.Errorf("build %s: %w", in.Name, err)
+		}
+		if err := store.store(in.Key, made); err != nil {
+			return Built{}, fmt.Errorf("keep the layers of %s: %w", in.Name, err)
+		}
+	}
+	artifact, err := assemble(in, list, made.Layers)
+	if err != nil {
+		return Built{}, fmt.Errorf("build %s: %w", in.Name, err)
+	}
+	built := Built{Name: in.Name, Key: in.Key, Artifact: artifact, Builder: made.Builder, Cached: cached, Materials: in.Materials()}
+	digest, err := artifact.Digest()
+	if err != nil {
+		return Built{}, fmt.Errorf("build %s: %w", in.Name, err)
+	}
+	built.Digest = digest.String()
+	built.Platforms, built.Aliases, err = Describe(artifact)
+	return built, err
+}
+
+// use takes the content that a builder made for some platforms. The content may
+// lie in a folder that is gone when use has returned.
+type use func(platforms []string, c Content) error
+
+// makeLayers runs the builder, proves what it made, and writes the layers.
+func makeLayers(ctx context.Context, in Inputs, list []platform, store cache, opts Options) (build, error) {
+	make, name, err := chooseBuilder(ctx, in, opts)
+	if err != nil {
+		return build{}, err
+	}
+	made := build{Builder: name, Layers: map[string][]layer{}}
+	err = make(ctx, in, list, func(names []string, c Content) error {
+		if err := prove(ctx, in, list, c, opts); err != nil {
+			return err
+		}
+		var layers []layer
+		for _, part := range split(c) {
+			l, err := writeLayer(ctx, store.blobs(), part)
+			if err != nil {
+				return fmt.Errorf("write the layer of %s: %w", part.Entries[0].Path, err)
+			}
+			layers = append(layers, l)
+		}
+		for _, n := range names {
+			made.Layers[n] = layers
+		}
+		return nil
+	})
+	return made, err
+}
+
+// builder makes content for the platforms and hands it to use.
+type builder func(ctx context.Context, in Inputs, list []platform, use use) error
+
+// Materials are the commit, the base and the toolchain.
+func (in Inputs) Materials() []Material {
+	uri := in.SourceURL
+	if uri == "" {
+		uri = "file://" + in.Source.Top
+	}
+	out := []Material{{URI: "git+" + uri, Digest: map[string]string{"gitCommit": in.Source.SHA}}}
+	for _, ref := range []string{in.Image.Base, in.Image.Toolchain} {
+		if name, digest, ok := strings.Cut(ref, "@sha256:"); ok {
+			out = append(out, Material{URI: "oci://" + name, Digest: map[string]string{"sha256": digest}})
+		}
+	}
+	return out
+}

@@ -1,0 +1,345 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"path"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/release"
+)
+
+// Closure is what goes into an image: a package, the packages that it links to,
+// and what of the root these need to be installed. Nothing else of the
+// repository is an input.
+type Closure struct {
+	Package  string    // folder of the package that the image is for
+	Packages []Package // it and what it reaches by workspace links, by folder
+	Lockfile string    // path; "" if the commit has none
+	Files    []File    // sorted by path, as committed
+
+	links []workspaceLink
+	lock  []byte // the lockfile without the packages that are not in; nil: as committed
+}
+
+// workspaceLink is a dependency of one package of the workspace on another.
+type workspaceLink struct{ from, name, to string }
+
+// Paths are the folders and the files outside these that are inputs, sorted. A
+// change elsewhere cannot change the image.
+func (c Closure) Paths() []string {
+	var out []string
+	for _, p := range c.Packages {
+		out = append(out, p.Dir)
+	}
+	for _, f := range c.Files {
+		if !slices.ContainsFunc(c.Packages, func(p Package) bool { return below(f.Path, p.Dir) }) {
+			out = append(out, f.Path)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// below reports whether p is dir or stands in it.
+func below(p, dir string) bool {
+	return dir == "" || p == dir || strings.HasPrefix(p, dir+"/")
+}
+
+// NewClosure follows the links of img.Package. What makes an image of it
+// impossible (a linked package that is missing, a link out of the repository, a
+// submodule) is a *release.Refusal that names all such places, not the first.
+func NewClosure(ctx context.Context, s Source, img config.Image) (Closure, error) {
+	w, err := readWorkspace(ctx, s)
+	if err != nil {
+		return Closure{}, err
+	}
+	b := closureBuilder{source: s, space: w, packages: map[string]Package{}, extra: map[string]bool{}}
+	if err := b.collect(ctx, img); err != nil {
+		return Closure{}, err
+	}
+	if err := b.files(ctx); err != nil {
+		return Closure{}, err
+	}
+	if len(b.findings) > 0 {
+		return Closure{}, &release.Refusal{Findings: b.findings}
+	}
+	return b.done, b.prune(ctx)
+}
+
+type closureBuilder struct {
+	source   Source
+	space    workspace
+	packages map[string]Package // reached, by folder
+	extra    map[string]bool    // files and folders outside the packages
+	linked   map[string]bool    // dependencies that the lockfile resolves to the workspace
+	findings []release.Finding
+	done     Closure
+}
+
+func (b *closureBuilder) refuse(code, object, message, hint string) {
+	b.findings = append(b.findings, release.Finding{
+		Code: code, Severity: release.Refuses, Object: object, Message: message, Hint: hint, Fixed: true,
+	})
+}
+
+// lockfiles are looked for in this order.
+func lockfiles() []string { return []string{"pnpm-lock.yaml", "bun.lock", "bun.lockb"} }
+
+// rootFiles say how packages are installed, so they are inputs wherever they stand at the root.
+func rootFiles() []string {
+	return []string{"package.json", pnpmWorkspaceFile, ".npmrc", ".pnpmfile.cjs", "bunfig.toml"}
+}
+
+func (b *closureBuilder) collect(ctx context.Context, img config.Image) error {
+	s := b.source
+	dir := strings.Trim(path.Clean("/"+img.Package), "/")
+	start, err := readPackages(ctx, s, []string{path.Join(dir, "package.json")})
+	if err != nil {
+		return err
+	}
+	if len(start) == 0 {
+		b.refuse("PackageMissing", path.Join(dir, "package.json"), fmt.Sprintf("not in the tree of %.7s", s.SHA), "images.*.package names a folder with a package.json")
+		return nil
+	}
+	for _, name := range lockfiles() {
+		if _, ok := s.files[name]; ok {
+			b.done.Lockfile, b.extra[name] = name, true
+			break
+		}
+	}
+	if err := b.readLinked(ctx); err != nil {
+		return err
+	}
+	b.done.Package = dir
+	if err := b.follow(ctx, start[0]); err != nil {
+		return err
+	}
+	for _, name := range rootFiles() {
+		if _, ok := s.files[name]; ok {
+			b.extra[name] = true
+		}
+	}
+	b.root()
+	for _, inc := range img.Include {
+		inc = path.Clean(inc)
+		if !s.Has(inc) && inc != "." {
+			b.refuse("IncludeMissing", inc, fmt.Sprintf("is in include, but not in the tree of %.7s", s.SHA), "")
+		}
+		b.extra[inc] = true
+	}
+	return nil
+}
+
+// readLinked notes which plain version ranges the lockfile resolves to a
+// package of the workspace, as bun does and pnpm with link-workspace-packages.
+func (b *closureBuilder) readLinked(ctx context.Context) (err error) {
+	if b.done.Lockfile == "" {
+		return nil
+	}
+	data, err := b.source.ReadFile(ctx, b.done.Lockfile)
+	if err != nil {
+		return err
+	}
+	b.linked, err = workspaceLinks(b.done.Lockfile, data)
+	return err
+}
+
+// follow adds p and everything that it links to.
+func (b *closureBuilder) follow(ctx context.Context, p Package) error {
+	if _, seen := b.packages[p.Dir]; seen {
+		return nil
+	}
+	b.packages[p.Dir] = p
+	deps := p.manifest.runtimeDependencies()
+	for _, name := range slices.Sorted(maps.Keys(deps)) {
+		to, ok, err := b.target(ctx, p, name, deps[name])
+		if err != nil {
+			return err
+		}
+		if !ok {
+			continue
+		}
+		b.done.links = append(b.done.links, workspaceLink{from: p.Dir, name: name, to: to.Dir})
+		if err := b.follow(ctx, to); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// target is the package of the workspace that a dependency stands for; false if
+// it comes from a registry, or if it was refused.
+func (b *closureBuilder) target(ctx context.Context, p Package, name, spec string) (Package, bool, error) {
+	kind, rest, _ := strings.Cut(spec, ":")
+	switch kind {
+	case "workspace":
+		if strings.HasPrefix(rest, ".") {
+			return b.local(ctx, p, name, spec, rest)
+		}
+		wanted := name
+		if at := strings.LastIndex(rest, "@"); at > 0 {
+			wanted = rest[:at]
+		}
+		to, ok := b.space.byName(wanted)
+		if !ok {
+			b.missing(p, wanted, spec)
+		}
+		return to, ok, nil
+	case "link", "file", "portal":
+		return b.local(ctx, p, name, spec, rest)
+	}
+	if b.linked[p.Dir+"\x00"+name] {
+		to, ok := b.space.byName(name)
+		if !ok {
+			b.missing(p, name, spec)
+		}
+		return to, ok, nil
+	}
+	return Package{}, false, nil
+}
+
+func (b *closureBuilder) missing(p Package, name, spec string) {
+	where := b.space.file
+	if where == "" {
+		where = "no workspace is declared"
+	}
+	b.refuse("PackageMissing", p.manifestPath(),
+		fmt.Sprintf("wants %s (%s), and no package of the workspace has that name", name, spec),
+		fmt.Sprintf("commit the package, or drop the dependency; packages are found by %s", where))
+}
+
+// local is a dependency on a path of the repository.
+func (b *closureBuilder) local(ctx context.Context, p Package, name, spec, rest string) (Package, bool, error) {
+	to, ok := inside(p.Dir, rest)
+	if !ok {
+		b.refuse("LinkOutside", p.manifestPath(), fmt.Sprintf("wants %s (%s), which is outside the repository", name, spec),
+			"what is not in the commit cannot be shipped: move it into the workspace or publish it")
+		return Package{}, false, nil
+	}
+	if known, ok := b.space.packages[to]; ok {
+		return known, true, nil
+	}
+	found, err := readPackages(ctx, b.source, []string{path.Join(to, "package.json")})
+	if err != nil {
+		return Package{}, false, err
+	}
+	if len(found) == 1 {
+		return found[0], true, nil
+	}
+	if _, ok := b.source.files[to]; ok { // a packed package
+		b.extra[to] = true
+		return Package{}, false, nil
+	}
+	b.missing(p, name, spec)
+	return Package{}, false, nil
+}
+
+// inside resolves a relative path from a folder of the repository; false if it leaves it.
+func inside(dir, rel string) (string, bool) {
+	if path.IsAbs(rel) || strings.HasPrefix(rel, "~") {
+		return "", false
+	}
+	p := path.Join(dir, rel)
+	if p == ".." || strings.HasPrefix(p, "../") {
+		return "", false
+	}
+	if p == "." {
+		p = ""
+	}
+	return p, true
+}
+
+// root checks and adds what the root's own manifest refers to.
+func (b *closureBuilder) root() {
+	m := b.space.root.manifest
+	for _, deps := range []map[string]string{m.Dependencies, m.DevDependencies, m.OptionalDependencies, m.Pnpm.Overrides, b.space.pnpm.Overrides} {
+		for _, name := range slices.Sorted(maps.Keys(deps)) {
+			kind, rest, _ := strings.Cut(deps[name], ":")
+			if kind != "link" && kind != "file" && kind != "portal" {
+				continue
+			}
+			to, ok := inside("", rest)
+			if !ok {
+				b.refuse("LinkOutside", "package.json", fmt.Sprintf("wants %s (%s), which is outside the repository", name, deps[name]),
+					"what is not in the commit cannot be shipped: move it into the workspace or publish it")
+			} else if b.source.Has(to) {
+				b.extra[to] = true
+			}
+		}
+	}
+	for _, patches := range []map[string]string{m.PatchedDependencies, m.Pnpm.PatchedDependencies, b.space.pnpm.PatchedDependencies} {
+		for _, name := range slices.Sorted(maps.Keys(patches)) {
+			p, ok := inside("", patches[name])
+			if _, there := b.source.files[p]; !ok || !there {
+				b.refuse("PatchMissing", patches[name], fmt.Sprintf("the patch of %s is not in the tree", name), "")
+			}
+			b.extra[p] = true
+		}
+	}
+}
+
+// files lists what the packages and the extra paths hold, and checks each.
+func (b *closureBuilder) files(ctx context.Context) error {
+	all := map[string]File{}
+	for dir := range b.packages {
+		for _, f := range b.source.Entries(dir) {
+			if b.owner(f.Path) == dir {
+				all[f.Path] = f
+			}
+		}
+		b.done.Packages = append(b.done.Packages, b.packages[dir])
+	}
+	for p := range b.extra {
+		for _, f := range b.source.Entries(p) {
+			all[f.Path] = f
+		}
+	}
+	if err := b.tsconfigs(ctx, all); err != nil {
+		return err
+	}
+	b.done.Files = slices.SortedFunc(maps.Values(all), func(x, y File) int { return strings.Compare(x.Path, y.Path) })
+	sort.Slice(b.done.Packages, func(i, j int) bool { return b.done.Packages[i].Dir < b.done.Packages[j].Dir })
+	return b.checkFiles(ctx)
+}
+
+// owner is the folder of the innermost package that holds p. A package inside
+// another's folder goes in only if it is linked to.
+func (b *closureBuilder) owner(p string) string {
+	for dir := path.Dir(p); dir != "." && dir != "/"; dir = path.Dir(dir) {
+		if _, ok := b.space.packages[dir]; ok {
+			return dir
+		}
+		if _, ok := b.packages[dir]; ok {
+			return dir
+		}
+	}
+	return ""
+}
+
+func (b *closureBuilder) checkFiles(ctx context.Context) error {
+	var links []blob
+	for _, f := range b.done.Files {
+		switch f.Mode {
+		case modeSubmodule:
+			b.refuse("Submodule", f.Path, "is a submodule, whose content is not in the commit", "commit the files themselves, or publish them as a package")
+		case modeLink:
+			links = append(links, blob{f.Path, f.ID})
+		}
+	}
+	return readBlobs(ctx, b.source.GitDir, links, func(l blob, _ int64, r io.Reader) error {
+		target, err := io.ReadAll(r)
+		if err != nil {
+			return err
+		}
+		if _, ok := inside(path.Dir(l.path), string(target)); !ok {
+			b.refuse("LinkOutside", l.path, fmt.Sprintf("is a symbolic link to %s, which is outside the repository", target), "commit the file itself")
+		}
+		return nil
+	})
+}

@@ -1,0 +1,153 @@
+package pipeline
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/joelhooks/shipit/release"
+)
+
+// CommandError is a command of the build that did not end well.
+type CommandError struct {
+	Args []string
+	Err  error    // how it ended
+	Tail []string // the last lines it wrote, without secrets
+}
+
+func (e *CommandError) Error() string {
+	msg := fmt.Sprintf("run %s: %v", strings.Join(e.Args, " "), e.Err)
+	if len(e.Tail) > 0 {
+		msg += "\n" + strings.Join(e.Tail, "\n")
+	}
+	return msg
+}
+
+func (e *CommandError) Unwrap() error { return e.Err }
+
+// tailLines is how much of a command's output its error shows.
+const tailLines = 20
+
+// run runs one command at the root of the exported tree, with the environment of
+// no particular user. What it writes is reported line by line.
+func (w workshop) run(ctx context.Context, in Inputs, args []string) error {
+	started := time.Now()
+	w.opts.report(release.MarkStart, "run %s", strings.Join(args, " "))
+	env, secrets := w.environment(in.Image.Secrets)
+	cmd := group(ctx, "/bin/sh", append([]string{"-c", `umask 022 && exec "$@"`, "sh"}, args...)...)
+	cmd.Dir, cmd.Env = w.tree(), env
+	tail, err := stream(cmd, secrets, func(line string) { w.opts.report(release.MarkStep, "%s", line) })
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		return &CommandError{Args: args, Err: err, Tail: tail}
+	}
+	w.opts.Progress.Report(release.Event{
+		Phase: release.PhaseBuild, Mark: release.MarkDone, Message: "ran " + strings.Join(args, " "), Took: time.Since(started),
+	})
+	return nil
+}
+
+// group is a command whose whole process group ends with the context.
+func group(ctx context.Context, name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = 5 * time.Second
+	return cmd
+}
+
+// stream runs the command, passes its output on by lines and returns the last of them.
+func stream(cmd *exec.Cmd, secrets []string, line func(string)) ([]string, error) {
+	r, w := io.Pipe()
+	cmd.Stdout, cmd.Stderr = w, w
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	ended := make(chan error, 1)
+	go func() {
+		err := cmd.Wait()
+		w.Close()
+		ended <- err
+	}()
+	var tail []string
+	lines := bufio.NewReader(r)
+	for {
+		text, err := lines.ReadString('\n')
+		if text = redact(strings.TrimRight(text, "\r\n"), secrets); text != "" {
+			line(text)
+			if tail = append(tail, text); len(tail) > tailLines {
+				tail = tail[1:]
+			}
+		}
+		if err != nil {
+			break
+		}
+	}
+	err := <-ended
+	if errors.Is(err, exec.ErrWaitDelay) { // it ended well and left something running
+		err = nil
+	}
+	return tail, err
+}
+
+func redact(line string, secrets []string) string {
+	for _, s := range secrets {
+		line = strings.ReplaceAll(line, s, "***")
+	}
+	return line
+}
+
+// passed are the variables of the caller that say how to reach a registry of
+// packages, in either case. They change where packages come from, not what they are.
+func passed(name string) bool {
+	upper := strings.ToUpper(name)
+	for _, prefix := range []string{"NPM_CONFIG_", "PNPM_CONFIG_", "BUN_CONFIG_", "COREPACK_"} {
+		if strings.HasPrefix(upper, prefix) {
+			return true
+		}
+	}
+	return slices.Contains([]string{
+		"NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
+	}, upper)
+}
+
+// environment is what a command sees, and the secrets among it.
+func (w workshop) environment(secretNames []string) (env, secrets []string) {
+	set := map[string]string{
+		"PATH": os.Getenv("PATH"), "HOME": w.home(), "TMPDIR": filepath.Join(w.home(), "tmp"),
+		"CI": "1", "LANG": "C.UTF-8", "TZ": "UTC", "SOURCE_DATE_EPOCH": "0", "NO_COLOR": "1",
+		"npm_config_store_dir":  filepath.Join(w.caches, "pnpm"),
+		"npm_config_cache":      filepath.Join(w.caches, "npm"),
+		"BUN_INSTALL_CACHE_DIR": filepath.Join(w.caches, "bun"),
+		"COREPACK_HOME":         filepath.Join(w.caches, "corepack"),
+		// A file of the user may change how packages are laid out.
+		"npm_config_userconfig": filepath.Join(w.home(), ".npmrc"),
+	}
+	_ = mkdir(set["TMPDIR"])
+	for _, kv := range os.Environ() {
+		name, value, _ := strings.Cut(kv, "=")
+		if passed(name) {
+			set[name] = value
+		}
+		if slices.Contains(secretNames, name) && value != "" {
+			set[name] = value
+			secrets = append(secrets, value)
+		}
+	}
+	for name, value := range set {
+		env = append(env, name+"="+value)
+	}
+	slices.Sort(env)
+	return env, secrets
+}

@@ -1,0 +1,276 @@
+package pipeline
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Kind is what an Entry is.
+type Kind string
+
+const (
+	KindFile Kind = "file"
+	KindDir  Kind = "folder"
+	KindLink Kind = "link"
+)
+
+// Entry is one file, folder or symbolic link of an image's content. It has no
+// owner and no time, and of its mode only whether it can be executed.
+type Entry struct {
+	Path       string // slash separated, below the content's root
+	Kind       Kind
+	Executable bool
+	Link       string // target of a link
+	Size       int64  // of a file; known for files of git only while they are read
+
+	blob string // id in git, or
+	disk string // file on disk, or
+	data []byte // the bytes themselves
+}
+
+// Content is what goes into an image, from whatever made it, sorted by path.
+type Content struct {
+	Entries []Entry
+
+	gitDir string
+}
+
+// gitContent is the closure as committed. With links, the workspace's packages
+// are linked into each other's node_modules, as an install would do.
+func gitContent(ctx context.Context, in Inputs, links bool) (Content, error) {
+	c := Content{gitDir: in.Source.GitDir}
+	targets := map[string]string{}
+	var symlinks []blob
+	for _, f := range in.Closure.Files {
+		if f.Mode == modeLink {
+			symlinks = append(symlinks, blob{f.Path, f.ID})
+		}
+	}
+	err := readBlobs(ctx, c.gitDir, symlinks, func(b blob, _ int64, r io.Reader) error {
+		target, err := io.ReadAll(r)
+		targets[b.path] = string(target)
+		return err
+	})
+	if err != nil {
+		return Content{}, err
+	}
+	for _, f := range in.Closure.Files {
+		e := Entry{Path: f.Path, Kind: KindFile, Executable: f.Mode == modeExecutable, blob: f.ID}
+		if f.Mode == modeLink {
+			e = Entry{Path: f.Path, Kind: KindLink, Link: targets[f.Path]}
+		}
+		if f.Path == in.Closure.Lockfile && in.Closure.lock != nil {
+			e.blob, e.data = "", in.Closure.lock
+		}
+		c.Entries = append(c.Entries, e)
+	}
+	if links {
+		c.Entries = append(c.Entries, linkEntries(in.Closure.links)...)
+	}
+	return c, c.sort()
+}
+
+// linkEntries are the node_modules/<name> links of packages of the workspace.
+func linkEntries(links []workspaceLink) []Entry {
+	var out []Entry
+	for _, l := range links {
+		at := path.Join(l.from, "node_modules", l.name)
+		rel, err := filepath.Rel("/"+path.Dir(at), "/"+l.to)
+		if err != nil { // both are absolute
+			panic(err)
+		}
+		out = append(out, Entry{Path: at, Kind: KindLink, Link: filepath.ToSlash(rel)})
+	}
+	return out
+}
+
+// readDir is the content of a folder on disk. Only files, folders and links can
+// go into an image; anything else is an error that names it.
+func readDir(dir string) (Content, error) {
+	var c Content
+	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || p == dir {
+			return err
+		}
+		rel, err := filepath.Rel(dir, p)
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		e := Entry{Path: filepath.ToSlash(rel)}
+		switch mode := info.Mode(); {
+		case mode.IsDir():
+			e.Kind = KindDir
+		case mode.IsRegular():
+			e.Kind, e.Executable, e.Size, e.disk = KindFile, mode&0o111 != 0, info.Size(), p
+		case mode&fs.ModeSymlink != 0:
+			e.Kind = KindLink
+			e.Link, err = os.Readlink(p)
+		default:
+			err = fmt.Errorf("%s: %s is no file, folder or link", e.Path, mode.Type())
+		}
+		c.Entries = append(c.Entries, e)
+		return err
+	})
+	if err != nil {
+		return Content{}, err
+	}
+	return c, c.sort()
+}
+
+// sort orders the entries; two of one path are an error.
+func (c *Content) sort() error {
+	slices.SortFunc(c.Entries, func(a, b Entry) int { return strings.Compare(a.Path, b.Path) })
+	for i := 1; i < len(c.Entries); i++ {
+		if c.Entries[i].Path == c.Entries[i-1].Path {
+			return fmt.Errorf("%s: is in the content twice, once committed and once laid by the build", c.Entries[i].Path)
+		}
+	}
+	return nil
+}
+
+// only is the part of the content that keep accepts.
+func (c Content) only(keep func(Entry) bool) Content {
+	out := Content{gitDir: c.gitDir}
+	for _, e := range c.Entries {
+		if keep(e) {
+			out.Entries = append(out.Entries, e)
+		}
+	}
+	return out
+}
+
+// find returns the entry of that very path.
+func (c Content) find(p string) (Entry, bool) {
+	i, ok := slices.BinarySearchFunc(c.Entries, p, func(e Entry, p string) int { return strings.Compare(e.Path, p) })
+	if !ok {
+		return Entry{}, false
+	}
+	return c.Entries[i], true
+}
+
+// each passes every entry to fn in order, files with their size and bytes.
+func (c Content) each(ctx context.Context, fn func(Entry, io.Reader) error) error {
+	next := 0
+	// others are the entries up to the next one of git.
+	others := func() error {
+		for ; next < len(c.Entries) && c.Entries[next].blob == ""; next++ {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := c.Entries[next].pass(fn); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	var blobs []blob
+	for _, e := range c.Entries {
+		if e.blob != "" {
+			blobs = append(blobs, blob{e.Path, e.blob})
+		}
+	}
+	err := readBlobs(ctx, c.gitDir, blobs, func(_ blob, size int64, r io.Reader) error {
+		if err := others(); err != nil {
+			return err
+		}
+		e := c.Entries[next]
+		e.Size = size
+		next++
+		return fn(e, r)
+	})
+	if err != nil {
+		return err
+	}
+	return others()
+}
+
+// pass opens an entry that is not in git and hands it to fn.
+func (e Entry) pass(fn func(Entry, io.Reader) error) error {
+	switch {
+	case e.Kind != KindFile:
+		return fn(e, bytes.NewReader(nil))
+	case e.disk == "":
+		e.Size = int64(len(e.data))
+		return fn(e, bytes.NewReader(e.data))
+	}
+	f, err := os.Open(e.disk)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return fn(e, io.LimitReader(f, e.Size))
+}
+
+// export writes the content into the folder dir, which must be empty, with the
+// modes that the image has.
+func (c Content) export(ctx context.Context, dir string) error {
+	for _, d := range c.folders() {
+		if err := mkdir(filepath.Join(dir, filepath.FromSlash(d))); err != nil {
+			return err
+		}
+	}
+	return c.each(ctx, func(e Entry, r io.Reader) error {
+		at := filepath.Join(dir, filepath.FromSlash(e.Path))
+		switch e.Kind {
+		case KindDir:
+			return nil
+		case KindLink:
+			return os.Symlink(e.Link, at)
+		}
+		mode := fs.FileMode(0o644)
+		if e.Executable {
+			mode = 0o755
+		}
+		f, err := os.OpenFile(at, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+		if err != nil {
+			return err
+		}
+		if _, err := io.Copy(f, r); err != nil {
+			f.Close()
+			return err
+		}
+		if err := f.Chmod(mode); err != nil { // whatever the umask is
+			f.Close()
+			return err
+		}
+		return f.Close()
+	})
+}
+
+func mkdir(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return os.Chmod(dir, 0o755)
+}
+
+// folders are all folders of the content, named or implied, parents first.
+func (c Content) folders() []string {
+	set := map[string]bool{}
+	for _, e := range c.Entries {
+		if e.Kind == KindDir {
+			set[e.Path] = true
+		}
+		for d := path.Dir(e.Path); d != "."; d = path.Dir(d) {
+			set[d] = true
+		}
+	}
+	out := make([]string, 0, len(set))
+	for d := range set {
+		out = append(out, d)
+	}
+	slices.Sort(out)
+	return out
+}

@@ -1,0 +1,55 @@
+package pipeline
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"slices"
+
+	"github.com/joelhooks/shipit/config"
+)
+
+// format changes whenever the same inputs would give other bytes than before.
+const format = 1
+
+// compressor names what writes the layers: its version decides their bytes. A
+// test holds it against go.mod.
+const compressor = "klauspost/compress v1.20.4 gzip 6"
+
+// key is the hash of all that decides the image's bytes and whether it may be
+// pushed. Names of secrets and caches are not in it.
+func key(in Inputs) string {
+	type file struct{ Path, Mode, ID string }
+	img := in.Image
+	recipe := struct {
+		Format             int
+		Compressor         string
+		Package, SourceURL string
+		Base, Toolchain    string
+		Platforms          []string
+		Run, Test          [][]string
+		Entrypoint         []string
+		User               string
+		Env                map[string]string
+		Prove              config.Prove
+		Files              []file
+	}{
+		Format: format, Compressor: compressor, Package: in.Closure.Package, SourceURL: in.SourceURL,
+		Base: img.Base, Toolchain: img.Toolchain, Platforms: slices.Sorted(slices.Values(img.Platforms)),
+		Run: img.Run, Test: img.Test, Entrypoint: img.Entrypoint, User: img.UserOr(), Env: img.Env, Prove: img.Prove,
+	}
+	for _, f := range in.Closure.Files {
+		id := f.ID
+		if f.Path == in.Closure.Lockfile && in.Closure.lock != nil {
+			sum := sha256.Sum256(in.Closure.lock)
+			id = "pruned:" + hex.EncodeToString(sum[:])
+		}
+		recipe.Files = append(recipe.Files, file{f.Path, f.Mode, id})
+	}
+	data, err := json.Marshal(recipe)
+	if err != nil { // strings and numbers always encode
+		panic(err)
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}

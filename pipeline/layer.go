@@ -1,0 +1,172 @@
+package pipeline
+
+import (
+	"archive/tar"
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/klauspost/compress/gzip"
+)
+
+// Root is the folder of an image that holds the repository's files.
+const Root = "/app"
+
+// writeTar writes the content below Root: sorted, each folder before what is in
+// it, times 0, owner 0:0, modes 0755, 0644 or 0777 for links.
+func writeTar(ctx context.Context, w io.Writer, c Content) error {
+	tw := tar.NewWriter(w)
+	written := map[string]bool{}
+	folder := func(p string) error {
+		if written[p] {
+			return nil
+		}
+		written[p] = true
+		return tw.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: p + "/", Mode: 0o755, ModTime: time.Unix(0, 0)})
+	}
+	err := c.each(ctx, func(e Entry, r io.Reader) error {
+		name := path.Join(Root[1:], e.Path)
+		for i, b := range name {
+			if b == '/' {
+				if err := folder(name[:i]); err != nil {
+					return err
+				}
+			}
+		}
+		h := &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: e.Size, ModTime: time.Unix(0, 0)}
+		switch {
+		case e.Kind == KindDir:
+			return folder(name)
+		case e.Kind == KindLink:
+			h.Typeflag, h.Linkname, h.Mode, h.Size = tar.TypeSymlink, e.Link, 0o777, 0
+		case e.Executable:
+			h.Mode = 0o755
+		}
+		if err := tw.WriteHeader(h); err != nil {
+			return fmt.Errorf("%s: %w", e.Path, err)
+		}
+		if _, err := io.Copy(tw, r); err != nil {
+			return fmt.Errorf("%s: %w", e.Path, err)
+		}
+		return nil
+	})
+	return errors.Join(err, tw.Close())
+}
+
+// split parts dependencies from source, so that a change of source leaves the
+// large layer as it is. An empty part is no layer.
+func split(c Content) []Content {
+	var out []Content
+	for _, part := range []Content{
+		c.only(func(e Entry) bool { return inNodeModules(e.Path) }),
+		c.only(func(e Entry) bool { return !inNodeModules(e.Path) }),
+	} {
+		if len(part.Entries) > 0 {
+			out = append(out, part)
+		}
+	}
+	return out
+}
+
+// layer is one gzipped tar that lies in the cache folder.
+type layer struct {
+	Hash    v1.Hash `json:"digest"`
+	Diff    v1.Hash `json:"diffID"`
+	Bytes   int64   `json:"size"`
+	Content string  `json:"content"` // what it holds, for the image's history
+
+	file string
+}
+
+func (l layer) Digest() (v1.Hash, error)             { return l.Hash, nil }
+func (l layer) DiffID() (v1.Hash, error)             { return l.Diff, nil }
+func (l layer) Size() (int64, error)                 { return l.Bytes, nil }
+func (l layer) MediaType() (types.MediaType, error)  { return types.OCILayer, nil }
+func (l layer) Compressed() (io.ReadCloser, error)   { return os.Open(l.file) }
+func (l layer) Uncompressed() (io.ReadCloser, error) { return openGzip(l.file) }
+
+func openGzip(file string) (io.ReadCloser, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{z, f}, nil
+}
+
+// writeLayer makes a layer of the content in one pass: the tar is hashed and
+// compressed as it is written, and the compressed bytes are hashed on their way
+// to the file dir/sha256/<hex>.
+func writeLayer(ctx context.Context, dir string, c Content) (layer, error) {
+	into := filepath.Join(dir, "sha256")
+	if err := os.MkdirAll(into, 0o755); err != nil {
+		return layer{}, err
+	}
+	f, err := os.CreateTemp(into, ".layer-*")
+	if err != nil {
+		return layer{}, err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+
+	diff, sum := sha256.New(), sha256.New()
+	out := &counter{w: io.MultiWriter(f, sum)}
+	z, err := gzip.NewWriterLevel(out, 6)
+	if err != nil {
+		return layer{}, err
+	}
+	buf := bufio.NewWriterSize(io.MultiWriter(diff, z), 1<<20)
+	if err := writeTar(ctx, buf, c); err != nil {
+		return layer{}, err
+	}
+	if err := errors.Join(buf.Flush(), z.Close(), f.Close()); err != nil {
+		return layer{}, err
+	}
+	l := layer{Hash: sha256Hash(sum), Diff: sha256Hash(diff), Bytes: out.n, Content: "source"}
+	if inNodeModules(c.Entries[0].Path) {
+		l.Content = "dependencies"
+	}
+	l.file = filepath.Join(into, l.Hash.Hex)
+	return l, os.Rename(f.Name(), l.file)
+}
+
+func sha256Hash(h hash.Hash) v1.Hash {
+	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(h.Sum(nil))}
+}
+
+type counter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// present reports whether the layer's file is in dir, whole.
+func (l *layer) present(dir string) bool {
+	l.file = filepath.Join(dir, "sha256", l.Hash.Hex)
+	info, err := os.Stat(l.file)
+	return err == nil && info.Mode().Type() == fs.FileMode(0) && info.Size() == l.Bytes
+}

@@ -1,0 +1,212 @@
+package pipeline
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"path"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// prune cuts the lockfile down to the closure, so that a change of what other
+// packages depend on changes neither the key nor the image. A lockfile that it
+// cannot read for certain stays whole.
+func (b *closureBuilder) prune(ctx context.Context) error {
+	c := &b.done
+	if c.Lockfile != "pnpm-lock.yaml" && c.Lockfile != "bun.lock" {
+		return nil
+	}
+	data, err := b.source.ReadFile(ctx, c.Lockfile)
+	if err != nil {
+		return err
+	}
+	keep := map[string]bool{"": true}
+	for _, p := range c.Packages {
+		keep[p.Dir] = true
+	}
+	var cut []byte
+	var ok bool
+	if c.Lockfile == "bun.lock" {
+		cut, ok = pruneBun(data, keep)
+	} else {
+		cut, ok = prunePnpm(data, keep)
+	}
+	if ok && !bytes.Equal(cut, data) {
+		c.lock = cut
+	}
+	return nil
+}
+
+// workspaceLinks are the dependencies, as folder NUL name, that the lockfile
+// resolves to a package of the workspace.
+func workspaceLinks(file string, data []byte) (map[string]bool, error) {
+	out := map[string]bool{}
+	switch file {
+	case "pnpm-lock.yaml":
+		var lock pnpmLock
+		if err := yaml.Unmarshal(data, &lock); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		for dir, imp := range lock.Importers {
+			for _, deps := range imp.all() {
+				for name, dep := range deps {
+					if strings.HasPrefix(dep.Version, "link:") {
+						out[importerDir(dir)+"\x00"+name] = true
+					}
+				}
+			}
+		}
+	case "bun.lock":
+		lock, err := parseBunLock(data)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		for dir, w := range lock.Workspaces {
+			for name := range w.runtime() {
+				if lock.isWorkspace(name) {
+					out[dir+"\x00"+name] = true
+				}
+			}
+		}
+	}
+	return out, nil
+}
+
+// pnpmLock is what shipit reads of pnpm-lock.yaml.
+type pnpmLock struct {
+	Version   string                  `yaml:"lockfileVersion"`
+	Importers map[string]pnpmImporter `yaml:"importers"`
+	Snapshots map[string]pnpmSnapshot `yaml:"snapshots"`
+}
+
+type pnpmImporter struct {
+	Dependencies         map[string]pnpmDependency `yaml:"dependencies"`
+	DevDependencies      map[string]pnpmDependency `yaml:"devDependencies"`
+	OptionalDependencies map[string]pnpmDependency `yaml:"optionalDependencies"`
+}
+
+func (i pnpmImporter) all() []map[string]pnpmDependency {
+	return []map[string]pnpmDependency{i.Dependencies, i.DevDependencies, i.OptionalDependencies}
+}
+
+type pnpmDependency struct {
+	Specifier string `yaml:"specifier"`
+	Version   string `yaml:"version"`
+}
+
+type pnpmSnapshot struct {
+	Dependencies         map[string]string `yaml:"dependencies"`
+	OptionalDependencies map[string]string `yaml:"optionalDependencies"`
+}
+
+// importerDir is the folder that a key of "importers" stands for.
+func importerDir(key string) string {
+	if key == "." {
+		return ""
+	}
+	return path.Clean(key)
+}
+
+// snapshotKey is where "snapshots" holds a dependency; "" if that is a link.
+func snapshotKey(name, version string) string {
+	if strings.HasPrefix(version, "link:") {
+		return ""
+	}
+	base, _, _ := strings.Cut(version, "(")
+	if at := strings.LastIndex(base, "@"); at > 0 && !strings.Contains(base, ":") {
+		return version // an alias names the package itself
+	}
+	return name + "@" + version
+}
+
+// prunePnpm keeps the importers of the folders in keep, and the packages that
+// these reach. false: the format is not the known one, or a package is not there.
+func prunePnpm(data []byte, keep map[string]bool) ([]byte, bool) {
+	var lock pnpmLock
+	if yaml.Unmarshal(data, &lock) != nil || lock.Version != "9.0" {
+		return nil, false
+	}
+	snapshots, packages := map[string]bool{}, map[string]bool{}
+	var queue []string
+	visit := func(name, version string) {
+		if key := snapshotKey(name, version); key != "" && !snapshots[key] {
+			snapshots[key] = true
+			queue = append(queue, key)
+		}
+	}
+	for dir, imp := range lock.Importers {
+		if !keep[importerDir(dir)] {
+			continue
+		}
+		for _, deps := range imp.all() {
+			for name, dep := range deps {
+				visit(name, dep.Version)
+			}
+		}
+	}
+	for len(queue) > 0 {
+		key := queue[0]
+		queue = queue[1:]
+		snapshot, ok := lock.Snapshots[key]
+		if !ok {
+			return nil, false
+		}
+		base, _, _ := strings.Cut(key, "(")
+		packages[base] = true
+		for name, version := range snapshot.Dependencies {
+			visit(name, version)
+		}
+		for name, version := range snapshot.OptionalDependencies {
+			visit(name, version)
+		}
+	}
+	return cutSections(data, map[string]func(key string) bool{
+		"importers": func(key string) bool { return keep[importerDir(key)] },
+		"packages":  func(key string) bool { return packages[key] },
+		"snapshots": func(key string) bool { return snapshots[key] },
+	})
+}
+
+// cutSections drops, by whole lines, the entries of top-level mappings that
+// keep refuses. What stays keeps its bytes.
+func cutSections(data []byte, keep map[string]func(key string) bool) ([]byte, bool) {
+	var doc yaml.Node
+	if yaml.Unmarshal(data, &doc) != nil || len(doc.Content) != 1 || doc.Content[0].Kind != yaml.MappingNode {
+		return nil, false
+	}
+	lines := bytes.SplitAfter(data, []byte("\n"))
+	drop := make([]bool, len(lines)+1)
+	top := doc.Content[0].Content
+	for i := 0; i+1 < len(top); i += 2 {
+		keepKey, ok := keep[top[i].Value]
+		if !ok || top[i+1].Kind != yaml.MappingNode {
+			continue
+		}
+		end := len(lines) + 1
+		if i+2 < len(top) {
+			end = top[i+2].Line
+		}
+		entries := top[i+1].Content
+		for j := 0; j+1 < len(entries); j += 2 {
+			stop := end
+			if j+2 < len(entries) {
+				stop = entries[j+2].Line
+			}
+			if entries[j].Line == top[i].Line { // written in one line
+				return nil, false
+			}
+			for n := entries[j].Line; !keepKey(entries[j].Value) && n < stop; n++ {
+				drop[n-1] = true
+			}
+		}
+	}
+	var out []byte
+	for n, line := range lines {
+		if !drop[n] {
+			out = append(out, line...)
+		}
+	}
+	return out, true
+}

@@ -1,0 +1,161 @@
+package pipeline
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// normalise takes out of what package managers leave behind all that says where
+// and when they ran. root is the folder that they ran in.
+func normalise(c Content, root string) (Content, error) {
+	c = c.only(func(e Entry) bool { return !bookkeeping(e.Path) })
+	for i := range c.Entries {
+		e := &c.Entries[i]
+		var err error
+		switch e.Kind {
+		case KindLink:
+			err = relativeLink(e, root)
+		case KindFile:
+			err = rewriteRoot(e, root)
+		}
+		if err != nil {
+			return Content{}, fmt.Errorf("%s: %w", e.Path, err)
+		}
+	}
+	return c, nil
+}
+
+// bookkeeping reports files that package managers write for their next run: they
+// hold times and folders of the machine, and nothing reads them at run time.
+func bookkeeping(p string) bool {
+	if !inNodeModules(p) {
+		return p == ".pnpm-store" || strings.HasPrefix(p, ".pnpm-store/")
+	}
+	parts := strings.Split(p, "/")
+	last := len(parts) - 1
+	for i, part := range parts {
+		if i == 0 || parts[i-1] != "node_modules" {
+			continue
+		}
+		if part == ".cache" {
+			return true
+		}
+		if i == last && (part == ".modules.yaml" || part == ".package-lock.json" ||
+			strings.HasPrefix(part, ".pnpm-workspace-state") || strings.HasPrefix(part, ".pnpm-debug")) {
+			return true
+		}
+	}
+	return false
+}
+
+// relativeLink turns an absolute link into the tree into a relative one, and
+// refuses any that leaves it.
+func relativeLink(e *Entry, root string) error {
+	at := path.Dir("/" + e.Path)
+	if path.IsAbs(e.Link) {
+		rest, ok := strings.CutPrefix(path.Clean(e.Link), root+"/")
+		if !ok {
+			return fmt.Errorf("links to %s, which is outside the tree", e.Link)
+		}
+		rel, err := filepath.Rel(at, "/"+rest)
+		if err != nil {
+			return err
+		}
+		e.Link = filepath.ToSlash(rel)
+	}
+	if _, ok := inside(at[1:], e.Link); !ok {
+		return fmt.Errorf("links to %s, which is outside the tree", e.Link)
+	}
+	return nil
+}
+
+// rewriteRoot replaces the folder of the build by the folder of the image in a
+// text file: shims of node_modules/.bin and bundles name it. In binary files it
+// is left, as another length would break them; it is the same in every build.
+func rewriteRoot(e *Entry, root string) error {
+	data, err := os.ReadFile(e.disk)
+	if err != nil {
+		return err
+	}
+	if !bytes.Contains(data, []byte(root)) || isBinary(data) {
+		return nil
+	}
+	e.data, e.disk = bytes.ReplaceAll(data, []byte(root), []byte(Root)), ""
+	e.Size = int64(len(e.data))
+	return nil
+}
+
+func isBinary(data []byte) bool {
+	return bytes.IndexByte(data[:min(len(data), 8000)], 0) >= 0
+}
+
+// foreignPackages refuses packages that were installed for the machine of the
+// build where the image is for another: their native parts cannot run there.
+func foreignPackages(ctx context.Context, c Content, list []platform) error {
+	manifests := c.only(func(e Entry) bool {
+		return e.Kind == KindFile && inNodeModules(e.Path) && path.Base(e.Path) == "package.json"
+	})
+	return manifests.each(ctx, func(e Entry, r io.Reader) error {
+		var m struct {
+			Name    string    `json:"name"`
+			OS, CPU npmValues // both absent from most
+		}
+		data, err := io.ReadAll(r)
+		if err != nil {
+			return err
+		}
+		if json.Unmarshal(data, &m) != nil {
+			return nil // packages carry broken ones as test data
+		}
+		for _, p := range list {
+			if !m.OS.allow(p.spec.OS) || !m.CPU.allow(npmArch(p.spec.Architecture)) {
+				return fmt.Errorf("%s (%s) cannot run on %s: it was installed for this machine; use the Dagger builder for other platforms", m.Name, e.Path, p.name)
+			}
+		}
+		return nil
+	})
+}
+
+// npmValues is "os" or "cpu" of a package.json: what may be, or with "!" what may not.
+type npmValues []string
+
+// UnmarshalJSON reads a list or a single string.
+func (v *npmValues) UnmarshalJSON(data []byte) error {
+	var one string
+	if json.Unmarshal(data, &one) == nil {
+		*v = npmValues{one}
+		return nil
+	}
+	return json.Unmarshal(data, (*[]string)(v))
+}
+
+func (v npmValues) allow(value string) bool {
+	if len(v) == 0 || slices.Contains(v, "any") || slices.Contains(v, value) {
+		return true
+	}
+	for _, s := range v {
+		if !strings.HasPrefix(s, "!") {
+			return false
+		}
+	}
+	return !slices.Contains(v, "!"+value)
+}
+
+// npmArch is what npm calls an architecture.
+func npmArch(goarch string) string {
+	switch goarch {
+	case "amd64":
+		return "x64"
+	case "386":
+		return "ia32"
+	}
+	return goarch
+}

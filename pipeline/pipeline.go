@@ -1,0 +1,79 @@
+// Package pipeline turns a commit into an image: Open reads the commit, Resolve
+// finds what of it goes in and the key of that, Build makes the image.
+//
+// The same inputs give the same bytes, in any folder, at any time, by any user,
+// with either builder. So neither the commit's SHA nor a time nor a path of the
+// machine is in them.
+package pipeline
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/release"
+)
+
+// Inputs are everything that an image is made of, and nothing else.
+type Inputs struct {
+	Source    Source
+	Name      string // of the image in shipit.yaml
+	Image     config.Image
+	SourceURL string // for the label org.opencontainers.image.source; may be ""
+	Closure   Closure
+	Key       string // 64 hex digits: equal keys give equal images
+}
+
+// Resolve finds the inputs of the image called name. What makes the image
+// impossible is a *release.Refusal.
+func Resolve(ctx context.Context, s Source, cfg config.Config, name string) (Inputs, error) {
+	img, ok := cfg.Images[name]
+	if !ok {
+		return Inputs{}, fmt.Errorf("image %s: not in %s", name, cfg.Path)
+	}
+	c, err := NewClosure(ctx, s, img)
+	if err != nil {
+		return Inputs{}, fmt.Errorf("image %s: %w", name, err)
+	}
+	in := Inputs{Source: s, Name: name, Image: img, SourceURL: cfg.Source, Closure: c}
+	in.Key = key(in)
+	return in, nil
+}
+
+// Built is an image that can be pushed.
+type Built struct {
+	Name      string
+	Key       string
+	Artifact  Artifact // v1.Image for one platform, v1.ImageIndex for several
+	Digest    string   // sha256:… of Artifact
+	Aliases   []string // other digests that a runtime may report for it: platform manifests and configs
+	Platforms []string // os/arch, sorted
+	Builder   string   // dagger or embedded; for a build found in the cache, the one that made it
+	Cached    bool     // nothing was built: the layers of this key were on disk
+	Materials []Material
+}
+
+// Material is something that went in, for provenance.
+type Material struct {
+	URI    string            `json:"uri"`
+	Digest map[string]string `json:"digest"` // algorithm → hex
+}
+
+// Options are what a build may need beyond its inputs.
+type Options struct {
+	// Base fetches an image reference pinned by digest. Unused for "scratch".
+	Base func(ctx context.Context, ref string) (Artifact, error)
+	// Builder is auto, dagger or embedded; "" is auto.
+	Builder string
+	// CacheDir keeps layers and package stores; "" is shipit in the user's cache folder.
+	CacheDir string
+	// NoCache builds without reading layers or package stores of earlier builds.
+	NoCache  bool
+	Progress release.Progress
+
+	buildRoot string // where commands run; a test's own
+}
+
+func (o Options) report(mark release.Mark, format string, args ...any) {
+	o.Progress.Report(release.Event{Phase: release.PhaseBuild, Mark: mark, Message: fmt.Sprintf(format, args...)})
+}

@@ -1,0 +1,63 @@
+package pipeline
+
+import (
+	"context"
+	"io"
+	"path"
+	"regexp"
+	"strings"
+)
+
+var (
+	tsconfigName = regexp.MustCompile(`(^|/)tsconfig[^/]*\.json$`)
+	extendsKey   = regexp.MustCompile(`"extends"\s*:\s*(\[[^\]]*\]|"[^"]*")`)
+	quoted       = regexp.MustCompile(`"([^"]*)"`)
+)
+
+// tsconfigs adds to all the files of the repository that its tsconfig files
+// extend: the runtime reads them when it resolves paths and JSX.
+func (b *closureBuilder) tsconfigs(ctx context.Context, all map[string]File) error {
+	var next []blob
+	for p, f := range all {
+		if tsconfigName.MatchString(p) && !inNodeModules(p) && f.Mode != modeSubmodule {
+			next = append(next, blob{p, f.ID})
+		}
+	}
+	for len(next) > 0 {
+		now := next
+		next = nil
+		err := readBlobs(ctx, b.source.GitDir, now, func(c blob, _ int64, r io.Reader) error {
+			data, err := io.ReadAll(r)
+			for _, p := range extended(c.path, data) {
+				f, ok := b.source.files[p]
+				if _, known := all[p]; ok && !known {
+					all[p] = f
+					next = append(next, blob{p, f.ID})
+				}
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// extended are the relative paths that a tsconfig extends, as written and with
+// ".json" added. Packages that it extends come with the dependencies.
+func extended(file string, data []byte) []string {
+	var out []string
+	for _, m := range extendsKey.FindAllSubmatch(data, -1) {
+		for _, q := range quoted.FindAllSubmatch(m[1], -1) {
+			rel := string(q[1])
+			if !strings.HasPrefix(rel, ".") {
+				continue
+			}
+			if p, ok := inside(path.Dir(file), rel); ok {
+				out = append(out, p, p+".json")
+			}
+		}
+	}
+	return out
+}
