@@ -1,0 +1,214 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/pager"
+
+	"github.com/joelhooks/shipit/release"
+)
+
+// Store keeps the entries of an app's ledger in a namespace: one ConfigMap an
+// entry, immutable once it is sealed, and a Lease as the lock. The API server
+// arbitrates: a name is given once, and a stale resourceVersion is refused.
+//
+// It needs get, list, create and update of configmaps, and get, create and
+// update of leases. A missing namespace is a *NamespaceError when something is
+// written, and holds no records when it is read.
+type Store struct {
+	cluster   *Cluster
+	namespace string
+	app       string
+}
+
+// NewStore is the store of an app in a namespace. It makes neither.
+func NewStore(c *Cluster, namespace, app string) *Store {
+	return &Store{cluster: c, namespace: namespace, app: app}
+}
+
+// NamespaceError says that the namespace that is written to is not there.
+type NamespaceError struct{ Namespace string }
+
+func (e *NamespaceError) Error() string { return fmt.Sprintf("there is no namespace %s", e.Namespace) }
+
+// Hint says what to do.
+func (e *NamespaceError) Hint() string {
+	return "`kubectl create namespace " + e.Namespace + "` makes it"
+}
+
+const (
+	labelManagedBy = "app.kubernetes.io/managed-by"
+	labelApp       = "shipit.dev/app"
+	labelEntry     = "shipit.dev/entry" // record, or another kind
+
+	entriesAtOnce = 50 // of one answer; each entry may have up to 1 MiB
+)
+
+// Place is the namespace's name.
+func (s *Store) Place() string { return "namespace " + s.namespace }
+
+// Create keeps a new entry; ok is false if the name is taken.
+func (s *Store) Create(ctx context.Context, name string, parts map[string][]byte, sealed bool) (bool, error) {
+	_, err := s.cluster.typed.CoreV1().ConfigMaps(s.namespace).Create(ctx, s.configMap(name, parts, sealed), metav1.CreateOptions{FieldManager: Manager})
+	if apierrors.IsAlreadyExists(err) {
+		return false, nil
+	}
+	return err == nil, s.explain(err)
+}
+
+// Read returns an entry; version is "" if there is none.
+func (s *Store) Read(ctx context.Context, name string) (parts map[string][]byte, version string, sealed bool, err error) {
+	var cm *corev1.ConfigMap
+	err = s.cluster.patiently(ctx, func() error {
+		var err error
+		cm, err = s.cluster.typed.CoreV1().ConfigMaps(s.namespace).Get(ctx, s.prefix()+name, metav1.GetOptions{})
+		return err
+	})
+	if apierrors.IsNotFound(err) {
+		return nil, "", false, nil
+	}
+	if err != nil {
+		return nil, "", false, s.explain(err)
+	}
+	return partsOf(cm), cm.ResourceVersion, isSealed(cm), nil
+}
+
+// Swap replaces an unsealed entry that still has that version.
+func (s *Store) Swap(ctx context.Context, name, version string, parts map[string][]byte, sealed bool) (bool, error) {
+	cm := s.configMap(name, parts, sealed)
+	cm.ResourceVersion = version
+	_, err := s.cluster.typed.CoreV1().ConfigMaps(s.namespace).Update(ctx, cm, metav1.UpdateOptions{FieldManager: Manager})
+	switch {
+	case isGone(err):
+		return false, nil
+	case apierrors.IsInvalid(err):
+		// Either it is sealed, or what is written is not valid.
+		if _, _, was, readErr := s.Read(ctx, name); readErr == nil && was {
+			return false, nil
+		}
+	}
+	return err == nil, s.explain(err)
+}
+
+// Names lists the entries of a kind; only their metadata travels.
+func (s *Store) Names(ctx context.Context, kind string) ([]string, error) {
+	var list *metav1.PartialObjectMetadataList
+	err := s.cluster.patiently(ctx, func() error {
+		var err error
+		list, err = s.cluster.meta.Resource(corev1.SchemeGroupVersion.WithResource("configmaps")).Namespace(s.namespace).
+			List(ctx, metav1.ListOptions{LabelSelector: s.selector(kind)})
+		return err
+	})
+	if err != nil {
+		return nil, s.explain(err)
+	}
+	names := make([]string, 0, len(list.Items))
+	for _, item := range list.Items {
+		if name, ok := strings.CutPrefix(item.Name, s.prefix()); ok {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// Scan reads every entry of a kind, some at a time.
+func (s *Store) Scan(ctx context.Context, kind string, each func(name string, parts map[string][]byte, sealed bool) error) error {
+	pages := pager.New(func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+		var page *corev1.ConfigMapList
+		err := s.cluster.patiently(ctx, func() error {
+			var err error
+			page, err = s.cluster.typed.CoreV1().ConfigMaps(s.namespace).List(ctx, o)
+			return err
+		})
+		return page, err
+	})
+	pages.PageSize = entriesAtOnce
+	pages.PageBufferSize = 0 // one page in memory
+	err := pages.EachListItem(ctx, metav1.ListOptions{LabelSelector: s.selector(kind)}, func(o runtime.Object) error {
+		cm, ok := o.(*corev1.ConfigMap)
+		if !ok {
+			return fmt.Errorf("listed %T among ConfigMaps", o)
+		}
+		name, ok := strings.CutPrefix(cm.Name, s.prefix())
+		if !ok {
+			return nil
+		}
+		return each(name, partsOf(cm), isSealed(cm))
+	})
+	return s.explain(err)
+}
+
+func (s *Store) prefix() string { return "shipit-" + s.app + "-" }
+
+func (s *Store) selector(kind string) string {
+	return labelManagedBy + "=" + Manager + "," + labelApp + "=" + s.app + "," + labelEntry + "=" + entryKind(kind)
+}
+
+// entryKind is a kind as a label's value.
+func entryKind(kind string) string {
+	if kind == "" {
+		return "record"
+	}
+	return kind
+}
+
+// configMap is an entry as it is kept. Parts that are text can be read with
+// kubectl; the annotations are for people and never read back.
+func (s *Store) configMap(name string, parts map[string][]byte, sealed bool) *corev1.ConfigMap {
+	_, kind, _ := strings.Cut(name, "-")
+	cm := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: s.prefix() + name, Namespace: s.namespace,
+			Labels: map[string]string{labelManagedBy: Manager, labelApp: s.app, labelEntry: entryKind(kind)},
+		},
+		Data: map[string]string{}, BinaryData: map[string][]byte{},
+	}
+	var rec release.Record
+	if json.Unmarshal(parts["record"], &rec) == nil && rec.SHA != "" {
+		cm.Annotations = map[string]string{"shipit.dev/sha": rec.SHA, "shipit.dev/outcome": string(rec.Outcome), "shipit.dev/version": rec.Version}
+	}
+	if sealed {
+		cm.Immutable = &sealed
+	}
+	for name, part := range parts {
+		if utf8.Valid(part) {
+			cm.Data[name] = string(part)
+		} else {
+			cm.BinaryData[name] = part
+		}
+	}
+	return cm
+}
+
+func partsOf(cm *corev1.ConfigMap) map[string][]byte {
+	parts := make(map[string][]byte, len(cm.Data)+len(cm.BinaryData))
+	for name, part := range cm.Data {
+		parts[name] = []byte(part)
+	}
+	for name, part := range cm.BinaryData {
+		parts[name] = part
+	}
+	return parts
+}
+
+func isSealed(cm *corev1.ConfigMap) bool { return cm.Immutable != nil && *cm.Immutable }
+
+// explain names the namespace where that is what was not found.
+func (s *Store) explain(err error) error {
+	var status apierrors.APIStatus
+	if apierrors.IsNotFound(err) && errors.As(err, &status) {
+		if details := status.Status().Details; details != nil && details.Kind == "namespaces" {
+			return &NamespaceError{Namespace: s.namespace}
+		}
+	}
+	return s.cluster.explain(err)
+}
