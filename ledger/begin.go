@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/joelhooks/shipit/release"
@@ -229,6 +230,7 @@ func temporary(err error) bool {
 
 // kept is an entry as the store gave it.
 type kept struct {
+	name    string
 	seq     int64
 	parts   map[string][]byte
 	version string
@@ -236,6 +238,19 @@ type kept struct {
 }
 
 func (k kept) found() bool { return k.version != "" }
+
+// what names a part of the entry, or a field of its record, in a Fault.
+func (k kept) what(field string) string {
+	_, kind, _ := strings.Cut(k.name, "-")
+	switch {
+	case kind == "":
+		return field
+	case field == "":
+		return kind
+	default:
+		return kind + "." + field
+	}
+}
 
 // record is what can be read of the record without judging it.
 func (k kept) record() release.Record {

@@ -164,14 +164,48 @@ func (l *Ledger) all(ctx context.Context) ([]kept, error) {
 	var entries []kept
 	err := l.store.Scan(ctx, kindRecord, func(name string, parts map[string][]byte, sealed bool) error {
 		if seq, ok := nameSeq(name); ok {
-			entries = append(entries, kept{seq: seq, parts: parts, version: name, sealed: sealed})
+			entries = append(entries, kept{name: name, seq: seq, parts: parts, version: name, sealed: sealed})
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the records in %s: %w", l.store.Place(), err)
 	}
+	if entries, err = l.unlisted(ctx, entries); err != nil {
+		return nil, err
+	}
 	slices.SortFunc(entries, func(a, b kept) int { return cmp.Compare(a.seq, b.seq) })
+	return entries, nil
+}
+
+// unlisted adds what a listing by labels does not show and a name does: the
+// newest record, and those that listed ones name as the record before.
+func (l *Ledger) unlisted(ctx context.Context, entries []kept) ([]kept, error) {
+	head, err := l.hinted(ctx)
+	if err != nil {
+		return nil, err
+	}
+	listed := map[int64]bool{0: true}
+	for _, k := range entries {
+		listed[k.seq] = true
+	}
+	if !listed[head.seq] {
+		entries, listed[head.seq] = append(entries, head), true
+	}
+	for i := 0; i < len(entries); i++ {
+		before := entries[i].record().Previous
+		if listed[before] {
+			continue
+		}
+		listed[before] = true
+		k, err := l.read(ctx, recordName(before))
+		if err != nil {
+			return nil, err
+		}
+		if k.found() {
+			entries = append(entries, k)
+		}
+	}
 	return entries, nil
 }
 
@@ -229,5 +263,5 @@ func (l *Ledger) read(ctx context.Context, name string) (kept, error) {
 	if version == "" {
 		seq = 0
 	}
-	return kept{seq: seq, parts: parts, version: version, sealed: sealed}, nil
+	return kept{name: name, seq: seq, parts: parts, version: version, sealed: sealed}, nil
 }

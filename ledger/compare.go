@@ -1,0 +1,148 @@
+package ledger
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+)
+
+// copiesAtOnce are read from a registry, which answers slowly.
+const copiesAtOnce = 8
+
+// copies holds what is kept against the mirror: the copies among themselves,
+// and each against the entry of its name.
+func (a *audit) copies(entries []kept) error {
+	mirror := a.ledger.opts.Mirror
+	names, err := mirror.Names(a.ctx)
+	if err != nil {
+		return fmt.Errorf("list the copies in %s: %w", mirror.Place(), err)
+	}
+	slices.Sort(names)
+	found, err := a.fetch(names)
+	if err != nil {
+		return err
+	}
+	records := slices.DeleteFunc(slices.Clone(found), func(k kept) bool { return k.name != recordName(k.seq) })
+	slices.SortFunc(records, func(x, y kept) int { return cmp.Compare(x.seq, y.seq) })
+	a.chain(mirror.Place(), records)
+	for _, k := range entries {
+		i := slices.IndexFunc(found, func(c kept) bool { return c.name == k.name })
+		switch {
+		case i >= 0:
+			a.compare(k, found[i])
+		case k.sealed:
+			a.add(k.seq, FaultUncopied, mirror.Place(), k.what(""), "there is no copy")
+		}
+	}
+	for _, c := range found {
+		if !slices.ContainsFunc(entries, func(k kept) bool { return k.name == c.name }) {
+			a.add(c.seq, FaultMissing, a.ledger.store.Place(), c.what(""), "%s has a copy of it", mirror.Place())
+		}
+	}
+	return nil
+}
+
+func (a *audit) fetch(names []string) ([]kept, error) {
+	found, errs := make([]kept, len(names)), make([]error, len(names))
+	turns := make(chan struct{}, copiesAtOnce)
+	var all sync.WaitGroup
+	for i, name := range names {
+		turns <- struct{}{}
+		all.Go(func() {
+			defer func() { <-turns }()
+			seq, _ := nameSeq(name)
+			parts, err := a.ledger.opts.Mirror.Get(a.ctx, name)
+			found[i], errs[i] = kept{name: name, seq: seq, parts: parts, version: name, sealed: true}, err
+		})
+	}
+	all.Wait()
+	for i, err := range errs {
+		if a.ctx.Err() != nil {
+			return nil, a.ctx.Err()
+		}
+		if err != nil {
+			a.add(found[i].seq, FaultAltered, a.ledger.opts.Mirror.Place(), "", "%v", err)
+		}
+	}
+	return slices.DeleteFunc(found, func(k kept) bool { return k.parts == nil }), nil
+}
+
+// compare names what differs between an entry and its copy. Which of the two was
+// altered is known where the chain or a signature speaks against one of them.
+func (a *audit) compare(k, c kept) {
+	if maps.EqualFunc(k.parts, c.parts, bytes.Equal) {
+		return
+	}
+	store, mirror := a.ledger.store.Place(), a.ledger.opts.Mirror.Place()
+	place := store + " or " + mirror
+	switch suspectStore, suspectMirror := a.suspects(k.seq, store), a.suspects(k.seq, mirror); {
+	case suspectStore && suspectMirror:
+		place = store + " and " + mirror
+	case suspectStore:
+		place = store
+	case suspectMirror:
+		place = mirror
+	}
+	for _, part := range unionOf(k.parts, c.parts) {
+		if part == partRecord || bytes.Equal(k.parts[part], c.parts[part]) {
+			continue
+		}
+		a.add(k.seq, FaultAltered, place, k.what(part), "%s and %s keep different bytes", store, mirror)
+	}
+	here, there := fieldsOf(k.parts[partRecord]), fieldsOf(c.parts[partRecord])
+	for _, field := range unionOf(here, there) {
+		if !bytes.Equal(here[field], there[field]) {
+			a.add(k.seq, FaultAltered, place, k.what(field), "%s in %s, %s in %s", value(here[field]), store, value(there[field]), mirror)
+		}
+	}
+}
+
+func (a *audit) suspects(seq int64, place string) bool {
+	return slices.ContainsFunc(a.faults, func(f Fault) bool {
+		return f.Seq == seq && f.Place == place && f.Kind == FaultAltered
+	})
+}
+
+// fieldsOf splits a record into its JSON fields, each in its plainest form.
+func fieldsOf(raw []byte) map[string][]byte {
+	var whole map[string]json.RawMessage
+	if json.Unmarshal(raw, &whole) != nil {
+		return map[string][]byte{partRecord: raw}
+	}
+	fields := make(map[string][]byte, len(whole))
+	for name, v := range whole {
+		var plain bytes.Buffer
+		if json.Compact(&plain, v) == nil {
+			fields[name] = plain.Bytes()
+		}
+	}
+	return fields
+}
+
+// value is a field's value, short enough for a line.
+func value(b []byte) string {
+	const longest = 60
+	switch {
+	case b == nil:
+		return "nothing"
+	case len(b) > longest:
+		return string(b[:longest]) + "…"
+	default:
+		return string(b)
+	}
+}
+
+func unionOf(x, y map[string][]byte) []string {
+	names := slices.Collect(maps.Keys(x))
+	for name := range y {
+		if _, dup := x[name]; !dup {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}

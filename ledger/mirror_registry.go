@@ -1,0 +1,180 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// RecordType is the artifact type of a record's copy in a registry.
+const RecordType = "application/vnd.shipit.release.v1+json"
+
+const (
+	partType  = "application/vnd.shipit.release.part.v1"
+	titleNote = "org.opencontainers.image.title"
+	copyLimit = 8 << 20 // of one part
+)
+
+// RegistryMirror keeps copies in a repository of a registry: one artifact an
+// entry, tagged with the entry's name, each part a layer.
+type RegistryMirror struct {
+	repository name.Repository
+	options    []remote.Option
+}
+
+// NewRegistryMirror keeps copies in a repository of their own, conventionally
+// the image's with "/releases" added: as referrers of the image they would be
+// fetched by everything that looks for its signature.
+func NewRegistryMirror(repository name.Repository, options ...remote.Option) *RegistryMirror {
+	return &RegistryMirror{repository: repository, options: options}
+}
+
+// Place is the repository's name.
+func (m *RegistryMirror) Place() string { return m.repository.Name() }
+
+// DifferentError says that the registry holds another copy under an entry's name.
+type DifferentError struct{ Reference, Digest string }
+
+func (e *DifferentError) Error() string {
+	return fmt.Sprintf("%s holds a different copy already (%s)", e.Reference, e.Digest)
+}
+
+// artifact is a manifest that has a type of its own. Both artifactType and the
+// config's media type carry it: registries look at one or the other.
+type artifact struct {
+	v1.Manifest
+	ArtifactType string `json:"artifactType"`
+
+	raw []byte
+}
+
+func (a artifact) RawManifest() ([]byte, error)        { return a.raw, nil }
+func (a artifact) MediaType() (types.MediaType, error) { return types.OCIManifestSchema1, nil }
+
+// Put keeps an entry. Another one of that name is left alone: *DifferentError.
+func (m *RegistryMirror) Put(ctx context.Context, entry string, parts map[string][]byte) error {
+	made, layers, err := newArtifact(entry, parts)
+	if err != nil {
+		return err
+	}
+	tag := m.repository.Tag(entry)
+	options := m.with(ctx)
+	there, err := remote.Head(tag, options...)
+	switch {
+	case err == nil && there.Digest == digestOf(made.raw):
+		return nil
+	case err == nil:
+		return &DifferentError{Reference: tag.Name(), Digest: there.Digest.String()}
+	case !absent(err):
+		return err
+	}
+	for _, layer := range layers {
+		if err := remote.WriteLayer(m.repository, layer, options...); err != nil {
+			return err
+		}
+	}
+	return remote.Put(tag, made, options...)
+}
+
+// Get returns an entry, or nil if there is none.
+func (m *RegistryMirror) Get(ctx context.Context, entry string) (map[string][]byte, error) {
+	options := m.with(ctx)
+	found, err := remote.Get(m.repository.Tag(entry), options...)
+	if absent(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var a artifact
+	if err := json.Unmarshal(found.Manifest, &a); err != nil {
+		return nil, fmt.Errorf("manifest of %s: %w", m.repository.Tag(entry), err)
+	}
+	if a.ArtifactType != RecordType || a.Config.MediaType != RecordType {
+		return nil, fmt.Errorf("%s is a %q, not a record", m.repository.Tag(entry), a.ArtifactType)
+	}
+	parts := map[string][]byte{}
+	for _, layer := range a.Layers {
+		part, err := m.part(layer, options)
+		if err != nil {
+			return nil, fmt.Errorf("part %s of %s: %w", layer.Annotations[titleNote], m.repository.Tag(entry), err)
+		}
+		parts[layer.Annotations[titleNote]] = part
+	}
+	return parts, nil
+}
+
+// part reads a layer; bytes that do not have its digest are an error.
+func (m *RegistryMirror) part(layer v1.Descriptor, options []remote.Option) ([]byte, error) {
+	if layer.Size > copyLimit {
+		return nil, fmt.Errorf("it has %d bytes, which no record has", layer.Size)
+	}
+	blob, err := remote.Layer(m.repository.Digest(layer.Digest.String()), options...)
+	if err != nil {
+		return nil, err
+	}
+	r, err := blob.Compressed()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return io.ReadAll(r)
+}
+
+// Names lists the entries; a repository that is not there yet has none.
+func (m *RegistryMirror) Names(ctx context.Context) ([]string, error) {
+	tags, err := remote.List(m.repository, m.with(ctx)...)
+	if absent(err) {
+		return nil, nil
+	}
+	return slices.DeleteFunc(tags, func(tag string) bool {
+		_, numbered := nameSeq(tag)
+		return !numbered
+	}), err
+}
+
+func (m *RegistryMirror) with(ctx context.Context) []remote.Option {
+	return append(slices.Clone(m.options), remote.WithContext(ctx))
+}
+
+func newArtifact(entry string, parts map[string][]byte) (artifact, []v1.Layer, error) {
+	config := static.NewLayer([]byte("{}"), RecordType)
+	layers := []v1.Layer{config}
+	a := artifact{ArtifactType: RecordType, Manifest: v1.Manifest{
+		SchemaVersion: 2, MediaType: types.OCIManifestSchema1,
+		Config:      v1.Descriptor{MediaType: RecordType, Digest: digestOf([]byte("{}")), Size: 2},
+		Annotations: map[string]string{titleNote: entry},
+	}}
+	for _, part := range slices.Sorted(maps.Keys(parts)) {
+		layers = append(layers, static.NewLayer(parts[part], partType))
+		a.Layers = append(a.Layers, v1.Descriptor{
+			MediaType: partType, Digest: digestOf(parts[part]), Size: int64(len(parts[part])),
+			Annotations: map[string]string{titleNote: part},
+		})
+	}
+	var err error
+	a.raw, err = json.Marshal(a)
+	return a, layers, err
+}
+
+func digestOf(b []byte) v1.Hash {
+	h, _ := v1.NewHash(hash(b)) // always well formed
+	return h
+}
+
+func absent(err error) bool {
+	var answer *transport.Error
+	return errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound
+}

@@ -1,0 +1,209 @@
+package ledger
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/joelhooks/shipit/release"
+)
+
+// FaultKind says what is wrong with a record.
+type FaultKind string
+
+const (
+	FaultAltered  FaultKind = "altered"  // it is not what was once kept
+	FaultMissing  FaultKind = "missing"  // its number was given, and it is not there
+	FaultUnsealed FaultKind = "unsealed" // later ones exist, and it can still be changed
+	FaultUnsigned FaultKind = "unsigned" // signatures are asked for, and it has none
+	FaultUncopied FaultKind = "uncopied" // the mirror has no copy; Copy makes it
+)
+
+// Fault is one thing that is wrong with the ledger.
+type Fault struct {
+	Seq     int64     `json:"seq"`
+	Kind    FaultKind `json:"kind"`
+	Place   string    `json:"place"`           // which copy
+	Field   string    `json:"field,omitempty"` // JSON field of the record, or part kept beside it
+	Message string    `json:"message"`
+}
+
+func (f Fault) String() string {
+	s := fmt.Sprintf("record #%d is %s in %s", f.Seq, f.Kind, f.Place)
+	if f.Field != "" {
+		s += ": " + f.Field
+	}
+	return s + ": " + f.Message
+}
+
+// Verify holds every record against its own hashes, the record after it, its
+// signature and its copy. No faults means that the ledger is whole. A run that
+// goes on is no fault.
+func (l *Ledger) Verify(ctx context.Context) ([]Fault, error) {
+	entries, err := l.all(ctx)
+	if err != nil {
+		return nil, err
+	}
+	marks, err := l.marks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	fields, _, err := l.store.ReadLock(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the lock: %w", err)
+	}
+	a := &audit{ledger: l, ctx: ctx}
+	a.gaps(entries, readClaim(fields).head)
+	a.chain(l.store.Place(), entries)
+	a.withdrawn(entries, marks)
+	if l.opts.Mirror != nil {
+		if err := a.copies(append(entries, marks...)); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortStableFunc(a.faults, func(x, y Fault) int { return cmp.Compare(x.Seq, y.Seq) })
+	return a.faults, nil
+}
+
+// marks returns every withdrawal as it is kept.
+func (l *Ledger) marks(ctx context.Context) ([]kept, error) {
+	var marks []kept
+	err := l.store.Scan(ctx, kindWithdrawn, func(name string, parts map[string][]byte, sealed bool) error {
+		if seq, ok := nameSeq(name); ok {
+			marks = append(marks, kept{name: name, seq: seq, parts: parts, version: name, sealed: sealed})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the withdrawals in %s: %w", l.store.Place(), err)
+	}
+	return marks, nil
+}
+
+// audit gathers faults. It lives as long as one Verify, and so may its context.
+type audit struct {
+	ledger *Ledger
+	ctx    context.Context
+	faults []Fault
+}
+
+func (a *audit) add(seq int64, kind FaultKind, place, field, format string, args ...any) {
+	a.faults = append(a.faults, Fault{Seq: seq, Kind: kind, Place: place, Field: field, Message: fmt.Sprintf(format, args...)})
+}
+
+func (a *audit) altered(seq int64, place string, err error) {
+	var altered *AlteredError
+	if !errors.As(err, &altered) {
+		a.add(seq, FaultAltered, place, "", "%v", err)
+		return
+	}
+	a.add(seq, FaultAltered, place, altered.Field, "%s", altered.Message)
+}
+
+// gaps finds the numbers that were given and are not there.
+func (a *audit) gaps(entries []kept, given int64) {
+	place, expected := a.ledger.store.Place(), int64(1)
+	for _, k := range entries {
+		if k.seq > expected {
+			a.missing(place, expected, k.seq-1)
+		}
+		expected = k.seq + 1
+	}
+	if given >= expected {
+		a.missing(place, expected, given)
+	}
+}
+
+func (a *audit) missing(place string, from, to int64) {
+	if from == to {
+		a.add(from, FaultMissing, place, "", "its number was given")
+		return
+	}
+	a.add(from, FaultMissing, place, "", "the numbers up to #%d were given, and none of them is there", to)
+}
+
+// chain checks the records of one place, oldest first: each by itself, by its
+// signature, and by the one after it.
+func (a *audit) chain(place string, entries []kept) {
+	for i, k := range entries {
+		var after release.Record
+		if i+1 < len(entries) {
+			after = entries[i+1].record()
+			if !k.sealed {
+				a.add(k.seq, FaultUnsealed, place, "", "#%d came after it", after.Seq)
+			}
+			if after.Previous < k.seq || after.Previous >= after.Seq {
+				a.add(entries[i+1].seq, FaultAltered, place, "previous", "it says #%d, and #%d is there", after.Previous, k.seq)
+			}
+		} else if !k.sealed && k.record().Outcome != release.Pending {
+			a.add(k.seq, FaultUnsealed, place, "", "it is %s, and can still be changed", k.record().Outcome)
+		}
+		e, err := newEntry(k.seq, a.ledger.app, k.parts, k.sealed)
+		if err != nil {
+			a.altered(k.seq, place, err)
+		}
+		if err := linked(Entry{Record: release.Record{Seq: k.seq}, Raw: e.Raw}, after); err != nil {
+			a.altered(k.seq, place, err)
+		}
+		a.signature(place, k)
+	}
+}
+
+func (a *audit) signature(place string, k kept) {
+	l := a.ledger
+	if l.opts.VerifySig == nil || !k.sealed {
+		return
+	}
+	signature := k.parts[partSignature]
+	if signature == nil {
+		a.add(k.seq, FaultUnsigned, place, k.what("signature"), "there is none")
+		return
+	}
+	if err := l.opts.VerifySig(a.ctx, k.parts[partRecord], signature); err != nil {
+		a.add(k.seq, FaultAltered, place, k.what("signature"), "%v", err)
+	}
+}
+
+// withdrawn checks that no withdrawal was taken away or made up.
+func (a *audit) withdrawn(entries, marks []kept) {
+	place := a.ledger.store.Place()
+	var known withdrawn
+	for _, k := range entries {
+		rec := k.record()
+		for _, seq := range known {
+			if !slices.Contains(rec.Withdrawals, seq) {
+				a.add(k.seq, FaultAltered, place, "withdrawals", "#%d was withdrawn before it began, and is not among them", seq)
+			}
+		}
+		known = rec.Withdrawals
+	}
+	for _, seq := range known {
+		if !slices.ContainsFunc(marks, func(m kept) bool { return m.seq == seq }) {
+			a.add(seq, FaultMissing, place, kindWithdrawn, "it was withdrawn, and its mark is not there")
+		}
+	}
+	for _, k := range marks {
+		a.mark(place, k, entries)
+	}
+}
+
+func (a *audit) mark(place string, k kept, entries []kept) {
+	var m mark
+	if err := json.Unmarshal(k.parts[partRecord], &m); err != nil {
+		a.add(k.seq, FaultAltered, place, kindWithdrawn, "%v", err)
+		return
+	}
+	if m.Seq != k.seq || m.App != a.ledger.app {
+		a.add(k.seq, FaultAltered, place, kindWithdrawn, "its mark is for #%d of %q", m.Seq, m.App)
+	}
+	for _, e := range entries {
+		if e.seq == k.seq && hash(e.parts[partRecord]) != m.RecordHash {
+			a.add(k.seq, FaultAltered, place, partRecord, "its hash is %s, and %s was withdrawn",
+				release.ShortDigest(hash(e.parts[partRecord])), release.ShortDigest(m.RecordHash))
+		}
+	}
+	a.signature(place, k)
+}
