@@ -1,0 +1,124 @@
+package attest_test
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/joelhooks/shipit/attest"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// The lockfiles in testdata were written by pnpm 9.15 and bun 1.3.9 for one and
+// the same workspace.
+func lock(t *testing.T, kind attest.LockKind) attest.Lock {
+	t.Helper()
+	file := map[attest.LockKind]string{attest.LockPNPM: "pnpm-lock.yaml", attest.LockBun: "bun.lock"}[kind]
+	data, err := os.ReadFile(filepath.Join("testdata", file))
+	require.NoError(t, err)
+	return attest.Lock{Kind: kind, Data: data, Name: "worker", Package: "packages/app", Closure: []string{"packages/lib"}}
+}
+
+func TestSBOM(t *testing.T) {
+	for _, kind := range []attest.LockKind{attest.LockPNPM, attest.LockBun} {
+		t.Run("of "+string(kind), func(t *testing.T) {
+			got, err := attest.SBOM(lock(t, kind))
+			require.NoError(t, err)
+			golden(t, "sbom-"+string(kind)+".json", got)
+
+			again, err := attest.SBOM(lock(t, kind))
+			require.NoError(t, err)
+			require.Equal(t, string(got), string(again), "the same lockfile gives the same bytes")
+
+			names := components(t, got)
+			require.ElementsMatch(t, []string{"is", "debug", "ms 2.0.0", "ms 2.1.3", "ws", "fsevents"}, names,
+				"the closure, with an alias and both versions of a package, and nothing else")
+		})
+	}
+
+	t.Run("another package of the same lockfile holds other things", func(t *testing.T) {
+		for _, kind := range []attest.LockKind{attest.LockPNPM, attest.LockBun} {
+			l := lock(t, kind)
+			l.Package, l.Closure = "packages/tool", nil
+			got, err := attest.SBOM(l)
+			require.NoError(t, err)
+			require.ElementsMatch(t, []string{"debug", "mri", "ms 2.0.0"}, components(t, got))
+			require.Contains(t, string(got), "pkg:npm/debug@2.6.9")
+		}
+	})
+
+	t.Run("a link that leaves the closure is named", func(t *testing.T) {
+		l := lock(t, attest.LockPNPM)
+		l.Closure = nil
+		_, err := attest.SBOM(l)
+		require.ErrorContains(t, err, "packages/lib is linked to and is not in the closure")
+	})
+
+	t.Run("a dependency that the lockfile does not hold is named", func(t *testing.T) {
+		for kind, entry := range map[attest.LockKind]string{attest.LockPNPM: "  ms@2.1.3: {}\n", attest.LockBun: `    "ms": [`} {
+			l := lock(t, kind)
+			broken := strings.Replace(string(l.Data), entry, strings.Replace(entry, "ms", "sm", 1), 1)
+			require.NotEqual(t, string(l.Data), broken)
+			l.Data = []byte(broken)
+			_, err := attest.SBOM(l)
+			require.ErrorContains(t, err, "the lockfile does not hold ms", kind)
+		}
+	})
+
+	t.Run("comments and trailing commas in bun.lock are no content", func(t *testing.T) {
+		l := lock(t, attest.LockBun)
+		plain, err := attest.SBOM(l)
+		require.NoError(t, err)
+		l.Data = []byte("// of the team\n" + strings.Replace(string(l.Data), `"workspaces"`, `/* "a", ] */ "workspaces"`, 1))
+		commented, err := attest.SBOM(l)
+		require.NoError(t, err)
+		require.Equal(t, string(plain), string(commented))
+	})
+
+	t.Run("an old lockfile is refused", func(t *testing.T) {
+		l := lock(t, attest.LockPNPM)
+		l.Data = []byte("lockfileVersion: '6.0'\n")
+		_, err := attest.SBOM(l)
+		require.ErrorContains(t, err, `version "6.0" is not 9`)
+	})
+}
+
+// components lists the packages of a registry; ms, of which there are two, with
+// its version.
+func components(t *testing.T, sbom []byte) []string {
+	t.Helper()
+	var doc struct {
+		Components []struct{ Name, Version, PURL string }
+	}
+	require.NoError(t, json.Unmarshal(sbom, &doc))
+	var names []string
+	for _, c := range doc.Components {
+		switch {
+		case c.PURL == "":
+		case c.Name == "ms":
+			names = append(names, c.Name+" "+c.Version)
+		default:
+			names = append(names, c.Name)
+		}
+	}
+	return names
+}
+
+func golden(t *testing.T, file string, got json.RawMessage) {
+	t.Helper()
+	pretty, err := json.MarshalIndent(got, "", "  ")
+	require.NoError(t, err)
+	path := filepath.Join("testdata", file)
+	if *update {
+		require.NoError(t, os.WriteFile(path, append(pretty, '\n'), 0o644))
+	}
+	want, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, string(want), string(pretty)+"\n")
+}
