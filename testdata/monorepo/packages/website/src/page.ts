@@ -1,0 +1,3 @@
+import { nowIso } from "@busrig/clock";
+
+export const page = (): string => `<p>rendered ${nowIso()}</p>`;
