@@ -72,13 +72,16 @@ var errSilent = errors.New("it takes connections and says nothing")
 
 // pingLimit bounds the first exchange with a registry: one that takes the
 // connection and then says nothing is not there, and should not look slow.
-type pingLimit struct{ inner http.RoundTripper }
+type pingLimit struct {
+	inner http.RoundTripper
+	limit time.Duration
+}
 
 func (t pingLimit) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Path != "/v2/" {
 		return t.inner.RoundTrip(req)
 	}
-	ctx, cancel := context.WithTimeout(req.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(req.Context(), t.limit)
 	defer cancel()
 	resp, err := t.inner.RoundTrip(req.WithContext(ctx))
 	if err != nil {
