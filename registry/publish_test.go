@@ -150,7 +150,7 @@ func TestPublish(t *testing.T) {
 			}
 			next.ServeHTTP(w, r)
 		})
-		c, _ := client(Options{Keychain: static{"user", "hunter2"}})
+		c, _ := client(Options{Keychain: login{"user", "hunter2"}})
 		got, err := c.Publish(ctx, Publication{Repository: s.host + "/app", Artifact: first, SHA: sha1})
 		require.NoError(t, err)
 		require.Equal(t, []string{sha1}, got.Tagged)

@@ -303,7 +303,7 @@ func TestReachingARegistry(t *testing.T) {
 			return (&net.Dialer{}).DialContext(ctx, network, s.host)
 		}}
 		for _, host := range []string{"registry.example", "10.1.2.3:5000"} {
-			c, _ := client(Options{Transport: dial, Keychain: static{"user", "hunter2"}})
+			c, _ := client(Options{Transport: dial, Keychain: login{"user", "hunter2"}})
 			_, err := c.Resolve(ctx, host+"/app:x")
 			var plain *PlainHTTPError
 			require.ErrorAs(t, err, &plain, host)
@@ -322,8 +322,8 @@ func TestReachingARegistry(t *testing.T) {
 	})
 }
 
-type static struct{ user, password string }
+type login struct{ user, password string }
 
-func (s static) Resolve(authn.Resource) (authn.Authenticator, error) {
+func (s login) Resolve(authn.Resource) (authn.Authenticator, error) {
 	return &authn.Basic{Username: s.user, Password: s.password}, nil
 }

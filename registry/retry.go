@@ -76,7 +76,8 @@ func (r *retrier) judge(req *http.Request, resp *http.Response, err error, try i
 	asked, _ := retryAfter(resp.Header.Get("Retry-After"), time.Now())
 	wait := max(asked, backoff(try))
 	failure := &busyError{
-		UnreachableError: UnreachableError{Host: host, Temporary: true, Cause: errors.New(said)}, after: wait,
+		UnreachableError: UnreachableError{Host: host, Temporary: true, Cause: errors.New(said)},
+		after:            wait, asked: asked > 0,
 	}
 	deadline, bounded := req.Context().Deadline()
 	switch {
@@ -92,12 +93,7 @@ func (r *retrier) judge(req *http.Request, resp *http.Response, err error, try i
 		failure.Cause = fmt.Errorf("%s, after %d tries", said, try)
 		return -1, &failure.UnreachableError
 	}
-	if asked > 0 {
-		r.progress.Report(release.Event{
-			Phase: release.PhasePush, Mark: release.MarkNote,
-			Message: fmt.Sprintf("%s: %s; waiting %s", host, said, wait.Round(time.Second)),
-		})
-	}
+	failure.report(r.progress)
 	return wait, failure
 }
 
@@ -106,9 +102,20 @@ func (r *retrier) judge(req *http.Request, resp *http.Response, err error, try i
 type busyError struct {
 	UnreachableError
 	after time.Duration
+	asked bool // the registry named the time
 }
 
 func (e *busyError) Unwrap() error { return &e.UnreachableError }
+
+// report tells of a wait that the registry asked for; our own are short.
+func (e *busyError) report(p release.Progress) {
+	if e.asked {
+		p.Report(release.Event{
+			Phase: release.PhasePush, Mark: release.MarkNote,
+			Message: fmt.Sprintf("%s: %s; waiting %s", e.Host, oneLine(e.Cause.Error()), e.after.Round(time.Second)),
+		})
+	}
+}
 
 // fresh is the request with a body that was not read yet. Whoever is above may
 // have sent it before: for a token that had run out.

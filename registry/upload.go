@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
@@ -25,17 +24,19 @@ func (c *Client) upload(ctx context.Context, s *session, b blob, m *meter) error
 		if err == nil {
 			return nil
 		}
-		var wait time.Duration
-		if again := new(busyError); errors.As(err, &again) {
-			wait = again.after
-		}
 		if try == tries || !u.repeatable(ctx, err) {
 			if cause := u.unreadable(); cause != nil && ctx.Err() == nil {
 				return &MissingBlobError{Repository: s.repo.Name(), Digest: b.digest.String(), Cause: cause}
 			}
 			return c.explain(ctx, s, u.ref, err)
 		}
-		if err := c.sleep(ctx, max(wait, backoff(try))); err != nil {
+		wait := backoff(try)
+		var again *busyError
+		if errors.As(err, &again) {
+			wait = again.after
+			again.report(c.progress)
+		}
+		if err := c.sleep(ctx, wait); err != nil {
 			return fmt.Errorf("push %s: %w", u.ref, err)
 		}
 	}
