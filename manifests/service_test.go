@@ -28,7 +28,9 @@ func TestServicesRefuseWhatTheyCannotSay(t *testing.T) {
 		{"a zero byte in a variable", func(in *manifests.Input) { in.Role.Env = map[string]string{"A": "\x00"} }, "zero byte"},
 		{"a zero byte in the command", func(in *manifests.Input) { in.Role.Host.Command = []string{"a", "\x00"} }, "zero byte"},
 		{"a user in a user's domain", func(in *manifests.Input) { in.Role.Host.User, in.Role.Host.Domain = "bus", "user" }, "cannot be set in domain user"},
-		{"a program started by a limit", func(in *manifests.Input) { in.Role.Host.Limits = map[string]string{"ExecStartPre": "/usr/bin/git pull"} }, "no resource limit"},
+		{"a program started by a limit", func(in *manifests.Input) {
+			in.Role.Host.Limits = map[string]string{"ExecStartPre": "/usr/bin/git pull"}
+		}, "no resource limit"},
 		{"a second line in a limit", func(in *manifests.Input) {
 			in.Role.Host.Limits = map[string]string{"MemoryMax": "1G\nExecStartPre=/usr/bin/git pull"}
 		}, "no resource limit"},
