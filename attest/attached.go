@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -29,10 +30,12 @@ type candidate struct {
 	bundle *bundle.Bundle // nil if it could not be read or understood
 	fault  string         // why it could not be understood
 	unread error          // why it could not be read
+	label  string         // what it says it is, if that is not wanted; it was not read then
 }
 
 // attached reads the bundles of an image whose predicate type is, or may be, one
-// of those wanted. An unreadable bundle is a candidate with its error: anyone
+// of those wanted. What says of itself that it is something else is not read;
+// that is a short cut, and what is read is checked by its signed content. An unreadable bundle is a candidate with its error: anyone
 // with write access may attach rubbish, and that must not hide what is good.
 func (n *Notary) attached(ctx context.Context, d name.Digest, wanted []string) ([]candidate, error) {
 	opts, err := n.remote(ctx)
@@ -43,10 +46,13 @@ func (n *Notary) attached(ctx context.Context, d name.Digest, wanted []string) (
 	if err != nil {
 		return nil, fmt.Errorf("list what is attached: %w", err)
 	}
+	var all []candidate
 	var found []v1.Descriptor
 	for _, desc := range index.Manifests {
-		if mayHold(desc, wanted) {
+		if says := desc.Annotations[ociremote.BundlePredicateType]; says == "" || slices.Contains(wanted, says) {
 			found = append(found, desc)
+		} else {
+			all = append(all, candidate{id: desc.Digest.String(), label: says})
 		}
 	}
 	if len(found) > maxAttached {
@@ -62,28 +68,12 @@ func (n *Notary) attached(ctx context.Context, d name.Digest, wanted []string) (
 		})
 	}
 	_ = group.Wait() // each candidate carries its own error
-	var all []candidate
 	for _, c := range read {
 		if c != nil {
 			all = append(all, *c)
 		}
 	}
 	return all, ctx.Err()
-}
-
-// mayHold leaves out what says of itself that it is something else. It is only a
-// short cut: what is read is checked by its signed content.
-func mayHold(desc v1.Descriptor, wanted []string) bool {
-	says := desc.Annotations[ociremote.BundlePredicateType]
-	if says == "" {
-		return true
-	}
-	for _, w := range wanted {
-		if says == w {
-			return true
-		}
-	}
-	return false
 }
 
 // readCandidate returns nil for what is no bundle at all: other tools attach

@@ -1,6 +1,8 @@
 package attest_test
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"io"
 	"log"
 	"net/http"
@@ -15,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/sigstore/cosign/v3/pkg/cosign"
 	"github.com/stretchr/testify/require"
 
@@ -121,3 +124,27 @@ func TestSigning(t *testing.T) {
 		})
 	}
 }
+
+func digestOfBytes(data []byte) string {
+	sum := sha256.Sum256(data)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// imageSignature is a signature of an image whose manifest has the bytes of data.
+func imageSignature(t *testing.T, n *attest.Notary, data []byte) []byte {
+	t.Helper()
+	s := newShop(t, true)
+	ref, err := name.NewDigest(s.host + "/app/worker@" + digestOfBytes(data))
+	require.NoError(t, err)
+	require.NoError(t, remote.Put(ref, raw(data)))
+	bundle, done, err := n.Sign(t.Context(), ref.String())
+	require.NoError(t, err)
+	require.True(t, done)
+	return bundle
+}
+
+// raw is any bytes as a manifest.
+type raw []byte
+
+func (r raw) RawManifest() ([]byte, error)        { return r, nil }
+func (r raw) MediaType() (types.MediaType, error) { return types.OCIManifestSchema1, nil }

@@ -2,8 +2,6 @@ package attest
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -157,28 +155,6 @@ func (n *Notary) signPayload(ctx context.Context, payload []byte) ([]byte, error
 	return nil, errSilent
 }
 
-// SignBlob signs bytes that are no image, such as a record of the ledger, and
-// returns the bundle to keep beside them. Under mode none it returns nil.
-func (n *Notary) SignBlob(ctx context.Context, data []byte) ([]byte, error) {
-	if !n.Signs() {
-		return nil, nil
-	}
-	payload, err := json.Marshal(statement{
-		Type:          "https://in-toto.io/Statement/v1",
-		Subject:       []subject{{Digest: map[string]string{"sha256": hexSHA256(data)}}},
-		PredicateType: RecordType,
-		Predicate:     struct{}{},
-	})
-	if err != nil {
-		return nil, err
-	}
-	signed, err := n.signPayload(ctx, payload)
-	if err != nil {
-		return nil, fmt.Errorf("sign record: %w", err)
-	}
-	return signed, nil
-}
-
 func statementOf(d name.Digest, predicateType string, predicate any) statement {
 	return statement{
 		Type:          "https://in-toto.io/Statement/v1",
@@ -186,9 +162,4 @@ func statementOf(d name.Digest, predicateType string, predicate any) statement {
 		PredicateType: predicateType,
 		Predicate:     predicate,
 	}
-}
-
-func hexSHA256(data []byte) string {
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:])
 }

@@ -7,6 +7,9 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
+// shown is how many bundles an error tells of.
+const shown = 5
+
 // Reason is why a bundle does not count.
 type Reason string
 
@@ -42,7 +45,11 @@ func (e *UntrustedError) Error() string {
 	if len(e.Candidates) == 0 {
 		b.WriteString("; nothing is attached to it")
 	}
-	for _, c := range e.Candidates {
+	for i, c := range e.Candidates {
+		if i == shown {
+			fmt.Fprintf(&b, "; and %d more", len(e.Candidates)-shown)
+			break
+		}
 		fmt.Fprintf(&b, "; bundle %s (%s): %s", release.ShortDigest(c.ID), shortName(c.Predicate), c.Detail)
 	}
 	return b.String()
