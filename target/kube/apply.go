@@ -2,9 +2,22 @@ package kube
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"sort"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/joelhooks/shipit/release"
 )
+
+// parallel bounds the requests that are under way at once.
+const parallel = 16
 
 // ApplyOptions say how a role is applied.
 type ApplyOptions struct {
@@ -42,6 +55,12 @@ func (r Result) String() string { return r.Object.String() + " " + string(r.Acti
 // Applied is what an Apply did. Wait takes it.
 type Applied struct {
 	Results []Result // in the order of the role's objects
+
+	set      applySet
+	extent   extent                            // of the objects that are wanted
+	widened  bool                              // the parent still names more than that
+	obsolete map[ID]member                     // to be pruned once all is ready
+	live     map[ID]*unstructured.Unstructured // of the unchanged
 }
 
 // Changed reports whether anything was written.
@@ -54,7 +73,244 @@ func (a Applied) Changed() bool {
 	return false
 }
 
-// Apply brings the role's objects into the cluster.
+// Apply brings the role's objects into the cluster: namespaces first, then
+// definitions of kinds, then what pods read, then what runs pods. An object
+// that has not changed is not written. Objects that the role no longer has are
+// pruned by Wait, when the new ones serve.
+//
+// The error names the object; a *ConflictError also the fields and their owner.
+// What was applied before the error stays.
 func (c *Cluster) Apply(ctx context.Context, role release.Role, o ApplyOptions) (Applied, error) {
-	panic("being written")
+	if o.DryRun {
+		return c.rehearse(ctx, role, o)
+	}
+	objects, err := parse(role)
+	if err != nil {
+		return Applied{}, err
+	}
+	if err := c.resolve(objects); err != nil {
+		return Applied{}, err
+	}
+	run := &applyRun{c: c, o: o, role: role.Name, set: newApplySet(o.App, role.Name, homeOf(o.Namespace, objects))}
+	if run.before, err = c.take(ctx, run.set, objects); err != nil {
+		return Applied{}, fmt.Errorf("read what role %s has: %w", role.Name, err)
+	}
+	run.done = Applied{
+		set: run.set, extent: extentOf(objects), obsolete: obsolete(run.before, objects),
+		live: map[ID]*unstructured.Unstructured{},
+	}
+	run.actions = map[ID]Action{}
+	err = run.waves(ctx, objects)
+	for _, obj := range objects {
+		if action, ok := run.actions[obj.id]; ok {
+			run.done.Results = append(run.done.Results, Result{obj.id, action})
+		}
+	}
+	return run.done, err
+}
+
+// homeOf is the namespace of the set's parent.
+func homeOf(asked string, objects []*object) string {
+	if asked != "" {
+		return asked
+	}
+	for _, o := range objects {
+		if o.id.Namespace != "" {
+			return o.id.Namespace
+		}
+	}
+	return "default"
+}
+
+// applyRun is one Apply under way.
+type applyRun struct {
+	c      *Cluster
+	o      ApplyOptions
+	role   string
+	set    applySet
+	before inventory
+
+	mu      sync.Mutex
+	actions map[ID]Action
+	done    Applied
+}
+
+// waves applies the objects rank by rank. The set's parent is written after the
+// namespaces, one of which may be its own, and before any member.
+func (r *applyRun) waves(ctx context.Context, objects []*object) error {
+	byRank := map[int][]*object{}
+	for _, o := range objects {
+		byRank[rank(o.kind)] = append(byRank[rank(o.kind)], o)
+	}
+	ranks := make([]int, 0, len(byRank))
+	for k := range byRank {
+		ranks = append(ranks, k)
+	}
+	sort.Ints(ranks)
+	known := false
+	for _, k := range ranks {
+		if k > rankNamespace && !known {
+			if err := r.widen(ctx); err != nil {
+				return err
+			}
+			known = true
+		}
+		if err := r.wave(ctx, byRank[k]); err != nil {
+			return err
+		}
+	}
+	if !known {
+		return r.widen(ctx)
+	}
+	return nil
+}
+
+// widen makes the parent name both what was and what will be, so that a run that
+// is killed half way leaves nothing that a later one cannot find.
+func (r *applyRun) widen(ctx context.Context) error {
+	all := r.done.extent.with(r.before.extent)
+	home := r.set.parent.Namespace
+	r.done.widened = !maps.Equal(all.annotations(home), r.done.extent.annotations(home))
+	return r.c.writeParent(ctx, r.set, r.before.parent, all)
+}
+
+const (
+	rankNamespace = iota
+	rankDefinition
+	rankSetting
+	rankWorkload
+	rankWebhook
+)
+
+// rank orders kinds: what others stand in or read comes first.
+func rank(k kind) int {
+	switch k.gk.Kind {
+	case "Namespace":
+		return rankNamespace
+	case "CustomResourceDefinition":
+		return rankDefinition
+	case "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration", "ValidatingAdmissionPolicyBinding":
+		return rankWebhook
+	case "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob", "Pod", "ReplicationController":
+		return rankWorkload
+	}
+	if !k.builtin {
+		return rankWorkload
+	}
+	return rankSetting
+}
+
+func (r *applyRun) wave(ctx context.Context, objects []*object) error {
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallel)
+	for _, o := range objects {
+		group.Go(func() error {
+			action, err := r.one(gctx, o)
+			if err != nil {
+				if gctx.Err() != nil && ctx.Err() == nil && errors.Is(err, context.Canceled) {
+					return err // another object's error ended this one
+				}
+				return naming(o.id, err)
+			}
+			r.note(o.id, action)
+			if rank(o.kind) == rankDefinition {
+				return r.c.established(gctx, o, r.before.members[o.id].live)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// naming says which object an error is about, once.
+func naming(id ID, err error) error {
+	var conflict *ConflictError
+	if errors.As(err, &conflict) {
+		return fmt.Errorf("apply %w", err)
+	}
+	return fmt.Errorf("apply %s: %w", id, err)
+}
+
+// one applies one object, or finds that there is nothing to do.
+func (r *applyRun) one(ctx context.Context, o *object) (Action, error) {
+	p := policy{owners: r.o.Conflicts, force: r.o.Force}
+	found := r.before.members[o.id]
+	want := r.set.claim(o)
+	cedeBeforehand(want, found.live, p)
+	if found.live != nil && found.live.GetAnnotations()[appliedAnnotation] == o.hash && covers(want, found.live.Object) {
+		r.remember(o, found.live)
+		return Unchanged, nil
+	}
+	got, err := r.c.applyFresh(ctx, o, want, patchOptions{}, p)
+	if o.id.Kind == "Job" && apierrors.IsInvalid(err) && found.live != nil {
+		if err := r.c.replace(ctx, o, found.live.GetUID()); err != nil {
+			return "", err
+		}
+		if got, err = r.c.apply(ctx, o, r.set.claim(o), patchOptions{}, p); err == nil {
+			return Replaced, nil
+		}
+	}
+	switch {
+	case err != nil:
+		return "", err
+	case got.created:
+		return Created, nil
+	case found.live != nil && got.meta.ResourceVersion == found.live.GetResourceVersion():
+		r.remember(o, found.live)
+		return Unchanged, nil
+	default:
+		return Configured, nil
+	}
+}
+
+// claim is the object as it is sent: with the set's label and the hash by which
+// the next run finds it unchanged.
+func (s applySet) claim(o *object) map[string]any {
+	u := o.body.DeepCopy()
+	labels, notes := u.GetLabels(), u.GetAnnotations()
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	if notes == nil {
+		notes = map[string]string{}
+	}
+	labels[partOfLabel], notes[appliedAnnotation] = s.id(), o.hash
+	u.SetLabels(labels)
+	u.SetAnnotations(notes)
+	return u.Object
+}
+
+// applyFresh waits out the moment in which the server does not yet serve a kind
+// that has just been defined.
+func (c *Cluster) applyFresh(ctx context.Context, o *object, want map[string]any, p patchOptions, policy policy) (answer, error) {
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		got, err := c.apply(ctx, o, want, p, policy)
+		if !apierrors.IsNotFound(err) || o.kind.builtin || time.Now().After(deadline) {
+			return got, err
+		}
+		select {
+		case <-ctx.Done():
+			return got, err
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+func (r *applyRun) remember(o *object, live *unstructured.Unstructured) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.done.live[o.id] = live
+}
+
+func (r *applyRun) note(id ID, action Action) {
+	r.mu.Lock()
+	r.actions[id] = action
+	count := len(r.actions)
+	r.mu.Unlock()
+	if action != Unchanged {
+		r.o.Progress.Report(release.Event{
+			Phase: release.PhaseApply, Mark: release.MarkStep, Role: r.role, Ready: count, Message: Result{id, action}.String(),
+		})
+	}
 }

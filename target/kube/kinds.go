@@ -50,7 +50,9 @@ func newKinds(server discovery.DiscoveryInterface) *kinds {
 		part := strings.Split(line, ":")
 		group, version, _ := strings.Cut(part[0], "/")
 		resource, clusterWide := strings.CutSuffix(part[2], "*")
-		k.add(schema.GroupVersionKind{Group: group, Version: version, Kind: part[1]}, resource, !clusterWide)
+		gvk := schema.GroupVersionKind{Group: group, Version: version, Kind: part[1]}
+		known := kind{gvr: gvk.GroupVersion().WithResource(resource), gk: gvk.GroupKind(), namespaced: !clusterWide, builtin: true}
+		k.known[gvk], k.listed[known.gk] = known, known
 	}
 	return k
 }

@@ -98,4 +98,5 @@ type kind struct {
 	gvr        schema.GroupVersionResource
 	gk         schema.GroupKind
 	namespaced bool
+	builtin    bool // every cluster has it
 }

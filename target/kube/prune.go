@@ -1,0 +1,59 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/joelhooks/shipit/release"
+)
+
+// keptKinds hold what cannot be made again. They leave the set, and stay.
+var keptKinds = map[string]bool{
+	"Namespace": true, "CustomResourceDefinition": true, "PersistentVolumeClaim": true, "PersistentVolume": true,
+}
+
+// obsolete are the members that are not among the objects any more.
+func obsolete(inv inventory, objects []*object) map[ID]member {
+	wanted := make(map[ID]bool, len(objects))
+	for _, o := range objects {
+		wanted[o.id] = true
+	}
+	gone := map[ID]member{}
+	for id, m := range inv.members {
+		if !wanted[id] && m.live.GetDeletionTimestamp() == nil {
+			gone[id] = m
+		}
+	}
+	return gone
+}
+
+// prune deletes what the role no longer has, and then lets the parent name only
+// what is left. Objects that cannot be made again are named, and leave the set.
+func (c *Cluster) prune(ctx context.Context, a Applied, p release.Progress) error {
+	if len(a.obsolete) == 0 && !a.widened {
+		return nil
+	}
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallel)
+	for id, m := range a.obsolete {
+		group.Go(func() error {
+			e := release.Event{Phase: release.PhaseApply, Mark: release.MarkStep, Role: a.set.role, Message: Result{id, Pruned}.String()}
+			end := c.remove
+			if keptKinds[id.Kind] || m.live.GetAnnotations()[keepAnnotation] == "false" {
+				e.Mark, e.Message = release.MarkNote, id.String()+" is no longer part of the release and is kept; delete it by hand if nothing needs it"
+				end = c.unlabel
+			}
+			if err := end(gctx, m.kind, id, m.live.GetUID()); err != nil {
+				return fmt.Errorf("prune %s: %w", id, err)
+			}
+			p.Report(e)
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return c.writeParent(ctx, a.set, nil, a.extent)
+}
