@@ -9,7 +9,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"unicode/utf8"
@@ -29,62 +28,61 @@ func NewDirectory(folder, app string) *Directory {
 // Place is the folder's name.
 func (d *Directory) Place() string { return d.dir }
 
-// file is an entry on disk. Parts that are text stay readable.
+// file is an entry or the lock on disk. Parts that are text stay readable. The
+// hash of the whole is its version, and the revision makes each write another.
 type file struct {
-	Sealed bool              `json:"sealed"`
-	Text   map[string]string `json:"text,omitempty"`
-	Binary map[string][]byte `json:"binary,omitempty"`
+	Revision int64             `json:"revision"`
+	Sealed   bool              `json:"sealed,omitempty"`
+	Text     map[string]string `json:"text,omitempty"`
+	Binary   map[string][]byte `json:"binary,omitempty"`
 }
 
 // Create keeps a new entry; ok is false if the name is taken.
-func (d *Directory) Create(_ context.Context, name string, parts map[string][]byte, sealed bool) (bool, error) {
+func (d *Directory) Create(ctx context.Context, name string, parts map[string][]byte, sealed bool) (bool, error) {
 	ok := false
-	err := d.exclusive(func() error {
+	err := d.exclusive(ctx, func() error {
 		_, err := os.Stat(d.path(name))
 		if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		ok = true
-		return d.put(d.path(name), pack(parts, sealed), sealed)
+		return d.put(d.path(name), newFile(parts, sealed))
 	})
 	return ok && err == nil, err
 }
 
 // Read returns an entry; version is "" if there is none.
-func (d *Directory) Read(_ context.Context, name string) (parts map[string][]byte, version string, sealed bool, err error) {
-	raw, err := os.ReadFile(d.path(name))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, "", false, nil
-	}
-	if err != nil {
+func (d *Directory) Read(ctx context.Context, name string) (parts map[string][]byte, version string, sealed bool, err error) {
+	if err := ctx.Err(); err != nil {
 		return nil, "", false, err
 	}
-	parts, sealed = unpack(raw)
-	return parts, hash(raw), sealed, nil
+	f, version, err := d.get(d.path(name))
+	if err != nil || version == "" {
+		return nil, "", false, err
+	}
+	return f.parts(), version, f.Sealed, nil
 }
 
 // Swap replaces an unsealed entry that still has that version.
-func (d *Directory) Swap(_ context.Context, name, version string, parts map[string][]byte, sealed bool) (bool, error) {
+func (d *Directory) Swap(ctx context.Context, name, version string, parts map[string][]byte, sealed bool) (bool, error) {
 	ok := false
-	err := d.exclusive(func() error {
-		raw, err := os.ReadFile(d.path(name))
-		if errors.Is(err, fs.ErrNotExist) || err == nil && hash(raw) != version {
-			return nil
-		}
-		if err != nil {
+	err := d.exclusive(ctx, func() error {
+		was, now, err := d.get(d.path(name))
+		if err != nil || now == "" || now != version || was.Sealed {
 			return err
 		}
-		if _, was := unpack(raw); was {
-			return nil
-		}
-		ok = true
-		return d.put(d.path(name), pack(parts, sealed), sealed)
+		next := newFile(parts, sealed)
+		next.Revision, ok = was.Revision+1, true
+		return d.put(d.path(name), next)
 	})
 	return ok && err == nil, err
 }
 
 // Names lists the entries of a kind.
-func (d *Directory) Names(_ context.Context, kind string) ([]string, error) {
+func (d *Directory) Names(ctx context.Context, kind string) ([]string, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	files, err := os.ReadDir(d.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -122,45 +120,37 @@ func (d *Directory) Scan(ctx context.Context, kind string, each func(string, map
 }
 
 // ReadLock returns the lock's fields; version is "" if it was never taken.
-func (d *Directory) ReadLock(context.Context) (map[string]string, string, error) {
-	raw, err := os.ReadFile(d.path("lock"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, "", nil
-	}
-	if err != nil {
+func (d *Directory) ReadLock(ctx context.Context) (fields map[string]string, version string, err error) {
+	if err := ctx.Err(); err != nil {
 		return nil, "", err
 	}
-	fields := map[string]string{}
-	if err := json.Unmarshal(raw, &fields); err != nil {
-		// What cannot be read has no holder; its version still guards the swap.
-		fields = nil
-	}
-	return fields, hash(raw), nil
+	f, version, err := d.get(d.path("lock"))
+	return f.Text, version, err
 }
 
 // SwapLock replaces the lock's fields if it still has that version.
 func (d *Directory) SwapLock(ctx context.Context, version string, fields map[string]string) (string, bool, error) {
-	next, ok := "", false
-	err := d.exclusive(func() error {
-		_, now, err := d.ReadLock(ctx)
+	newVersion, ok := "", false
+	err := d.exclusive(ctx, func() error {
+		was, now, err := d.get(d.path("lock"))
 		if err != nil || now != version {
 			return err
 		}
-		raw, err := encode(fields)
-		if err != nil {
-			return err
-		}
-		next, ok = hash(raw), true
-		return d.put(d.path("lock"), raw, false)
+		next := file{Revision: was.Revision + 1, Text: fields}
+		newVersion, ok = hash(next.bytes()), true
+		return d.put(d.path("lock"), next)
 	})
-	return next, ok && err == nil, err
+	return newVersion, ok && err == nil, err
 }
 
 func (d *Directory) path(name string) string { return filepath.Join(d.dir, name+".json") }
 
 // exclusive runs one writer at a time. The kernel frees the lock of a process
 // that was killed.
-func (d *Directory) exclusive(write func() error) error {
+func (d *Directory) exclusive(ctx context.Context, write func() error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(d.dir, 0o755); err != nil {
 		return err
 	}
@@ -181,10 +171,26 @@ func (d *Directory) exclusive(write func() error) error {
 	return write()
 }
 
+// get reads a file; version is "" if there is none. One that is damaged is a
+// sealed entry whose record cannot be read, or a lock without a holder.
+func (d *Directory) get(path string) (f file, version string, err error) {
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return file{}, "", nil
+	}
+	if err != nil {
+		return file{}, "", err
+	}
+	if json.Unmarshal(raw, &f) != nil {
+		f = file{Sealed: true, Text: map[string]string{partRecord: string(raw)}}
+	}
+	return f, hash(raw), nil
+}
+
 // put writes a file that is whole and on disk once it has its name.
-func (d *Directory) put(path string, raw []byte, sealed bool) error {
+func (d *Directory) put(path string, f file) error {
 	mode := fs.FileMode(0o644)
-	if sealed {
+	if f.Sealed {
 		mode = 0o444
 	}
 	next, err := os.CreateTemp(d.dir, ".next-")
@@ -192,7 +198,7 @@ func (d *Directory) put(path string, raw []byte, sealed bool) error {
 		return err
 	}
 	defer os.Remove(next.Name())
-	_, err = next.Write(raw)
+	_, err = next.Write(f.bytes())
 	err = errors.Join(err, next.Chmod(mode), next.Sync(), next.Close())
 	if err != nil {
 		return err
@@ -208,32 +214,30 @@ func (d *Directory) put(path string, raw []byte, sealed bool) error {
 	return folder.Sync()
 }
 
-func pack(parts map[string][]byte, sealed bool) []byte {
+func newFile(parts map[string][]byte, sealed bool) file {
 	f := file{Sealed: sealed, Text: map[string]string{}, Binary: map[string][]byte{}}
-	for _, name := range slices.Sorted(maps.Keys(parts)) {
-		if part := parts[name]; utf8.Valid(part) {
+	for name, part := range parts {
+		if utf8.Valid(part) {
 			f.Text[name] = string(part)
 		} else {
 			f.Binary[name] = part
 		}
 	}
-	raw, _ := encode(f) // strings and bytes always encode
-	return raw
+	return f
 }
 
-// unpack reads a file. One that is damaged is a sealed entry whose record
-// cannot be read, so that it is found where records are judged.
-func unpack(raw []byte) (parts map[string][]byte, sealed bool) {
-	var f file
-	if err := json.Unmarshal(raw, &f); err != nil {
-		return map[string][]byte{partRecord: raw}, true
-	}
-	parts = make(map[string][]byte, len(f.Text)+len(f.Binary))
+func (f file) parts() map[string][]byte {
+	parts := make(map[string][]byte, len(f.Text)+len(f.Binary))
 	for name, part := range f.Text {
 		parts[name] = []byte(part)
 	}
 	maps.Copy(parts, f.Binary)
-	return parts, f.Sealed
+	return parts
+}
+
+func (f file) bytes() []byte {
+	raw, _ := encode(f) // strings and bytes always encode
+	return raw
 }
 
 var _ Store = (*Directory)(nil)

@@ -69,8 +69,11 @@ func newEntry(seq int64, app string, parts map[string][]byte, sealed bool) (Entr
 func packObjects(roles []release.Role) ([]byte, error) {
 	var plain bytes.Buffer
 	plain.WriteByte('{')
-	for i, role := range roles {
-		if i > 0 {
+	for _, role := range roles {
+		if len(role.Objects) == 0 {
+			continue
+		}
+		if plain.Len() > 1 {
 			plain.WriteByte(',')
 		}
 		fmt.Fprintf(&plain, "%q:[", role.Name)

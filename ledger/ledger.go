@@ -7,6 +7,7 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -150,9 +151,10 @@ func hash(part []byte) string {
 
 // encode is the one form in which records and marks are kept.
 func encode(v any) ([]byte, error) {
-	kept, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return nil, err
-	}
-	return append(kept, '\n'), nil
+	var kept bytes.Buffer
+	e := json.NewEncoder(&kept)
+	e.SetEscapeHTML(false) // people read it
+	e.SetIndent("", "  ")
+	err := e.Encode(v)
+	return kept.Bytes(), err
 }

@@ -25,6 +25,9 @@ type mark struct {
 // was marked. A *MissingError says that there
 // is no such record.
 func (l *Ledger) Withdraw(ctx context.Context, lock *Lock, seq int64, reason string) error {
+	if err := lock.check(ctx); err != nil {
+		return err
+	}
 	at, err := l.read(ctx, recordName(seq))
 	if err != nil {
 		return err
@@ -37,9 +40,6 @@ func (l *Ledger) Withdraw(ctx context.Context, lock *Lock, seq int64, reason str
 	}
 	if content := at.record().Content(); content < seq {
 		return l.Withdraw(ctx, lock, content, reason)
-	}
-	if err := lock.check(ctx); err != nil {
-		return err
 	}
 	kept, err := encode(mark{
 		App: l.app, Seq: seq, Reason: reason, By: lock.Holder, At: l.now(), RecordHash: hash(at.parts[partRecord]),

@@ -1,0 +1,111 @@
+package ledger_test
+
+import (
+	"context"
+	"io"
+	"log"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/joelhooks/shipit/ledger"
+	"github.com/joelhooks/shipit/release"
+	"github.com/joelhooks/shipit/target/kube"
+	"github.com/joelhooks/shipit/tools/devcluster/cluster"
+)
+
+func discard() *log.Logger { return log.New(io.Discard, "", 0) }
+
+type readCloser struct{ io.Reader }
+
+func (readCloser) Close() error { return nil }
+
+func TestAMissingNamespaceIsNamed(t *testing.T) {
+	c := testCluster(t)
+	l := ledger.New(kube.NewStore(c, "nowhere", app), app, ledger.Options{})
+	records, err := l.List(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, records)
+	_, err = l.Lock(t.Context(), ledger.LockOptions{})
+	var missing *kube.NamespaceError
+	require.ErrorAs(t, err, &missing)
+	require.Equal(t, "nowhere", missing.Namespace)
+	require.Contains(t, missing.Hint(), "kubectl create namespace nowhere")
+}
+
+func TestWhatTheCallerMayNotDoIsNamed(t *testing.T) {
+	admin := testCluster(t)
+	namespace := newNamespace(t, admin)
+	raw, err := os.ReadFile(shared.kubeconfig)
+	require.NoError(t, err)
+	asNobody := strings.Replace(string(raw), "user:\n", "user:\n    as: nobody\n", 1)
+	if strings.Contains(string(raw), `"users"`) {
+		asNobody = strings.Replace(string(raw), `"user":{`, `"user":{"as":"nobody",`, 1)
+	}
+	require.NotEqual(t, string(raw), asNobody)
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	require.NoError(t, os.WriteFile(path, []byte(asNobody), 0o600))
+	l := ledger.New(kube.NewStore(connect(t, path), namespace, app), app, ledger.Options{})
+
+	var forbidden *kube.ForbiddenError
+	_, err = l.Lock(t.Context(), ledger.LockOptions{})
+	require.ErrorAs(t, err, &forbidden)
+	require.Equal(t, "get", forbidden.Verb)
+	require.Equal(t, "leases.coordination.k8s.io", forbidden.Resource)
+	require.Equal(t, namespace, forbidden.Namespace)
+	_, err = l.List(t.Context())
+	require.ErrorAs(t, err, &forbidden)
+	require.Equal(t, "list", forbidden.Verb)
+	require.Equal(t, "configmaps", forbidden.Resource)
+}
+
+func TestARecordWithoutItsLabelsIsStillListed(t *testing.T) {
+	c := testCluster(t)
+	namespace := newNamespace(t, c)
+	l := threeRecords(t, place{store: kube.NewStore(c, namespace, app)}, ledger.Options{})
+	for _, name := range []string{"shipit-system-bus-000003", "shipit-system-bus-000002"} {
+		_, err := c.Client().CoreV1().ConfigMaps(namespace).Patch(t.Context(), name, types.MergePatchType,
+			[]byte(`{"metadata":{"labels":null}}`), metav1.PatchOptions{})
+		require.NoError(t, err)
+	}
+	records, err := l.List(t.Context())
+	require.NoError(t, err)
+	require.Len(t, records, 3)
+	requireWhole(t, l)
+}
+
+func TestAnOutcomeIsKeptThroughARestartOfTheAPIServer(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: needs a Kubernetes API server")
+	}
+	up, err := cluster.Up(t.Context(), cluster.Options{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, up.Down(context.Background())) })
+	c := connect(t, up.Kubeconfig)
+	l := ledger.New(kube.NewStore(c, newNamespace(t, c), app), app, ledger.Options{})
+	lock := take(t, l)
+	rec, err := l.Begin(t.Context(), lock, version(1), nil)
+	require.NoError(t, err)
+	ctx, stop := lock.Context(t.Context())
+	defer stop()
+
+	require.NoError(t, up.StopAPIServer(t.Context()))
+	rec.Outcome, rec.Parity = release.Settled, true
+	kept := make(chan error, 1)
+	go func() { kept <- l.Settle(context.WithoutCancel(ctx), lock, rec) }()
+	select {
+	case err := <-kept:
+		require.Failf(t, "it cannot have been kept", "%v", err)
+	case <-time.After(time.Second):
+	}
+	require.NoError(t, up.StartAPIServer(t.Context()))
+	require.NoError(t, <-kept)
+	require.NoError(t, ctx.Err(), "the lock outlives a restart that is shorter than its TTL")
+	requireWhole(t, l)
+}

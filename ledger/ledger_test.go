@@ -1,0 +1,259 @@
+package ledger_test
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/joelhooks/shipit/ledger"
+	"github.com/joelhooks/shipit/release"
+)
+
+func TestWhatIsSettledIsReadBackAndChained(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, p place) {
+		l := ledger.New(p.store, app, ledger.Options{})
+		_, ok, err := l.Head(t.Context())
+		require.NoError(t, err)
+		require.False(t, ok)
+
+		lock := take(t, l)
+		first := settled(t, l, lock, 1)
+		begun, err := l.Begin(t.Context(), lock, version(2), map[string][]byte{"worker.bundle": {0xff, 0x00}, "note.txt": []byte("text")})
+		require.NoError(t, err)
+		require.Equal(t, int64(2), begun.Seq)
+		require.Equal(t, int64(1), begun.Previous)
+		require.Equal(t, lock.Fence, begun.Fence)
+
+		begun.Roles[0].Reason = "1/3 ready"
+		require.NoError(t, l.Update(t.Context(), lock, begun))
+		head, ok, err := l.Head(t.Context())
+		require.NoError(t, err)
+		require.True(t, ok)
+		require.False(t, head.Sealed)
+		require.Equal(t, "1/3 ready", head.Record.Roles[0].Reason)
+
+		begun.Outcome, begun.Reason = release.Failed, "the gateway never got healthy"
+		require.NoError(t, l.Settle(t.Context(), lock, begun))
+
+		entry, err := l.Read(t.Context(), 2)
+		require.NoError(t, err)
+		require.True(t, entry.Sealed)
+		require.Equal(t, begun, entry.Record)
+		require.Equal(t, version(2).Roles[0].Objects, entry.Objects["cluster"])
+		require.Equal(t, version(2).Roles, entry.Release().Roles)
+		require.Equal(t, map[string][]byte{"worker.bundle": {0xff, 0x00}, "note.txt": []byte("text")}, entry.Attachments)
+
+		before, err := l.Read(t.Context(), 1)
+		require.NoError(t, err)
+		require.Equal(t, release.Hash(before.Raw), entry.Record.PreviousHash)
+
+		list, err := l.List(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, []release.Record{begun, first}, list)
+
+		current, ok, err := l.Current(t.Context())
+		require.NoError(t, err)
+		require.True(t, ok)
+		require.Equal(t, first, current.Record, "a failed release is not what should run")
+		requireWhole(t, l)
+
+		_, err = l.Read(t.Context(), 7)
+		var missing *ledger.MissingError
+		require.ErrorAs(t, err, &missing)
+	})
+}
+
+func TestASealedRecordCannotBeWrittenAgain(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, p place) {
+		l := ledger.New(p.store, app, ledger.Options{})
+		lock := take(t, l)
+		rec := settled(t, l, lock, 1)
+		require.NoError(t, l.Settle(t.Context(), lock, rec), "the same outcome twice is an answer that was lost")
+
+		rec.Outcome = release.Failed
+		var conflict *ledger.ConflictError
+		require.ErrorAs(t, l.Settle(t.Context(), lock, rec), &conflict)
+
+		parts, seen, sealed, err := p.store.Read(t.Context(), "000001")
+		require.NoError(t, err)
+		require.True(t, sealed)
+		ok, err := p.store.Swap(t.Context(), "000001", seen, map[string][]byte{"record": []byte("{}")}, false)
+		require.NoError(t, err)
+		require.False(t, ok)
+		again, _, _, err := p.store.Read(t.Context(), "000001")
+		require.NoError(t, err)
+		require.Equal(t, parts, again)
+	})
+}
+
+func TestTheStoreLetsOneOfManyWritersWin(t *testing.T) {
+	const writers = 8
+	race := func(write func(i int) (bool, error)) (won int32, err error) {
+		var all sync.WaitGroup
+		var errs [writers]error
+		var wins atomic.Int32
+		start := make(chan struct{})
+		for i := range writers {
+			all.Go(func() {
+				<-start
+				ok, err := write(i)
+				if ok {
+					wins.Add(1)
+				}
+				errs[i] = err
+			})
+		}
+		close(start)
+		all.Wait()
+		return wins.Load(), errors.Join(errs[:]...)
+	}
+	parts := func(i int) map[string][]byte { return map[string][]byte{"record": fmt.Appendf(nil, "{\"by\":%d}", i)} }
+	onEveryStore(t, func(t *testing.T, p place) {
+		for seq := 1; seq <= 5; seq++ {
+			name := fmt.Sprintf("%06d", seq)
+			won, err := race(func(i int) (bool, error) { return p.store.Create(t.Context(), name, parts(i), false) })
+			require.NoError(t, err)
+			require.EqualValues(t, 1, won, "creating %s", name)
+
+			_, seen, _, err := p.store.Read(t.Context(), name)
+			require.NoError(t, err)
+			won, err = race(func(i int) (bool, error) { return p.store.Swap(t.Context(), name, seen, parts(10+i), true) })
+			require.NoError(t, err)
+			require.EqualValues(t, 1, won, "sealing %s", name)
+		}
+		seen := ""
+		for range 5 {
+			won, err := race(func(i int) (bool, error) {
+				_, ok, err := p.store.SwapLock(t.Context(), seen, map[string]string{"holder": fmt.Sprint(i), "fence": fmt.Sprint(len(seen))})
+				return ok, err
+			})
+			require.NoError(t, err)
+			require.EqualValues(t, 1, won, "taking the lock at %q", seen)
+			_, seen, err = p.store.ReadLock(t.Context())
+			require.NoError(t, err)
+		}
+	})
+}
+
+func TestEightRunsAtOnceEachGetTheirNumber(t *testing.T) {
+	const runs, each = 8, 2
+	onEveryStore(t, func(t *testing.T, p place) {
+		var all sync.WaitGroup
+		errs := make([]error, runs)
+		for run := range runs {
+			all.Go(func() {
+				l := ledger.New(p.store, app, ledger.Options{})
+				for i := range each {
+					errs[run] = errors.Join(errs[run], shipOnce(t.Context(), l, run*each+i+1))
+				}
+			})
+		}
+		all.Wait()
+		require.NoError(t, errors.Join(errs...))
+
+		l := ledger.New(p.store, app, ledger.Options{})
+		records, err := l.List(t.Context())
+		require.NoError(t, err)
+		require.Len(t, records, runs*each)
+		var shas []string
+		for i, rec := range slices.Backward(records) {
+			require.Equal(t, int64(len(records)-i), rec.Seq)
+			require.Equal(t, release.Settled, rec.Outcome)
+			require.Equal(t, rec.Seq, rec.Fence, "each run held the lock once for each record")
+			shas = append(shas, rec.SHA)
+		}
+		slices.Sort(shas)
+		require.Len(t, slices.Compact(shas), runs*each)
+		requireWhole(t, l)
+	})
+}
+
+func shipOnce(ctx context.Context, l *ledger.Ledger, n int) error {
+	lock, err := l.Lock(ctx, ledger.LockOptions{Wait: true, TTL: time.Minute})
+	if err != nil {
+		return err
+	}
+	rec, err := l.Begin(ctx, lock, version(n), nil)
+	if err != nil {
+		return err
+	}
+	rec.Outcome, rec.Parity = release.Settled, true
+	return errors.Join(l.Settle(ctx, lock, rec), lock.Release(ctx))
+}
+
+func TestAnOutcomeIsKeptAfterTheUserGaveUp(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, p place) {
+		l := ledger.New(p.store, app, ledger.Options{})
+		ctx, interrupt := context.WithCancel(t.Context())
+		lock, err := l.Lock(ctx, ledger.LockOptions{TTL: 600 * time.Millisecond})
+		require.NoError(t, err)
+		rec, err := l.Begin(ctx, lock, version(1), nil)
+		require.NoError(t, err)
+		interrupt()
+
+		// The lock must outlive the interrupt: its heartbeat goes on.
+		renewed := renewals(t, p.store)
+		require.Eventually(t, func() bool { return renewals(t, p.store) != renewed }, 5*time.Second, 20*time.Millisecond)
+		rec.Reason = "interrupted: role cluster was waiting"
+		require.Error(t, l.Settle(ctx, lock, rec))
+		require.NoError(t, l.Settle(context.WithoutCancel(ctx), lock, rec))
+		require.NoError(t, lock.Release(ctx))
+
+		second := take(t, l)
+		settled(t, l, second, 2)
+		records, err := l.List(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, release.Pending, records[1].Outcome)
+		require.Equal(t, "interrupted: role cluster was waiting", records[1].Reason)
+		requireWhole(t, l)
+	})
+}
+
+func renewals(t *testing.T, store ledger.Store) string {
+	t.Helper()
+	fields, _, err := store.ReadLock(t.Context())
+	require.NoError(t, err)
+	return fields["renewed"]
+}
+
+func TestAReleaseThatDoesNotFitIsRefusedAndAnAutopsyIsCutShort(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, p place) {
+		l := ledger.New(p.store, app, ledger.Options{})
+		lock := take(t, l)
+		noise := make([]byte, 1<<20)
+		_, err := rand.Read(noise)
+		require.NoError(t, err)
+		object, err := json.Marshal(noise)
+		require.NoError(t, err)
+
+		big := version(1)
+		big.Roles[0].Objects = []json.RawMessage{object}
+		_, err = l.Begin(t.Context(), lock, big, nil)
+		var size *ledger.SizeError
+		require.ErrorAs(t, err, &size)
+		_, err = l.Begin(t.Context(), lock, version(1), map[string][]byte{"a/b": nil})
+		require.ErrorContains(t, err, `attachment "a/b"`)
+
+		rec, err := l.Begin(t.Context(), lock, version(1), nil)
+		require.NoError(t, err)
+		require.Equal(t, int64(1), rec.Seq, "a refused one takes no number")
+		rec.Outcome = release.Failed
+		rec.Failures = []*release.Failure{{Role: "cluster", Code: "CrashLoop", Log: []string{strings.Repeat("x", 2<<20)}}}
+		require.NoError(t, l.Settle(t.Context(), lock, rec))
+		entry, err := l.Read(t.Context(), 1)
+		require.NoError(t, err)
+		require.Equal(t, release.Failed, entry.Record.Outcome)
+		require.Equal(t, "CrashLoop", entry.Record.Failures[0].Code)
+		require.Len(t, rec.Failures[0].Log[0], 2<<20, "the caller's record stays whole")
+	})
+}

@@ -1,0 +1,233 @@
+package ledger_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/joelhooks/shipit/ledger"
+	"github.com/joelhooks/shipit/release"
+)
+
+func TestAnotherLivingRunHoldsTheLock(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, p place) {
+		l := ledger.New(p.store, app, ledger.Options{})
+		first, err := l.Lock(t.Context(), ledger.LockOptions{Holder: "joel@mac pid 1", TTL: time.Minute})
+		require.NoError(t, err)
+
+		start := time.Now()
+		_, err = l.Lock(t.Context(), ledger.LockOptions{})
+		var held *ledger.HeldError
+		require.ErrorAs(t, err, &held)
+		require.Equal(t, "joel@mac pid 1", held.Holder)
+		require.WithinDuration(t, time.Now(), held.Since, 10*time.Second)
+		require.Equal(t, time.Minute, held.Expires.Sub(held.Since))
+		require.Less(t, time.Since(start), 5*time.Second, "a holder on this machine is known to live at once")
+
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		_, err = l.Lock(ctx, ledger.LockOptions{Wait: true})
+		require.ErrorAs(t, err, &held)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+
+		waited := make(chan error, 1)
+		go func() {
+			second, err := l.Lock(t.Context(), ledger.LockOptions{Wait: true})
+			if err == nil && second.Fence != first.Fence+1 {
+				err = errors.New("the fence did not grow by one")
+			}
+			if err == nil {
+				err = second.Release(t.Context())
+			}
+			waited <- err
+		}()
+		require.NoError(t, first.Release(t.Context()))
+		require.NoError(t, <-waited)
+	})
+}
+
+func TestTheFenceGrowsAlsoWhenTheLockWasDeleted(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, p place) {
+		l := ledger.New(p.store, app, ledger.Options{})
+		for range 3 {
+			lock, err := l.Lock(t.Context(), ledger.LockOptions{})
+			require.NoError(t, err)
+			require.NoError(t, lock.Release(t.Context()))
+		}
+		lock, err := l.Lock(t.Context(), ledger.LockOptions{})
+		require.NoError(t, err)
+		rec := settled(t, l, lock, 1)
+		require.Equal(t, int64(4), rec.Fence)
+		require.NoError(t, lock.Release(t.Context()))
+
+		p.loseLock(t)
+		lock = take(t, l)
+		require.Equal(t, int64(5), lock.Fence)
+		require.Equal(t, int64(2), settled(t, l, lock, 2).Seq)
+	})
+}
+
+func TestAKilledRunIsTakenOverAndItsIntentIsKept(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, p place) {
+		child := exec.Command(os.Args[0])
+		child.Env = append(append(os.Environ(), "LEDGER_CHILD=1"), p.reopen...)
+		child.Stderr = os.Stderr
+		out, err := child.StdoutPipe()
+		require.NoError(t, err)
+		require.NoError(t, child.Start())
+		line, err := bufio.NewReader(out).ReadString('\n')
+		require.NoError(t, err)
+		require.Equal(t, "begun 1\n", line)
+
+		var notes []string
+		l := ledger.New(p.store, app, ledger.Options{Progress: func(e release.Event) { notes = append(notes, e.Message) }})
+		_, err = l.Lock(t.Context(), ledger.LockOptions{})
+		var held *ledger.HeldError
+		require.ErrorAs(t, err, &held)
+		require.Equal(t, "the killed run", held.Holder)
+
+		require.NoError(t, child.Process.Kill())
+		_ = child.Wait()
+		start := time.Now()
+		lock := take(t, l)
+		require.Less(t, time.Since(start), 10*time.Second, "its TTL is a minute, and its process is known to be dead")
+		require.Equal(t, int64(2), settled(t, l, lock, 10).Seq)
+
+		left, err := l.Read(t.Context(), 1)
+		require.NoError(t, err)
+		require.True(t, left.Sealed)
+		require.Equal(t, release.Pending, left.Record.Outcome)
+		require.Equal(t, "interrupted: the killed run did not come back", left.Record.Reason)
+		require.Equal(t, version(9).Roles, left.Release().Roles)
+		require.Contains(t, notes, "took over the lock of the killed run, which is gone")
+		requireWhole(t, l)
+	})
+}
+
+// elsewhere is a store as a run on another machine writes to it: its process
+// means nothing here.
+type elsewhere struct {
+	ledger.Store
+	cut atomic.Bool // its network
+}
+
+func (e *elsewhere) SwapLock(ctx context.Context, seen string, fields map[string]string) (string, bool, error) {
+	if e.cut.Load() {
+		return "", false, errors.New("no route to host")
+	}
+	fields["process"] = "another-boot/pid:[1] 1 1"
+	return e.Store.SwapLock(ctx, seen, fields)
+}
+
+func TestClocksOfOtherMachinesAreNotBelieved(t *testing.T) {
+	const ttl = 1500 * time.Millisecond
+	for name, skew := range map[string]time.Duration{"an hour ahead": time.Hour, "an hour behind": -time.Hour} {
+		t.Run("a holder whose clock is "+name, func(t *testing.T) {
+			onEveryStore(t, func(t *testing.T, p place) {
+				far := &elsewhere{Store: p.store}
+				there := ledger.New(far, app, ledger.Options{Now: func() time.Time { return time.Now().Add(skew) }})
+				here := ledger.New(p.store, app, ledger.Options{})
+				theirs, err := there.Lock(t.Context(), ledger.LockOptions{Holder: "ci", TTL: ttl})
+				require.NoError(t, err)
+
+				_, err = here.Lock(t.Context(), ledger.LockOptions{})
+				var held *ledger.HeldError
+				require.ErrorAs(t, err, &held, "it renews, so it lives")
+
+				far.cut.Store(true) // as if it were gone
+				start := time.Now()
+				mine := take(t, here)
+				require.GreaterOrEqual(t, time.Since(start), ttl/2, "it could have lived")
+				require.Less(t, time.Since(start), 10*ttl)
+				require.Equal(t, theirs.Fence+1, mine.Fence)
+			})
+		})
+	}
+}
+
+func TestALostLockEndsTheRun(t *testing.T) {
+	steal := func(t *testing.T, store ledger.Store) {
+		t.Helper()
+		require.Eventually(t, func() bool { // the heartbeat may come in between
+			fields, seen, err := store.ReadLock(t.Context())
+			require.NoError(t, err)
+			fields["holder"], fields["fence"] = "the thief", "99"
+			_, ok, err := store.SwapLock(t.Context(), seen, fields)
+			require.NoError(t, err)
+			return ok
+		}, 5*time.Second, time.Millisecond)
+	}
+	t.Run("when another run has it", func(t *testing.T) {
+		onEveryStore(t, func(t *testing.T, p place) {
+			l := ledger.New(p.store, app, ledger.Options{})
+			lock, err := l.Lock(t.Context(), ledger.LockOptions{TTL: time.Second})
+			require.NoError(t, err)
+			rec, err := l.Begin(t.Context(), lock, version(1), nil)
+			require.NoError(t, err)
+			ctx, stop := lock.Context(t.Context())
+			defer stop()
+			require.NoError(t, ctx.Err())
+
+			steal(t, p.store)
+			<-ctx.Done()
+			var lost *ledger.LostError
+			require.ErrorAs(t, context.Cause(ctx), &lost)
+			require.Equal(t, "the thief", lost.Holder)
+
+			_, err = l.Begin(t.Context(), lock, version(2), nil)
+			require.ErrorAs(t, err, &lost)
+			require.ErrorAs(t, l.Settle(t.Context(), lock, rec), &lost)
+			require.ErrorAs(t, l.Withdraw(t.Context(), lock, 1, "no"), &lost)
+			require.NoError(t, lock.Release(t.Context()))
+			fields, _, err := p.store.ReadLock(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, "the thief", fields["holder"], "what was lost is not released")
+		})
+	})
+	t.Run("before the heartbeat finds out, nothing is written", func(t *testing.T) {
+		onEveryStore(t, func(t *testing.T, p place) {
+			l := ledger.New(p.store, app, ledger.Options{})
+			lock, err := l.Lock(t.Context(), ledger.LockOptions{TTL: time.Hour})
+			require.NoError(t, err)
+			rec, err := l.Begin(t.Context(), lock, version(1), nil)
+			require.NoError(t, err)
+			steal(t, p.store)
+			var lost *ledger.LostError
+			require.ErrorAs(t, l.Settle(t.Context(), lock, rec), &lost)
+			_, _, sealed, err := p.store.Read(t.Context(), "000001")
+			require.NoError(t, err)
+			require.False(t, sealed)
+		})
+	})
+	t.Run("when it cannot be renewed, before another may take it", func(t *testing.T) {
+		onEveryStore(t, func(t *testing.T, p place) {
+			const ttl = 1200 * time.Millisecond
+			far := &elsewhere{Store: p.store}
+			l := ledger.New(far, app, ledger.Options{})
+			lock, err := l.Lock(t.Context(), ledger.LockOptions{TTL: ttl})
+			require.NoError(t, err)
+			rec, err := l.Begin(t.Context(), lock, version(1), nil)
+			require.NoError(t, err)
+			ctx, stop := lock.Context(t.Context())
+			defer stop()
+			far.cut.Store(true)
+			start := time.Now()
+			<-ctx.Done()
+			require.Less(t, time.Since(start), ttl)
+			var lost *ledger.LostError
+			require.ErrorAs(t, context.Cause(ctx), &lost)
+			require.ErrorContains(t, lost, "no route to host")
+
+			// Nobody took it, so its outcome may still be kept.
+			rec.Reason = "the API server was away"
+			require.NoError(t, l.Settle(t.Context(), lock, rec))
+		})
+	})
+}

@@ -1,0 +1,207 @@
+package ledger_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/joelhooks/shipit/ledger"
+	"github.com/joelhooks/shipit/release"
+	"github.com/joelhooks/shipit/target/kube"
+	"github.com/joelhooks/shipit/tools/devcluster/cluster"
+)
+
+const app = "system-bus"
+
+// place is a store with what an attacker, or an accident, could do to it.
+type place struct {
+	store ledger.Store
+	// forge makes an entry what it must not become; nil parts take it away.
+	forge func(t *testing.T, name string, parts map[string][]byte)
+	// loseLock removes the lock.
+	loseLock func(t *testing.T)
+	// reopen gives a child process what it needs to open the same store.
+	reopen []string
+}
+
+// onEveryStore runs a test on a fresh ledger in a folder and on one in a cluster.
+func onEveryStore(t *testing.T, test func(t *testing.T, p place)) {
+	t.Run("in a directory", func(t *testing.T) {
+		t.Parallel()
+		test(t, directory(t))
+	})
+	t.Run("in a cluster", func(t *testing.T) {
+		t.Parallel()
+		test(t, inCluster(t))
+	})
+}
+
+func directory(t *testing.T) place {
+	folder := t.TempDir()
+	store := ledger.NewDirectory(folder, app)
+	path := func(name string) string { return filepath.Join(folder, app, name+".json") }
+	return place{
+		store: store,
+		forge: func(t *testing.T, name string, parts map[string][]byte) {
+			require.NoError(t, os.Remove(path(name)))
+			if parts != nil {
+				ok, err := store.Create(t.Context(), name, parts, true)
+				require.NoError(t, err)
+				require.True(t, ok)
+			}
+		},
+		loseLock: func(t *testing.T) { require.NoError(t, os.Remove(path("lock"))) },
+		reopen:   []string{"LEDGER_FOLDER=" + folder},
+	}
+}
+
+func inCluster(t *testing.T) place {
+	c := testCluster(t)
+	namespace := newNamespace(t, c)
+	store := kube.NewStore(c, namespace, app)
+	maps := c.Client().CoreV1().ConfigMaps(namespace)
+	return place{
+		store: store,
+		forge: func(t *testing.T, name string, parts map[string][]byte) {
+			require.NoError(t, maps.Delete(t.Context(), "shipit-"+app+"-"+name, metav1.DeleteOptions{}))
+			if parts != nil {
+				ok, err := store.Create(t.Context(), name, parts, true)
+				require.NoError(t, err)
+				require.True(t, ok)
+			}
+		},
+		loseLock: func(t *testing.T) {
+			leases := c.Client().CoordinationV1().Leases(namespace)
+			require.NoError(t, leases.Delete(t.Context(), "shipit-"+app, metav1.DeleteOptions{}))
+		},
+		reopen: []string{"KUBECONFIG=" + shared.kubeconfig, "LEDGER_NAMESPACE=" + namespace},
+	}
+}
+
+// shared is the one control plane of this test binary.
+var shared struct {
+	once       sync.Once
+	up         *cluster.Cluster
+	kubeconfig string
+	err        error
+}
+
+func TestMain(m *testing.M) {
+	if os.Getenv("LEDGER_CHILD") != "" {
+		holdForEver()
+		return
+	}
+	code := m.Run()
+	if shared.up != nil {
+		if err := shared.up.Down(context.Background()); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+func testCluster(t *testing.T) *kube.Cluster {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("-short: needs a Kubernetes API server")
+	}
+	shared.once.Do(func() {
+		shared.up, shared.err = cluster.Up(context.Background(), cluster.Options{})
+		if shared.err == nil {
+			shared.kubeconfig = shared.up.Kubeconfig
+		}
+	})
+	require.NoError(t, shared.err)
+	return connect(t, shared.kubeconfig)
+}
+
+func connect(t *testing.T, kubeconfig string) *kube.Cluster {
+	t.Helper()
+	c, err := kube.Connect(kube.Options{Kubeconfig: kubeconfig})
+	require.NoError(t, err)
+	return c
+}
+
+func newNamespace(t *testing.T, c *kube.Cluster) string {
+	t.Helper()
+	ns, err := c.Client().CoreV1().Namespaces().Create(t.Context(),
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "ledger-"}}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	return ns.Name
+}
+
+// holdForEver is a child process: it takes the lock, begins a release, says so,
+// and waits to be killed.
+func holdForEver() {
+	ctx := context.Background()
+	var store ledger.Store = ledger.NewDirectory(os.Getenv("LEDGER_FOLDER"), app)
+	if namespace := os.Getenv("LEDGER_NAMESPACE"); namespace != "" {
+		c, err := kube.Connect(kube.Options{Kubeconfig: os.Getenv("KUBECONFIG")})
+		if err != nil {
+			panic(err)
+		}
+		store = kube.NewStore(c, namespace, app)
+	}
+	l := ledger.New(store, app, ledger.Options{})
+	lock, err := l.Lock(ctx, ledger.LockOptions{Holder: "the killed run", TTL: time.Minute})
+	if err != nil {
+		panic(err)
+	}
+	rec, err := l.Begin(ctx, lock, version(9), nil)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println("begun", rec.Seq)
+	select {}
+}
+
+// version is the n-th release of the sample.
+func version(n int) release.Release {
+	digest := func(image string) string { return fmt.Sprintf("sha256:%s%063d", image, n) }
+	return release.Release{
+		Kind: release.KindRelease, SHA: strings.Repeat(fmt.Sprintf("%08x", n), 5), Version: fmt.Sprintf("1.%d.0", n),
+		Roles: []release.Role{
+			{Name: "cluster", Target: release.TargetKubernetes, Image: "worker", Repository: "registry/worker", Digest: digest("a"), Objects: []json.RawMessage{
+				json.RawMessage(`{"image":"registry/worker@` + digest("a") + `","kind":"Deployment"}`),
+				json.RawMessage(`{"args":"a<b && c>d","kind":"Service"}`),
+			}},
+			{Name: "host", Target: release.TargetHost, Image: "worker", Repository: "registry/worker", Digest: digest("a")},
+		},
+	}
+}
+
+func take(t *testing.T, l *ledger.Ledger) *ledger.Lock {
+	t.Helper()
+	lock, err := l.Lock(t.Context(), ledger.LockOptions{TTL: time.Minute})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, lock.Release(context.Background())) })
+	return lock
+}
+
+// settled ships the n-th release and returns its record as it was settled.
+func settled(t *testing.T, l *ledger.Ledger, lock *ledger.Lock, n int) release.Record {
+	t.Helper()
+	rec, err := l.Begin(t.Context(), lock, version(n), nil)
+	require.NoError(t, err)
+	rec.Outcome, rec.Parity, rec.SettledAt = release.Settled, true, rec.StartedAt.Add(time.Second)
+	require.NoError(t, l.Settle(t.Context(), lock, rec))
+	return rec
+}
+
+func requireWhole(t *testing.T, l *ledger.Ledger) {
+	t.Helper()
+	faults, err := l.Verify(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, faults)
+}
