@@ -132,7 +132,9 @@ type Register struct {
 	Path   string   `yaml:"path"`   // PUT; its answer is the proof
 	Expect []string `yaml:"expect"` // CEL; default: status == 200
 	Ask    *Request `yaml:"ask"`    // asks the server that it registered with
+	URL    string   `yaml:"url"`    // CEL over Ask's answer that gives the registered URL; default: the URLs in it with this Path
 	Host   string   `yaml:"host"`   // expected host[:port] of the registered URL
+	Within Duration `yaml:"within"` // how long it may take to succeed; default 30s
 }
 
 // Functions says how function ids are owned.

@@ -1,0 +1,226 @@
+// Package probe asks a running role whether it does its work: HTTP answers held
+// against CEL expressions, commands, synthetic events, registration, and who
+// owns which function.
+package probe
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/common/ast"
+	"github.com/google/cel-go/common/operators"
+	"github.com/google/cel-go/common/types"
+	"github.com/google/cel-go/common/types/ref"
+	"github.com/google/cel-go/common/types/traits"
+	"github.com/google/cel-go/ext"
+	"github.com/google/cel-go/interpreter"
+	"github.com/google/cel-go/parser"
+)
+
+// ExpressionError is a fault in a CEL expression.
+type ExpressionError struct {
+	Expression string
+	Line       int // 1-based
+	Column     int // 1-based
+	Msg        string
+}
+
+func (e *ExpressionError) Error() string {
+	if e.Line > 1 {
+		return fmt.Sprintf("line %d, column %d of %q: %s", e.Line, e.Column, e.Expression, e.Msg)
+	}
+	return fmt.Sprintf("column %d of %q: %s", e.Column, e.Expression, e.Msg)
+}
+
+// Expression is CEL over an Answer, compiled.
+type Expression struct {
+	text    string
+	ast     *ast.AST
+	program cel.Program
+	tracked cel.Program // tells the values on the way
+}
+
+// Compile compiles CEL over the variables of an answer: status (int), headers
+// (map, names in lower case), text (string) and json (whatever the text holds,
+// null if it is no JSON). The error is an *ExpressionError.
+func Compile(text string) (Expression, error) {
+	l, err := newLanguage()
+	if err != nil {
+		return Expression{}, err
+	}
+	return l.compile(text)
+}
+
+// language is the CEL environment; making one takes a millisecond.
+type language struct{ env *cel.Env }
+
+func newLanguage() (language, error) {
+	env, err := cel.NewEnv(
+		cel.Variable("status", cel.IntType),
+		cel.Variable("headers", cel.MapType(cel.StringType, cel.StringType)),
+		cel.Variable("text", cel.StringType),
+		cel.Variable("json", cel.DynType),
+		cel.CrossTypeNumericComparisons(true),
+		cel.OptionalTypes(),
+		ext.Strings(), ext.Sets(), ext.Lists(), ext.Math(),
+	)
+	if err != nil {
+		return language{}, fmt.Errorf("set up CEL: %w", err)
+	}
+	return language{env}, nil
+}
+
+func (l language) compile(text string) (Expression, error) {
+	compiled, issues := l.env.Compile(text)
+	if issues != nil && issues.Err() != nil {
+		first := issues.Errors()[0]
+		return Expression{}, &ExpressionError{text, first.Location.Line(), first.Location.Column() + 1, shorten(first.Message)}
+	}
+	// The limit ends an expression that would run for seconds; one over a health answer needs a fraction of it.
+	program, err := l.env.Program(compiled, cel.CostLimit(1_000_000))
+	if err != nil {
+		return Expression{}, &ExpressionError{text, 1, 1, err.Error()}
+	}
+	// The library keeps to no limit while it tracks values, so that is a program of its own.
+	tracked, err := l.env.Program(compiled, cel.EvalOptions(cel.OptTrackState))
+	if err != nil {
+		return Expression{}, &ExpressionError{text, 1, 1, err.Error()}
+	}
+	return Expression{text: text, ast: compiled.NativeRep(), program: program, tracked: tracked}, nil
+}
+
+// condition is compile for an expression that must be true or false.
+func (l language) condition(text string) (Expression, error) {
+	e, err := l.compile(text)
+	if err != nil {
+		return e, err
+	}
+	kind := e.ast.GetType(e.ast.Expr().ID())
+	if kind != nil && !kind.IsExactType(types.BoolType) && !kind.IsExactType(types.DynType) {
+		return e, &ExpressionError{text, 1, 1, fmt.Sprintf("gives %s, not true or false", kind)}
+	}
+	return e, nil
+}
+
+// String is the expression as it was written.
+func (e Expression) String() string { return e.text }
+
+// Holds is nil if the expression is true of the answer; otherwise an error that
+// says what it came to.
+func (e Expression) Holds(a Answer) error {
+	value, err := e.value(a)
+	if err != nil {
+		return fmt.Errorf("%s: %w", e.text, err)
+	}
+	held, isBool := value.Value().(bool)
+	switch {
+	case !isBool:
+		return fmt.Errorf("%s gives %s, not true or false", e.text, show(value))
+	case held:
+		return nil
+	}
+	if _, details, err := e.tracked.Eval(a.variables()); err == nil {
+		if seen := e.seen(e.ast.Expr(), details.State()); seen != "" {
+			return fmt.Errorf("%s does not hold: %s", e.text, seen)
+		}
+	}
+	return fmt.Errorf("%s does not hold", e.text)
+}
+
+// value is what the expression gives for the answer, as plain Go values.
+func (e Expression) value(a Answer) (ref.Val, error) {
+	value, _, err := e.program.Eval(a.variables())
+	if err != nil {
+		return nil, errors.New(shorten(err.Error()))
+	}
+	return value, nil
+}
+
+// seen tells the values that made an expression false: for a comparison both
+// sides that are no constants, for && the part that failed.
+func (e Expression) seen(x ast.Expr, state interpreter.EvalState) string {
+	if x.Kind() != ast.CallKind {
+		return ""
+	}
+	call := x.AsCall()
+	args := call.Args()
+	if call.IsMemberFunction() {
+		args = append([]ast.Expr{call.Target()}, args...)
+	}
+	var parts []string
+	for _, arg := range args {
+		if call.FunctionName() == operators.LogicalAnd {
+			if v, found := state.Value(arg.ID()); found && v == types.False {
+				return e.seen(arg, state)
+			}
+			continue
+		}
+		if arg.Kind() == ast.LiteralKind || arg.Kind() == ast.ListKind {
+			continue
+		}
+		v, found := state.Value(arg.ID())
+		source, err := parser.Unparse(arg, e.ast.SourceInfo())
+		if found && err == nil {
+			parts = append(parts, source+" is "+show(v))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// show is a value for people: short, and one line.
+func show(v ref.Val) string {
+	switch v.(type) {
+	case traits.Lister, traits.Mapper:
+		if data, err := json.Marshal(v.Value()); err == nil {
+			return shorten(string(data))
+		}
+	}
+	if s, ok := v.Value().(string); ok {
+		return shorten(fmt.Sprintf("%q", s))
+	}
+	return shorten(fmt.Sprint(v.Value()))
+}
+
+func shorten(s string) string {
+	const limit = 160
+	s = strings.Join(strings.Fields(s), " ")
+	if len(s) > limit {
+		return strings.ToValidUTF8(s[:limit], "") + "…"
+	}
+	return s
+}
+
+// parseJSON reads a body as CEL needs it: whole numbers as integers. No JSON is nil.
+func parseJSON(body []byte) any {
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.UseNumber()
+	var v any
+	if dec.Decode(&v) != nil || dec.More() {
+		return nil
+	}
+	return plain(v)
+}
+
+func plain(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for key, item := range v {
+			v[key] = plain(item)
+		}
+	case []any:
+		for i, item := range v {
+			v[i] = plain(item)
+		}
+	case json.Number:
+		if n, err := v.Int64(); err == nil {
+			return n
+		}
+		f, _ := v.Float64()
+		return f
+	}
+	return v
+}

@@ -1,0 +1,139 @@
+package probe
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/release"
+)
+
+// Functions asks a role which functions it holds, where its first HTTP probe
+// asks. False says that the role does not answer for functions: it has no HTTP
+// probe, or its answer has no such field.
+func Functions(ctx context.Context, role config.Role, f config.Functions, ask Asker) (release.RoleFunctions, bool, error) {
+	at := slices.IndexFunc(role.AllProbes(), func(p config.Probe) bool { return p.Path != "" })
+	if at < 0 {
+		return release.RoleFunctions{}, false, nil
+	}
+	p := role.AllProbes()[at]
+	q := question{method: "GET", url: p.Path, port: portOf(role, p), ask: ask}
+	answer, err := q.try(ctx)
+	if err != nil {
+		return release.RoleFunctions{}, false, fmt.Errorf("functions of %s: %s: %w", role.Name, q, err)
+	}
+	return FunctionsIn(role.Name, f, answer)
+}
+
+// FunctionsIn reads the functions of a role out of its health answer.
+func FunctionsIn(role string, f config.Functions, answer Answer) (release.RoleFunctions, bool, error) {
+	l, err := newLanguage()
+	if err != nil {
+		return release.RoleFunctions{}, false, err
+	}
+	text := f.IDs
+	if text == "" {
+		text = "json.functions"
+	}
+	e, err := l.compile(text)
+	if err != nil {
+		return release.RoleFunctions{}, false, err
+	}
+	value, err := e.value(answer)
+	if err != nil {
+		if strings.Contains(err.Error(), "no such key") || answer.variables()["json"] == nil {
+			return release.RoleFunctions{}, false, nil
+		}
+		return release.RoleFunctions{}, false, fmt.Errorf("functions of %s: %s: %w", role, text, err)
+	}
+	native, err := value.ConvertToNative(reflect.TypeFor[[]string]())
+	if err != nil {
+		return release.RoleFunctions{}, false, fmt.Errorf("functions of %s: %s gives %s, not a list of ids", role, text, show(value))
+	}
+	ids := slices.Clone(native.([]string))
+	slices.Sort(ids)
+	return release.RoleFunctions{Role: role, IDs: ids, Count: len(ids), LastRegistration: l.lastAttempt(answer)}, true, nil
+}
+
+// lastAttempt is when the worker says that it last tried to register. It moves
+// when the attempt fails, too, so it is shown and proves nothing.
+func (l language) lastAttempt(answer Answer) time.Time {
+	e, err := l.compile("json.worker.lastRegistrationAt")
+	if err != nil {
+		return time.Time{}
+	}
+	value, err := e.value(answer)
+	if err != nil {
+		return time.Time{}
+	}
+	text, _ := value.Value().(string)
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return time.Time{}
+	}
+	return at.UTC()
+}
+
+// FunctionsOf reads {"role": ["id", …]}, as an image's functions command prints
+// it, sorted by role.
+func FunctionsOf(printed []byte) ([]release.RoleFunctions, error) {
+	var byRole map[string][]string
+	if err := json.Unmarshal(printed, &byRole); err != nil {
+		return nil, fmt.Errorf(`the functions command did not print {"role": ["id", …]}: %w`, err)
+	}
+	var roles []release.RoleFunctions
+	for role, ids := range byRole {
+		slices.Sort(ids)
+		roles = append(roles, release.RoleFunctions{Role: role, IDs: ids, Count: len(ids)})
+	}
+	slices.SortFunc(roles, func(a, b release.RoleFunctions) int { return strings.Compare(a.Role, b.Role) })
+	return roles, nil
+}
+
+// Ownership says who owns which function id: an id that stands in two roles, or
+// twice in one, is a duplicate unless it is allowed.
+func Ownership(roles []release.RoleFunctions, allow []string) release.Functions {
+	owned := release.Functions{Roles: roles, Duplicates: []string{}}
+	times := map[string]int{}
+	for _, role := range roles {
+		for _, id := range role.IDs {
+			times[id]++
+		}
+	}
+	for id, n := range times {
+		if n > 1 && !slices.Contains(allow, id) {
+			owned.Duplicates = append(owned.Duplicates, id)
+		}
+	}
+	slices.Sort(owned.Duplicates)
+	return owned
+}
+
+// Disputed is nil if every function has one owner, otherwise a *release.Failure
+// that names each duplicate with its roles.
+func Disputed(f release.Functions) error {
+	if len(f.Duplicates) == 0 {
+		return nil
+	}
+	var parts []string
+	for _, id := range f.Duplicates {
+		var owners []string
+		for _, role := range f.Roles {
+			for _, own := range role.IDs {
+				if own == id {
+					owners = append(owners, role.Role)
+				}
+			}
+		}
+		parts = append(parts, fmt.Sprintf("%s in %s", id, strings.Join(owners, " and ")))
+	}
+	return &release.Failure{
+		Code: codeOwner, Object: "function " + f.Duplicates[0], Message: "more than one owner: " + strings.Join(parts, "; "),
+		Hint: "take it out of one role, or name it in functions.allowDuplicates",
+	}
+}

@@ -1,0 +1,185 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/joelhooks/shipit/config"
+)
+
+// Asker sends one request to a role by its own way in. The URL holds port, path
+// and query; its host name is 127.0.0.1, as the role itself would say.
+type Asker func(ctx context.Context, req *http.Request) (*http.Response, error)
+
+// Answer is what was replied to one request.
+type Answer struct {
+	Status int
+	Header http.Header
+	Body   []byte // its first megabyte
+}
+
+// variables are what an expression sees of the answer.
+func (a Answer) variables() map[string]any {
+	headers := map[string]string{}
+	for name, values := range a.Header {
+		headers[strings.ToLower(name)] = strings.Join(values, ", ")
+	}
+	return map[string]any{"status": a.Status, "headers": headers, "text": string(a.Body), "json": parseJSON(a.Body)}
+}
+
+// excerpt is the answer in a few lines, for a failure.
+func (a Answer) excerpt() []string {
+	if a.Status == 0 {
+		return nil
+	}
+	lines := []string{fmt.Sprintf("HTTP %d", a.Status)}
+	for i, line := range strings.Split(strings.TrimSpace(string(a.Body)), "\n") {
+		if i == 10 {
+			return append(lines, "…")
+		}
+		if line != "" {
+			lines = append(lines, shorten(line))
+		}
+	}
+	return lines
+}
+
+// question is a request with what its answer must be.
+type question struct {
+	method, url string // a url that begins with / is the role's
+	headers     map[string]string
+	body        string
+	port        int // of the role
+	expect      []Expression
+	ask         Asker
+}
+
+// String is the question as people name it, before any variable is filled in.
+func (q question) String() string { return q.method + " " + q.url }
+
+// try asks once. The error says why the answer is not the expected one.
+func (q question) try(ctx context.Context) (Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	answer, err := q.send(ctx)
+	if err != nil {
+		return answer, err
+	}
+	for _, e := range q.expect {
+		if err := e.Holds(answer); err != nil {
+			return answer, err
+		}
+	}
+	return answer, nil
+}
+
+func (q question) send(ctx context.Context) (Answer, error) {
+	address, send := q.url, q.ask
+	if strings.HasPrefix(address, "/") {
+		address = fmt.Sprintf("http://127.0.0.1:%d%s", q.port, address)
+	} else {
+		send = fromHere
+	}
+	address, err := withSecrets(address)
+	if err != nil {
+		return Answer{}, err
+	}
+	body, err := withSecrets(q.body)
+	if err != nil {
+		return Answer{}, err
+	}
+	req, err := http.NewRequestWithContext(ctx, q.method, address, strings.NewReader(body))
+	if err != nil {
+		return Answer{}, fmt.Errorf("%s is no request", q)
+	}
+	for name, value := range q.headers {
+		if value, err = withSecrets(value); err != nil {
+			return Answer{}, err
+		}
+		req.Header.Set(name, value)
+	}
+	res, err := send(ctx, req)
+	if err != nil {
+		return Answer{}, withoutAddress(err)
+	}
+	defer res.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+	if err != nil {
+		return Answer{}, fmt.Errorf("read the answer: %w", err)
+	}
+	return Answer{Status: res.StatusCode, Header: res.Header, Body: data}, nil
+}
+
+// fromHere sends a request from where shipit runs.
+func fromHere(_ context.Context, req *http.Request) (*http.Response, error) {
+	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return client.Do(req)
+}
+
+// withoutAddress drops the URL that net/http puts before its errors: it may
+// hold a secret, and whoever reports the error names the request anyway.
+func withoutAddress(err error) error {
+	var wrapped interface {
+		error
+		Unwrap() error
+		Timeout() bool
+	}
+	if errors.As(err, &wrapped) && strings.Contains(wrapped.Error(), "://") {
+		return wrapped.Unwrap()
+	}
+	return err
+}
+
+func secretRule() *regexp.Regexp { return regexp.MustCompile(`\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}`) }
+
+// withSecrets fills in ${env:NAME}: a token stands in the environment of the
+// one who ships, not in the repository.
+func withSecrets(s string) (string, error) {
+	var missing string
+	filled := secretRule().ReplaceAllStringFunc(s, func(ref string) string {
+		name := secretRule().FindStringSubmatch(ref)[1]
+		value, set := os.LookupEnv(name)
+		if !set {
+			missing = name
+		}
+		return value
+	})
+	if missing != "" {
+		return "", fmt.Errorf("the environment variable %s is not set", missing)
+	}
+	return filled, nil
+}
+
+// questionOf is a configured request with ${ID} filled in.
+func (l language) questionOf(r config.Request, id string, defaultExpect ...string) (question, error) {
+	fill := func(s string) string { return strings.ReplaceAll(s, "${ID}", id) }
+	q := question{method: r.Method, url: fill(r.URL), body: fill(r.Body), headers: map[string]string{}}
+	if q.method == "" {
+		q.method = http.MethodGet
+		if r.Body != "" {
+			q.method = http.MethodPost
+		}
+	}
+	for name, value := range r.Headers {
+		q.headers[name] = fill(value)
+	}
+	expect := r.Expect
+	if len(expect) == 0 {
+		expect = defaultExpect
+	}
+	for _, text := range expect {
+		e, err := l.condition(fill(text))
+		if err != nil {
+			return q, err
+		}
+		q.expect = append(q.expect, e)
+	}
+	return q, nil
+}

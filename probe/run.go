@@ -1,0 +1,153 @@
+package probe
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/release"
+)
+
+const (
+	codeProbe    = "ProbeFailed"
+	codeRegister = "RegistrationFailed"
+	codeOwner    = "FunctionOwnership"
+	accepted     = "status >= 200 && status < 300"
+)
+
+// Run asks until the probe holds or its window is over. ask reaches the role.
+// What does not hold is a *release.Failure; a context that ends early is its
+// cause.
+func Run(ctx context.Context, role config.Role, p config.Probe, ask Asker) error {
+	l, err := newLanguage()
+	if err != nil {
+		return err
+	}
+	w := windowOf(p)
+	switch {
+	case len(p.Command) > 0:
+		return w.until(ctx, role, nameOf(p), func(ctx context.Context) ([]string, error) { return runCommand(ctx, p) })
+	case p.Event != nil:
+		return l.runEvent(ctx, role, p, ask)
+	default:
+		q, err := l.questionOf(config.Request{URL: p.Path, Expect: p.Expect}, "", "status == 200")
+		if err != nil {
+			return err
+		}
+		q.port, q.ask = portOf(role, p), ask
+		return w.until(ctx, role, nameOf(p), q.attempt)
+	}
+}
+
+// runEvent sends an event once it is accepted, and awaits it elsewhere.
+func (l language) runEvent(ctx context.Context, role config.Role, p config.Probe, ask Asker) error {
+	id := "shipit-" + strings.ToLower(rand.Text())
+	send, err := l.questionOf(p.Event.Send, id, accepted)
+	if err != nil {
+		return err
+	}
+	await, err := l.questionOf(p.Event.Await, id, accepted, fmt.Sprintf("text.contains(%q)", id))
+	if err != nil {
+		return err
+	}
+	send.port, send.ask = portOf(role, p), ask
+	await.port, await.ask = send.port, ask
+	w := windowOf(p)
+	began := time.Now()
+	if err := w.until(ctx, role, nameOf(p)+": send", send.attempt); err != nil {
+		return err
+	}
+	w.within = max(w.within-time.Since(began), w.every)
+	return w.until(ctx, role, nameOf(p)+": await "+id, await.attempt)
+}
+
+// attempt is try with the answer as evidence.
+func (q question) attempt(ctx context.Context) ([]string, error) {
+	answer, err := q.try(ctx)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", q, err)
+	}
+	return answer.excerpt(), err
+}
+
+// window is how long, and how often, something is tried.
+type window struct {
+	within, every time.Duration
+	code, hint    string
+}
+
+func windowOf(p config.Probe) window {
+	return window{
+		within: p.Within.Or(30 * time.Second), every: p.Every.Or(500 * time.Millisecond), code: codeProbe,
+		hint: "read the role's log; if it only needs longer, raise the probe's within",
+	}
+}
+
+// until tries at once and then again until it holds. The last fault and its
+// evidence are kept for the failure.
+func (w window) until(ctx context.Context, role config.Role, what string, try func(context.Context) ([]string, error)) error {
+	limited, cancel := context.WithTimeout(ctx, w.within)
+	defer cancel()
+	tick := time.NewTicker(w.every)
+	defer tick.Stop()
+	var (
+		last     error
+		evidence []string
+	)
+	for tries := 1; ; tries++ {
+		seen, err := try(limited)
+		if err == nil {
+			return nil
+		}
+		// A try that the end of the window cut off says less than the one before it.
+		if last == nil || limited.Err() == nil {
+			last, evidence = err, seen
+		}
+		select {
+		case <-tick.C:
+		case <-limited.Done():
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if limited.Err() != nil {
+			return &release.Failure{
+				Role: role.Name, Code: w.code, Object: what, Log: evidence, Hint: w.hint,
+				Message: fmt.Sprintf("%s (tried %d times in %s)", causeOf(last), tries, w.within.Round(time.Millisecond)),
+			}
+		}
+	}
+}
+
+// causeOf is the error in one line; a try that ran into its limit says so.
+func causeOf(err error) string {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "no answer in time"
+	}
+	return strings.Join(strings.Fields(err.Error()), " ")
+}
+
+func portOf(role config.Role, p config.Probe) int {
+	if p.Port != 0 {
+		return p.Port
+	}
+	return role.Port
+}
+
+// nameOf is how people name the probe.
+func nameOf(p config.Probe) string {
+	switch {
+	case p.Name != "":
+		return "probe " + p.Name
+	case p.Path != "":
+		return "probe " + p.Path
+	case len(p.Command) > 0:
+		return "probe " + p.Command[0]
+	default:
+		return "event probe"
+	}
+}
