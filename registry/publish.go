@@ -163,7 +163,9 @@ func (c *Client) found(ctx context.Context, s *session, tag name.Tag) (string, e
 }
 
 // write puts tags, each between two looks at it. No registry offers a
-// conditional write, so of two writers at least one sees the other here.
+// conditional write, so a moment remains: a writer who looked before our PUT and
+// puts after our second look moves the tag, and neither is told. What runs is
+// named by digest, so this misleads people but never a release.
 func (c *Client) write(ctx context.Context, s *session, tags []name.Tag, a Artifact) ([]string, error) {
 	digest, err := a.Digest()
 	if err != nil {

@@ -1,0 +1,171 @@
+package registry
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+)
+
+// Explain makes one of this package's errors of what a library returned that
+// was given RemoteOptions; nil stays nil.
+func (c *Client) Explain(ctx context.Context, action, ref string, err error) error {
+	if err == nil {
+		return nil
+	}
+	r, perr := parse(ref)
+	if perr != nil {
+		return perr
+	}
+	s := &session{repo: r.Context(), action: action}
+	if auth, aerr := authn.Resolve(ctx, c.keychain, r.Context()); aerr == nil {
+		if config, aerr := authn.Authorization(ctx, auth); aerr == nil {
+			s.secrets = secretsOf(config)
+			s.known = len(s.secrets) > 0
+		}
+	}
+	return c.explain(ctx, s, ref, err)
+}
+
+// explain turns what the library or the network said into one typed line.
+func (c *Client) explain(ctx context.Context, s *session, ref string, err error) error {
+	host := s.repo.RegistryStr()
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s %s: %w", s.action, ref, context.Cause(ctx))
+	}
+	if own := typed(err); own != nil {
+		return own
+	}
+	var answer *transport.Error
+	if errors.As(err, &answer) {
+		message := s.scrub(diagnosis(answer))
+		switch {
+		case refuses(answer):
+			return &AuthError{
+				Host: host, Repository: s.repo.Name(), Action: s.action, Anonymous: !s.known,
+				Message: message, actions: c.actions,
+			}
+		case answer.StatusCode == http.StatusNotFound:
+			return &NotFoundError{Ref: ref}
+		case busy(answer.StatusCode):
+			return &UnreachableError{Host: host, Temporary: true, Cause: errors.New(message)}
+		}
+		return fmt.Errorf("%s %s: %s", s.action, ref, message)
+	}
+	if strings.Contains(err.Error(), speaksHTTP) && !loopback(s.repo.Registry.RegistryStr()) {
+		return &PlainHTTPError{Host: host}
+	}
+	var wire *url.Error
+	if errors.As(err, &wire) {
+		return &UnreachableError{Host: host, Temporary: passing(wire.Err), Cause: innermost(wire.Err)}
+	}
+	if mismatch(err) {
+		return &CorruptError{Ref: ref, Detail: s.scrub(oneLine(err.Error()))}
+	}
+	return fmt.Errorf("%s %s: %s", s.action, ref, s.scrub(oneLine(err.Error())))
+}
+
+// speaksHTTP is how net/http reports a server without TLS; it has no type.
+const speaksHTTP = "server gave HTTP response to HTTPS client"
+
+// typed finds an error of this package in err, or nil. Errors of two attempts,
+// by TLS and without, may be joined in it; that the second one was refused for
+// its plain HTTP says nothing about the first.
+func typed(err error) error {
+	for _, find := range []func(error) error{
+		as[*TagTakenError], as[*TagMovedError], as[*AuthError], as[*NotFoundError],
+		as[*UnreachableError], as[*CorruptError], as[*MissingBlobError],
+	} {
+		if own := find(err); own != nil {
+			return own
+		}
+	}
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		if plain, ok := e.(*PlainHTTPError); ok {
+			return plain
+		}
+	}
+	return nil
+}
+
+func as[T error](err error) error {
+	var own T
+	if errors.As(err, &own) {
+		return own
+	}
+	return nil
+}
+
+func refuses(e *transport.Error) bool {
+	if e.StatusCode == http.StatusUnauthorized || e.StatusCode == http.StatusForbidden {
+		return true
+	}
+	for _, d := range e.Errors {
+		if d.Code == transport.UnauthorizedErrorCode || d.Code == transport.DeniedErrorCode {
+			return true
+		}
+	}
+	return false
+}
+
+// diagnosis is what the registry said, without the request's URL, which may
+// hold a signature.
+func diagnosis(e *transport.Error) string {
+	for _, d := range e.Errors {
+		if d.Message != "" || d.Code != "" {
+			return oneLine(strings.Trim(string(d.Code)+": "+d.Message, ": "))
+		}
+	}
+	return fmt.Sprintf("%d %s", e.StatusCode, http.StatusText(e.StatusCode))
+}
+
+// innermost is the cause below the layers that repeat addresses and requests.
+func innermost(err error) error {
+	var dns *net.DNSError
+	if errors.As(err, &dns) {
+		return dns
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Err != nil {
+		return op.Err
+	}
+	return err
+}
+
+// scrub blots out the session's credentials in what a registry echoed.
+func (s *session) scrub(text string) string {
+	for _, secret := range s.secrets {
+		text = strings.ReplaceAll(text, secret, "***")
+	}
+	return text
+}
+
+// secretsOf lists the spellings in which credentials can be echoed.
+func secretsOf(c *authn.AuthConfig) []string {
+	var secrets []string
+	for _, s := range []string{c.Password, c.Auth, c.IdentityToken, c.RegistryToken} {
+		if s != "" {
+			secrets = append(secrets, s)
+		}
+	}
+	if c.Username != "" && c.Password != "" {
+		secrets = append(secrets, base64.StdEncoding.EncodeToString([]byte(c.Username+":"+c.Password)))
+	}
+	return secrets
+}
+
+// oneLine is the first line of a text, at most 300 bytes of it.
+func oneLine(text string) string {
+	text, _, _ = strings.Cut(strings.TrimSpace(text), "\n")
+	if len(text) > 300 {
+		text = text[:300] + "…"
+	}
+	return strings.TrimSpace(text)
+}
