@@ -1,0 +1,210 @@
+// Package host carries a role's image to a machine and runs it there as a
+// service of systemd or launchd. The image's layers become a read-only release
+// directory, the role's definition becomes a unit or plist, and what runs is
+// read back from the kernel: never from a link, never from what was asked for.
+//
+// The machine is this one or one reached over SSH. It needs nothing but a POSIX
+// shell, tar, awk, sha256sum or shasum, and its service manager. Every step can
+// be repeated: a run that was cut off is finished or undone by the next one.
+package host
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/release"
+)
+
+// Options are the rare settings of a connection; the zero value works.
+type Options struct {
+	Progress  release.Progress
+	Timeout   time.Duration // of connecting; default 10s
+	KeepAlive time.Duration // between signs of life; a connection that misses two is dead; default 5s
+	Stay      time.Duration // how long a started process must live when its port does not prove it; default 600ms
+}
+
+// Machine is one machine and the one connection to it. Its methods may be
+// called from several goroutines.
+type Machine struct {
+	name     string
+	platform string // os/arch, in Go's words
+	home     string
+	uid      string
+	run      string // marks what this run stages, so that the next run knows what was left over
+	via      transport
+	o        Options
+	unpacks  keyed
+}
+
+// Connect reaches the machine that h names: this one if h.Address is empty,
+// otherwise over SSH. Errors: *HostKeyError, *AuthError, *UnreachableError.
+func Connect(ctx context.Context, h config.Host, o Options) (*Machine, error) {
+	o.Timeout = or(o.Timeout, 10*time.Second)
+	o.KeepAlive = or(o.KeepAlive, 5*time.Second)
+	o.Stay = or(o.Stay, 600*time.Millisecond)
+	m := &Machine{name: "this machine", o: o, via: local{}, run: random()}
+	if h.Address != "" {
+		m.name = h.Address
+		conn, err := dialSSH(ctx, h, o)
+		if err != nil {
+			return nil, err
+		}
+		m.via = conn
+	}
+	if err := m.introduce(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("ask %s what it is: %w", m.name, err), m.via.close())
+	}
+	return m, nil
+}
+
+// introduce asks the machine for its platform, user and home.
+func (m *Machine) introduce(ctx context.Context) error {
+	res, err := m.exec(ctx, script(`uname -s && uname -m && id -u && printf '%s\n' "$HOME"`))
+	if err != nil {
+		return err
+	}
+	lines := strings.Split(strings.TrimRight(res.Stdout, "\n"), "\n")
+	if len(lines) < 4 {
+		return fmt.Errorf("an answer of %d lines", len(lines))
+	}
+	arch := map[string]string{"x86_64": "amd64", "aarch64": "arm64"}[lines[1]]
+	if arch == "" {
+		arch = lines[1]
+	}
+	m.platform, m.uid, m.home = strings.ToLower(lines[0])+"/"+arch, lines[2], lines[3]
+	return nil
+}
+
+// Name is the address it was reached by, or "this machine".
+func (m *Machine) Name() string { return m.name }
+
+// Platform is what the machine runs, such as linux/amd64 or darwin/arm64.
+func (m *Machine) Platform() string { return m.platform }
+
+// Close ends the connection.
+func (m *Machine) Close() error { return m.via.close() }
+
+// exec runs one command; an exit code that is not 0 and not tolerated is an
+// *ExitError. Transient exit codes are tried again for a few seconds.
+func (m *Machine) exec(ctx context.Context, cmd Command) (Result, error) {
+	const tries, pause = 12, 400 * time.Millisecond
+	for try := 1; ; try++ {
+		res, err := m.via.run(ctx, cmd)
+		if err != nil {
+			return res, err
+		}
+		switch {
+		case res.Exit == 0 || cmd.tolerates(res.Exit):
+			return res, nil
+		case cmd.transient(res.Exit) && try < tries:
+			if err := sleep(ctx, pause); err != nil {
+				return res, err
+			}
+		default:
+			return res, &ExitError{Machine: m.name, Program: cmd.program(), Exit: res.Exit, Stderr: res.Stderr}
+		}
+	}
+}
+
+// each runs commands in order and stops at the first error.
+func (m *Machine) each(ctx context.Context, cmds []Command) error {
+	for _, cmd := range cmds {
+		if _, err := m.exec(ctx, cmd); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Machines holds one connection for each address, shared by the roles there.
+type Machines struct {
+	o     Options
+	mu    sync.Mutex
+	known map[string]*Machine
+}
+
+// NewMachines holds no connection yet.
+func NewMachines(o Options) *Machines { return &Machines{o: o, known: map[string]*Machine{}} }
+
+// For is the machine of h, connected at the first call for its address. A
+// connection that was lost is made anew.
+func (ms *Machines) For(ctx context.Context, h config.Host) (*Machine, error) {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	key := h.Address + "\x00" + h.Key + "\x00" + h.KnownHosts
+	if m, ok := ms.known[key]; ok && m.via.alive() {
+		return m, nil
+	}
+	m, err := Connect(ctx, h, ms.o)
+	if err != nil {
+		return nil, err
+	}
+	ms.known[key] = m
+	return m, nil
+}
+
+// Close ends all connections.
+func (ms *Machines) Close() error {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	var errs []error
+	for key, m := range ms.known {
+		errs = append(errs, m.Close())
+		delete(ms.known, key)
+	}
+	return errors.Join(errs...)
+}
+
+// keyed is a mutex for each key; the zero value works.
+type keyed struct {
+	mu   sync.Mutex
+	held map[string]*sync.Mutex
+}
+
+// lock waits for the key and returns what lets it go.
+func (k *keyed) lock(key string) (unlock func()) {
+	k.mu.Lock()
+	if k.held == nil {
+		k.held = map[string]*sync.Mutex{}
+	}
+	one := k.held[key]
+	if one == nil {
+		one = &sync.Mutex{}
+		k.held[key] = one
+	}
+	k.mu.Unlock()
+	one.Lock()
+	return one.Unlock
+}
+
+func random() string {
+	var b [6]byte
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the program instead
+	return hex.EncodeToString(b[:])
+}
+
+func or(d, def time.Duration) time.Duration {
+	if d == 0 {
+		return def
+	}
+	return d
+}
+
+// sleep waits for d, or returns why ctx ended first.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-t.C:
+		return nil
+	}
+}

@@ -1,0 +1,181 @@
+package host
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// launchd keeps services as plists, loaded into a domain.
+type launchd struct{ home string }
+
+func (launchd) target(d Definition) string { return d.Domain + "/" + d.Service }
+
+// launchdScript reads a service. launchctl print shows environments two tabs
+// deep: only the service's own lines, one tab deep, leave the machine.
+const launchdScript = `target=$1 unit=$2 link=$3 marker=$4 dir=$5 port=$6
+tab=$(printf '\t')
+if show=$(launchctl print "$target" 2>/dev/null); then
+  echo Loaded=yes
+  show=$(printf '%s\n' "$show" | sed -n "s/^$tab\([a-z][a-z ]* = .*\)/\1/p")
+  printf '%s\n' "$show" | sed 's/^/Print=/'
+fi
+pid=$(printf '%s\n' "$show" | sed -n 's/^pid = \([0-9][0-9]*\)$/\1/p' | head -n 1)
+if [ -n "$pid" ]; then
+  cwd=$(lsof -a -p "$pid" -d cwd -Fn 2>/dev/null | sed -n 's/^n//p' | head -n 1)
+  if [ -n "$cwd" ] && [ ! -d "$cwd" ]; then cwd="$cwd (deleted)"; fi
+  printf '%s\n' "Cwd=$cwd"
+  printf '%s\n' "Env=$(ps eww -o command= -p "$pid" | tr ' ' '\n' | sed -n 's/^SHIPIT_RELEASE=//p' | head -n 1)"
+fi
+` + placeFacts + `
+[ -n "$port" ] || exit 0
+lsof -nP -iTCP:"$port" -sTCP:LISTEN -Fp 2>/dev/null | sed -n 's/^p//p' | sort -un |
+while read -r holder; do
+  own=no
+  if [ -n "$pid" ] && [ "$(ps -o pgid= -p "$holder" | tr -d ' ')" = "$pid" ]; then own=yes; fi
+  printf '%s\n' "Listening=yes"
+  printf '%s\n' "Holder=$holder $own $(ps -o command= -p "$holder" | tr '\n' ' ')"
+done
+exit 0`
+
+func (l launchd) inspect(d Definition) Command {
+	port := ""
+	if d.Port > 0 {
+		port = strconv.Itoa(d.Port)
+	}
+	return script(launchdScript, l.target(d), d.unitFile(l.home), d.link(), d.marker(), d.releaseDir(), port)
+}
+
+func (launchd) parse(out string) state {
+	s := state{phase: phaseAbsent}
+	print := map[string]string{}
+	for _, line := range strings.Split(out, "\n") {
+		key, value, found := strings.Cut(line, "=")
+		switch {
+		case !found || s.fact(key, value):
+		case key == "Loaded":
+			s.phase, s.enabled = phaseDown, true
+		case key == "Print":
+			name, text, _ := strings.Cut(value, " = ")
+			if _, dup := print[name]; !dup {
+				print[name] = text
+			}
+		}
+	}
+	if s.phase == phaseAbsent {
+		return s
+	}
+	s.pid = number(print["pid"])
+	s.restarts = max(0, number(print["runs"])-1)
+	s.exit, s.signal = launchdEnd(print)
+	s.phase = launchdPhase(print["state"], s)
+	if s.phase == phaseFailed || s.phase == phaseRestarting {
+		s.cause = print["state"]
+	}
+	return s
+}
+
+// launchdEnd is how the last process ended: "last exit code = 1", "= 78:
+// EX_CONFIG", "= (never exited)", or "last terminating signal = Killed: 9".
+func launchdEnd(print map[string]string) (exit *int, signal string) {
+	if text := print["last terminating signal"]; text != "" {
+		_, n, _ := strings.Cut(text, ": ")
+		return nil, signalName(number(n))
+	}
+	code, _, _ := strings.Cut(print["last exit code"], ":")
+	if n, err := strconv.Atoi(strings.TrimSpace(code)); err == nil {
+		return &n, ""
+	}
+	return nil, ""
+}
+
+// launchdPhase reads "state = …". A service that is kept alive and is not
+// running waits to be started again: launchd throttles that to every 10 s.
+func launchdPhase(text string, s state) phase {
+	ended := s.signal != "" || s.exit != nil
+	failed := s.signal != "" || s.exit != nil && *s.exit != 0
+	switch {
+	case s.pid > 0:
+		return phaseUp
+	case strings.HasPrefix(text, "spawn scheduled"), text == "waiting" && failed:
+		if ended {
+			return phaseRestarting
+		}
+		return phaseComing
+	case strings.HasPrefix(text, "spawn failed"):
+		return phaseFailed
+	case strings.HasPrefix(text, "SIGTERMed"), strings.HasPrefix(text, "SIGKILLed"), text == "exiting":
+		return phaseGoing
+	case failed:
+		return phaseFailed
+	default:
+		return phaseDown
+	}
+}
+
+// reload is nothing: a plist is read when it is loaded.
+func (launchd) reload(Definition) []Command { return nil }
+
+// Exit codes of launchctl that say "it is already so", or "not yet".
+const (
+	launchdNoProcess  = 3   // bootout of what is not loaded
+	launchdIO         = 5   // bootstrap while the last instance is still going
+	launchdInProgress = 36  // bootout that goes on by itself
+	launchdAlready    = 37  // an operation on it is under way
+	launchdUnknown    = 113 // no such service in the domain
+)
+
+func (l launchd) start(d Definition, _ state) []Command {
+	return []Command{
+		// A label that was disabled once can never be loaded until this.
+		{Argv: []string{"launchctl", "enable", l.target(d)}},
+		{Argv: []string{"launchctl", "bootstrap", d.Domain, d.unitFile(l.home)}, Retry: []int{launchdIO, launchdAlready}},
+		{Argv: []string{"launchctl", "kickstart", l.target(d)}, Tolerate: []int{launchdAlready}},
+	}
+}
+
+// stop unloads the service: launchd sends SIGTERM, and SIGKILL after ExitTimeOut.
+func (l launchd) stop(d Definition) Command {
+	return Command{
+		Argv:     []string{"launchctl", "bootout", l.target(d)},
+		Tolerate: []int{launchdNoProcess, launchdInProgress, launchdUnknown},
+	}
+}
+
+func (l launchd) kill(d Definition) Command {
+	return Command{
+		Argv:     []string{"launchctl", "kill", "SIGKILL", l.target(d)},
+		Tolerate: []int{launchdNoProcess, launchdUnknown},
+	}
+}
+
+func (launchd) forget(Definition) []Command { return nil }
+
+func (launchd) log(d Definition, _ state) Command {
+	if len(d.Logs) == 0 {
+		return Command{Argv: []string{"true"}}
+	}
+	return Command{Argv: append([]string{"tail", "-n", "40"}, d.Logs...), Tolerate: []int{1}}
+}
+
+func (l launchd) check(d Definition) Command {
+	return Command{Argv: []string{"sh", "-c", `exec launchctl print "$1" >/dev/null`, "sh", d.Domain}}
+}
+
+// secretWord is a word of a command line after which, or in which, a secret may
+// stand.
+var secretWord = regexp.MustCompile(`(?i)([\w.-]*(?:pass(?:word|wd)?|secret|token|api[_-]?key|credential)[\w.-]*)(=|:|\s+)\S+`)
+
+// shown is a command line fit for a message: short, and without what looks like
+// a secret.
+func shown(command string) string {
+	const limit = 160
+	command = secretWord.ReplaceAllString(strings.Join(strings.Fields(command), " "), "$1$2***")
+	if len(command) > limit {
+		command = command[:limit] + "…"
+	}
+	if command == "" {
+		command = "no command line"
+	}
+	return command
+}

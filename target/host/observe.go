@@ -1,0 +1,192 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/joelhooks/shipit/release"
+)
+
+// Observe reads what runs for the role: the release directory and environment
+// of the main process as the kernel reports them. The Note names what does not
+// belong: a directory that is foreign or deleted, a unit that was changed by
+// hand, a link that leads elsewhere, a foreign process on the port.
+//
+// A service that failed, or is being restarted after it ended, is a
+// *release.Failure beside the Live, with its exit code and last log lines.
+func (m *Machine) Observe(ctx context.Context, role release.Role) (release.Live, error) {
+	d, err := Define(role)
+	if err != nil {
+		return release.Live{}, err
+	}
+	s, err := m.inspect(ctx, d)
+	if err != nil {
+		return release.Live{}, err
+	}
+	live := m.live(d, s)
+	redirects, err := m.redirects(ctx, s)
+	if err != nil {
+		return live, err
+	}
+	live.Note = join(live.Note, redirects)
+	if s.phase == phaseFailed || s.phase == phaseRestarting {
+		return live, m.failure(ctx, d, s)
+	}
+	return live, nil
+}
+
+// live is the state as release sees it.
+func (m *Machine) live(d Definition, s state) release.Live {
+	live := release.Live{Desired: 1, At: time.Now().UTC(), Note: s.odd(d)}
+	if digest := s.liveDigest(d); digest != "" && s.phase == phaseUp {
+		live.Digests, live.Ready = []string{digest}, 1
+		if h := s.foreign(); h != nil && !s.serves() {
+			live.Ready = 0
+		}
+	}
+	return live
+}
+
+// odd says in words what does not belong; empty if all is as it should be.
+func (s state) odd(d Definition) string {
+	var notes []string
+	add := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }
+	if s.phase == phaseUp && s.pid > 0 {
+		digest := s.liveDigest(d)
+		switch {
+		case s.cwd == "":
+			add("the directory of PID %d cannot be read", s.pid)
+		case strings.HasSuffix(s.cwd, deletedMark):
+			add("PID %d runs in a directory that was deleted: %s", s.pid, strings.TrimSuffix(s.cwd, deletedMark))
+		case strings.HasPrefix(digest, "path:"):
+			add("PID %d runs in a foreign directory: %s", s.pid, s.cwd)
+		case s.env != digest:
+			add("PID %d runs in %s but SHIPIT_RELEASE says %q", s.pid, release.ShortDigest(digest), s.env)
+		}
+	}
+	switch s.unit {
+	case "differs":
+		add("%s is not the one that was installed", d.File)
+	case "absent":
+		add("%s is gone", d.File)
+	}
+	if s.unit == "same" && s.link != d.releaseDir() {
+		add("the link %s leads to %q, not to what is wanted", d.link(), s.link)
+	}
+	if s.switching {
+		add("a switch began and did not end")
+	}
+	if h := s.foreign(); h != nil {
+		add("%s", portTaken(d, *h).Message)
+	}
+	return strings.Join(notes, "; ")
+}
+
+// redirects names the drop-in files that change what a unit runs or where; one
+// that sets a limit is nobody's business. Values are not read: they may be
+// secret.
+func (m *Machine) redirects(ctx context.Context, s state) (string, error) {
+	if len(s.dropIns) == 0 {
+		return "", nil
+	}
+	res, err := m.exec(ctx, redirectsCommand(s.dropIns))
+	if err != nil {
+		return "", fmt.Errorf("read drop-in files: %w", err)
+	}
+	var notes []string
+	for _, line := range lines(res.Stdout) {
+		file, key, _ := strings.Cut(line, ".conf:")
+		notes = append(notes, fmt.Sprintf("drop-in %s.conf changes %s", file, strings.TrimSuffix(strings.TrimSpace(key), "=")))
+	}
+	return strings.Join(notes, "; "), nil
+}
+
+func redirectsCommand(files []string) Command {
+	argv := []string{"grep", "-HoE", `^[[:space:]]*(ExecStart|ExecStartPre|WorkingDirectory|RootDirectory|RootImage|BindPaths|BindReadOnlyPaths)[[:space:]]*=`, "--"}
+	return Command{Argv: append(argv, files...), Tolerate: []int{1, 2}}
+}
+
+func join(a, b string) string {
+	if a == "" || b == "" {
+		return a + b
+	}
+	return a + "; " + b
+}
+
+// failure is why the service is not up, with the last lines it wrote.
+func (m *Machine) failure(ctx context.Context, d Definition, s state) *release.Failure {
+	f := &release.Failure{Role: d.Role, Code: "ServiceFailed", Object: d.object(), ExitCode: s.exit, Signal: s.signal}
+	switch {
+	case s.signal != "":
+		f.Message = "ended by " + s.signal
+	case s.exit != nil:
+		f.Message = fmt.Sprintf("ended with exit code %d", *s.exit)
+	case s.cause != "":
+		f.Message = s.cause
+	default:
+		f.Message = "is " + string(s.phase)
+	}
+	if s.phase == phaseRestarting || s.phase == phaseUp || s.restarts > 0 {
+		f.Code = "CrashLoop"
+		f.Message += ", and is started again and again"
+	}
+	f.Hint = "the lines above are its last words; nothing else needs to be looked up"
+	if f.Log = m.lastWords(ctx, d, s); len(f.Log) == 0 {
+		f.Hint = "it wrote nothing; `journalctl -u " + d.Service + "` on " + m.name + " has what was before"
+		if d.Kind == "launchd" {
+			f.Hint = "it wrote nothing to " + strings.Join(d.Logs, ", ")
+		}
+	}
+	return f
+}
+
+// lastWords are the last lines of the log, without secrets; none if they cannot
+// be read: the failure counts, not its illustration.
+func (m *Machine) lastWords(ctx context.Context, d Definition, s state) []string {
+	const count, width = 20, 400
+	res, err := m.exec(ctx, m.supervisor(d).log(d, s))
+	if err != nil {
+		return nil
+	}
+	secrets, ok := m.secrets(ctx, d)
+	if !ok {
+		return []string{"(not shown: " + d.EnvFile + " cannot be read, so its secrets could not be masked)"}
+	}
+	mask := strings.NewReplacer(secrets...)
+	all := lines(res.Stdout)
+	all = all[max(0, len(all)-count):]
+	for i, line := range all {
+		line = secretWord.ReplaceAllString(mask.Replace(line), "$1$2***")
+		if len(line) > width {
+			line = line[:width] + "…"
+		}
+		all[i] = line
+	}
+	return all
+}
+
+var assignment = regexp.MustCompile(`^\s*(?:export\s+)?[A-Za-z_][A-Za-z0-9_]*=(.*)$`)
+
+// secrets are the values of the service's environment file, each followed by
+// what stands for it; they live only as long as a log is masked.
+func (m *Machine) secrets(ctx context.Context, d Definition) (pairs []string, ok bool) {
+	const shortest = 4 // masking "1" or "yes" would make a log unreadable
+	if d.EnvFile == "" {
+		return nil, true
+	}
+	res, err := m.exec(ctx, script(`[ -e "$1" ] || exit 0; exec cat "$1"`, d.EnvFile))
+	if err != nil {
+		return nil, false
+	}
+	for _, line := range lines(res.Stdout) {
+		if match := assignment.FindStringSubmatch(line); match != nil {
+			if value := strings.Trim(strings.TrimSpace(match[1]), `"'`); len(value) >= shortest {
+				pairs = append(pairs, value, "***")
+			}
+		}
+	}
+	return pairs, true
+}

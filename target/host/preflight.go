@@ -1,0 +1,203 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/Masterminds/semver/v3"
+
+	"github.com/joelhooks/shipit/release"
+)
+
+// Needs is what a role wants of a machine beyond its definition.
+type Needs struct {
+	Runtime map[string]string // program → semver range that its --version must satisfy
+	Bytes   int64             // room that the content takes; 0: unknown
+}
+
+// Preflight says what would keep the role from running on the machine: the
+// runtime's version, the port, room, rights, the service manager, drop-in files
+// that change the unit. It changes nothing. An error means that the machine
+// could not be asked.
+func (m *Machine) Preflight(ctx context.Context, role release.Role, n Needs) ([]release.Finding, error) {
+	d, err := Define(role)
+	if err != nil {
+		return nil, err
+	}
+	if f, ok := m.managed(ctx, d); !ok {
+		return []release.Finding{f}, nil
+	}
+	var findings []release.Finding
+	for _, look := range []func(context.Context, Definition, Needs) ([]release.Finding, error){m.service, m.place, m.runtimes} {
+		found, err := look(ctx, d, n)
+		if err != nil {
+			return findings, err
+		}
+		findings = append(findings, found...)
+	}
+	return findings, nil
+}
+
+func finding(d Definition, code, object, message, hint string) release.Finding {
+	return release.Finding{Code: code, Severity: release.Refuses, Role: d.Role, Object: object, Message: message, Hint: hint}
+}
+
+// managed reports whether the service manager answers; the finding says why not.
+func (m *Machine) managed(ctx context.Context, d Definition) (release.Finding, bool) {
+	_, err := m.exec(ctx, m.supervisor(d).check(d))
+	if err == nil {
+		return release.Finding{}, true
+	}
+	f := finding(d, "ServiceManager", d.Kind+" "+d.Domain, "does not answer on "+m.name+": "+oneLine(err.Error()),
+		"check host.manager and host.domain in shipit.yaml against the machine")
+	f.Fixed = true
+	return f, false
+}
+
+// service looks at the port and at the drop-in files.
+func (m *Machine) service(ctx context.Context, d Definition, _ Needs) ([]release.Finding, error) {
+	s, err := m.inspect(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	var findings []release.Finding
+	if h := s.foreign(); h != nil {
+		taken := portTaken(d, *h)
+		f := finding(d, taken.Code, taken.Object, taken.Message, taken.Hint)
+		f.Fixed = true
+		findings = append(findings, f)
+	}
+	text, err := m.redirects(ctx, s)
+	if err != nil {
+		return findings, err
+	}
+	if text != "" {
+		findings = append(findings, finding(d, "UnitOverridden", d.object(), text,
+			"a restart would not run the release: `systemctl revert "+d.Service+"` removes the drop-in files"))
+	}
+	return findings, nil
+}
+
+// placeScript looks at the folders of root $1 and of unit $2, the user $3 and
+// the environment file $4.
+const placeScript = `above() { p=$1; while [ ! -e "$p" ]; do p=$(dirname "$p"); done; }
+above "$1"; [ -d "$p" ] && [ -w "$p" ] && [ -x "$p" ] || printf '%s\n' "NoWrite=$p"
+printf '%s\n' "Disk=$(df -Pk "$p" | tail -n 1)"
+above "$2"; [ -d "$p" ] && [ -w "$p" ] && [ -x "$p" ] || printf '%s\n' "NoWrite=$p"
+if [ -n "$3" ] && ! id -u "$3" >/dev/null 2>&1; then echo NoUser=yes; fi
+if [ -n "$4" ]; then
+  if [ ! -f "$4" ]; then echo NoEnvFile=yes; else printf '%s\n' "Mode=$(ls -ldn "$4" | cut -c 1-10)"; fi
+fi`
+
+// place looks at rights, room, user and environment file.
+func (m *Machine) place(ctx context.Context, d Definition, n Needs) ([]release.Finding, error) {
+	res, err := m.exec(ctx, script(placeScript, d.Root, path.Dir(d.unitFile(m.home)), d.User, d.EnvFile))
+	if err != nil {
+		return nil, fmt.Errorf("look at %s on %s: %w", d.Root, m.name, err)
+	}
+	return placeFindings(d, n, res.Stdout), nil
+}
+
+// spareKiB is kept free beyond what the content takes.
+const spareKiB = 64 << 10
+
+func placeFindings(d Definition, n Needs, out string) []release.Finding {
+	var findings []release.Finding
+	for _, line := range lines(out) {
+		key, value, _ := strings.Cut(line, "=")
+		switch key {
+		case "NoWrite":
+			findings = append(findings, finding(d, "HostPermission", value, "may not be written to by the user that shipit comes as",
+				"connect as root for the system domain, or use host.domain user with a root and a unitDir of that user"))
+		case "Disk":
+			at := parseDisk(value)
+			if need := n.Bytes>>10 + spareKiB; at.device != "" && at.free < need {
+				findings = append(findings, finding(d, "DiskSpace", at.mount,
+					fmt.Sprintf("file system %s has %d MiB free, %d are needed", at.device, at.free>>10, need>>10),
+					"make room there, or keep fewer releases with host.keep"))
+			}
+		case "NoUser":
+			findings = append(findings, finding(d, "UserMissing", d.User, "no such user on the machine", "create it, or change host.user"))
+		case "NoEnvFile":
+			findings = append(findings, finding(d, "EnvFileMissing", d.EnvFile, "the environment file is not there",
+				"put it on the machine, readable by its owner only; shipit never carries secrets"))
+		case "Mode":
+			if len(value) == 10 && value[7] == 'r' {
+				f := finding(d, "EnvFileOpen", d.EnvFile, "every user of the machine can read the secrets in it", "chmod 600 "+quote(d.EnvFile))
+				f.Severity = release.Warns
+				findings = append(findings, f)
+			}
+		}
+	}
+	return findings
+}
+
+// runtimeScript asks the program $2, found in PATH $1, for its version.
+const runtimeScript = `PATH=$1 where=$(PATH=$1 command -v "$2") || exit 64
+printf '%s\n' "$where"
+"$where" --version </dev/null 2>&1`
+
+// runtimes holds the version of each program, as the service would find it,
+// against its range.
+func (m *Machine) runtimes(ctx context.Context, d Definition, n Needs) ([]release.Finding, error) {
+	var findings []release.Finding
+	for _, program := range slices.Sorted(maps.Keys(n.Runtime)) {
+		cmd := script(runtimeScript, d.searchPath(), program)
+		cmd.Tolerate = []int{exitAbsent}
+		res, err := m.exec(ctx, cmd)
+		var f release.Finding
+		switch {
+		case err != nil && !isExit(err):
+			return findings, fmt.Errorf("ask for the version of %s: %w", program, err)
+		case err != nil:
+			f = finding(d, "RuntimeVersion", program, "does not tell its version: "+oneLine(err.Error()), "")
+		case res.Exit == exitAbsent:
+			f = finding(d, "RuntimeMissing", program, "is not on "+m.name+" in PATH "+d.searchPath(),
+				"install it, or name its folder in the role's env.PATH")
+		default:
+			f = versionFinding(d, program, n.Runtime[program], res.Stdout)
+		}
+		if f.Code != "" {
+			findings = append(findings, f)
+		}
+	}
+	return findings, nil
+}
+
+var versionRule = regexp.MustCompile(`\d+\.\d+(?:\.\d+)?(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?`)
+
+// versionFinding reads what runtimeScript printed: the path, then whatever the
+// program says, in which the first version counts. The zero value: satisfied.
+func versionFinding(d Definition, program, wanted, out string) release.Finding {
+	constraint, err := semver.NewConstraint(wanted)
+	if err != nil {
+		return finding(d, "RuntimeVersion", program, fmt.Sprintf("%q is no semver range", wanted), "such as ^1.3 or >=1.3.9 <2")
+	}
+	where, said, _ := strings.Cut(out, "\n")
+	version, err := semver.NewVersion(versionRule.FindString(said))
+	if err != nil {
+		return finding(d, "RuntimeVersion", program, fmt.Sprintf("%s --version says %q, which holds no version", where, oneLine(said)), "")
+	}
+	if !constraint.Check(version) {
+		return finding(d, "RuntimeVersion", program, fmt.Sprintf("%s is %s, the role needs %s", where, version, wanted),
+			"install a fitting version, or change host.runtime")
+	}
+	return release.Finding{}
+}
+
+// searchPath is where the service finds its programs.
+func (d Definition) searchPath() string {
+	switch {
+	case d.Env["PATH"] != "":
+		return d.Env["PATH"]
+	case d.Kind == "launchd":
+		return "/usr/bin:/bin:/usr/sbin:/sbin"
+	default:
+		return "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	}
+}

@@ -1,0 +1,196 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/joelhooks/shipit/release"
+)
+
+// Content gives an image's files.
+type Content struct {
+	// Layers lists the layers of an image for a platform such as linux/amd64,
+	// lowest first. It may leave out those of a base whose runtime is the host's.
+	Layers func(ctx context.Context, ref, platform string) ([]Layer, error)
+}
+
+// Prepare puts the role's content on the machine, into <root>/releases/<digest>:
+// staged, each layer held against its diffID, read back and compared on the
+// machine, made read-only, renamed into place. Content that is there already is
+// read back and left alone; if it was damaged it is put there anew. Nothing that
+// runs is touched.
+//
+// Errors: *LayerError, *DiskFullError, *DamagedError, *LostError; after each of
+// them nothing stands in the role's release directory that was not there before.
+func (m *Machine) Prepare(ctx context.Context, role release.Role, c Content) error {
+	d, err := Define(role)
+	if err != nil {
+		return err
+	}
+	defer m.unpacks.lock(d.releaseDir())()
+	began := time.Now()
+	if _, err := m.exec(ctx, script(sweepScript, d.Root, m.run)); err != nil {
+		return fmt.Errorf("prepare %s on %s: %w", d.Root, m.name, err)
+	}
+	err = m.verify(ctx, d.releaseDir())
+	var damaged *DamagedError
+	switch {
+	case err == nil:
+		m.say(d, release.PhaseApply, release.MarkDone, release.ShortDigest(d.Digest)+" is on "+m.name, time.Since(began))
+		return nil
+	case errors.As(err, &damaged):
+		m.say(d, release.PhaseApply, release.MarkNote, damaged.Error()+"; it is unpacked anew", 0)
+	case !errors.Is(err, errAbsent):
+		return err
+	}
+	m.say(d, release.PhaseApply, release.MarkStart, "unpack "+release.ShortDigest(d.Digest)+" on "+m.name, 0)
+	if err := m.unpack(ctx, d, role.Reference(), c); err != nil {
+		return fmt.Errorf("unpack %s: %w", release.ShortDigest(d.Digest), err)
+	}
+	m.say(d, release.PhaseApply, release.MarkDone, "unpacked "+release.ShortDigest(d.Digest)+" on "+m.name, time.Since(began))
+	return nil
+}
+
+func (m *Machine) say(d Definition, phase release.Phase, mark release.Mark, message string, took time.Duration) {
+	m.o.Progress.Report(release.Event{Phase: phase, Mark: mark, Role: d.Role, Message: message, Took: took})
+}
+
+// unpack stages the content, verifies it there and renames it into place.
+func (m *Machine) unpack(ctx context.Context, d Definition, ref string, c Content) (err error) {
+	layers, err := c.Layers(ctx, ref, m.platform)
+	if err != nil {
+		return err
+	}
+	staging := path.Join(d.Root, "staging", path.Base(d.releaseDir())+"."+m.run+"."+random())
+	defer func() {
+		if err == nil {
+			return
+		}
+		// A connection that is lost leaves the staging to the next run.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+		_, removal := m.exec(ctx, script(removeScript, staging))
+		var full *DiskFullError
+		if errors.As(err, &full) {
+			full.FreeKiB = m.free(ctx, d.Root).free
+		}
+		var lost *LostError
+		if !errors.As(err, &lost) {
+			err = errors.Join(err, removal)
+		}
+	}()
+	if err := m.stream(ctx, d, staging, layers); err != nil {
+		return err
+	}
+	if err := m.verify(ctx, staging); err != nil {
+		return err
+	}
+	_, err = m.exec(ctx, script(sealScript, staging, d.releaseDir(), staging+".old"))
+	return err
+}
+
+// stream sends the flattened layers to the machine's tar.
+func (m *Machine) stream(ctx context.Context, d Definition, staging string, layers []Layer) error {
+	out, in := io.Pipe()
+	produced := make(chan error, 1)
+	go func() {
+		err := flatten(ctx, in, layers)
+		in.CloseWithError(err)
+		produced <- err
+	}()
+	_, err := m.exec(ctx, script(unpackScript, staging).with(out))
+	_ = out.CloseWithError(errConsumed)
+	made := <-produced
+	var lost *LostError
+	var exit *ExitError
+	switch {
+	case errors.As(err, &lost):
+		return err
+	case made != nil && !errors.Is(made, errConsumed):
+		return made
+	case errors.As(err, &exit) && isDiskFull(exit.Stderr):
+		at := m.free(ctx, d.Root)
+		return &DiskFullError{Machine: m.name, Path: staging, FileSystem: at.device, Mount: at.mount}
+	}
+	return err
+}
+
+var (
+	errAbsent   = errors.New("not there")
+	errConsumed = errors.New("nobody reads any more")
+)
+
+func isDiskFull(stderr string) bool {
+	return strings.Contains(stderr, "No space left on device") || strings.Contains(stderr, "quota exceeded")
+}
+
+// verify reads a release directory back and compares it with its own lists:
+// every entry, its kind, the target of every link, the hash of every file.
+// errAbsent: there is none; *DamagedError: it differs.
+func (m *Machine) verify(ctx context.Context, dir string) error {
+	cmd := script(verifyScript, dir)
+	cmd.Tolerate = []int{exitAbsent, exitDamaged}
+	res, err := m.exec(ctx, cmd)
+	switch {
+	case err != nil:
+		return fmt.Errorf("verify %s: %w", dir, err)
+	case res.Exit == exitAbsent:
+		return errAbsent
+	case res.Exit == exitDamaged:
+		return &DamagedError{Machine: m.name, Path: dir, Differences: head(lines(res.Stdout+res.Stderr), 5)}
+	}
+	return nil
+}
+
+// disk is the file system that holds a path.
+type disk struct {
+	device, mount string
+	free          int64 // KiB
+}
+
+// free asks for the file system of the nearest folder that is there; what it
+// cannot learn stays empty.
+func (m *Machine) free(ctx context.Context, dir string) disk {
+	res, err := m.exec(ctx, script(diskScript, dir))
+	if err != nil {
+		return disk{}
+	}
+	return parseDisk(res.Stdout)
+}
+
+// parseDisk reads df -Pk: the last line is device, blocks, used, free, percent
+// and mount point, which alone may hold spaces.
+func parseDisk(out string) disk {
+	all := lines(out)
+	if len(all) == 0 {
+		return disk{}
+	}
+	fields := strings.Fields(all[len(all)-1])
+	if len(fields) < 6 {
+		return disk{}
+	}
+	free, err := strconv.ParseInt(fields[3], 10, 64)
+	if err != nil {
+		return disk{}
+	}
+	return disk{device: fields[0], mount: strings.Join(fields[5:], " "), free: free}
+}
+
+// lines are those that are not blank.
+func lines(s string) []string {
+	var out []string
+	for _, l := range strings.Split(s, "\n") {
+		if strings.TrimSpace(l) != "" {
+			out = append(out, strings.TrimRight(l, "\r"))
+		}
+	}
+	return out
+}
+
+func head(list []string, n int) []string { return list[:min(n, len(list))] }

@@ -1,0 +1,91 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/joelhooks/shipit/release"
+)
+
+// Keep says which release directories stay.
+type Keep struct {
+	Root    string   // as in the definition
+	Digests []string // those that good records name
+	Newest  int      // and so many of the last that were unpacked
+}
+
+// Prune removes the release directories below k.Root that nothing needs, and
+// returns their digests. One that a process works in, or that a current link
+// leads to, stays in any case.
+func (m *Machine) Prune(ctx context.Context, k Keep) ([]string, error) {
+	if !path.IsAbs(k.Root) || path.Clean(k.Root) == "/" {
+		return nil, fmt.Errorf("prune: root %q is no absolute folder", k.Root)
+	}
+	res, err := m.exec(ctx, script(listScript, k.Root))
+	if err != nil {
+		return nil, fmt.Errorf("list releases in %s on %s: %w", k.Root, m.name, err)
+	}
+	var removed []string
+	for _, digest := range unneeded(k, res.Stdout) {
+		name := strings.TrimPrefix(digest, "sha256:")
+		unlock := m.unpacks.lock(path.Join(k.Root, "releases", name))
+		_, err := m.exec(ctx, script(pruneScript, k.Root, name, m.run))
+		unlock()
+		if err != nil {
+			return removed, fmt.Errorf("prune %s on %s: %w", release.ShortDigest(digest), m.name, err)
+		}
+		removed = append(removed, digest)
+	}
+	return removed, nil
+}
+
+// listScript prints the releases below $1, the newest first, and what is in use:
+// the targets of links and the directories of processes.
+const listScript = `cd "$1/releases" 2>/dev/null || exit 0
+real=$(pwd -P)
+ls -1t | sed 's/^/Release=/'
+for link in "$1"/current/*; do
+  to=$(readlink "$link") && printf '%s\n' "Used=${to##*/}"
+done
+if [ -d /proc/self ]; then ls -ln /proc/[0-9]*/cwd 2>/dev/null; else lsof -d cwd -Fn 2>/dev/null; fi |
+  awk -v dir="$real/" '{ at = index($0, dir); if (at) { rest = substr($0, at + length(dir)); sub(/[\/ ].*/, "", rest); print "Used=" rest } }'
+exit 0`
+
+// pruneScript takes the release $2 of root $1 away in one step, and then apart.
+const pruneScript = `set -e
+mkdir -p "$1/staging"
+chmod u+w "$1/releases/$2"
+mv "$1/releases/$2" "$1/staging/$2.$3.old"
+chmod -R u+w "$1/staging/$2.$3.old"
+rm -rf "$1/staging/$2.$3.old"`
+
+// unneeded are the digests of a listing that k does not keep and nobody uses,
+// the oldest last.
+func unneeded(k Keep, listing string) []string {
+	var all, used []string
+	for _, line := range lines(listing) {
+		key, value, _ := strings.Cut(line, "=")
+		switch {
+		case key == "Release" && isHex64(value):
+			all = append(all, "sha256:"+value)
+		case key == "Used":
+			used = append(used, "sha256:"+value)
+		}
+	}
+	var out []string
+	for i, digest := range all {
+		if i >= k.Newest && !slices.Contains(k.Digests, digest) && !slices.Contains(used, digest) {
+			out = append(out, digest)
+		}
+	}
+	return out
+}
+
+func isExit(err error) bool {
+	var exit *ExitError
+	return errors.As(err, &exit)
+}

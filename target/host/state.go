@@ -1,0 +1,209 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+)
+
+// phase is what a service does, in one word for both managers.
+type phase string
+
+const (
+	phaseAbsent     phase = "absent"     // the manager does not know it
+	phaseDown       phase = "down"       // known, not running, not failed
+	phaseComing     phase = "coming"     // on its way up
+	phaseUp         phase = "up"         // has a main process
+	phaseGoing      phase = "going"      // on its way down
+	phaseRestarting phase = "restarting" // ended by itself, waits to be started again
+	phaseFailed     phase = "failed"
+)
+
+// state is what was read of a service and its place on the machine at one moment.
+type state struct {
+	phase      phase
+	rejected   bool   // the manager cannot read the definition
+	cause      string // why it is not up, in the manager's words
+	pid        int    // main process; 0: none
+	cwd        string // of the main process, as the kernel reports it
+	env        string // its SHIPIT_RELEASE
+	exit       *int   // of the last process
+	signal     string
+	restarts   int
+	invocation string // systemd's id of this start
+	enabled    bool   // starts with the machine
+	reload     bool   // the manager has not read the file that is there
+	dropIns    []string
+
+	unit      string // same, differs or absent: the file against the definition
+	link      string // where the current link leads
+	real      string // the release directory with links resolved; empty if it is not there
+	prepared  bool   // it has its lists
+	switching bool   // a switch began and did not end
+	listening bool   // someone listens on the port
+	holders   []holder
+}
+
+// holder is a process that listens on the role's port.
+type holder struct {
+	pid     int
+	owned   bool // the service manager started it for this service
+	command string
+}
+
+func (h holder) String() string { return fmt.Sprintf("PID %d (%s)", h.pid, h.command) }
+
+// supervisor is what differs between service managers: pure commands, and how
+// their answers are read.
+type supervisor interface {
+	inspect(d Definition) Command // its output is read by parse
+	parse(out string) state
+	reload(d Definition) []Command
+	start(d Definition, s state) []Command
+	stop(d Definition) Command
+	kill(d Definition) Command
+	forget(d Definition) []Command // after the file was removed
+	log(d Definition, s state) Command
+	check(d Definition) Command // exits with 0 if the manager is there
+}
+
+// supervisor is the manager of the definition, on this machine.
+func (m *Machine) supervisor(d Definition) supervisor {
+	if d.Kind == "launchd" {
+		return launchd{home: m.home}
+	}
+	return systemd{home: m.home}
+}
+
+// inspect reads the state; it changes nothing.
+func (m *Machine) inspect(ctx context.Context, d Definition) (state, error) {
+	sup := m.supervisor(d)
+	res, err := m.exec(ctx, sup.inspect(d).with(strings.NewReader(d.Content)))
+	if err != nil {
+		return state{}, fmt.Errorf("look at %s on %s: %w", d.Service, m.name, err)
+	}
+	return sup.parse(res.Stdout), nil
+}
+
+// foreign is a process that holds the port and is not the service's; nil if
+// there is none.
+func (s state) foreign() *holder {
+	for _, h := range s.holders {
+		if !h.owned {
+			return &h
+		}
+	}
+	if s.listening && len(s.holders) == 0 {
+		return &holder{command: "a process that this user may not see"}
+	}
+	return nil
+}
+
+// holder is who holds the port: a foreign process before one of the service.
+func (s state) holder() holder {
+	if h := s.foreign(); h != nil {
+		return *h
+	}
+	return s.holders[0]
+}
+
+func (s state) serves() bool {
+	for _, h := range s.holders {
+		if h.owned {
+			return true
+		}
+	}
+	return false
+}
+
+const deletedMark = " (deleted)"
+
+// runs reports whether the main process was started from the definition's
+// release directory, which is still there.
+func (s state) runs(d Definition) bool {
+	return s.phase == phaseUp && s.pid > 0 && s.real != "" && within(s.cwd, s.real) &&
+		!strings.HasSuffix(s.cwd, deletedMark) && s.env == d.Digest
+}
+
+// settled reports whether there is nothing to do but, at most, to set the link.
+func (s state) settled(d Definition) bool {
+	return s.runs(d) && s.unit == "same" && !s.reload && !s.switching && s.foreign() == nil
+}
+
+// liveDigest is the release that the main process runs from: the digest that
+// its directory is named for, or path:DIR for any other directory.
+func (s state) liveDigest(d Definition) string {
+	if s.pid == 0 || s.cwd == "" {
+		return ""
+	}
+	// The release directory itself may be gone, but its parent has a real name.
+	releases := path.Dir(d.releaseDir())
+	if s.real != "" {
+		releases = path.Dir(s.real)
+	}
+	if rest, found := strings.CutPrefix(s.cwd, releases+"/"); found {
+		name, _, _ := strings.Cut(strings.TrimSuffix(rest, deletedMark), "/")
+		if isHex64(name) {
+			return "sha256:" + name
+		}
+	}
+	return "path:" + s.cwd
+}
+
+func within(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
+
+// placeFacts is the part of the inspection that both managers share: the unit
+// file ($unit) against stdin, the link, the marker and the release directory.
+const placeFacts = `
+if [ ! -e "$unit" ]; then echo UnitFile=absent; elif cmp -s - "$unit"; then echo UnitFile=same; else echo UnitFile=differs; fi
+printf '%s\n' "Link=$(readlink "$link" 2>/dev/null)"
+if [ -e "$marker" ]; then echo Switching=yes; fi
+if [ -f "$dir/.shipit/manifest" ]; then echo Prepared=yes; fi
+printf '%s\n' "Real=$(cd "$dir" 2>/dev/null && pwd -P)"
+`
+
+// fact takes one KEY=VALUE of the shared facts; it returns false for other keys.
+func (s *state) fact(key, value string) bool {
+	switch key {
+	case "UnitFile":
+		s.unit = value
+	case "Link":
+		s.link = value
+	case "Switching":
+		s.switching = true
+	case "Prepared":
+		s.prepared = true
+	case "Real":
+		s.real = value
+	case "Cwd":
+		s.cwd = value
+	case "Env":
+		s.env = value
+	case "Listening":
+		s.listening = true
+	case "Holder":
+		// PID yes|no COMMAND
+		parts := strings.SplitN(value, " ", 3)
+		if len(parts) < 3 {
+			return true
+		}
+		pid, err := strconv.Atoi(parts[0])
+		if err == nil {
+			s.holders = append(s.holders, holder{pid: pid, owned: parts[1] == "yes", command: shown(parts[2])})
+		}
+	default:
+		return false
+	}
+	return true
+}
+
+// number reads a decimal; anything else is 0.
+func number(s string) int {
+	n, err := strconv.Atoi(strings.TrimSpace(s))
+	if err != nil {
+		return 0
+	}
+	return n
+}

@@ -1,0 +1,286 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/joelhooks/shipit/release"
+)
+
+// Switch makes the role's service run from its release directory, which Prepare
+// has put there: the unit is replaced, the old process stopped, the port seen to
+// be free, the new process started and watched until it stands. What runs
+// already, from the same directory and by the same unit, is left alone. An older
+// release is switched to in the same way; its directory needs no Prepare, but
+// only Prepare reads it back.
+//
+// Every step can be repeated: after a run that was cut off, the next Switch, to
+// this release or another, goes on from what it finds.
+//
+// Errors: *release.Failure if the service cannot come up, *LostError. The Live
+// is what was seen last.
+func (m *Machine) Switch(ctx context.Context, role release.Role) (release.Live, error) {
+	d, err := Define(role)
+	if err != nil {
+		return release.Live{}, err
+	}
+	began := time.Now()
+	s, err := m.inspect(ctx, d)
+	if err != nil {
+		return release.Live{}, err
+	}
+	if f := refusedNow(d, s); f != nil {
+		return m.live(d, s), f
+	}
+	if s.settled(d) {
+		if s.link != d.releaseDir() {
+			_, err = m.exec(ctx, script(linkScript, d.releaseDir(), d.link()))
+		}
+		s.link = d.releaseDir()
+		m.say(d, release.PhaseWait, release.MarkDone, d.Service+" runs it already; nothing is restarted", time.Since(began))
+		return m.live(d, s), err
+	}
+	m.say(d, release.PhaseApply, release.MarkStart, "switch "+d.Service+" on "+m.name+" to "+release.ShortDigest(d.Digest), 0)
+	s, err = m.replace(ctx, d)
+	if err != nil {
+		return m.live(d, s), fmt.Errorf("switch %s: %w", d.Service, err)
+	}
+	m.say(d, release.PhaseWait, release.MarkDone, fmt.Sprintf("%s runs as PID %d", d.Service, s.pid), time.Since(began))
+	return m.live(d, s), nil
+}
+
+// refusedNow is why a switch must not even begin: nothing has been changed.
+func refusedNow(d Definition, s state) error {
+	if !s.prepared {
+		return &release.Failure{
+			Role: d.Role, Code: "NotPrepared", Object: d.object(),
+			Message: "its content is not at " + d.releaseDir(),
+			Hint:    "it was pruned or removed by hand; run the release again, which unpacks it",
+		}
+	}
+	if h := s.foreign(); h != nil {
+		return portTaken(d, *h)
+	}
+	return nil
+}
+
+func portTaken(d Definition, h holder) *release.Failure {
+	who := h.String()
+	if h.pid == 0 {
+		who = h.command
+	}
+	return &release.Failure{
+		Role: d.Role, Code: "PortTaken", Object: d.object(),
+		Message: fmt.Sprintf("port %d is held by %s, which is not of %s", d.Port, who, d.Service),
+		Hint:    "end that process; shipit kills only what the service manager started for the service",
+	}
+}
+
+// replace carries the service from whatever it is to the definition.
+func (m *Machine) replace(ctx context.Context, d Definition) (state, error) {
+	sup := m.supervisor(d)
+	install := script(installScript, d.unitFile(m.home), d.kept(), d.marker(), d.releaseDir(), d.link(), logDir(d), d.User)
+	if _, err := m.exec(ctx, install.with(strings.NewReader(d.Content))); err != nil {
+		return state{}, fmt.Errorf("install %s: %w", d.unitFile(m.home), err)
+	}
+	if err := m.each(ctx, sup.reload(d)); err != nil {
+		return state{}, err
+	}
+	s, err := m.stop(ctx, d)
+	if err != nil {
+		return s, err
+	}
+	if err := m.start(ctx, d, s); err != nil {
+		return s, err
+	}
+	s, err = m.await(ctx, d)
+	if err != nil {
+		return s, err
+	}
+	_, err = m.exec(ctx, Command{Argv: []string{"rm", "-f", d.marker()}})
+	return s, err
+}
+
+func logDir(d Definition) string {
+	if len(d.Logs) == 0 {
+		return ""
+	}
+	return path.Dir(d.Logs[0])
+}
+
+// Beyond the time that a service has to stop: for the manager to notice, for a
+// killed process to be gone, and for a port to be let go.
+const (
+	stopSlack = time.Second
+	killSlack = 5 * time.Second
+	freeLimit = 3 * time.Second
+)
+
+// stop ends the service's processes: SIGTERM by the manager, after the service's
+// own time SIGKILL to what the manager started for it. Then the port must be
+// free: whoever still holds it is named, and left alone.
+func (m *Machine) stop(ctx context.Context, d Definition) (state, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	killAt := time.Now().Add(d.stopTimeout() + stopSlack)
+	stopped := make(chan error, 1)
+	go func() {
+		_, err := m.exec(ctx, m.supervisor(d).stop(d))
+		stopped <- err
+	}()
+	limit := time.NewTimer(time.Until(killAt))
+	defer limit.Stop()
+	select {
+	case err := <-stopped:
+		if err != nil {
+			return state{}, err
+		}
+	case <-limit.C:
+	}
+	return m.gone(ctx, d, killAt)
+}
+
+// gone waits until the service has no process and the port no listener. At
+// killAt a service that is still there is killed.
+func (m *Machine) gone(ctx context.Context, d Definition, killAt time.Time) (state, error) {
+	began, killed := time.Now(), false
+	for {
+		s, err := m.inspect(ctx, d)
+		if err != nil {
+			return s, err
+		}
+		running := s.pid > 0 || s.phase == phaseGoing
+		switch {
+		case !running && !s.listening:
+			return s, nil
+		case running && killed && time.Since(killAt) > killSlack:
+			return s, stopTimeout(d, s)
+		case running && !killed && !time.Now().Before(killAt):
+			killed = true
+			m.say(d, release.PhaseApply, release.MarkNote, d.Service+" ignores SIGTERM and is killed", 0)
+			if _, err := m.exec(ctx, m.supervisor(d).kill(d)); err != nil {
+				return s, err
+			}
+		case !running && time.Since(began) > freeLimit:
+			return s, portTaken(d, s.holder())
+		}
+		if err := sleep(ctx, pollEvery); err != nil {
+			return s, err
+		}
+	}
+}
+
+func stopTimeout(d Definition, s state) *release.Failure {
+	return &release.Failure{
+		Role: d.Role, Code: "StopTimeout", Object: d.object(),
+		Message: fmt.Sprintf("PID %d is still there after SIGKILL", s.pid),
+		Hint:    "a process that waits for a disk or a network file system cannot be killed: see `ps -o stat,wchan -p PID`",
+	}
+}
+
+// start tells the manager to start the service. What the manager refuses is a
+// *release.Failure with its reason.
+func (m *Machine) start(ctx context.Context, d Definition, s state) error {
+	err := m.each(ctx, m.supervisor(d).start(d, s))
+	var exit *ExitError
+	if !errors.As(err, &exit) {
+		return err
+	}
+	now, looked := m.inspect(ctx, d)
+	if looked != nil {
+		return errors.Join(err, looked)
+	}
+	f := m.failure(ctx, d, now)
+	if now.rejected {
+		f.Code, f.Hint = "UnitRejected", "the rendered unit is wrong for this machine: `shipit render --role "+d.Role+"` shows it"
+	}
+	if f.Message == "" || now.rejected {
+		f.Message = oneLine(exit.Stderr)
+	}
+	return f
+}
+
+const (
+	pollEvery  = 40 * time.Millisecond
+	startLimit = 20 * time.Second
+)
+
+// await watches the started service until it stands: its port is served by its
+// own process, or the process has lived for the time to stay. A process that
+// ends, or runs from another directory, is a *release.Failure at once.
+func (m *Machine) await(ctx context.Context, d Definition) (state, error) {
+	began := time.Now()
+	var first state
+	var since time.Time
+	for {
+		s, err := m.inspect(ctx, d)
+		if err != nil {
+			return s, err
+		}
+		if first.pid == 0 && s.pid > 0 {
+			first, since = s, time.Now()
+		}
+		stays := first.pid > 0 && time.Since(since) >= m.o.Stay
+		switch {
+		case s.phase == phaseFailed || s.phase == phaseRestarting,
+			first.pid > 0 && (s.pid != first.pid || s.restarts > first.restarts):
+			return s, m.failure(ctx, d, s)
+		case s.runs(d) && (s.serves() || stays):
+			return s, nil
+		case s.phase == phaseUp && stays:
+			return s, foreignDirectory(d, s)
+		case time.Since(began) > startLimit:
+			f := m.failure(ctx, d, s)
+			f.Message = fmt.Sprintf("no process after %s: %s", startLimit, s.phase)
+			return s, f
+		}
+		if err := sleep(ctx, pollEvery); err != nil {
+			return s, err
+		}
+	}
+}
+
+// foreignDirectory is a service that came up, but not as it was told to.
+func foreignDirectory(d Definition, s state) *release.Failure {
+	f := &release.Failure{
+		Role: d.Role, Code: "ForeignDirectory", Object: d.object(),
+		Message: fmt.Sprintf("PID %d runs in %s with SHIPIT_RELEASE=%s, not in %s", s.pid, s.cwd, s.env, d.releaseDir()),
+		Hint:    "the program changes its directory or drops its environment at start; shipit cannot tell what it runs",
+	}
+	if len(s.dropIns) > 0 {
+		f.Hint = "drop-in files change the unit: " + strings.Join(s.dropIns, ", ") + "; `systemctl revert " + d.Service + "` removes them"
+	}
+	return f
+}
+
+// installScript puts stdin in place of the unit $1 by a rename. $2 is our copy
+// of the last one; what was there before is kept beside it: .before the first
+// time, .previous each time. $3 is the marker, $4 the release, $5 the link, $6 a
+// folder for logs, $7 the user who writes them.
+const installScript = `set -e
+unit=$1 kept=$2 marker=$3 dir=$4 link=$5 logs=$6 user=$7
+mkdir -p "${unit%/*}" "${kept%/*}" "${marker%/*}"
+echo "$dir" >"$marker"
+temp=$unit.shipit-new
+trap 'rm -f "$temp"' EXIT
+cat >"$temp"
+chmod 0644 "$temp"
+if [ -e "$unit" ]; then
+  if [ ! -e "$kept" ] && [ ! -e "$kept.before" ]; then cp -p "$unit" "$kept.before"; fi
+  if ! cmp -s "$unit" "$temp"; then cp -p "$unit" "$kept.previous"; fi
+fi
+cp "$temp" "$kept"
+mv -f "$temp" "$unit"
+if [ -n "$logs" ]; then
+  mkdir -p "$logs"
+  if [ -n "$user" ] && [ "$(id -u)" -eq 0 ]; then chown "$user" "$logs"; fi
+fi
+set -- "$dir" "$link"
+` + linkScript
+
+// linkScript makes the link $2 lead to $1, in one step.
+const linkScript = `mkdir -p "${2%/*}" && rm -f "$2.new" && ln -s "$1" "$2.new" && { mv -fT "$2.new" "$2" 2>/dev/null || mv -fh "$2.new" "$2"; }`

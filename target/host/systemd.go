@@ -1,0 +1,179 @@
+package host
+
+import (
+	"fmt"
+	"strings"
+)
+
+// systemd keeps services as units.
+type systemd struct{ home string }
+
+func (systemd) scope(d Definition) string {
+	if d.Domain == "user" {
+		return "--user"
+	}
+	return "--system"
+}
+
+func (systemd) unit(d Definition) string { return d.Service + ".service" }
+
+// ctl is a call of systemctl that finds the user's manager without a login
+// session.
+func (s systemd) ctl(d Definition, words ...string) Command {
+	argv := append([]string{"systemctl", s.scope(d), "--no-pager", "--no-ask-password"}, words...)
+	if d.Domain == "user" {
+		argv = append([]string{"sh", "-c", `XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/run/user/$(id -u)}" exec "$@"`, "sh"}, argv...)
+	}
+	return Command{Argv: argv}
+}
+
+// systemdScript reads a service. Its main process is asked for in the kernel;
+// of the environment only shipit's own variable leaves the machine. The owner of
+// a listening socket is found by its inode, the service of a process by its
+// control group.
+const systemdScript = `scope=$1 name=$2 unit=$3 link=$4 marker=$5 dir=$6 port=$7
+export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/run/user/$(id -u)}"
+show=$(systemctl "$scope" --no-pager show -p LoadState,ActiveState,SubState,Result,MainPID,ExecMainCode,ExecMainStatus,NRestarts,ControlGroup,NeedDaemonReload,DropInPaths,UnitFileState,InvocationID "$name") || exit
+printf '%s\n' "$show"
+pid=$(printf '%s\n' "$show" | sed -n 's/^MainPID=//p')
+group=$(printf '%s\n' "$show" | sed -n 's/^ControlGroup=//p')
+if [ "${pid:-0}" -gt 0 ]; then
+  printf '%s\n' "Cwd=$(readlink "/proc/$pid/cwd" 2>/dev/null)"
+  printf '%s\n' "Env=$(tr '\0' '\n' 2>/dev/null <"/proc/$pid/environ" | sed -n 's/^SHIPIT_RELEASE=//p' | head -n 1)"
+fi
+` + placeFacts + `
+[ -n "$port" ] || exit 0
+inodes=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk -v p=":$port" '$4 == "0A" && substr($2, length($2) - 4) == p { printf " %s ", $10 }')
+[ -n "$inodes" ] || exit 0
+echo Listening=yes
+ls -ln /proc/[0-9]*/fd 2>/dev/null | awk -v want="$inodes" '
+  /^\/proc\// { split($0, a, "/"); pid = a[3] }
+  match($0, /socket:\[[0-9]+\]/) { if (index(want, " " substr($0, RSTART + 8, RLENGTH - 9) " ")) print pid }' | sort -un |
+while read -r pid; do
+  own=no
+  if [ -n "$group" ]; then
+    case "$(sed -n 's,^0::\(.*\),\1/,p; s,^[0-9]*:name=systemd:\(.*\),\1/,p' "/proc/$pid/cgroup" 2>/dev/null)" in
+    *"$group/"*) own=yes ;;
+    esac
+  fi
+  words=$(tr '\0\n' '  ' 2>/dev/null <"/proc/$pid/cmdline")
+  printf '%s\n' "Holder=$pid $own $words"
+done
+exit 0`
+
+func (s systemd) inspect(d Definition) Command {
+	port := ""
+	if d.Port > 0 {
+		port = fmt.Sprintf("%04X", d.Port)
+	}
+	return script(systemdScript, s.scope(d), s.unit(d), d.unitFile(s.home), d.link(), d.marker(), d.releaseDir(), port)
+}
+
+func (systemd) parse(out string) state {
+	var s state
+	facts := map[string]string{}
+	for _, line := range strings.Split(out, "\n") {
+		key, value, found := strings.Cut(line, "=")
+		if found && !s.fact(key, value) {
+			facts[key] = value
+		}
+	}
+	s.phase = systemdPhase(facts["LoadState"], facts["ActiveState"], facts["SubState"])
+	s.rejected = facts["LoadState"] == "bad-setting" || facts["LoadState"] == "error"
+	s.pid = number(facts["MainPID"])
+	s.restarts = number(facts["NRestarts"])
+	s.enabled = strings.HasPrefix(facts["UnitFileState"], "enabled") || facts["UnitFileState"] == "static"
+	s.reload = facts["NeedDaemonReload"] == "yes"
+	s.invocation = facts["InvocationID"]
+	s.dropIns = strings.Fields(facts["DropInPaths"])
+	if result := facts["Result"]; result != "" && result != "success" {
+		s.cause = result
+	}
+	switch status := number(facts["ExecMainStatus"]); facts["ExecMainCode"] {
+	case "1": // CLD_EXITED
+		s.exit = &status
+	case "2", "3": // CLD_KILLED, CLD_DUMPED
+		s.signal = signalName(status)
+	}
+	return s
+}
+
+func systemdPhase(load, active, sub string) phase {
+	switch {
+	case sub == "auto-restart":
+		return phaseRestarting
+	case active == "active" || active == "reloading":
+		return phaseUp
+	case active == "activating":
+		return phaseComing
+	case active == "deactivating":
+		return phaseGoing
+	case active == "failed":
+		return phaseFailed
+	case load == "not-found":
+		return phaseAbsent
+	default:
+		return phaseDown
+	}
+}
+
+func (s systemd) reload(d Definition) []Command { return []Command{s.ctl(d, "daemon-reload")} }
+
+func (s systemd) start(d Definition, st state) []Command {
+	var cmds []Command
+	// Neither counts as a failure: a unit without [Install] cannot be enabled, and
+	// one that has not failed has nothing to reset.
+	if !st.enabled {
+		enable := s.ctl(d, "enable", "--quiet", s.unit(d))
+		enable.Tolerate = []int{1}
+		cmds = append(cmds, enable)
+	}
+	reset := s.ctl(d, "reset-failed", s.unit(d))
+	reset.Tolerate = []int{1, 5}
+	return append(cmds, reset, s.ctl(d, "start", s.unit(d)))
+}
+
+func (s systemd) stop(d Definition) Command {
+	cmd := s.ctl(d, "stop", s.unit(d))
+	cmd.Tolerate = []int{5} // not loaded
+	return cmd
+}
+
+// kill ends every process of the unit's control group, and no other.
+func (s systemd) kill(d Definition) Command {
+	cmd := s.ctl(d, "kill", "--kill-who=all", "--signal=SIGKILL", s.unit(d))
+	cmd.Tolerate = []int{1, 5}
+	return cmd
+}
+
+func (s systemd) forget(d Definition) []Command {
+	reset := s.ctl(d, "reset-failed", s.unit(d))
+	reset.Tolerate = []int{1, 5}
+	return append(s.reload(d), reset)
+}
+
+// log reads the last lines of this start.
+func (s systemd) log(d Definition, st state) Command {
+	words := []string{"journalctl", "--no-pager", "--quiet", "-o", "cat", "-n", "40"}
+	field := "_SYSTEMD_INVOCATION_ID="
+	if d.Domain == "user" {
+		words = append(words, "--user")
+	}
+	if st.invocation != "" {
+		words = append(words, field+st.invocation)
+	} else {
+		words = append(words, "-u", s.unit(d))
+	}
+	return Command{Argv: words, Tolerate: []int{1}}
+}
+
+func (s systemd) check(d Definition) Command { return s.ctl(d, "show", "-p", "Version") }
+
+// signalName is the name of a signal whose number is the same on all systems.
+func signalName(n int) string {
+	names := map[int]string{1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 6: "SIGABRT", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV", 13: "SIGPIPE", 14: "SIGALRM", 15: "SIGTERM"}
+	if name, found := names[n]; found {
+		return name
+	}
+	return fmt.Sprintf("signal %d", n)
+}
