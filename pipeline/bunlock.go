@@ -128,7 +128,7 @@ func parentKey(key string) string {
 var bunKey = regexp.MustCompile(`^    "((?:[^"\\]|\\.)*)": [\[{]`)
 
 // cutBunLines drops entries of "workspaces" and "packages" by whole lines: bun
-// indents the keys of both by four blanks.
+// indents the keys of both by four blanks, and parts packages by a blank line.
 func cutBunLines(data []byte, keepWorkspace, keepPackage func(string) bool) ([]byte, bool) {
 	var out []byte
 	section, drop := "", false
@@ -137,8 +137,10 @@ func cutBunLines(data []byte, keepWorkspace, keepPackage func(string) bool) ([]b
 		case bytes.HasPrefix(line, []byte(`  "`)):
 			section, _, _ = strings.Cut(string(line[3:]), `"`)
 			drop = false
-		case bytes.HasPrefix(line, []byte("  }")), len(bytes.TrimSpace(line)) == 0:
-			drop = false
+		case bytes.HasPrefix(line, []byte("  }")):
+			out, drop = append(bytes.TrimRight(out, "\n"), '\n'), false
+		case len(line) == 1 && drop: // the blank line after an entry goes with it
+			continue
 		case section == "workspaces" || section == "packages":
 			if m := bunKey.FindSubmatch(line); m != nil {
 				key := string(m[1])

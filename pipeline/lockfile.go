@@ -170,43 +170,59 @@ func prunePnpm(data []byte, keep map[string]bool) ([]byte, bool) {
 }
 
 // cutSections drops, by whole lines, the entries of top-level mappings that
-// keep refuses. What stays keeps its bytes.
+// keep refuses, and a mapping of which nothing is left. What stays keeps its bytes.
 func cutSections(data []byte, keep map[string]func(key string) bool) ([]byte, bool) {
 	var doc yaml.Node
 	if yaml.Unmarshal(data, &doc) != nil || len(doc.Content) != 1 || doc.Content[0].Kind != yaml.MappingNode {
 		return nil, false
 	}
 	lines := bytes.SplitAfter(data, []byte("\n"))
-	drop := make([]bool, len(lines)+1)
 	top := doc.Content[0].Content
+	var out []byte
 	for i := 0; i+1 < len(top); i += 2 {
+		section := span{from: top[i].Line, to: len(lines) + 1}
+		if i+2 < len(top) {
+			section.to = top[i+2].Line
+		}
 		keepKey, ok := keep[top[i].Value]
-		if !ok || top[i+1].Kind != yaml.MappingNode {
+		if !ok || top[i+1].Kind != yaml.MappingNode || len(top[i+1].Content) == 0 {
+			out = append(out, section.of(lines)...)
 			continue
 		}
-		end := len(lines) + 1
-		if i+2 < len(top) {
-			end = top[i+2].Line
+		cut, ok := cutEntries(lines, section, top[i+1].Content, keepKey)
+		if !ok {
+			return nil, false
 		}
-		entries := top[i+1].Content
-		for j := 0; j+1 < len(entries); j += 2 {
-			stop := end
-			if j+2 < len(entries) {
-				stop = entries[j+2].Line
-			}
-			if entries[j].Line == top[i].Line { // written in one line
-				return nil, false
-			}
-			for n := entries[j].Line; !keepKey(entries[j].Value) && n < stop; n++ {
-				drop[n-1] = true
-			}
+		out = append(out, cut...)
+	}
+	return append(bytes.TrimRight(out, "\n"), '\n'), true
+}
+
+// span is lines from (1-based) to to, that one not included.
+type span struct{ from, to int }
+
+func (s span) of(lines [][]byte) []byte { return bytes.Join(lines[s.from-1:s.to-1], nil) }
+
+// cutEntries is one section with the entries that keep accepts; nothing if
+// there are none. false: the section is not one entry a line or more.
+func cutEntries(lines [][]byte, section span, entries []*yaml.Node, keep func(string) bool) ([]byte, bool) {
+	if entries[0].Line == section.from {
+		return nil, false
+	}
+	out := span{section.from, entries[0].Line}.of(lines)
+	kept := 0
+	for j := 0; j+1 < len(entries); j += 2 {
+		entry := span{entries[j].Line, section.to}
+		if j+2 < len(entries) {
+			entry.to = entries[j+2].Line
+		}
+		if keep(entries[j].Value) {
+			kept++
+			out = append(out, entry.of(lines)...)
 		}
 	}
-	var out []byte
-	for n, line := range lines {
-		if !drop[n] {
-			out = append(out, line...)
-		}
+	if kept == 0 {
+		return nil, true
 	}
 	return out, true
 }

@@ -1,0 +1,291 @@
+package pipeline
+
+import (
+	"archive/tar"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/stretchr/testify/require"
+
+	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/internal/sample"
+	"github.com/joelhooks/shipit/release"
+)
+
+// fileOf is the content of one file of an image.
+func fileOf(t *testing.T, b Built, name string) string {
+	t.Helper()
+	layers, err := b.Artifact.(v1.Image).Layers()
+	require.NoError(t, err)
+	for _, l := range layers {
+		r, err := l.Uncompressed()
+		require.NoError(t, err)
+		data, ok := untarOne(t, r, name)
+		r.Close()
+		if ok {
+			return data
+		}
+	}
+	t.Fatalf("%s is not in the image", name)
+	return ""
+}
+
+func untarOne(t *testing.T, r io.Reader, name string) (string, bool) {
+	t.Helper()
+	for tr := tar.NewReader(r); ; {
+		h, err := tr.Next()
+		if err == io.EOF {
+			return "", false
+		}
+		require.NoError(t, err)
+		if h.Name == name {
+			data, err := io.ReadAll(tr)
+			require.NoError(t, err)
+			return string(data), true
+		}
+	}
+}
+
+func TestCommandsRunInACleanTree(t *testing.T) {
+	r := sample.New(t, sample.Options{})
+	t.Setenv("SECRET_TOKEN", "s3cret-value")
+	t.Setenv("OTHER", "not passed on")
+	t.Setenv("NPM_CONFIG_REGISTRY", "https://registry.test")
+	require.NoError(t, os.WriteFile(filepath.Join(r.Dir, "untracked"), nil, 0o644))
+	img := workerImage()
+	img.Secrets = []string{"SECRET_TOKEN"}
+	img.Run = [][]string{{"sh", "-c", `{ ls -A; umask; echo "$OTHER|${#SECRET_TOKEN}|$NPM_CONFIG_REGISTRY|$CI|$SOURCE_DATE_EPOCH"; } > packages/system-bus/seen; echo token=$SECRET_TOKEN`}}
+	opts := testOptions(t)
+	var lines []string
+	opts.Progress = func(e release.Event) { lines = append(lines, e.Message) }
+	b, err := Build(context.Background(), resolve(t, r.Dir, img), opts)
+	require.NoError(t, err)
+	require.Equal(t, "package.json\npackages\npnpm-lock.yaml\npnpm-workspace.yaml\n0022\n|12|https://registry.test|1|0\n",
+		fileOf(t, b, "app/packages/system-bus/seen"))
+	require.Contains(t, lines, "token=***")
+	require.NotContains(t, strings.Join(lines, "\n"), "s3cret-value")
+	require.NoDirExists(t, filepath.Join(opts.buildRoot, "app"), "the tree is gone afterwards")
+}
+
+func TestACommandThatFailsIsNamedWithItsLastLines(t *testing.T) {
+	r := sample.New(t, sample.Options{})
+	t.Setenv("SECRET_TOKEN", "s3cret-value")
+	img := workerImage()
+	img.Secrets = []string{"SECRET_TOKEN"}
+	img.Run = [][]string{{"sh", "-c", "seq 100; echo cannot use $SECRET_TOKEN >&2; exit 7"}}
+	_, err := Build(context.Background(), resolve(t, r.Dir, img), testOptions(t))
+	var failed *CommandError
+	require.ErrorAs(t, err, &failed)
+	require.Len(t, failed.Tail, tailLines)
+	require.Equal(t, "cannot use ***", failed.Tail[tailLines-1])
+	require.ErrorContains(t, err, "exit status 7")
+	require.NotContains(t, err.Error(), "s3cret-value")
+}
+
+func TestTestsMustPassAndLeaveNothing(t *testing.T) {
+	r := sample.New(t, sample.Options{})
+	img := workerImage()
+	img.Test = [][]string{{"sh", "-c", "test -e packages/system-bus/node_modules/@busrig/event-contract/package.json && touch packages/system-bus/litter"}}
+	b := buildImage(t, r.Dir, img)
+	files, _ := headers(t, b.Artifact.(v1.Image))
+	require.NotContains(t, files, "app/packages/system-bus/litter")
+
+	plain := workerImage()
+	require.Equal(t, buildImage(t, r.Dir, plain).Digest, b.Digest, "tests do not change the image")
+
+	img.Test = [][]string{{"false"}}
+	_, err := Build(context.Background(), resolve(t, r.Dir, img), testOptions(t))
+	var failed *CommandError
+	require.ErrorAs(t, err, &failed)
+}
+
+func TestACancelledBuildEndsItsCommands(t *testing.T) {
+	r := sample.New(t, sample.Options{})
+	img := workerImage()
+	img.Run = [][]string{{"sh", "-c", "sleep 600 & echo started $!; wait"}}
+	opts := testOptions(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	pid := make(chan int, 1)
+	opts.Progress = func(e release.Event) {
+		var n int
+		if _, err := fmt.Sscanf(e.Message, "started %d", &n); err == nil {
+			pid <- n
+			cancel()
+		}
+	}
+	_, err := Build(ctx, resolve(t, r.Dir, img), opts)
+	require.ErrorIs(t, err, context.Canceled)
+	sleeper := <-pid
+	require.Eventually(t, func() bool { return ended(sleeper) }, 5*time.Second, 10*time.Millisecond, "the command's own child must not be left")
+}
+
+// ended reports whether a process is gone, or only waits to be collected.
+func ended(pid int) bool {
+	if syscall.Kill(pid, 0) != nil {
+		return true
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err != nil || strings.Contains(string(stat), ") Z ")
+}
+
+func TestPackageManagersLeaveNoTrace(t *testing.T) {
+	r := sample.New(t, sample.Options{})
+	const nm = "packages/system-bus/node_modules"
+	script := func(body string) [][]string {
+		return [][]string{{"sh", "-ec", "mkdir -p " + nm + "/.bin node_modules/.pnpm; " + body}}
+	}
+	t.Run("no bookkeeping", func(t *testing.T) {
+		img := workerImage()
+		img.Run = script("mkdir node_modules/.cache; for f in .modules.yaml .pnpm-workspace-state.json .pnpm-workspace-state-v1.json .package-lock.json .cache/x kept; do date +%N > node_modules/$f; done; mkdir .pnpm-store; touch .pnpm-store/x")
+		files, _ := headers(t, buildImage(t, r.Dir, img).Artifact.(v1.Image))
+		require.Contains(t, files, "app/node_modules/kept")
+		for name := range files {
+			require.NotRegexp(t, `modules\.yaml|workspace-state|package-lock|\.cache|pnpm-store`, name)
+		}
+	})
+	t.Run("no folder of the build, in shims or bundles", func(t *testing.T) {
+		img := workerImage()
+		img.Run = script(`printf '#!/bin/sh\nexport NODE_PATH=%s/node_modules\n' "$PWD" > ` + nm + `/.bin/tool; chmod 755 ` + nm + `/.bin/tool; echo "var __dirname = \"$PWD/src\"" > packages/system-bus/bundle.js`)
+		b := buildImage(t, r.Dir, img)
+		require.Equal(t, "#!/bin/sh\nexport NODE_PATH=/app/node_modules\n", fileOf(t, b, "app/"+nm+"/.bin/tool"))
+		require.Equal(t, "var __dirname = \"/app/src\"\n", fileOf(t, b, "app/packages/system-bus/bundle.js"))
+		files, _ := headers(t, b.Artifact.(v1.Image))
+		require.EqualValues(t, 0o755, files["app/"+nm+"/.bin/tool"].Mode)
+	})
+	t.Run("absolute links into the tree become relative", func(t *testing.T) {
+		img := workerImage()
+		img.Run = script(`ln -s "$PWD/packages/clock" ` + nm + `/clock`)
+		files, _ := headers(t, buildImage(t, r.Dir, img).Artifact.(v1.Image))
+		require.Equal(t, "../../clock", files["app/"+nm+"/clock"].Linkname)
+	})
+	for _, target := range []string{"/usr/lib/x", "../../../../x"} {
+		t.Run("a link to "+target+" is refused by name", func(t *testing.T) {
+			img := workerImage()
+			img.Run = script(`ln -s ` + target + ` ` + nm + `/out`)
+			_, err := Build(context.Background(), resolve(t, r.Dir, img), testOptions(t))
+			require.ErrorContains(t, err, nm+"/out")
+			require.ErrorContains(t, err, target)
+		})
+	}
+	t.Run("a socket or pipe is refused by name", func(t *testing.T) {
+		img := workerImage()
+		img.Run = script("mkfifo " + nm + "/pipe")
+		_, err := Build(context.Background(), resolve(t, r.Dir, img), testOptions(t))
+		require.ErrorContains(t, err, nm+"/pipe")
+	})
+	t.Run("a package for another platform is refused by name", func(t *testing.T) {
+		img := workerImage()
+		img.Platforms = []string{"linux/amd64", "linux/arm64"}
+		img.Run = script(`mkdir node_modules/.pnpm/x; echo '{"name":"@esbuild/linux-x64","os":["linux"],"cpu":["x64"]}' > node_modules/.pnpm/x/package.json`)
+		_, err := Build(context.Background(), resolve(t, r.Dir, img), testOptions(t))
+		require.ErrorContains(t, err, "@esbuild/linux-x64")
+		require.ErrorContains(t, err, "linux/arm64")
+	})
+}
+
+func TestABuildRootOfAnotherUserIsNamed(t *testing.T) {
+	opts := testOptions(t)
+	require.NoError(t, os.WriteFile(opts.buildRoot, nil, 0o644))
+	_, err := openWorkshop(opts)
+	require.ErrorContains(t, err, opts.buildRoot)
+	require.ErrorContains(t, err, "remove it")
+}
+
+func TestASecondBuildWaitsForTheFirst(t *testing.T) {
+	opts := testOptions(t)
+	first, err := openWorkshop(opts)
+	require.NoError(t, err)
+	second := make(chan error, 1)
+	go func() {
+		w, err := openWorkshop(opts)
+		w.close()
+		second <- err
+	}()
+	select {
+	case <-second:
+		t.Fatal("the build root was taken twice")
+	case <-time.After(100 * time.Millisecond):
+	}
+	first.close()
+	require.NoError(t, <-second)
+}
+
+// childRepo names the repository that TestBuildInAChild builds when the test
+// program runs itself as another user.
+const childRepo = "SHIPIT_TEST_CHILD_REPO"
+
+func TestBuildInAChild(t *testing.T) {
+	dir := os.Getenv(childRepo)
+	if dir == "" {
+		t.Skip("runs only as a child of TestUserAndUmaskAreNoInputs")
+	}
+	syscall.Umask(0o077)
+	opts := Options{Builder: "embedded", CacheDir: filepath.Join(dir, "..", "cache"), buildRoot: filepath.Join(dir, "..", "build")}
+	b, err := Build(context.Background(), resolve(t, dir, umaskImage()), opts)
+	require.NoError(t, err)
+	fmt.Printf("digest=%s\n", b.Digest)
+}
+
+func TestUserAndUmaskAreNoInputs(t *testing.T) {
+	r := sample.New(t, sample.Options{})
+	// Both builds use one build root, so that only the user and the umask differ.
+	shared, err := os.MkdirTemp("", "shipit-users-")
+	require.NoError(t, err)
+	t.Cleanup(func() { os.RemoveAll(shared) })
+	clone := filepath.Join(shared, "repo")
+	r.Git("clone", "-q", "--bare", r.Dir, clone)
+	opts := testOptions(t)
+	opts.buildRoot = filepath.Join(shared, "build")
+	want, err := Build(context.Background(), resolve(t, clone, umaskImage()), opts)
+	require.NoError(t, err)
+	require.NoError(t, os.RemoveAll(opts.buildRoot))
+
+	program := filepath.Join(shared, "test")
+	copyFile(t, os.Args[0], program)
+	cmd := exec.Command(program, "-test.run=^TestBuildInAChild$", "-test.v")
+	cmd.Env = append(os.Environ(), childRepo+"="+clone)
+	if os.Geteuid() == 0 {
+		const other = 54321
+		require.NoError(t, filepath.WalkDir(shared, func(p string, _ os.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			return os.Lchown(p, other, other)
+		}))
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: other, Gid: other}}
+		cmd.Dir = "/"
+	} else {
+		t.Log("not root: only the umask differs")
+	}
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Contains(t, string(out), "digest="+want.Digest+"\n")
+}
+
+// umaskImage has commands whose result would show the umask and the user.
+func umaskImage() config.Image {
+	img := workerImage()
+	img.Run = [][]string{{"sh", "-c", "mkdir packages/system-bus/made && echo x > packages/system-bus/made/x && umask > packages/system-bus/made/umask && cp -p packages/clock/src/index.ts packages/system-bus/made/"}}
+	return img
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	in, err := os.Open(from)
+	require.NoError(t, err)
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY, 0o755)
+	require.NoError(t, err)
+	_, err = io.Copy(out, in)
+	require.NoError(t, err)
+	require.NoError(t, out.Close())
+}
