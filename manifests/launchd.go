@@ -13,20 +13,12 @@ import (
 
 // launchd writes the property list. The keys are those of launchd.plist(5).
 func launchd(in Input, d Definition) (Definition, error) {
-	h := in.Role.Host
-	d.Kind = "LaunchdPlist"
-	dir := "/Library/LaunchDaemons"
-	if d.Domain != "system" {
-		dir = "~/Library/LaunchAgents"
+	d.Kind, d.File = "launchd", d.Service+".plist"
+	logDir := in.Role.Host.LogDir
+	if logDir == "" {
+		logDir = path.Join(d.Root, "log")
 	}
-	if h.UnitDir != "" {
-		dir = h.UnitDir
-	}
-	d.Path = path.Join(dir, d.Name+".plist")
-	d.LogDir = h.LogDir
-	if d.LogDir == "" {
-		d.LogDir = path.Join(d.Root, "log")
-	}
+	d.Logs = []string{path.Join(logDir, d.Service+".log"), path.Join(logDir, d.Service+".err.log")}
 	if !path.IsAbs(d.Command[0]) {
 		// launchd looks a bare name up in a PATH of its own; env uses the job's.
 		d.Command = append([]string{"/usr/bin/env"}, d.Command...)
@@ -43,9 +35,9 @@ func launchd(in Input, d Definition) (Definition, error) {
 		return d, err
 	}
 	job := dict{
-		{"Label", d.Name},
+		{"Label", d.Service},
 		{"ProgramArguments", d.Command},
-		{"WorkingDirectory", d.WorkingDirectory},
+		{"WorkingDirectory", d.Workdir},
 		{"EnvironmentVariables", sortedDict(d.Env)},
 	}
 	if d.User != "" {
@@ -55,9 +47,9 @@ func launchd(in Input, d Definition) (Definition, error) {
 		{"RunAtLoad", true},
 		{"KeepAlive", true},
 		{"ThrottleInterval", 1}, // the default holds a restart back for 10 s
-		{"ExitTimeOut", d.StopSeconds},
-		{"StandardOutPath", path.Join(d.LogDir, d.Name+".log")},
-		{"StandardErrorPath", path.Join(d.LogDir, d.Name+".err.log")},
+		{"ExitTimeOut", d.stopSeconds()},
+		{"StandardOutPath", d.Logs[0]},
+		{"StandardErrorPath", d.Logs[1]},
 	}...)
 	if len(limits) > 0 {
 		job = append(job, entry{"SoftResourceLimits", limits})

@@ -13,27 +13,29 @@ import (
 	"github.com/joelhooks/shipit/config"
 )
 
-// Definition is a host role's one object: the service's file, and what of it
-// others need without parsing it. It names no commit: equal bits render equal
-// definitions, and an equal definition restarts nothing.
+// Definition is a host role's one object: the service's file, and all that is
+// needed to run it again later without the configuration. It names no commit:
+// equal bits render equal definitions, and an equal definition restarts nothing.
 type Definition struct {
-	Kind    string `json:"kind"`    // SystemdUnit or LaunchdPlist
-	Name    string `json:"name"`    // unit with .service, or launchd label
-	Domain  string `json:"domain"`  // system, user (systemd), gui/UID, user/UID (launchd)
-	Path    string `json:"path"`    // where the file goes; a leading ~ is the home of the user who installs it
-	Content string `json:"content"` // the file
+	Kind    string `json:"kind"` // systemd or launchd
+	App     string `json:"app"`
+	Role    string `json:"role"`
+	Service string `json:"service"`       // unit name without .service, or launchd label
+	Domain  string `json:"domain"`        // systemd: system or user; launchd: system, gui/UID, user/UID
+	File    string `json:"file"`          // base name of the unit or plist
+	Dir     string `json:"dir,omitempty"` // where the file goes; empty: where the manager looks
+	Content string `json:"content"`       // the file
 
-	Digest           string            `json:"digest"`           // of the image, sha256:…
-	Root             string            `json:"root"`             // holds releases/
-	Release          string            `json:"release"`          // folder into which the image is unpacked
-	WorkingDirectory string            `json:"workingDirectory"` // the package in it
-	Command          []string          `json:"command"`          // as the manager starts it
-	Env              map[string]string `json:"env"`
-	EnvFile          string            `json:"envFile,omitempty"`
-	LogDir           string            `json:"logDir,omitempty"` // launchd: must exist before the start
-	User             string            `json:"user,omitempty"`
-	Port             int               `json:"port,omitempty"`
-	StopSeconds      int               `json:"stopSeconds"` // SIGTERM to SIGKILL
+	Root    string            `json:"root"`    // holds releases/
+	Digest  string            `json:"digest"`  // of the image, sha256:…
+	Workdir string            `json:"workdir"` // the package in <root>/releases/<hex>, where the image is unpacked
+	Command []string          `json:"command"` // as the manager starts it
+	Env     map[string]string `json:"env"`
+	EnvFile string            `json:"envFile,omitempty"` // of secrets, on the machine
+	User    string            `json:"user,omitempty"`
+	Port    int               `json:"port,omitempty"`
+	Stop    int64             `json:"stopTimeoutMs"`  // SIGTERM to SIGKILL
+	Logs    []string          `json:"logs,omitempty"` // that launchd writes; their folder must exist before the start
 }
 
 // Service renders the service definition of a host role as a Definition in
@@ -57,7 +59,7 @@ func Service(in Input) (json.RawMessage, error) {
 	}
 	raw, err := json.Marshal(d)
 	if err != nil {
-		return nil, fmt.Errorf("encode %s: %w", d.Name, err)
+		return nil, fmt.Errorf("encode %s: %w", d.Service, err)
 	}
 	return canonical(raw)
 }
@@ -69,19 +71,19 @@ func define(in Input) (Definition, error) {
 	if root == "" {
 		root = "/opt/" + in.App
 	}
-	if !path.IsAbs(root) {
-		return Definition{}, hostFault(in, "host.root %q is no absolute path", root)
+	if !path.IsAbs(root) || path.Clean(root) == "/" {
+		return Definition{}, hostFault(in, "host.root %q is no absolute path of a folder", root)
 	}
 	domain := h.Domain
 	if domain == "" {
 		domain = "system"
 	}
-	releaseDir := path.Join(root, "releases", strings.TrimPrefix(in.Digest, "sha256:"))
 	d := Definition{
-		Name: h.Service, Domain: domain, Digest: in.Digest, Root: path.Clean(root), Release: releaseDir,
-		WorkingDirectory: path.Join(releaseDir, "app", in.Image.Package),
-		Env:              map[string]string{}, EnvFile: h.EnvFile, User: h.User, Port: in.Role.Port,
-		StopSeconds: int((h.StopTimeout.Or(10*time.Second) + time.Second - 1) / time.Second),
+		App: in.App, Role: in.Role.Name, Service: strings.TrimSuffix(h.Service, ".service"), Domain: domain, Dir: h.UnitDir,
+		Digest: in.Digest, Root: path.Clean(root),
+		Workdir: path.Join(root, "releases", strings.TrimPrefix(in.Digest, "sha256:"), "app", in.Image.Package),
+		Env:     map[string]string{}, EnvFile: h.EnvFile, User: h.User, Port: in.Role.Port,
+		Stop: h.StopTimeout.Or(10 * time.Second).Milliseconds(),
 	}
 	maps.Copy(d.Env, in.Image.Env)
 	maps.Copy(d.Env, in.Role.Env)
@@ -95,6 +97,9 @@ func define(in Input) (Definition, error) {
 	return d, d.check(in, h)
 }
 
+// stopSeconds is Stop in whole seconds, as both managers' files have it.
+func (d Definition) stopSeconds() int { return int((d.Stop + 999) / 1000) }
+
 // check refuses what would say something else in a service file than was meant.
 func (d *Definition) check(in Input, h *config.Host) error {
 	command := h.Command
@@ -106,7 +111,7 @@ func (d *Definition) check(in Input, h *config.Host) error {
 	}
 	d.Command = slices.Clone(command)
 	if strings.Contains(d.Command[0], "/") && !path.IsAbs(d.Command[0]) {
-		d.Command[0] = path.Join(d.WorkingDirectory, d.Command[0])
+		d.Command[0] = path.Join(d.Workdir, d.Command[0])
 	}
 	names := regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 	for _, name := range slices.Sorted(maps.Keys(d.Env)) {
@@ -117,7 +122,7 @@ func (d *Definition) check(in Input, h *config.Host) error {
 			return hostFault(in, "the value of %s holds a zero byte", name)
 		}
 	}
-	lines := []string{d.Root, d.WorkingDirectory, d.EnvFile, d.User, h.UnitDir, h.LogDir}
+	lines := []string{d.Root, d.Workdir, d.EnvFile, d.User, h.UnitDir, h.LogDir}
 	for _, s := range lines {
 		if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 			return hostFault(in, "%q holds a control character", s)

@@ -12,17 +12,17 @@ import (
 // systemd writes the unit. The syntax is that of systemd.syntax(7) and
 // systemd.service(5).
 func systemd(in Input, d Definition) (Definition, error) {
-	d.Kind, d.Name = "SystemdUnit", strings.TrimSuffix(d.Name, ".service")+".service"
-	dir, target := "/etc/systemd/system", "multi-user.target"
+	d.Kind, d.File = "systemd", d.Service+".service"
+	target := "multi-user.target"
 	if d.Domain != "system" {
-		dir, target = "~/.config/systemd/user", "default.target"
+		target = "default.target"
 	}
-	if in.Role.Host.UnitDir != "" {
-		dir = in.Role.Host.UnitDir
-	}
-	d.Path = path.Join(dir, d.Name)
 	if strings.ContainsAny(d.Command[0][:1], "@-:+!|") {
 		return d, hostFault(in, "the command %q begins with a character that systemd gives a meaning", d.Command[0])
+	}
+	if _, set := d.Env["PATH"]; set && !path.IsAbs(d.Command[0]) {
+		// systemd looks a bare name up in a PATH of its own; env uses the service's.
+		d.Command = append([]string{"/usr/bin/env"}, d.Command...)
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.Env)) {
 		if strings.ContainsFunc(d.Env[name], func(r rune) bool { return r < ' ' && r != '\t' && r != '\n' || r == 0x7f }) {
@@ -41,7 +41,7 @@ func systemd(in Input, d Definition) (Definition, error) {
 	if d.User != "" {
 		u.set("User", escapeSpecifiers(d.User))
 	}
-	u.set("WorkingDirectory", escapeSpecifiers(d.WorkingDirectory))
+	u.set("WorkingDirectory", escapeSpecifiers(d.Workdir))
 	for _, name := range slices.Sorted(maps.Keys(d.Env)) {
 		u.set("Environment", quote(escapeSpecifiers(name+"="+d.Env[name])))
 	}
@@ -52,8 +52,8 @@ func systemd(in Input, d Definition) (Definition, error) {
 	u.set("Restart", "always")
 	u.set("RestartSec", "1")
 	u.set("KillSignal", "SIGTERM")
-	u.set("TimeoutStopSec", fmt.Sprint(d.StopSeconds))
-	u.set("SyslogIdentifier", escapeSpecifiers(strings.TrimSuffix(d.Name, ".service")))
+	u.set("TimeoutStopSec", fmt.Sprint(d.stopSeconds()))
+	u.set("SyslogIdentifier", escapeSpecifiers(d.Service))
 	if err := u.limits(in); err != nil {
 		return d, err
 	}
