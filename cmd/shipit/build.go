@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+)
+
+type buildOptions struct {
+	*globals
+	rev   string
+	check bool
+}
+
+// buildResult is what `build -o json` prints.
+type buildResult struct {
+	App     string       `json:"app"`
+	SHA     string       `json:"sha"`
+	Version string       `json:"version"`
+	Images  []imageBuilt `json:"images"`
+}
+
+type imageBuilt struct {
+	Name      string   `json:"name"`
+	Reference string   `json:"reference"` // repository@sha256:…
+	Digest    string   `json:"digest"`
+	Key       string   `json:"key"`   // hash of everything that went in
+	Built     bool     `json:"built"` // false: the registry knew the key
+	Builder   string   `json:"builder,omitempty"`
+	Tags      []string `json:"tags"`
+	Packages  []string `json:"packages"` // the workspace closure
+
+	repository string
+	aliases    []string
+}
+
+func newBuild(g *globals) *cobra.Command {
+	o := &buildOptions{globals: g}
+	cmd := &cobra.Command{
+		Use:   "build [REV]",
+		Short: "Build and push only; stdout is one digest reference a line",
+		Long: `Builds every image of shipit.yaml from the commit REV (default HEAD) and pushes it
+under its SHA tag. A build whose inputs the registry already knows is not repeated.
+Standard output is one digest reference a line, so that $(shipit build) composes.`,
+		Example: `  shipit build
+  docker pull $(shipit build v1.4.2)
+  shipit build --check-reproducible    build twice without caches and compare`,
+		Args: atMost(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.rev = first(args, "HEAD")
+			return o.run(cmd.Context())
+		},
+	}
+	cmd.Flags().BoolVar(&o.check, "check-reproducible", false, "build twice in different folders without caches; name the first difference; push nothing")
+	return cmd
+}
+
+func (o *buildOptions) run(ctx context.Context) error {
+	s, err := openTree(ctx, o.globals, o.rev)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if o.check {
+		return before(s.reproducible(ctx))
+	}
+	images, err := s.images(ctx)
+	if err != nil {
+		return before(err)
+	}
+	res := buildResult{App: s.cfg.App, SHA: s.source.SHA, Version: s.version}
+	for _, name := range s.imageNames() {
+		res.Images = append(res.Images, images[name])
+	}
+	return o.result(res, func(w io.Writer) {
+		for _, i := range res.Images {
+			fmt.Fprintln(w, i.Reference)
+		}
+	})
+}
+
+type renderOptions struct {
+	*globals
+	rev  string
+	role string
+}
+
+func newRender(g *globals) *cobra.Command {
+	o := &renderOptions{globals: g}
+	cmd := &cobra.Command{
+		Use:   "render [REV]",
+		Short: "Print the objects of every role, as YAML",
+		Long: `Prints what a release of REV (default HEAD) would apply: the Kubernetes objects and
+service definitions of every role, images pinned by digest. The digests come from the
+registry if it knows the build; otherwise the images are built, and not pushed.`,
+		Example: `  shipit render | kubectl diff -f -
+  shipit render v1.4.2 --role cluster`,
+		Args: atMost(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.rev = first(args, "HEAD")
+			return o.run(cmd.Context())
+		},
+	}
+	cmd.Flags().StringVar(&o.role, "role", "", "only the objects of `ROLE`")
+	return cmd
+}
+
+func (o *renderOptions) run(ctx context.Context) error {
+	s, err := openTree(ctx, o.globals, o.rev)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if _, ok := s.cfg.Role(o.role); o.role != "" && !ok {
+		return &usageError{fmt.Sprintf("--role %q is not among roles", o.role)}
+	}
+	rel, err := s.draft(ctx)
+	if err != nil {
+		return before(err)
+	}
+	var objects []json.RawMessage
+	for _, role := range rel.Roles {
+		if o.role == "" || o.role == role.Name {
+			objects = append(objects, role.Objects...)
+		}
+	}
+	text, err := objectsYAML(objects)
+	if err != nil {
+		return err
+	}
+	return o.result(objects, func(w io.Writer) { _, _ = w.Write(text) })
+}

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/joelhooks/shipit/pipeline"
+	"github.com/joelhooks/shipit/release"
+)
+
+type checkOptions struct {
+	*globals
+	rev   string
+	allow []string
+}
+
+func newCheck(g *globals) *cobra.Command {
+	o := &checkOptions{globals: g}
+	cmd := &cobra.Command{
+		Use:   "check [REV]",
+		Short: "What can be known from the tree alone",
+		Long: `Checks the tree of REV (default HEAD) without registry, cluster or host: the
+configuration, the workspace closure of every image, forbidden references, commands that
+install or pull at start, function ids that stand twice, probe expressions, and the path
+filters of the workflow that calls shipit. Findings name file and line; exit code 2.`,
+		Example: `  shipit check
+  shipit check -o json | jq -r '.findings[].object'`,
+		Args: atMost(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.rev = first(args, "HEAD")
+			return o.run(cmd.Context())
+		},
+	}
+	cmd.Flags().StringSliceVar(&o.allow, "allow", nil, "do not count the finding `CODE` (repeatable)")
+	return cmd
+}
+
+func (o *checkOptions) run(ctx context.Context) error {
+	t, err := openTree(ctx, o.globals, o.rev)
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	findings, err := t.check(ctx)
+	if err != nil {
+		return err
+	}
+	doc := struct {
+		App      string            `json:"app"`
+		SHA      string            `json:"sha"`
+		Findings []release.Finding `json:"findings"`
+	}{t.cfg.App, t.source.SHA, findings}
+	if err := o.result(doc, func(w io.Writer) { findingsText(w, findings) }); err != nil {
+		return err
+	}
+	if err := release.Refuse(findings, o.allow); err != nil {
+		return &printedError{&codeError{code: exitUsage, msg: err.Error()}}
+	}
+	t.report(release.Event{Phase: release.PhaseCheck, Mark: release.MarkDone, Message: "nothing found in " + release.Short(t.source.SHA)})
+	return nil
+}
+
+func (t *tree) check(ctx context.Context) ([]release.Finding, error) {
+	findings := append([]release.Finding{}, zeroBase(t.cfg)...)
+	for _, name := range t.imageNames() {
+		_, err := pipeline.NewClosure(ctx, t.source, t.cfg.Images[name])
+		if err != nil {
+			findings = append(findings, release.Finding{Code: "Closure", Severity: release.Refuses, Object: "images." + name, Message: oneLine(err.Error())})
+			continue
+		}
+	}
+	return findings, nil
+}

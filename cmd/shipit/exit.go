@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/release"
+)
+
+// Exit codes, a contract with scripts.
+const (
+	exitOK          = 0
+	exitUnexpected  = 1
+	exitUsage       = 2
+	exitRefused     = 3
+	exitFailed      = 4
+	exitRestored    = 5
+	exitDrift       = 6
+	exitLocked      = 7
+	exitInterrupted = 130
+)
+
+// usageError is a command line that cannot be run.
+type usageError struct{ msg string }
+
+func (e *usageError) Error() string { return e.msg }
+
+// codeError ends a command with a code. msg may be empty: all was said already.
+type codeError struct {
+	code int
+	msg  string
+	hint string
+}
+
+func (e *codeError) Error() string { return e.msg }
+func (e *codeError) Hint() string  { return e.hint }
+
+// beforeError marks an error of the part of a release that changes nothing, so
+// that whatever went wrong there is a refusal.
+type beforeError struct{ err error }
+
+func (e *beforeError) Error() string { return e.err.Error() }
+func (e *beforeError) Unwrap() error { return e.err }
+
+func before(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &beforeError{err}
+}
+
+// explain prints an error for people, with what to do next, and maps it to an
+// exit code. With -o json it also prints the one document that stdout owes,
+// if the command has not done so.
+func (g *globals) explain(ctx context.Context, cmd *cobra.Command, err error) int {
+	if err == nil {
+		return exitOK
+	}
+	code := exitCode(ctx, err)
+	var done *printedError
+	if g.output == "json" && !errors.As(err, &done) && code != exitUsage {
+		g.refusedDocument(code, err)
+	}
+	if msg := err.Error(); msg != "" {
+		fmt.Fprintf(g.term.err, "shipit: %s\n", oneLine(msg))
+	}
+	if hint := hintOf(cmd, err, code); hint != "" {
+		fmt.Fprintf(g.term.err, "  → %s\n", hint)
+	}
+	return code
+}
+
+// printedError wraps an error whose result document is on stdout already.
+type printedError struct{ err error }
+
+func (e *printedError) Error() string { return e.err.Error() }
+func (e *printedError) Unwrap() error { return e.err }
+
+func exitCode(ctx context.Context, err error) int {
+	var (
+		coded  *codeError
+		usage  *usageError
+		fault  *config.Error
+		refuse *release.Refusal
+		none   *release.NoneError
+		early  *beforeError
+	)
+	switch {
+	case errors.As(err, &coded):
+		return coded.code
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		return exitInterrupted
+	case errors.As(err, &usage), errors.As(err, &fault), isUnknownCommand(err), isUsage(err):
+		return exitUsage
+	case isHeld(err):
+		return exitLocked
+	case errors.As(err, &refuse), errors.As(err, &none), errors.As(err, &early):
+		return exitRefused
+	default:
+		return exitUnexpected
+	}
+}
+
+// isUsage reports whether a package marked the error as a fault of its input.
+func isUsage(err error) bool {
+	var u interface{ Usage() bool }
+	return errors.As(err, &u) && u.Usage()
+}
+
+func isUnknownCommand(err error) bool {
+	return strings.HasPrefix(err.Error(), "unknown command ")
+}
+
+// hintOf is what to type or look at next.
+func hintOf(cmd *cobra.Command, err error, code int) string {
+	var refuse *release.Refusal
+	if errors.As(err, &refuse) {
+		return refusalHint(refuse)
+	}
+	var fault *config.Error
+	if errors.As(err, &fault) {
+		return fault.Hint
+	}
+	var hinted interface{ Hint() string }
+	if errors.As(err, &hinted) {
+		return hinted.Hint()
+	}
+	switch {
+	case code == exitUsage && cmd != nil:
+		return cmd.CommandPath() + " --help"
+	case code == exitInterrupted:
+		return "shipit status shows what was reached; the next release or rollback takes it from there"
+	default:
+		return ""
+	}
+}
+
+func refusalHint(r *release.Refusal) string {
+	var hints, codes []string
+	for _, f := range r.Findings {
+		if f.Hint != "" {
+			hints = append(hints, f.Hint)
+		}
+		if !f.Fixed {
+			codes = append(codes, "--allow "+f.Code)
+		}
+	}
+	if len(hints) > 0 {
+		return strings.Join(hints, "; ")
+	}
+	if len(codes) > 0 {
+		return "mend it, or override with " + strings.Join(codes, " ")
+	}
+	return ""
+}
+
+// refusedDocument is the JSON result of a command that ended before it had one.
+func (g *globals) refusedDocument(code int, err error) {
+	doc := struct {
+		release.Record
+		Error    string            `json:"error"`
+		ExitCode int               `json:"exitCode"`
+		Findings []release.Finding `json:"findings,omitempty"`
+	}{Error: oneLine(err.Error()), ExitCode: code}
+	doc.Outcome, doc.Roles = release.Refused, []release.RoleRecord{}
+	var refuse *release.Refusal
+	if errors.As(err, &refuse) {
+		doc.Findings = refuse.Findings
+	}
+	enc := json.NewEncoder(g.term.out)
+	enc.SetIndent("", "  ")
+	_ = enc.Encode(doc) // nothing is left to tell it to
+}
+
+func oneLine(s string) string {
+	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+}

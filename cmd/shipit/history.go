@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/joelhooks/shipit/release"
+)
+
+type historyOptions struct {
+	*globals
+	seq   int64
+	limit int
+}
+
+func newHistory(g *globals) *cobra.Command {
+	o := &historyOptions{globals: g}
+	cmd := &cobra.Command{
+		Use:   "history [SEQ]",
+		Short: "The records, newest first; one of them with its autopsy",
+		Example: `  shipit history
+  shipit history 42            roles, cause, log lines and events of that record
+  shipit history -o json | jq '.records[] | select(.parity | not)'`,
+		Args: atMost(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				seq, err := strconv.ParseInt(args[0], 10, 64)
+				if err != nil || seq < 1 {
+					return &usageError{fmt.Sprintf("%q is no sequence number", args[0])}
+				}
+				o.seq = seq
+			}
+			return o.run(cmd.Context())
+		},
+	}
+	cmd.Flags().IntVarP(&o.limit, "limit", "n", 0, "at most `N` records (default: all)")
+	return cmd
+}
+
+func (o *historyOptions) run(ctx context.Context) error {
+	s, err := openLedger(ctx, o.globals)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if o.seq > 0 {
+		entry, err := s.ledger.Read(ctx, o.seq)
+		if err != nil {
+			return before(err)
+		}
+		return o.result(entry.Record, func(w io.Writer) { recordText(w, entry.Record) })
+	}
+	records, err := s.ledger.List(ctx)
+	if err != nil {
+		return before(err)
+	}
+	if o.limit > 0 && len(records) > o.limit {
+		records = records[:o.limit]
+	}
+	if records == nil {
+		records = []release.Record{}
+	}
+	doc := struct {
+		Records []release.Record `json:"records"`
+	}{records}
+	return o.result(doc, func(w io.Writer) { recordsText(w, records) })
+}

@@ -1,0 +1,21 @@
+// Command shipit carries a git commit of a monorepo to everything that runs
+// it, proves that it got there, and carries it back.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() { os.Exit(run()) }
+
+// run is main with an exit code, so that tests can call it by name.
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// After the first signal the default handling is back: a second one kills.
+	context.AfterFunc(ctx, stop)
+	return execute(ctx, os.Args[1:], terminal{out: os.Stdout, err: os.Stderr})
+}

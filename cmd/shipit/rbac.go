@@ -1,0 +1,39 @@
+package main
+
+import (
+	"context"
+	"io"
+
+	"github.com/spf13/cobra"
+)
+
+func newRBAC(g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use:   "rbac [REV]",
+		Short: "Print the least Role that suffices to release, watch, lock and roll back",
+		Long: `Prints, as YAML, the Kubernetes Roles (and a ClusterRole if a role has cluster-wide
+objects) that suffice for release, rollback and status of REV (default HEAD), and no more.`,
+		Example: `  shipit rbac | kubectl apply -f -`,
+		Args:    atMost(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return g.rbac(cmd.Context(), first(args, "HEAD"))
+		},
+	}
+}
+
+func (g *globals) rbac(ctx context.Context, rev string) error {
+	t, err := openTree(ctx, g, rev)
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	rel, err := t.sketch(ctx)
+	if err != nil {
+		return before(err)
+	}
+	text, err := t.leastRoles(rel)
+	if err != nil {
+		return before(err)
+	}
+	return g.result(string(text), func(w io.Writer) { _, _ = w.Write(text) })
+}

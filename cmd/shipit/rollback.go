@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/joelhooks/shipit/release"
+)
+
+type rollbackOptions struct {
+	*globals
+	to        string
+	allow     []string
+	noRestore bool
+}
+
+func newRollback(g *globals) *cobra.Command {
+	o := &rollbackOptions{globals: g}
+	cmd := &cobra.Command{
+		Use:   "rollback",
+		Short: "Roll an earlier good release out again",
+		Long: `Rolls the newest earlier good release out again, or the one that --to names: the
+same path as a release, without git and without a build. A release is good if it
+settled in parity and was not withdrawn. The rollback is recorded as a release of its own.
+
+` + exitHelp,
+		Example: `  shipit rollback                 to the newest earlier good release
+  shipit rollback --to 42         to that sequence number
+  shipit rollback --to 4f2a91c    to that commit
+  shipit rollback --to '~1.4'     to the newest good 1.4.x`,
+		Args: atMost(0),
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
+	}
+	cmd.Flags().StringVar(&o.to, "to", "", "`REV|SEQ|VERSION`, or a version constraint such as ~1.4")
+	cmd.Flags().StringSliceVar(&o.allow, "allow", nil, "go on in spite of the finding `CODE` (repeatable)")
+	cmd.Flags().BoolVar(&o.noRestore, "no-restore", false, "leave a failed rollout as it is, for inspection")
+	return cmd
+}
+
+func (o *rollbackOptions) run(ctx context.Context) error {
+	s, err := openFile(ctx, o.globals)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	s.noRestore = o.noRestore
+
+	rel, err := s.earlier(ctx, o.to)
+	if err != nil {
+		return before(err)
+	}
+	if err := s.refuse(ctx, rel, o.allow); err != nil {
+		return before(err)
+	}
+	record, err := roll(ctx, s, rel)
+	return o.conclude(record, err)
+}
+
+// earlier reads the release that a rollback goes to from the ledger.
+func (s *site) earlier(ctx context.Context, to string) (release.Release, error) {
+	records, err := s.ledger.List(ctx)
+	if err != nil {
+		return release.Release{}, err
+	}
+	chosen, err := release.Choose(records, to)
+	if err != nil {
+		return release.Release{}, err
+	}
+	rel, err := s.recorded(ctx, chosen.Seq)
+	if err != nil {
+		return release.Release{}, err
+	}
+	rel.Kind, rel.Origin, rel.Seq = release.KindRollback, chosen.Content(), 0
+	s.report(release.Event{Phase: release.PhaseCheck, Mark: release.MarkNote, Message: "back to " + chosen.ID() + " " + versionOr(chosen)})
+	return rel, nil
+}

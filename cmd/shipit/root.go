@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"runtime/debug"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// terminal is where a command writes: results to out, everything for people to err.
+type terminal struct{ out, err io.Writer }
+
+// globals are the settings that every command takes.
+type globals struct {
+	dir        string
+	config     string
+	env        string
+	kubeconfig string
+	context    string
+	output     string
+	events     string
+	timeout    time.Duration
+	term       terminal
+}
+
+const exitHelp = `Exit codes:
+  0  settled, in parity             5  rollout failed, previous release restored
+  1  unexpected                     6  drift
+  2  usage or configuration         7  another release holds the lock
+  3  refused, nothing was changed   130  interrupted
+  4  rollout failed, not restored`
+
+// execute runs one command line and returns its exit code.
+func execute(ctx context.Context, args []string, term terminal) int {
+	g := &globals{term: term}
+	root := newRoot(g)
+	root.SetArgs(args)
+	root.SetOut(term.out)
+	root.SetErr(term.err)
+	cmd, err := root.ExecuteContextC(ctx)
+	return g.explain(ctx, cmd, err)
+}
+
+func newRoot(g *globals) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "shipit",
+		Short: "Carry a commit to everything that runs it, and prove that it got there",
+		Long: `shipit carries a git commit of a monorepo to everything that runs it, and proves
+that it got there; one command carries it back.
+
+` + exitHelp,
+		Example: `  shipit init                 write a shipit.yaml from what the repository holds
+  shipit plan                 what a release of HEAD would do, and refuse
+  shipit release              build, push, apply, wait, verify, record
+  shipit status               wanted, recorded and live, role by role
+  shipit rollback             back to the newest earlier good release`,
+		Version:       version(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			if g.output != "text" && g.output != "json" {
+				return &usageError{fmt.Sprintf("-o %q is neither text nor json", g.output)}
+			}
+			return nil
+		},
+	}
+	flags := root.PersistentFlags()
+	flags.StringVarP(&g.dir, "dir", "C", ".", "run as if started in `DIR`")
+	flags.StringVar(&g.config, "config", "", "configuration `FILE` (default: shipit.yaml of the commit, or of DIR where no commit is read)")
+	flags.StringVar(&g.env, "env", "", "lay environments.`NAME` of the configuration over the rest")
+	flags.StringVar(&g.kubeconfig, "kubeconfig", "", "kubeconfig `FILE` (default: $KUBECONFIG, then ~/.kube/config)")
+	flags.StringVar(&g.context, "context", "", "context of the kubeconfig")
+	flags.StringVarP(&g.output, "output", "o", "text", "text or json; json is one document on stdout")
+	flags.StringVar(&g.events, "events", "", "append progress to `FILE`, one JSON event a line")
+	flags.DurationVar(&g.timeout, "timeout", 0, "limit for one rollout (default: timeout in shipit.yaml, or 5m)")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err.Error()} })
+	root.AddCommand(
+		newRelease(g), newRollback(g), newPlan(g), newBuild(g), newRender(g), newStatus(g),
+		newHistory(g), newVerify(g), newCheck(g), newInit(g), newRBAC(g), newWithdraw(g),
+	)
+	return root
+}
+
+// atMost refuses further arguments as a usage error.
+func atMost(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) > n {
+			return &usageError{fmt.Sprintf("%s takes at most %d argument(s), got %q", cmd.CommandPath(), n, args)}
+		}
+		return nil
+	}
+}
+
+// first is the first argument, or def.
+func first(args []string, def string) string {
+	if len(args) == 0 {
+		return def
+	}
+	return args[0]
+}
+
+// version is the module's version as the Go toolchain recorded it.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}

@@ -1,0 +1,235 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/ledger"
+	"github.com/joelhooks/shipit/registry"
+	"github.com/joelhooks/shipit/release"
+)
+
+// site is everything that one command line reaches: the places where the roles
+// run, the registry, and the ledger.
+type site struct {
+	cfg       config.Config
+	globals   *globals
+	reporter  *reporter
+	registry  *registry.Client
+	places    map[string]target // by role name
+	ledger    *ledger.Ledger
+	timeout   time.Duration
+	noRestore bool
+	records   []release.Record // as last listed; newest first
+}
+
+// openFile opens the site of a configuration file on disk: what status, history
+// and rollback need, without git.
+func openFile(ctx context.Context, g *globals) (*site, error) {
+	path := g.config
+	if path == "" {
+		path = filepath.Join(g.dir, config.File)
+	}
+	cfg, err := config.Load(path, g.env)
+	if err != nil {
+		return nil, err
+	}
+	s, err := newSite(g, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.connect(ctx)
+}
+
+// openLedger is openFile for commands that only read records.
+func openLedger(ctx context.Context, g *globals) (*site, error) { return openFile(ctx, g) }
+
+func newSite(g *globals, cfg config.Config) (*site, error) {
+	rep, err := newReporter(g)
+	if err != nil {
+		return nil, err
+	}
+	s := &site{cfg: cfg, globals: g, reporter: rep, timeout: cfg.Timeout.Or(5 * time.Minute), places: map[string]target{}}
+	if g.timeout > 0 {
+		s.timeout = g.timeout
+	}
+	s.registry = registry.New(registry.Options{Progress: rep.report})
+	return s, nil
+}
+
+// Close lets go of connections and ends the progress output.
+func (s *site) Close() error {
+	var errs []error
+	seen := map[target]bool{}
+	for _, t := range s.places {
+		if !seen[t] {
+			seen[t] = true
+			errs = append(errs, t.Close())
+		}
+	}
+	return errors.Join(append(errs, s.reporter.Close())...)
+}
+
+func (s *site) now() time.Time               { return time.Now() }
+func (s *site) report(e release.Event)       { s.reporter.report(e) }
+func (s *site) target(r release.Role) target { return s.places[r.Name] }
+
+// lock takes the app's lock and says so.
+func (s *site) lock(ctx context.Context) (*ledger.Lock, error) {
+	return s.ledger.Lock(ctx, ledger.LockOptions{})
+}
+
+func (s *site) unlock(l *ledger.Lock) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := l.Release(ctx); err != nil {
+		s.report(release.Event{Phase: release.PhaseLock, Mark: release.MarkNote, Message: "the lock was not released and will expire: " + oneLine(err.Error())})
+	}
+}
+
+// refuse stops a release that cannot work, before the first write.
+func (s *site) refuse(ctx context.Context, rel release.Release, allow []string) error {
+	s.report(release.Event{Phase: release.PhaseCheck, Mark: release.MarkStart, Message: "check what could stop " + release.Short(rel.SHA)})
+	findings, err := s.findings(ctx, rel)
+	if err != nil {
+		return err
+	}
+	for _, f := range findings {
+		if f.Severity == release.Warns || slices.Contains(allow, f.Code) && !f.Fixed {
+			s.report(release.Event{Phase: release.PhaseCheck, Mark: release.MarkNote, Message: f.String()})
+		}
+	}
+	if err := release.Refuse(findings, allow); err != nil {
+		return err
+	}
+	s.report(release.Event{Phase: release.PhaseCheck, Mark: release.MarkDone, Message: "nothing stands in the way"})
+	return nil
+}
+
+// findings asks every place at once what would go wrong.
+func (s *site) findings(ctx context.Context, rel release.Release) ([]release.Finding, error) {
+	groups := map[target][]release.Role{}
+	var order []target
+	for _, role := range rel.Roles {
+		t, ok := s.places[role.Name]
+		if !ok {
+			return nil, fmt.Errorf("role %s of %s is not in %s", role.Name, rel.ID(), s.cfg.Path)
+		}
+		if _, seen := groups[t]; !seen {
+			order = append(order, t)
+		}
+		groups[t] = append(groups[t], role)
+	}
+	results := make([][]release.Finding, len(order))
+	errs := make([]error, len(order))
+	var wg sync.WaitGroup
+	for i, t := range order {
+		wg.Go(func() { results[i], errs[i] = t.Preflight(ctx, rel, groups[t]) })
+	}
+	wg.Wait()
+	return slices.Concat(results...), errors.Join(errs...)
+}
+
+// observe reads what runs now; a place that cannot be read has nothing live.
+func (s *site) observe(ctx context.Context, rel release.Release) map[string]release.Live {
+	live, err := s.observeAll(ctx, rel)
+	if err != nil {
+		s.report(release.Event{Phase: release.PhaseVerify, Mark: release.MarkNote, Message: "read what runs: " + oneLine(err.Error())})
+	}
+	return live
+}
+
+func (s *site) observeAll(ctx context.Context, rel release.Release) (map[string]release.Live, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	live := map[string]release.Live{}
+	var (
+		mu   sync.Mutex
+		wg   sync.WaitGroup
+		errs []error
+	)
+	for _, role := range rel.Roles {
+		t, ok := s.places[role.Name]
+		if !ok {
+			return nil, fmt.Errorf("role %s of %s is not in %s", role.Name, rel.ID(), s.cfg.Path)
+		}
+		wg.Go(func() {
+			l, err := t.Observe(ctx, role)
+			mu.Lock()
+			defer mu.Unlock()
+			live[role.Name] = l
+			if err != nil {
+				errs = append(errs, fmt.Errorf("observe %s: %w", role.Name, err))
+			}
+		})
+	}
+	wg.Wait()
+	return live, errors.Join(errs...)
+}
+
+// recorded reads a release back from the ledger, with its objects.
+func (s *site) recorded(ctx context.Context, seq int64) (release.Release, error) {
+	entry, err := s.ledger.Read(ctx, seq)
+	return entry.Release(), err
+}
+
+// lastGood is the newest good release before seq.
+func (s *site) lastGood(ctx context.Context, seq int64) (release.Release, bool, error) {
+	records, err := s.ledger.List(ctx)
+	if err != nil {
+		return release.Release{}, false, err
+	}
+	s.records = records
+	for _, r := range records {
+		if r.Seq < seq && r.Good() {
+			rel, err := s.recorded(ctx, r.Seq)
+			return rel, err == nil, err
+		}
+	}
+	return release.Release{}, false, nil
+}
+
+// shaOf names the commit of a digest that an earlier release recorded.
+func (s *site) shaOf(role, digest string) string { return shaFinder(s.records)(role, digest) }
+
+func shaFinder(records []release.Record) func(role, digest string) string {
+	return func(role, digest string) string {
+		for _, r := range records {
+			for _, rr := range r.Roles {
+				known := release.Role{Digest: rr.Digest, Aliases: rr.Aliases}
+				if rr.Name == role && known.Runs(digest) {
+					return r.SHA
+				}
+			}
+		}
+		return ""
+	}
+}
+
+// tidy lets every place drop what no good release needs any more.
+func (s *site) tidy(ctx context.Context, record release.Record) {
+	records, err := s.ledger.List(ctx)
+	if err != nil {
+		return // tidying waits for the next release
+	}
+	for _, r := range record.Roles {
+		role := release.Role{Name: r.Name, Target: r.Target, Digest: r.Digest, Repository: r.Repository}
+		if err := s.target(role).Settled(ctx, role, records); err != nil {
+			s.report(release.Event{Phase: release.PhaseRecord, Mark: release.MarkNote, Role: r.Name, Message: "tidy up: " + oneLine(err.Error())})
+		}
+	}
+}
+
+// ask sends a request to a role, for probes.
+func (s *site) ask(role release.Role) func(context.Context, *http.Request) (*http.Response, error) {
+	return func(ctx context.Context, req *http.Request) (*http.Response, error) {
+		return s.target(role).Do(ctx, role, req)
+	}
+}

@@ -1,0 +1,266 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apitypes "k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/joelhooks/shipit/internal/sample"
+	"github.com/joelhooks/shipit/release"
+	"github.com/joelhooks/shipit/tools/devcluster/cluster"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"shipit": main})
+}
+
+// ground is what the stories of one test stand on.
+type ground struct {
+	kubeconfig string
+	registry   string
+	base       string // a base image in the registry, by digest
+	client     kubernetes.Interface
+}
+
+// TestStories runs every story against a real API server, real controllers and
+// a real registry; pods are simulated by kwok, so no code of an image runs here.
+func TestStories(t *testing.T) {
+	if testing.Short() {
+		t.Skip("stories need a control plane; -short leaves them out")
+	}
+	files, err := filepath.Glob("testdata/stories/*.txtar")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	g := simulated(t)
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			t.Parallel()
+			g.run(t, file, "")
+		})
+	}
+}
+
+// simulated brings up a control plane with simulated nodes, and a registry.
+func simulated(t *testing.T) ground {
+	t.Helper()
+	c, err := cluster.Up(t.Context(), cluster.Options{Progress: progressOf(t)})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, c.Down(context.Background())) })
+	addr, shut, err := cluster.Registry(t.Context(), t.TempDir())
+	require.NoError(t, err)
+	t.Cleanup(shut)
+	return ground{kubeconfig: c.Kubeconfig, registry: addr, base: emptyBase(t, addr), client: clientOf(t, c.Kubeconfig)}
+}
+
+func progressOf(t *testing.T) func(string) {
+	return func(line string) { fmt.Fprintf(os.Stderr, "%s: %s\n", t.Name(), line) }
+}
+
+func clientOf(t *testing.T, kubeconfig string) kubernetes.Interface {
+	t.Helper()
+	cfg, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	require.NoError(t, err)
+	client, err := kubernetes.NewForConfig(cfg)
+	require.NoError(t, err)
+	return client
+}
+
+// emptyBase pushes a base image that holds nothing: enough where no code runs.
+func emptyBase(t *testing.T, registry string) string {
+	t.Helper()
+	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	img, err := mutate.ConfigFile(img, &v1.ConfigFile{Architecture: "amd64", OS: "linux", RootFS: v1.RootFS{Type: "layers"}})
+	require.NoError(t, err)
+	return pushBase(t, registry, img)
+}
+
+func pushBase(t *testing.T, registry string, img v1.Image) string {
+	t.Helper()
+	digest, err := img.Digest()
+	require.NoError(t, err)
+	ref, err := name.NewDigest(registry + "/base/bun@" + digest.String())
+	require.NoError(t, err)
+	require.NoError(t, remote.Write(ref, img))
+	return ref.Name()
+}
+
+// run runs one story in a namespace, a repository and an app of its own.
+func (g ground) run(t *testing.T, file, config string) {
+	namespace := strings.ReplaceAll(strings.TrimSuffix(filepath.Base(file), ".txtar"), "_", "-")
+	_, err := g.client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	s := &story{ground: g, t: t, namespace: namespace, config: config}
+	testscript.Run(t, testscript.Params{
+		Files:               []string{file},
+		RequireExplicitExec: true,
+		Setup:               s.setup,
+		Deadline:            time.Now().Add(3 * time.Minute),
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": s.exits, "edit": s.edit, "commit": s.commit, "remove": s.remove, "tag": s.tag,
+			"pods": s.pods, "patch": s.patch, "records": s.records, "interrupt": s.interrupt,
+		},
+	})
+}
+
+// story is one script's world.
+type story struct {
+	ground
+	t         *testing.T
+	namespace string
+	config    string
+	repo      *sample.Repo
+}
+
+func (s *story) setup(env *testscript.Env) error {
+	dir := filepath.Join(env.WorkDir, "repo")
+	require.NoError(s.t, os.MkdirAll(dir, 0o755))
+	s.repo = sample.New(s.t, sample.Options{Dir: dir, Registry: s.registry, Base: s.base, Config: s.config})
+	// Repositories are per story, so that no story finds another one's build.
+	text := strings.ReplaceAll(s.repo.Read("shipit.yaml"), "namespace: busrig", "namespace: "+s.namespace)
+	text = strings.ReplaceAll(text, s.registry+"/busrig/", s.registry+"/"+s.namespace+"/")
+	sha := s.repo.Commit("configure", map[string]string{"shipit.yaml": text})
+	env.Setenv("V1", sha)
+	env.Setenv("KUBECONFIG", s.kubeconfig)
+	env.Setenv("NAMESPACE", s.namespace)
+	env.Setenv("REGISTRY", s.registry)
+	env.Setenv("HOME", env.WorkDir)
+	env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, ".cache"))
+	env.Cd = dir
+	return nil
+}
+
+// exits CODE COMMAND…: runs a command and checks its exit code.
+func (s *story) exits(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit):
+		got = exit.ExitCode()
+	case err != nil:
+		ts.Fatalf("%v", err)
+	}
+	if (got == want) == neg {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// edit FILE OLD NEW: replaces text that stands once.
+func (s *story) edit(ts *testscript.TestScript, _ bool, args []string) {
+	path := ts.MkAbs(args[0])
+	text := ts.ReadFile(path)
+	if strings.Count(text, args[1]) != 1 {
+		ts.Fatalf("%q stands %d times in %s", args[1], strings.Count(text, args[1]), args[0])
+	}
+	ts.Check(os.WriteFile(path, []byte(strings.Replace(text, args[1], args[2], 1)), 0o644))
+}
+
+// commit VAR: commits all edits and sets VAR to the commit's SHA.
+func (s *story) commit(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Setenv(args[0], s.repo.Commit(args[0], nil))
+}
+
+func (s *story) remove(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(os.RemoveAll(ts.MkAbs(args[0])))
+}
+
+func (s *story) tag(_ *testscript.TestScript, _ bool, args []string) { s.repo.Tag(args[0]) }
+
+// pods FILE: writes the name, UID and image of every pod that is not going away.
+func (s *story) pods(ts *testscript.TestScript, _ bool, args []string) {
+	list, err := s.client.CoreV1().Pods(s.namespace).List(context.Background(), metav1.ListOptions{})
+	ts.Check(err)
+	var b strings.Builder
+	for _, p := range list.Items {
+		if p.DeletionTimestamp == nil {
+			fmt.Fprintf(&b, "%s %s %s\n", p.Name, p.UID, p.Spec.Containers[0].Image)
+		}
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(b.String()), 0o644))
+}
+
+// patch DEPLOYMENT JSON: a strategic merge patch by another hand.
+func (s *story) patch(ts *testscript.TestScript, _ bool, args []string) {
+	_, err := s.client.AppsV1().Deployments(s.namespace).Patch(context.Background(), args[0], apitypes.StrategicMergePatchType, []byte(args[1]), metav1.PatchOptions{FieldManager: "somebody"})
+	ts.Check(err)
+}
+
+// records LINE…: the whole ledger, oldest first, is these lines: seq kind sha outcome parity.
+func (s *story) records(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(ts.Exec("shipit", "history", "-o", "json"))
+	var doc struct{ Records []release.Record }
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &doc))
+	var got []string
+	for i := len(doc.Records) - 1; i >= 0; i-- {
+		r := doc.Records[i]
+		got = append(got, fmt.Sprintf("%d %s %s %s %t", r.Seq, r.Kind, r.SHA, r.Outcome, r.Parity))
+	}
+	if strings.Join(got, "\n") != strings.Join(args, "\n") {
+		ts.Fatalf("the records are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(args, "\n"))
+	}
+}
+
+// interrupt TEXT CODE COMMAND…: runs a command, sends SIGINT when its stderr says
+// TEXT, and checks the exit code.
+func (s *story) interrupt(ts *testscript.TestScript, _ bool, args []string) {
+	path, err := exec.LookPath(args[2])
+	if err != nil {
+		path = filepath.Join(ts.Getenv("PATH"), args[2])
+	}
+	for _, dir := range filepath.SplitList(ts.Getenv("PATH")) {
+		if _, err := os.Stat(filepath.Join(dir, args[2])); err == nil {
+			path = filepath.Join(dir, args[2])
+			break
+		}
+	}
+	cmd := exec.Command(path, args[3:]...)
+	cmd.Dir = ts.MkAbs(".")
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+s.kubeconfig, "HOME="+ts.Getenv("HOME"), "XDG_CACHE_HOME="+ts.Getenv("XDG_CACHE_HOME"), "PATH="+ts.Getenv("PATH"))
+	w := &awaited{text: args[0], seen: func() { ts.Check(cmd.Process.Signal(os.Interrupt)) }}
+	cmd.Stderr = w
+	err = cmd.Run()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || strconv.Itoa(exit.ExitCode()) != args[1] {
+		ts.Fatalf("ended with %v, want exit code %s; it said\n%s", err, args[1], w.all.String())
+	}
+}
+
+// awaited calls seen once when text has been written to it.
+type awaited struct {
+	text string
+	seen func()
+	all  strings.Builder
+}
+
+func (w *awaited) Write(p []byte) (int, error) {
+	w.all.Write(p)
+	if w.seen != nil && strings.Contains(w.all.String(), w.text) {
+		w.seen()
+		w.seen = nil
+	}
+	return len(p), nil
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/manifests"
+	"github.com/joelhooks/shipit/pipeline"
+	"github.com/joelhooks/shipit/release"
+)
+
+// tree is a site seen from one commit: its source, its configuration, its version.
+type tree struct {
+	*site
+	source  pipeline.Source
+	version string
+}
+
+// openTree reads a commit and its configuration; no cluster and no host is reached.
+func openTree(ctx context.Context, g *globals, rev string) (*tree, error) {
+	src, err := pipeline.Open(ctx, g.dir, rev)
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := configOf(ctx, g, src)
+	if err != nil {
+		return nil, err
+	}
+	version, err := src.Version(ctx)
+	if err != nil {
+		return nil, before(fmt.Errorf("version of %s: %w", release.Short(src.SHA), err))
+	}
+	s, err := newSite(g, cfg)
+	if err != nil {
+		return nil, err
+	}
+	t := &tree{site: s, source: src, version: version}
+	t.report(release.Event{Phase: release.PhaseSource, Mark: release.MarkDone, Message: fmt.Sprintf("source %s %s", release.Short(src.SHA), version)})
+	if dirty, err := src.Dirty(ctx); err == nil && len(dirty) > 0 {
+		t.report(release.Event{Phase: release.PhaseSource, Mark: release.MarkNote, Message: fmt.Sprintf("%d uncommitted change(s) are not part of it, %s first", len(dirty), dirty[0])})
+	}
+	return t, nil
+}
+
+// openCommit is openTree with everything that the roles run on.
+func openCommit(ctx context.Context, g *globals, rev string) (*tree, error) {
+	t, err := openTree(ctx, g, rev)
+	if err != nil {
+		return nil, err
+	}
+	return t, t.connect(ctx)
+}
+
+// configOf reads the configuration of the commit itself, or the file that
+// --config names.
+func configOf(ctx context.Context, g *globals, src pipeline.Source) (config.Config, error) {
+	if g.config != "" {
+		return config.Load(g.config, g.env)
+	}
+	data, err := src.ReadFile(ctx, config.File)
+	if errors.Is(err, fs.ErrNotExist) {
+		fault := &config.Error{File: config.File, Msg: "is not in commit " + release.Short(src.SHA), Hint: "shipit init writes one; commit it"}
+		if _, serr := os.Stat(filepath.Join(g.dir, config.File)); serr == nil {
+			fault.Hint = "it is in the working directory: commit it, or name it with --config"
+		}
+		return config.Config{}, fault
+	}
+	if err != nil {
+		return config.Config{}, err
+	}
+	return config.Parse(config.File, data, g.env)
+}
+
+// imageNames are the images that roles use, sorted.
+func (t *tree) imageNames() []string {
+	used := map[string]bool{}
+	for _, r := range t.cfg.Roles {
+		used[r.Image] = true
+	}
+	return slices.Sorted(maps.Keys(used))
+}
+
+// publish builds and pushes every image and renders every role: the release
+// with all that it needs to run anywhere.
+func (t *tree) publish(ctx context.Context) (release.Release, error) {
+	images, err := t.images(ctx)
+	if err != nil {
+		return release.Release{}, err
+	}
+	return t.compose(ctx, images)
+}
+
+// draft is publish without a push.
+func (t *tree) draft(ctx context.Context) (release.Release, error) {
+	images, err := t.eachImage(ctx, imageBuilder.find)
+	if err != nil {
+		return release.Release{}, err
+	}
+	return t.compose(ctx, images)
+}
+
+// compose renders every role of the release.
+func (t *tree) compose(ctx context.Context, images map[string]imageBuilt) (release.Release, error) {
+	rel := release.Release{App: t.cfg.App, Kind: release.KindRelease, SHA: t.source.SHA, Version: t.version}
+	pinned := map[string]string{}
+	for _, b := range images {
+		pinned[b.repository] = b.Digest
+	}
+	for _, r := range t.cfg.Roles {
+		b := images[r.Image]
+		role := release.Role{Name: r.Name, Target: targetOf(r), Image: r.Image, Repository: b.repository, Digest: b.Digest, Aliases: b.aliases}
+		objects, err := manifests.Render(manifests.Input{
+			App: t.cfg.App, SHA: t.source.SHA, Version: t.version,
+			Role: r, Image: t.cfg.Images[r.Image], Repository: role.Repository, Digest: role.Digest, Pinned: pinned,
+			Tree: t.files(ctx),
+		})
+		if err != nil {
+			return release.Release{}, fmt.Errorf("render %s: %w", r.Name, err)
+		}
+		role.Objects = objects
+		rel.Roles = append(rel.Roles, role)
+	}
+	return rel, nil
+}
+
+// files reads the commit's tree for packages that know no context.
+func (t *tree) files(ctx context.Context) sourceFiles {
+	return sourceFiles{ctx: ctx, src: t.source}
+}
+
+func targetOf(r config.Role) release.Target {
+	if r.Kubernetes != nil {
+		return release.TargetKubernetes
+	}
+	return release.TargetHost
+}
+
+func objectsYAML(objects []json.RawMessage) ([]byte, error) { return manifests.YAML(objects) }
