@@ -33,7 +33,7 @@ type applySet struct {
 }
 
 func newApplySet(app, role, namespace string) applySet {
-	name := strings.ToLower("shipit-" + app + "-" + role)
+	name := "shipit-" + app + "-" + role
 	return applySet{app: app, role: role, parent: ID{Kind: "ConfigMap", Namespace: namespace, Name: name}}
 }
 
@@ -138,6 +138,7 @@ func (c *Cluster) take(ctx context.Context, s applySet, objects []*object) (inve
 		wanted[shelf{o.kind, o.id.Namespace}] = true
 	}
 	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallel) // before the first Go: one that runs already would never be counted out
 	group.Go(func() error {
 		configMap, err := c.kinds.of(schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"})
 		if err != nil {
@@ -161,6 +162,7 @@ func (c *Cluster) take(ctx context.Context, s applySet, objects []*object) (inve
 		return inventory{}, err
 	}
 	group, gctx = errgroup.WithContext(ctx)
+	group.SetLimit(parallel)
 	c.read(gctx, group, &mu, s, rest, inv.members)
 	return inv, group.Wait()
 }
@@ -200,7 +202,6 @@ func (c *Cluster) listedAs(gk schema.GroupKind, done map[shelf]bool) (kind, bool
 }
 
 func (c *Cluster) read(ctx context.Context, group *errgroup.Group, mu *sync.Mutex, s applySet, shelves map[shelf]bool, into map[ID]member) {
-	group.SetLimit(parallel)
 	for sh := range shelves {
 		group.Go(func() error {
 			items, err := c.list(ctx, sh.kind, sh.namespace, partOfLabel+"="+s.id())
