@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -63,7 +64,7 @@ func (n *Notary) attached(ctx context.Context, d name.Digest, wanted []string) (
 	group.SetLimit(atOnce)
 	for i, desc := range found {
 		group.Go(func() error {
-			read[i] = readCandidate(d.Context().Digest(desc.Digest.String()), opts)
+			read[i] = n.read.get(d.Context().Digest(desc.Digest.String()), opts)
 			return nil
 		})
 	}
@@ -74,6 +75,32 @@ func (n *Notary) attached(ctx context.Context, d name.Digest, wanted []string) (
 		}
 	}
 	return all, ctx.Err()
+}
+
+// readOnce keeps the bundles that were read: what has a digest never changes.
+type readOnce struct {
+	mu   sync.Mutex
+	kept map[string]*candidate
+}
+
+func (r *readOnce) get(ref name.Digest, opts []remote.Option) *candidate {
+	r.mu.Lock()
+	c, have := r.kept[ref.String()]
+	r.mu.Unlock()
+	if have {
+		return c
+	}
+	c = readCandidate(ref, opts)
+	if c != nil && c.unread != nil {
+		return c
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.kept == nil {
+		r.kept = map[string]*candidate{}
+	}
+	r.kept[ref.String()] = c
+	return c
 }
 
 // readCandidate returns nil for what is no bundle at all: other tools attach
@@ -159,4 +186,26 @@ func unreadable(all []candidate) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// registry shares connections and tokens over all calls.
+type registry struct {
+	puller *remote.Puller
+	pusher *remote.Pusher
+}
+
+func (n *Notary) remote(ctx context.Context) ([]remote.Option, error) {
+	r, err := n.registry.get(func() (registry, error) {
+		puller, err := remote.NewPuller(n.opt.RemoteOptions...)
+		if err != nil {
+			return registry{}, err
+		}
+		pusher, err := remote.NewPusher(n.opt.RemoteOptions...)
+		return registry{puller, pusher}, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("registry options: %w", err)
+	}
+	own := []remote.Option{remote.WithContext(ctx), remote.Reuse(r.puller), remote.Reuse(r.pusher)}
+	return append(append([]remote.Option{}, n.opt.RemoteOptions...), own...), nil
 }

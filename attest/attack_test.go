@@ -2,20 +2,25 @@ package attest_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
 	"path"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	ociremote "github.com/sigstore/cosign/v3/pkg/oci/remote"
 	"github.com/stretchr/testify/require"
 
@@ -113,6 +118,8 @@ func TestAttacksOnImages(t *testing.T) {
 
 		attach(t, ref, bundle) // now labelled as a signature
 		require.ErrorContains(t, refused(t, verify(ref), attest.OtherPredicate), "signed by ours.pub, but it claims "+attest.ProvenanceType)
+		sign(t, n, ref) // not taken for done
+		require.NoError(t, verify(ref))
 	})
 
 	t.Run("a good signature with a wrong predicate type is no signature", func(t *testing.T) {
@@ -154,6 +161,14 @@ func TestAttacksOnImages(t *testing.T) {
 		refused(t, verify(ref), attest.Malformed)
 		sign(t, n, ref)
 		require.NoError(t, verify(ref))
+	})
+
+	t.Run("an error tells of some bundles, not of hundreds", func(t *testing.T) {
+		ref := s.push(t, "many")
+		for i := range 7 {
+			attach(t, ref, []byte(strconv.Itoa(i)))
+		}
+		require.ErrorContains(t, verify(ref), "; and 2 more")
 	})
 
 	t.Run("kept bundles do not fit a swapped digest", func(t *testing.T) {
@@ -209,6 +224,9 @@ func TestAttacksByTheRegistry(t *testing.T) {
 	stored, err := n.Verify(t.Context(), good, attest.Expect{})
 	require.NoError(t, err)
 
+	// fresh has read nothing yet.
+	fresh := func() *attest.Notary { return s.signer(t, "ours", ours()) }
+
 	t.Run("other bytes under the right digest are refused", func(t *testing.T) {
 		f.answer(func(w http.ResponseWriter, r *http.Request) bool {
 			if !strings.HasSuffix(r.URL.Path, "/manifests/"+digestOf(t, good)) {
@@ -219,7 +237,7 @@ func TestAttacksByTheRegistry(t *testing.T) {
 			f.honest.ServeHTTP(w, r)
 			return true
 		})
-		_, err := n.Verify(t.Context(), good, attest.Expect{})
+		_, err := fresh().Verify(t.Context(), good, attest.Expect{})
 		require.ErrorContains(t, err, digestOf(t, good))
 		require.ErrorContains(t, err, "manifest digest")
 	})
@@ -236,7 +254,7 @@ func TestAttacksByTheRegistry(t *testing.T) {
 			_, _ = io.WriteString(w, strings.Replace(body, "signatures", "signaturez", 1))
 			return true
 		})
-		_, err := n.Verify(t.Context(), good, attest.Expect{})
+		_, err := fresh().Verify(t.Context(), good, attest.Expect{})
 		require.ErrorContains(t, err, "error verifying sha256 checksum")
 	})
 
@@ -250,11 +268,28 @@ func TestAttacksByTheRegistry(t *testing.T) {
 			w.WriteHeader(http.StatusForbidden)
 			return true
 		})
-		_, err := n.Verify(t.Context(), good, attest.Expect{})
+		_, err := fresh().Verify(t.Context(), good, attest.Expect{})
 		var untrusted *attest.UntrustedError
 		require.Error(t, err)
 		require.NotErrorAs(t, err, &untrusted)
 		require.ErrorContains(t, err, "read bundle sha256:")
+	})
+
+	t.Run("a thousand bundles of others are not all read", func(t *testing.T) {
+		list := v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex}
+		for i := range 1001 {
+			sum := sha256.Sum256([]byte{byte(i), byte(i >> 8)})
+			list.Manifests = append(list.Manifests, v1.Descriptor{MediaType: types.OCIManifestSchema1, Size: 1, Digest: v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sum[:])}})
+		}
+		f.answer(func(w http.ResponseWriter, r *http.Request) bool {
+			if !strings.HasSuffix(r.URL.Path, "/referrers/"+digestOf(t, good)) {
+				return false
+			}
+			w.Header().Set("Content-Type", string(types.OCIImageIndex))
+			return json.NewEncoder(w).Encode(list) == nil
+		})
+		_, err := fresh().Verify(t.Context(), good, attest.Expect{})
+		require.ErrorContains(t, err, "1001 bundles are attached, more than 1000")
 	})
 
 	t.Run("a registry that is gone does not stop a rollback", func(t *testing.T) {
@@ -262,9 +297,9 @@ func TestAttacksByTheRegistry(t *testing.T) {
 			w.WriteHeader(http.StatusForbidden)
 			return true
 		})
-		_, err := n.Verify(t.Context(), good, attest.Expect{})
+		_, err := fresh().Verify(t.Context(), good, attest.Expect{})
 		require.Error(t, err)
-		again, err := s.signer(t, "ours", ours()).VerifyBundles(t.Context(), stored.Stored(), digestOf(t, good), attest.Expect{})
+		again, err := fresh().VerifyBundles(t.Context(), stored.Stored(), digestOf(t, good), attest.Expect{})
 		require.NoError(t, err)
 		require.Equal(t, stored.Bundles[0].Signer, again.Bundles[0].Signer)
 	})
@@ -316,6 +351,20 @@ func TestAttacksOnRecords(t *testing.T) {
 			_, err := n.VerifyBlob(t.Context(), tc.record, tc.bundle())
 			refused(t, err, tc.reason)
 		})
+	}
+}
+
+func TestHints(t *testing.T) {
+	for reason, want := range map[attest.Reason]string{
+		attest.Malformed:      "sign it as ours.pub",
+		attest.OtherDigest:    "copied from another image",
+		attest.ForeignSigner:  "add its public key to signing.policy.keys",
+		attest.OtherPredicate: "a claim is no signature",
+		attest.OtherSource:    "signing.policy.repository",
+		attest.OtherBranch:    "merge the commit",
+	} {
+		err := &attest.UntrustedError{Signers: []string{"ours.pub"}, Candidates: []attest.Candidate{{Reason: attest.Malformed}, {Reason: reason}}}
+		require.Contains(t, err.Hint(), want, reason)
 	}
 }
 

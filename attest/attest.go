@@ -12,14 +12,12 @@
 package attest
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -62,7 +60,8 @@ type Notary struct {
 	opt      Options
 	required []string // predicate types that the policy demands
 
-	writing  sync.Mutex // a registry without the referrers API loses one of two concurrent attachments
+	writing  latches // by image: a registry without the referrers API loses one of two concurrent attachments
+	read     readOnce
 	registry memo[registry]
 	key      memo[keypair]
 	keys     memo[[]trust]
@@ -156,46 +155,4 @@ func below(dir, path string) string {
 		return path
 	}
 	return filepath.Join(dir, path)
-}
-
-// memo keeps the first value that could be made; errors are not kept.
-type memo[T any] struct {
-	mu    sync.Mutex
-	made  bool
-	value T
-}
-
-func (m *memo[T]) get(make func() (T, error)) (T, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.made {
-		return m.value, nil
-	}
-	v, err := make()
-	if err == nil {
-		m.value, m.made = v, true
-	}
-	return v, err
-}
-
-// reader and writer of bundles share connections and tokens over all calls.
-type registry struct {
-	puller *remote.Puller
-	pusher *remote.Pusher
-}
-
-func (n *Notary) remote(ctx context.Context) ([]remote.Option, error) {
-	r, err := n.registry.get(func() (registry, error) {
-		puller, err := remote.NewPuller(n.opt.RemoteOptions...)
-		if err != nil {
-			return registry{}, err
-		}
-		pusher, err := remote.NewPusher(n.opt.RemoteOptions...)
-		return registry{puller, pusher}, err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("registry options: %w", err)
-	}
-	own := []remote.Option{remote.WithContext(ctx), remote.Reuse(r.puller), remote.Reuse(r.pusher)}
-	return append(append([]remote.Option{}, n.opt.RemoteOptions...), own...), nil
 }

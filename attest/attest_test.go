@@ -146,5 +146,5 @@ func imageSignature(t *testing.T, n *attest.Notary, data []byte) []byte {
 // raw is any bytes as a manifest.
 type raw []byte
 
-func (r raw) RawManifest() ([]byte, error)        { return r, nil }
-func (r raw) MediaType() (types.MediaType, error) { return types.OCIManifestSchema1, nil }
+func (r raw) RawManifest() ([]byte, error)      { return r, nil }
+func (raw) MediaType() (types.MediaType, error) { return types.OCIManifestSchema1, nil }

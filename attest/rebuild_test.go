@@ -66,6 +66,8 @@ func TestCompareRebuild(t *testing.T) {
 			"layer 2: app/b.ts: content: recorded sha256:3fc4ccfe7458 (3 bytes), rebuilt sha256:a1a8a8cbbed4 (3 bytes)"},
 		{"an added file", changed(func(e []entry) []entry { return append([]entry{e[0], file("app/aa.ts", "")}, e[1]) }),
 			"layer 2: app/aa.ts: present: recorded no, rebuilt yes"},
+		{"a file that is gone", changed(func(e []entry) []entry { return e[1:] }),
+			"layer 2: app/a.ts: present: recorded yes, rebuilt no"},
 		{"a file at the end that is gone", changed(func(e []entry) []entry { return e[:1] }),
 			"layer 2: app/b.ts: present: recorded yes, rebuilt no"},
 		{"a mode", changed(func(e []entry) []entry { e[0].header.Mode = 0o755; return e }),

@@ -81,6 +81,29 @@ func TestSBOM(t *testing.T) {
 		require.Equal(t, string(plain), string(commented))
 	})
 
+	t.Run("what is required in one place and optional in another is required", func(t *testing.T) {
+		got, err := attest.SBOM(attest.Lock{Kind: attest.LockPNPM, Name: "worker", Package: ".", Data: []byte(`
+lockfileVersion: '9.0'
+importers: {.: {dependencies: {p: {version: 1.0.0}, q: {version: 1.0.0}}}}
+snapshots: {p@1.0.0: {optionalDependencies: {q: 1.0.0, r: 1.0.0}}, q@1.0.0: {}, r@1.0.0: {}}
+`)})
+		require.NoError(t, err)
+		require.Equal(t, map[string]string{"p": "required", "q": "required", "r": "optional"}, scopes(t, got))
+	})
+
+	t.Run("an optional peer that something else installed is not part of the closure", func(t *testing.T) {
+		got, err := attest.SBOM(attest.Lock{Kind: attest.LockBun, Name: "worker", Package: "packages/a", Data: []byte(`{
+"lockfileVersion": 1,
+"workspaces": {"": {"dependencies": {"q": "1", "r": "1"}}, "packages/a": {"name": "a", "dependencies": {"p": "1"}}},
+"packages": {
+  "p": ["p@1.0.0", "", {"peerDependencies": {"q": "1", "r": "1"}, "optionalPeers": ["q"]}],
+  "q": ["q@1.0.0", "", {}],
+  "r": ["r@1.0.0", "", {}],
+}}`)})
+		require.NoError(t, err)
+		require.Equal(t, map[string]string{"p": "required", "r": "required"}, scopes(t, got))
+	})
+
 	t.Run("an old lockfile is refused", func(t *testing.T) {
 		l := lock(t, attest.LockPNPM)
 		l.Data = []byte("lockfileVersion: '6.0'\n")
@@ -108,6 +131,19 @@ func components(t *testing.T, sbom []byte) []string {
 		}
 	}
 	return names
+}
+
+func scopes(t *testing.T, sbom []byte) map[string]string {
+	t.Helper()
+	var doc struct {
+		Components []struct{ Name, Scope string }
+	}
+	require.NoError(t, json.Unmarshal(sbom, &doc))
+	all := map[string]string{}
+	for _, c := range doc.Components {
+		all[c.Name] = c.Scope
+	}
+	return all
 }
 
 func golden(t *testing.T, file string, got json.RawMessage) {

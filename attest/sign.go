@@ -76,8 +76,7 @@ func (n *Notary) claim(ctx context.Context, d name.Digest, st statement) ([]byte
 	if err != nil {
 		return nil, false, err
 	}
-	n.writing.Lock()
-	defer n.writing.Unlock()
+	defer n.writing.lock(d.String())()
 	if found, err := n.find(ctx, d, st.PredicateType, payload); found != nil || err != nil {
 		return found, false, err
 	}

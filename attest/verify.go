@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"golang.org/x/sync/errgroup"
 )
 
 // Expect is what the caller knows and a policy needs.
@@ -55,11 +56,14 @@ func (n *Notary) Verify(ctx context.Context, ref string, expect Expect) (Verifie
 	if err != nil {
 		return Verified{}, err
 	}
-	if err := n.held(ctx, d); err != nil {
-		return Verified{}, fmt.Errorf("verify %s: %w", ref, err)
-	}
-	candidates, err := n.attached(ctx, d, n.required)
-	if err != nil {
+	var candidates []candidate
+	group, reading := errgroup.WithContext(ctx)
+	group.Go(func() error { return n.held(reading, d) })
+	group.Go(func() (err error) {
+		candidates, err = n.attached(reading, d, n.required)
+		return err
+	})
+	if err := group.Wait(); err != nil {
 		return Verified{}, fmt.Errorf("verify %s: %w", ref, err)
 	}
 	return n.fulfil(ctx, claims{subject: ref, digest: d.DigestStr(), candidates: candidates}, expect)
