@@ -13,7 +13,6 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 )
 
@@ -175,6 +174,3 @@ func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 // isGone reports whether the object, or the object that was meant, is not there.
 func isGone(err error) bool { return apierrors.IsNotFound(err) || apierrors.IsConflict(err) }
-
-// statusError is a Status that came as the body of an answer.
-func statusError(s metav1.Status) error { return &apierrors.StatusError{ErrStatus: s} }

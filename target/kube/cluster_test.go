@@ -1,0 +1,152 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/joelhooks/shipit/release"
+	"github.com/joelhooks/shipit/tools/devcluster/cluster"
+)
+
+// shared is one simulated cluster for all tests of the package: a real API
+// server, controllers and scheduler; the pods are kwok's.
+var plane struct {
+	once sync.Once
+	up   *cluster.Cluster
+	path string
+	err  error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if plane.up != nil {
+		if err := plane.up.Down(context.Background()); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// connect gives a client of the shared cluster.
+func connect(t *testing.T) *Cluster {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("a cluster takes a while to come up, and -short is set")
+	}
+	plane.once.Do(func() {
+		if plane.path = os.Getenv("SHIPIT_TEST_KUBECONFIG"); plane.path != "" {
+			return
+		}
+		plane.up, plane.err = cluster.Up(context.Background(), cluster.Options{Audit: true, Progress: func(s string) { fmt.Fprintln(os.Stderr, s) }})
+		if plane.err == nil {
+			plane.path = plane.up.Kubeconfig
+		}
+	})
+	require.NoError(t, plane.err)
+	c, err := Connect(Options{Kubeconfig: plane.path})
+	require.NoError(t, err)
+	return c
+}
+
+// namespace makes a namespace of the test's own, with the service account that
+// its pods need.
+func namespace(t *testing.T, c *Cluster) string {
+	t.Helper()
+	ctx := t.Context()
+	ns, err := c.Client().CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "kube-test-"}}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		_ = c.Client().CoreV1().Namespaces().Delete(context.Background(), ns.Name, metav1.DeleteOptions{})
+	})
+	require.Eventually(t, func() bool {
+		_, err := c.Client().CoreV1().ServiceAccounts(ns.Name).Get(ctx, "default", metav1.GetOptions{})
+		return err == nil
+	}, 10*time.Second, 20*time.Millisecond, "the namespace's service account")
+	return ns.Name
+}
+
+const repository = "registry.test/app"
+
+// digestOf is a digest for a short name, so that tests read well.
+func digestOf(name string) string {
+	return "sha256:" + hashOf([]byte(name)) + hashOf([]byte(name))
+}
+
+// roleOf is a role made of YAML documents. $NS and $IMAGE are filled in.
+func roleOf(t *testing.T, ns, digest string, docs ...string) release.Role {
+	t.Helper()
+	role := release.Role{Name: "web", Target: release.TargetKubernetes, Repository: repository, Digest: digest}
+	for _, doc := range docs {
+		doc = strings.NewReplacer("$NS", ns, "$IMAGE", role.Reference()).Replace(doc)
+		for _, one := range strings.Split(doc, "\n---\n") {
+			var v any
+			require.NoError(t, yaml.Unmarshal([]byte(one), &v), one)
+			raw, err := json.Marshal(v)
+			require.NoError(t, err)
+			role.Objects = append(role.Objects, raw)
+		}
+	}
+	return role
+}
+
+// deployment is a Deployment of that many pods; extra lines go into its pod spec's container.
+func deployment(name string, replicas int, extra ...string) string {
+	return fmt.Sprintf(`apiVersion: apps/v1
+kind: Deployment
+metadata: {name: %[1]s, namespace: $NS, labels: {app: %[1]s}}
+spec:
+  replicas: %[2]d
+  selector: {matchLabels: {app: %[1]s}}
+  template:
+    metadata: {labels: {app: %[1]s}}
+    spec:
+      containers:
+      - name: main
+        image: $IMAGE
+        ports: [{containerPort: 8080}]
+        resources: {requests: {cpu: 10m, memory: 1000Ki}}
+%[3]s`, name, replicas, strings.Join(extra, "\n"))
+}
+
+const service = `apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: $NS}
+spec:
+  selector: {app: web}
+  ports: [{port: 80, targetPort: 8080}]`
+
+// fate makes the simulated pods of a deployment end so.
+func fate(name string) string {
+	return "        env: [{name: FIXTURE_FAULT, value: " + name + "}]"
+}
+
+func options(t *testing.T) ApplyOptions {
+	return ApplyOptions{App: "test", Progress: progress(t)}
+}
+
+func progress(t *testing.T) release.Progress {
+	return func(e release.Event) { t.Logf("%s %s %d/%d %s", e.Phase, e.Mark, e.Ready, e.Desired, e.Message) }
+}
+
+// roll applies a role and waits for it.
+func roll(t *testing.T, c *Cluster, role release.Role) (release.Live, Applied, error) {
+	t.Helper()
+	a, err := c.Apply(t.Context(), role, options(t))
+	if err != nil {
+		return release.Live{}, a, err
+	}
+	live, err := c.Wait(t.Context(), role, a, WaitOptions{Timeout: time.Minute, Progress: progress(t)})
+	return live, a, err
+}
