@@ -38,7 +38,7 @@ func Provenance(b Build) any {
 		BuildDefinition: buildDefinition{
 			BuildType: buildType,
 			External: external{
-				Source: "git+" + strings.TrimPrefix(b.Repository, "git+"), Commit: b.SHA, Image: b.Image,
+				Source: sourceURI(b.Repository), Commit: b.SHA, Image: b.Image,
 				Package: b.Package, Platforms: b.Platforms, Recipe: b.Recipe,
 			},
 			Internal:     internal{Key: b.Key, Lockfile: b.Lockfile},
@@ -49,6 +49,19 @@ func Provenance(b Build) any {
 			Metadata: metadata{Invocation: b.invocation()},
 		},
 	}
+}
+
+// sourceURI leaves out a user and a password: what is attested is public.
+func sourceURI(repository string) string {
+	if repository == "" {
+		return ""
+	}
+	repository = strings.TrimPrefix(repository, "git+")
+	if scheme, rest, ok := strings.Cut(repository, "://"); ok {
+		host, path, _ := strings.Cut(rest, "/")
+		repository = scheme + "://" + host[strings.LastIndex(host, "@")+1:] + "/" + path
+	}
+	return "git+" + repository
 }
 
 func (b Build) invocation() string {
@@ -112,7 +125,7 @@ func dependencies(b Build) []dependency {
 	if b.Tree != "" {
 		digest["gitTree"] = b.Tree
 	}
-	all := []dependency{{URI: "git+" + strings.TrimPrefix(b.Repository, "git+"), Digest: digest}}
+	all := []dependency{{URI: sourceURI(b.Repository), Digest: digest}}
 	for _, path := range slices.Sorted(maps.Keys(b.Closure)) {
 		kind := "gitTree"
 		if path == b.Lockfile {
