@@ -67,6 +67,10 @@ func occupy(dir string, made bool) (*state, error) {
 		old, _ := readRecord(dir)
 		return nil, fmt.Errorf("%s is in use by a cluster of process %d", dir, old.Owner.PID)
 	}
+	// Whoever takes over from a killed one also removes the folder that it made.
+	if old, err := readRecord(dir); err == nil {
+		made = made || old.MadeDir
+	}
 	if err := sweep(dir); err != nil {
 		_ = lock.Close()
 		return nil, fmt.Errorf("clean up after a killed cluster in %s: %w", dir, err)

@@ -3,8 +3,6 @@
 package main
 
 import (
-	"os"
-
 	"k8s.io/component-base/cli"
 	kubectl "k8s.io/kubectl/pkg/cmd"
 	"k8s.io/kubectl/pkg/cmd/util"
