@@ -1,0 +1,167 @@
+package devhost
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// parts is what a boot needs; all of it lies in the cache.
+type parts struct {
+	nspawn    string // program
+	libraries string // LD_LIBRARY_PATH for it; empty if it is installed
+	rootfs    string // disk image, never written to
+}
+
+const packages = "systemd,systemd-sysv,dbus,openssh-server,iproute2"
+
+// fetch gives the parts from the cache, and makes them at the first call. Several
+// processes may call it at once: one makes them.
+func fetch(ctx context.Context, o Options) (parts, error) {
+	if err := os.MkdirAll(o.Cache, 0o755); err != nil {
+		return parts{}, err
+	}
+	unlock, err := lock(filepath.Join(o.Cache, "lock"))
+	if err != nil {
+		return parts{}, err
+	}
+	defer unlock()
+	suite, mirror, err := source(ctx)
+	if err != nil {
+		return parts{}, err
+	}
+	sum := sha256.Sum256([]byte(suite + packages + finish))
+	name := suite + "-" + hex.EncodeToString(sum[:4])
+	p := parts{rootfs: filepath.Join(o.Cache, name, "rootfs")}
+	tools := filepath.Join(o.Cache, name, "tools")
+	if _, err := os.Stat(tools); err != nil {
+		o.Progress("fetch systemd-nspawn and debootstrap")
+		if err := once(tools, func(dir string) error { return fetchTools(ctx, dir) }); err != nil {
+			return p, fmt.Errorf("fetch tools: %w", err)
+		}
+	}
+	p.nspawn = filepath.Join(tools, "usr/bin/systemd-nspawn")
+	libraries, err := filepath.Glob(filepath.Join(tools, "usr/lib/*-linux-gnu"))
+	if err != nil || len(libraries) == 0 {
+		return p, errors.Join(errors.New("the fetched tools have no libraries"), err)
+	}
+	p.libraries = libraries[0] + ":" + filepath.Join(libraries[0], "systemd")
+	if _, err := os.Stat(p.rootfs); err != nil {
+		o.Progress("make a Debian " + suite + " (about 40s, once)")
+		make := func(dir string) error { return bootstrap(ctx, tools, dir, suite, mirror) }
+		if err := once(p.rootfs, make); err != nil {
+			return p, fmt.Errorf("make the disk image: %w", err)
+		}
+	}
+	return p, nil
+}
+
+// once makes a folder under a temporary name and renames it when it is whole.
+func once(dir string, fill func(string) error) error {
+	temp := dir + ".new"
+	if err := os.RemoveAll(temp); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(temp, 0o755); err != nil {
+		return err
+	}
+	if err := fill(temp); err != nil {
+		return errors.Join(err, os.RemoveAll(temp))
+	}
+	return os.Rename(temp, dir)
+}
+
+// source is the suite of this Debian and the mirror it gets packages from.
+func source(ctx context.Context) (suite, mirror string, err error) {
+	data, err := os.ReadFile("/etc/os-release")
+	if err != nil {
+		return "", "", err
+	}
+	for _, line := range strings.Split(string(data), "\n") {
+		if v, found := strings.CutPrefix(line, "VERSION_CODENAME="); found {
+			suite = strings.Trim(v, `"`)
+		}
+	}
+	out, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(SITE) $(REPO_URI)", "Created-By: Packages", "Suite: stable", "Component: main").Output()
+	if err == nil {
+		for _, line := range strings.Split(string(out), "\n") {
+			if _, uri, found := strings.Cut(line, " "); found && !strings.Contains(uri, "security") {
+				return suite, strings.TrimSuffix(uri, "/"), nil
+			}
+		}
+	}
+	return suite, "http://deb.debian.org/debian", nil
+}
+
+// fetchTools unpacks the packages of the programs that boot the machine, with
+// package lists of its own: those of this system are not touched.
+func fetchTools(ctx context.Context, dir string) error {
+	state := filepath.Join(dir, "apt")
+	for _, sub := range []string{"lists/partial", "cache/archives/partial"} {
+		if err := os.MkdirAll(filepath.Join(state, sub), 0o755); err != nil {
+			return err
+		}
+	}
+	apt := func(words ...string) error {
+		argv := append([]string{"apt-get", "-q", "-o", "Dir::State::Lists=" + state + "/lists", "-o", "Dir::Cache=" + state + "/cache", "-o", "APT::Sandbox::User=root"}, words...)
+		cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+		cmd.Dir = state
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("apt-get %s: %w: %s", words[0], err, tail(string(out), 600))
+		}
+		return nil
+	}
+	if err := apt("update"); err != nil {
+		return err
+	}
+	if err := apt("download", "systemd-container", "debootstrap", "libsystemd-shared", "libseccomp2", "libip4tc2"); err != nil {
+		return err
+	}
+	debs, err := filepath.Glob(filepath.Join(state, "*.deb"))
+	if err != nil {
+		return err
+	}
+	for _, deb := range debs {
+		if err := run(ctx, "dpkg", "-x", deb, dir); err != nil {
+			return err
+		}
+	}
+	return os.RemoveAll(state)
+}
+
+// finish turns off what a machine for tests does not need, and what would make
+// two boots differ.
+const finish = `rm -f /etc/ssh/ssh_host_* /etc/machine-id /var/cache/apt/archives/*.deb
+rm -rf /var/lib/apt/lists/*
+systemctl mask console-getty.service getty@.service apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer systemd-timesyncd.service systemd-networkd.service >/dev/null 2>&1
+systemctl enable ssh.service >/dev/null 2>&1
+printf 'PermitRootLogin prohibit-password\nUseDNS no\nHostKey /etc/ssh/ssh_host_ed25519_key\n' >/etc/ssh/sshd_config.d/devhost.conf
+touch /etc/machine-id`
+
+func bootstrap(ctx context.Context, tools, dir, suite, mirror string) error {
+	cmd := exec.CommandContext(ctx, filepath.Join(tools, "usr/sbin/debootstrap"), "--variant=minbase", "--include="+packages, suite, dir, mirror)
+	cmd.Env = append(os.Environ(), "DEBOOTSTRAP_DIR="+filepath.Join(tools, "usr/share/debootstrap"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("debootstrap: %w: %s", err, tail(string(out), 600))
+	}
+	return run(ctx, "chroot", dir, "sh", "-c", finish)
+}
+
+// lock holds a file for this process; it is let go when the process ends, too.
+func lock(path string) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() { _ = f.Close() }, nil
+}
