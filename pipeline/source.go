@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/url"
 	"path"
 	"regexp"
@@ -197,6 +198,9 @@ type NotInTreeError struct{ Path, SHA string }
 func (e *NotInTreeError) Error() string {
 	return fmt.Sprintf("%s: not in the tree of %.7s", e.Path, e.SHA)
 }
+
+// Is makes it an fs.ErrNotExist, as of any other file that is not there.
+func (e *NotInTreeError) Is(target error) bool { return target == fs.ErrNotExist }
 
 // ReadFile returns the committed bytes of a file; a *NotInTreeError if the
 // commit has none of that path.
