@@ -50,6 +50,21 @@ func (c *Client) Pull(ctx context.Context, ref, platform string, dst func(layer 
 }
 
 // imageFor picks the image for a platform.
+// ImageFor reads the image that ref names; of an index, the one for platform
+// ("linux/amd64"), or for a platform that it does not have the only one or the
+// first for the same architecture: content that is no program runs anywhere.
+func (c *Client) ImageFor(ctx context.Context, ref, platform string) (v1.Image, error) {
+	_, arch, _ := strings.Cut(platform, "/")
+	var err error
+	for _, p := range []string{platform, "linux/" + arch, ""} {
+		var image v1.Image
+		if image, err = c.imageFor(ctx, ref, p); err == nil {
+			return image, nil
+		}
+	}
+	return nil, err
+}
+
 func (c *Client) imageFor(ctx context.Context, ref, platform string) (v1.Image, error) {
 	a, err := c.Artifact(ctx, ref)
 	if err != nil {

@@ -102,6 +102,30 @@ func (c clusterTarget) Observe(ctx context.Context, role release.Role) (release.
 	return c.Cluster.Observe(ctx, role)
 }
 
+// Drift is what an apply of the same objects would put back. It needs the right
+// to try one; who only reads sees the digests that run and no more.
+func (c clusterTarget) Drift(ctx context.Context, role release.Role) ([]release.Drift, error) {
+	plan, err := c.Cluster.Diff(ctx, role, c.applying(role))
+	var forbidden *kube.ForbiddenError
+	if errors.As(err, &forbidden) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var drifts []release.Drift
+	for _, ch := range plan.Changes {
+		drifts = append(drifts, release.Drift{
+			Role: role.Name, Kind: release.DriftObject, Wanted: "as released", Live: "changed",
+			Detail: ch.Object.String() + " " + strings.Join(ch.Lines, ", "),
+		})
+	}
+	return drifts, nil
+}
+
+// Withdraw does nothing: the pods of a first release that failed are its evidence.
+func (c clusterTarget) Withdraw(context.Context, release.Role) error { return nil }
+
 func (c clusterTarget) Diff(ctx context.Context, role release.Role) ([]change, []release.Finding, error) {
 	plan, err := c.Cluster.Diff(ctx, role, c.applying(role))
 	if err != nil {

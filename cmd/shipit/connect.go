@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/ledger"
+	"github.com/joelhooks/shipit/target/host"
 	"github.com/joelhooks/shipit/target/kube"
 )
 
@@ -13,6 +15,7 @@ import (
 // the cluster, one to each machine. What cannot be reached ends the command
 // before it has done anything.
 func (s *site) connect(ctx context.Context) error {
+	machines := host.NewMachines(host.Options{Progress: s.report})
 	var shared *kube.Cluster
 	for _, r := range s.cfg.Roles {
 		switch {
@@ -24,7 +27,12 @@ func (s *site) connect(ctx context.Context) error {
 				}
 				shared = c
 			}
-			s.places[r.Name] = clusterTarget{Cluster: shared, site: s}
+			s.places[r.Name] = &clusterTarget{Cluster: shared, site: s}
+		case r.Host != nil:
+			s.places[r.Name] = &machineTarget{machines: machines, place: *r.Host, site: s}
+			if _, err := machines.For(ctx, *r.Host); err != nil {
+				return s.abandon(fmt.Errorf("%s: %w", r.Name, err))
+			}
 		}
 	}
 	s.ledger = ledger.New(s.store(shared), s.cfg.App, ledger.Options{Progress: s.report})
@@ -46,7 +54,7 @@ func (s *site) reachCluster(ctx context.Context) (*kube.Cluster, error) {
 }
 
 // store is where the records are kept: in the cluster if a role runs there,
-// otherwise in a directory beside the configuration's user.
+// otherwise in a directory.
 func (s *site) store(c *kube.Cluster) ledger.Store {
 	if c != nil {
 		return kube.NewStore(c, s.namespace(), s.cfg.App)
@@ -54,15 +62,15 @@ func (s *site) store(c *kube.Cluster) ledger.Store {
 	return ledger.NewDirectory(s.stateDir(), s.cfg.App)
 }
 
-// stateDir keeps the records of an app that has no role in a cluster: in the
-// first host's root, if that is this machine.
+// stateDir keeps the records of an app that has no role in a cluster: below the
+// first host's root if that is this machine, else beside the configuration.
 func (s *site) stateDir() string {
 	for _, r := range s.cfg.Roles {
-		if r.Host != nil {
+		if r.Host != nil && r.Host.Address == "" {
 			return filepath.Join(rootOf(s.cfg.App, *r.Host), "ledger")
 		}
 	}
-	return ".shipit"
+	return filepath.Join(s.globals.dir, ".shipit")
 }
 
 // rootOf is the folder that holds a host's releases.

@@ -10,6 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/ledger"
+	"github.com/joelhooks/shipit/pipeline"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -90,6 +92,7 @@ func exitCode(ctx context.Context, err error) int {
 		refuse *release.Refusal
 		none   *release.NoneError
 		early  *beforeError
+		held   *ledger.HeldError
 	)
 	switch {
 	case errors.As(err, &coded):
@@ -98,7 +101,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exitInterrupted
 	case errors.As(err, &usage), errors.As(err, &fault), isUnknownCommand(err), isUsage(err):
 		return exitUsage
-	case isHeld(err):
+	case errors.As(err, &held):
 		return exitLocked
 	case errors.As(err, &refuse), errors.As(err, &none), errors.As(err, &early):
 		return exitRefused
@@ -107,10 +110,14 @@ func exitCode(ctx context.Context, err error) int {
 	}
 }
 
-// isUsage reports whether a package marked the error as a fault of its input.
+// isUsage reports whether what was asked for is not there to be released.
 func isUsage(err error) bool {
-	var u interface{ Usage() bool }
-	return errors.As(err, &u) && u.Usage()
+	var (
+		rev       *pipeline.NoSuchRevError
+		ambiguous *pipeline.AmbiguousRevError
+		dir       *pipeline.NotRepositoryError
+	)
+	return errors.As(err, &rev) || errors.As(err, &ambiguous) || errors.As(err, &dir)
 }
 
 func isUnknownCommand(err error) bool {

@@ -151,7 +151,8 @@ func (s *site) restore(ctx context.Context, rel release.Release, record release.
 	for _, name := range out.reached {
 		role, had := good.Role(name)
 		if !had {
-			continue // the role is new: there is nothing to put back
+			s.withdrawRole(ctx, rel, name) // it is new: there is nothing to put back
+			continue
 		}
 		if err := s.target(role).Prepare(ctx, role); err != nil {
 			record.Reason += fmt.Sprintf("; restore %s: %s", name, oneLine(err.Error()))
@@ -169,6 +170,13 @@ func (s *site) restore(ctx context.Context, rel release.Release, record release.
 	s.report(release.Event{Phase: release.PhaseRestore, Mark: release.MarkDone, Message: good.ID() + " runs again"})
 	record.Outcome, record.Restored = release.Restored, good.Seq
 	return record
+}
+
+func (s *site) withdrawRole(ctx context.Context, rel release.Release, name string) {
+	role, _ := rel.Role(name)
+	if err := s.target(role).Withdraw(ctx, role); err != nil {
+		s.report(release.Event{Phase: release.PhaseRestore, Mark: release.MarkNote, Role: name, Message: "take it away again: " + oneLine(err.Error())})
+	}
 }
 
 func (s *site) settle(ctx context.Context, lock *ledger.Lock, record release.Record) error {

@@ -19,15 +19,16 @@ import (
 // site is everything that one command line reaches: the places where the roles
 // run, the registry, and the ledger.
 type site struct {
-	cfg       config.Config
-	globals   *globals
-	reporter  *reporter
-	registry  *registry.Client
-	places    map[string]target // by role name
-	ledger    *ledger.Ledger
-	timeout   time.Duration
-	noRestore bool
-	records   []release.Record // as last listed; newest first
+	cfg        config.Config
+	globals    *globals
+	reporter   *reporter
+	registry   *registry.Client
+	places     map[string]target // by role name
+	ledger     *ledger.Ledger
+	timeout    time.Duration
+	noRestore  bool
+	records    []release.Record  // as last listed; newest first
+	registered map[string]string // by role: the answer that proved its registration
 }
 
 // openFile opens the site of a configuration file on disk: what status, history
@@ -56,7 +57,7 @@ func newSite(g *globals, cfg config.Config) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &site{cfg: cfg, globals: g, reporter: rep, timeout: cfg.Timeout.Or(5 * time.Minute), places: map[string]target{}}
+	s := &site{cfg: cfg, globals: g, reporter: rep, timeout: cfg.Timeout.Or(5 * time.Minute), places: map[string]target{}, registered: map[string]string{}}
 	if g.timeout > 0 {
 		s.timeout = g.timeout
 	}

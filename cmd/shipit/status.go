@@ -71,6 +71,9 @@ func (s *site) compare(ctx context.Context, records []release.Record) (release.R
 		return release.Record{}, err
 	}
 	record := current.Observe(rel, live, shaFinder(records))
+	if record, err = s.objectDrift(ctx, rel, record); err != nil {
+		return release.Record{}, err
+	}
 	record.Functions, record.Failures = nil, nil
 	if functions, err := s.functions(ctx, rel); functions != nil {
 		record.Functions = functions
@@ -80,6 +83,23 @@ func (s *site) compare(ctx context.Context, records []release.Record) (release.R
 	}
 	if record.Drift == nil {
 		record.Drift = []release.Drift{}
+	}
+	return record, nil
+}
+
+// objectDrift adds what another hand has changed of the objects of a role whose
+// image is the right one still.
+func (s *site) objectDrift(ctx context.Context, rel release.Release, record release.Record) (release.Record, error) {
+	for i, r := range record.Roles {
+		role, _ := rel.Role(r.Name)
+		drifts, err := s.target(role).Drift(ctx, role)
+		if err != nil {
+			return record, fmt.Errorf("compare the objects of %s: %w", r.Name, err)
+		}
+		if len(drifts) > 0 && r.InParity {
+			record.Roles[i].InParity, record.Roles[i].Reason, record.Parity = false, drifts[0].String(), false
+		}
+		record.Drift = append(record.Drift, drifts...)
 	}
 	return record, nil
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/crane"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -65,13 +68,20 @@ func TestStories(t *testing.T) {
 // simulated brings up a control plane with simulated nodes, and a registry.
 func simulated(t *testing.T) ground {
 	t.Helper()
-	c, err := cluster.Up(t.Context(), cluster.Options{Progress: progressOf(t)})
+	c, err := cluster.Up(t.Context(), cluster.Options{Progress: progressOf(t), Pods: http.HandlerFunc(answerLikeWorker)})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, c.Down(context.Background())) })
 	addr, shut, err := cluster.Registry(t.Context(), t.TempDir())
 	require.NoError(t, err)
 	t.Cleanup(shut)
 	return ground{kubeconfig: c.Kubeconfig, registry: addr, base: emptyBase(t, addr), client: clientOf(t, c.Kubeconfig)}
+}
+
+// answerLikeWorker is what the sample's worker answers on GET /. No worker runs in
+// a simulated pod: this proves shipit's way to a pod and its probes, no image.
+func answerLikeWorker(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = io.WriteString(w, `{"functions":["approval-request","task-created"],"count":2,"worker":{"role":"cluster","lastRegistrationAt":"2026-01-02T03:04:05Z"}}`)
 }
 
 func progressOf(t *testing.T) func(string) {
@@ -91,7 +101,11 @@ func clientOf(t *testing.T, kubeconfig string) kubernetes.Interface {
 func emptyBase(t *testing.T, registry string) string {
 	t.Helper()
 	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
-	img, err := mutate.ConfigFile(img, &v1.ConfigFile{Architecture: "amd64", OS: "linux", RootFS: v1.RootFS{Type: "layers"}})
+	img, err := mutate.ConfigFile(img, &v1.ConfigFile{Architecture: "amd64", OS: "linux", Config: v1.Config{Env: []string{"PATH=/usr/local/bin"}}, RootFS: v1.RootFS{Type: "layers"}})
+	require.NoError(t, err)
+	layer, err := crane.Layer(map[string][]byte{"usr/local/bin/bun": []byte("no program\n")})
+	require.NoError(t, err)
+	img, err = mutate.AppendLayers(img, layer)
 	require.NoError(t, err)
 	return pushBase(t, registry, img)
 }

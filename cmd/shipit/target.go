@@ -19,6 +19,10 @@ type target interface {
 	Switch(ctx context.Context, role release.Role) (release.Live, error)
 	// Observe reads what runs now.
 	Observe(ctx context.Context, role release.Role) (release.Live, error)
+	// Drift says what another hand has changed of the role's objects.
+	Drift(ctx context.Context, role release.Role) ([]release.Drift, error)
+	// Withdraw takes a role away again that no good release had.
+	Withdraw(ctx context.Context, role release.Role) error
 	// Diff says what Switch would change, and what of it would be refused.
 	Diff(ctx context.Context, role release.Role) ([]change, []release.Finding, error)
 	// Do sends an HTTP request to the role itself; its URL holds port, path and query.

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/release"
+	"github.com/joelhooks/shipit/target/host"
+)
+
+// machineTarget is the target of a role that runs as a service of a machine. The
+// connection is shared by all roles of the machine and made anew if it was lost.
+type machineTarget struct {
+	machines *host.Machines
+	place    config.Host
+	site     *site
+}
+
+func (m machineTarget) machine(ctx context.Context) (*host.Machine, error) {
+	return m.machines.For(ctx, m.place)
+}
+
+func (m machineTarget) Preflight(ctx context.Context, _ release.Release, roles []release.Role) ([]release.Finding, error) {
+	machine, err := m.machine(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var findings []release.Finding
+	for _, role := range roles {
+		found, err := machine.Preflight(ctx, role, host.Needs{Runtime: m.place.Runtime})
+		if err != nil {
+			return nil, roleError(role, err)
+		}
+		findings = append(findings, found...)
+	}
+	return findings, nil
+}
+
+func (m machineTarget) Prepare(ctx context.Context, role release.Role) error {
+	machine, err := m.machine(ctx)
+	if err != nil {
+		return err
+	}
+	return machine.Prepare(ctx, role, host.Content{Layers: m.layers})
+}
+
+// layers are those that shipit put over the base: a host brings its own runtime.
+func (m machineTarget) layers(ctx context.Context, ref, platform string) ([]host.Layer, error) {
+	img, err := m.site.registry.ImageFor(ctx, ref, platform)
+	if err != nil {
+		return nil, err
+	}
+	config, err := img.ConfigFile()
+	if err != nil {
+		return nil, fmt.Errorf("read the configuration of %s: %w", ref, err)
+	}
+	all, err := img.Layers()
+	if err != nil {
+		return nil, fmt.Errorf("read the layers of %s: %w", ref, err)
+	}
+	var own []host.Layer
+	at := 0
+	for _, h := range config.History {
+		if h.EmptyLayer {
+			continue
+		}
+		if h.CreatedBy == "shipit" && at < len(all) && at < len(config.RootFS.DiffIDs) {
+			own = append(own, hostLayer(all[at], config.RootFS.DiffIDs[at]))
+		}
+		at++
+	}
+	if len(own) == 0 {
+		return nil, fmt.Errorf("%s holds no layer that shipit made", ref)
+	}
+	return own, nil
+}
+
+func hostLayer(l v1.Layer, diffID v1.Hash) host.Layer {
+	return host.Layer{DiffID: diffID.String(), Open: func(context.Context) (io.ReadCloser, error) { return l.Uncompressed() }}
+}
+
+func (m machineTarget) Switch(ctx context.Context, role release.Role) (release.Live, error) {
+	machine, err := m.machine(ctx)
+	if err != nil {
+		return release.Live{}, err
+	}
+	m.site.report(release.Event{Phase: release.PhaseApply, Mark: release.MarkStart, Role: role.Name, Message: "switch to " + release.ShortDigest(role.Digest) + " on " + machine.Name()})
+	live, err := machine.Switch(ctx, role)
+	if err != nil {
+		return live, gaveUp(ctx, err)
+	}
+	m.site.report(release.Event{Phase: release.PhaseApply, Mark: release.MarkDone, Role: role.Name, Message: "runs", Ready: live.Ready, Desired: live.Desired})
+	return live, nil
+}
+
+func (m machineTarget) Observe(ctx context.Context, role release.Role) (release.Live, error) {
+	machine, err := m.machine(ctx)
+	if err != nil {
+		return release.Live{}, err
+	}
+	return machine.Observe(ctx, role)
+}
+
+// Drift is empty: what a host's service runs from, and by which unit, is part of
+// what Observe sees.
+func (m machineTarget) Drift(context.Context, release.Role) ([]release.Drift, error) { return nil, nil }
+
+func (m machineTarget) Diff(ctx context.Context, role release.Role) ([]change, []release.Finding, error) {
+	live, err := m.Observe(ctx, role)
+	if err != nil {
+		return nil, nil, err
+	}
+	if role.Runs(live.Digest()) && live.Note == "" {
+		return nil, nil, nil
+	}
+	running := live.Digest()
+	if running == "" {
+		running = "nothing"
+	}
+	return []change{{
+		Role: role.Name, Object: "Service " + m.place.Service, Action: "switched",
+		Diff: fmt.Sprintf("- %s\n+ %s", running, role.Digest),
+	}}, nil, nil
+}
+
+func (m machineTarget) Do(ctx context.Context, _ release.Role, req *http.Request) (*http.Response, error) {
+	machine, err := m.machine(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return machine.Do(req)
+}
+
+// Withdraw takes a service away again that no earlier release had.
+func (m machineTarget) Withdraw(ctx context.Context, role release.Role) error {
+	machine, err := m.machine(ctx)
+	if err != nil {
+		return err
+	}
+	return machine.Withdraw(ctx, role)
+}
+
+// Settled removes the release directories that no good record names, but for the last few.
+func (m machineTarget) Settled(ctx context.Context, role release.Role, records []release.Record) error {
+	machine, err := m.machine(ctx)
+	if err != nil {
+		return err
+	}
+	keep := host.Keep{Root: rootOf(m.site.cfg.App, m.place), Newest: m.place.Keep}
+	if keep.Newest == 0 {
+		keep.Newest = 3
+	}
+	for _, r := range records {
+		for _, rr := range r.Roles {
+			if r.Good() && rr.Target == release.TargetHost {
+				keep.Digests = append(keep.Digests, rr.Digest)
+			}
+		}
+	}
+	removed, err := machine.Prune(ctx, keep)
+	if len(removed) > 0 {
+		m.site.report(release.Event{Phase: release.PhaseRecord, Mark: release.MarkNote, Role: role.Name, Message: "removed from " + machine.Name() + ": " + strings.Join(shortened(removed), ", ")})
+	}
+	return err
+}
+
+func shortened(digests []string) []string {
+	var out []string
+	for _, d := range digests {
+		out = append(out, release.ShortDigest(d))
+	}
+	return out
+}
+
+func (m machineTarget) Close() error { return m.machines.Close() }
