@@ -43,7 +43,6 @@ type Options struct {
 type Cluster struct {
 	host    string
 	name    string // of the context, for messages
-	config  *rest.Config
 	http    *http.Client
 	typed   kubernetes.Interface
 	objects dynamic.Interface
@@ -81,7 +80,6 @@ func Connect(o Options) (*Cluster, error) {
 // build makes the clients, all over one HTTP client and so one connection.
 func (c *Cluster) build(cfg *rest.Config) error {
 	var err error
-	c.config = cfg
 	if c.http, err = rest.HTTPClientFor(cfg); err != nil {
 		return fmt.Errorf("read the cluster's credentials: %w", err)
 	}

@@ -1,18 +1,19 @@
 package kube
 
 import (
+	"bytes"
 	"context"
-	"errors"
+	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/url"
 	"sort"
 	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/joelhooks/shipit/release"
 )
@@ -42,8 +43,8 @@ type NoPodError struct{ Role string }
 
 func (e *NoPodError) Error() string { return "role " + e.Role + " has no ready pod" }
 
-// Get sends a request to one ready pod of the role, by way of the API
-// server: the newest, so that it is of the new revision. An answer of any status
+// Get sends a request to one ready pod of the role, through the API server's pod
+// proxy: the newest, so that it is of the new revision. An answer of any status
 // is no error; a pod that does not answer is.
 func (c *Cluster) Get(ctx context.Context, role release.Role, r Request) (Response, error) {
 	pod, err := c.newest(ctx, role)
@@ -89,40 +90,43 @@ func (c *Cluster) newest(ctx context.Context, role release.Role) (*corev1.Pod, e
 }
 
 func (c *Cluster) ask(ctx context.Context, p *corev1.Pod, r Request) (Response, error) {
-	url := "http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(r.Port)) + "/" + strings.TrimPrefix(r.Path, "/")
-	req, err := http.NewRequestWithContext(ctx, firstOf(r.Method, http.MethodGet), url, strings.NewReader(r.Body))
+	path, query, _ := strings.Cut(r.Path, "?")
+	target := c.typed.CoreV1().RESTClient().Get().Namespace(p.Namespace).Resource("pods").
+		Name(p.Name + ":" + strconv.Itoa(r.Port)).SubResource("proxy").URL()
+	target.Path += "/" + strings.TrimPrefix(path, "/")
+	target.RawQuery = query
+	method := firstOf(r.Method, http.MethodGet)
+	req, err := http.NewRequestWithContext(ctx, method, target.String(), bytes.NewReader([]byte(r.Body)))
 	if err != nil {
 		return Response{}, err
 	}
 	for name, v := range r.Headers {
 		req.Header.Set(name, v)
 	}
-	client := &http.Client{
-		Transport: &http.Transport{
-			DisableKeepAlives: true,
-			DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dial(ctx, p, r.Port) },
-		},
-		// A redirect is an answer: what it leads to may be out of the pod.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	reply, err := client.Do(req)
+	reply, err := c.http.Do(req)
 	if err != nil {
-		return Response{}, unwrapURL(err)
+		return Response{}, c.explain(err)
 	}
 	defer reply.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(reply.Body, maxAnswer))
 	if err != nil {
 		return Response{}, fmt.Errorf("read the answer: %w", err)
 	}
+	if err := proxyFault(reply, body); err != nil {
+		return Response{}, c.explain(err)
+	}
 	return Response{Pod: p.Name, Status: reply.StatusCode, Header: reply.Header, Body: body}, nil
 }
 
-// unwrapURL takes off the address that net/http puts before an error: it is not
-// the pod's.
-func unwrapURL(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
-		return u.Err
+// proxyFault tells the API server's own answer from the pod's: the caller may not
+// use the proxy, or the pod could not be reached.
+func proxyFault(reply *http.Response, body []byte) error {
+	if reply.StatusCode < 400 || !strings.HasPrefix(reply.Header.Get("Content-Type"), "application/json") {
+		return nil
 	}
-	return err
+	var s metav1.Status
+	if json.Unmarshal(body, &s) != nil || s.Kind != "Status" || s.APIVersion != "v1" {
+		return nil
+	}
+	return &apierrors.StatusError{ErrStatus: s}
 }
