@@ -52,7 +52,7 @@ for link in "$1"/current/*; do
   to=$(readlink "$link") && printf '%s\n' "Used=${to##*/}"
 done
 if [ -d /proc/self ]; then ls -ln /proc/[0-9]*/cwd 2>/dev/null; else lsof -d cwd -Fn 2>/dev/null; fi |
-  awk -v dir="$real/" '{ at = index($0, dir); if (at) { rest = substr($0, at + length(dir)); sub(/[\/ ].*/, "", rest); print "Used=" rest } }'
+  DIR="$real/" awk '{ dir = ENVIRON["DIR"]; at = index($0, dir); if (at) { rest = substr($0, at + length(dir)); sub(/[\/ ].*/, "", rest); print "Used=" rest } }'
 exit 0`
 
 // pruneScript takes the release $2 of root $1 away in one step, and then apart.

@@ -64,7 +64,7 @@ type supervisor interface {
 	start(d Definition, s state) []Command
 	stop(d Definition) Command
 	kill(d Definition) Command
-	forget(d Definition) []Command // after the file was removed
+	forget(d Definition) []Command // of a stopped service, before its file is removed
 	log(d Definition, s state) Command
 	check(d Definition) Command // exits with 0 if the manager is there
 }

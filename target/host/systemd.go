@@ -85,7 +85,9 @@ func (systemd) parse(out string) state {
 	s.enabled = strings.HasPrefix(facts["UnitFileState"], "enabled") || facts["UnitFileState"] == "static"
 	s.reload = facts["NeedDaemonReload"] == "yes"
 	s.invocation = facts["InvocationID"]
-	s.dropIns = strings.Fields(facts["DropInPaths"])
+	if paths := facts["DropInPaths"]; paths != "" {
+		s.dropIns = strings.Fields(paths)
+	}
 	if result := facts["Result"]; result != "" && result != "success" {
 		s.cause = result
 	}
@@ -149,7 +151,9 @@ func (s systemd) kill(d Definition) Command {
 func (s systemd) forget(d Definition) []Command {
 	reset := s.ctl(d, "reset-failed", s.unit(d))
 	reset.Tolerate = []int{1, 5}
-	return append(s.reload(d), reset)
+	disable := s.ctl(d, "disable", "--quiet", s.unit(d))
+	disable.Tolerate = []int{1}
+	return []Command{disable, reset}
 }
 
 // log reads the last lines of this start.

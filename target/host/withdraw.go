@@ -20,11 +20,14 @@ func (m *Machine) Withdraw(ctx context.Context, role release.Role) error {
 	if _, err := m.stop(ctx, d); err != nil {
 		return fmt.Errorf("stop %s: %w", d.Service, err)
 	}
+	if err := m.each(ctx, sup.forget(d)); err != nil {
+		return fmt.Errorf("forget %s: %w", d.Service, err)
+	}
 	res, err := m.exec(ctx, script(withdrawScript, d.unitFile(m.home), d.kept(), d.marker(), d.link()))
 	if err != nil {
 		return fmt.Errorf("remove %s: %w", d.unitFile(m.home), err)
 	}
-	if err := m.each(ctx, sup.forget(d)); err != nil {
+	if err := m.each(ctx, sup.reload(d)); err != nil {
 		return fmt.Errorf("forget %s: %w", d.Service, err)
 	}
 	if res.Stdout == "" {
