@@ -3,9 +3,7 @@ package manifests
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"path"
 	"regexp"
 	"slices"
@@ -19,25 +17,24 @@ import (
 // files (its subfolders are not looked into), or a kustomization.
 func read(tree Tree, at string) ([]object, error) {
 	at = path.Clean(at)
-	data, err := tree.ReadFile(at)
-	if err == nil {
-		if slices.Contains(kustomizationNames(), path.Base(at)) {
-			return kustomize(tree, path.Dir(at))
-		}
-		return parse(at, data)
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read %s: %w", at, err)
-	}
 	files, err := tree.List(at)
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", at, err)
 	}
-	if len(files) == 0 {
+	files = slices.Sorted(slices.Values(files))
+	switch {
+	case len(files) == 0:
 		return nil, &Error{Code: BadManifest, File: at, Msg: "is neither a file nor a folder of the commit", Hint: "commit it, or correct the role's manifests"}
+	case files[0] != at:
+	case slices.Contains(kustomizationNames(), path.Base(at)):
+		return kustomize(tree, path.Dir(at))
+	default:
+		data, err := tree.ReadFile(at)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", at, err)
+		}
+		return parse(at, data)
 	}
-	files = slices.Clone(files)
-	slices.Sort(files)
 	for _, name := range kustomizationNames() {
 		if slices.Contains(files, path.Join(at, name)) {
 			return kustomize(tree, at)

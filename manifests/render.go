@@ -34,11 +34,11 @@ type Input struct {
 // Tree reads the files of a commit. Paths are slash-separated and relative to
 // its root.
 type Tree interface {
-	// ReadFile returns a file's bytes; the error of a path that is no file is an fs.ErrNotExist.
+	// ReadFile returns the bytes of a file.
 	ReadFile(path string) ([]byte, error)
-	// List returns the paths, from the root, of all files at any depth below
-	// dir, "." for all; none if there is no such folder.
-	List(dir string) ([]string, error)
+	// List returns the paths, from the root, of all files at or below path, "."
+	// for all; none if the commit holds nothing of that path.
+	List(path string) ([]string, error)
 }
 
 // Render gives the objects of a role as canonical JSON, in the order in which

@@ -276,7 +276,7 @@ func (m memory) ReadFile(path string) ([]byte, error) {
 func (m memory) List(dir string) ([]string, error) {
 	var files []string
 	for path := range m {
-		if dir == "." || strings.HasPrefix(path, dir+"/") {
+		if dir == "." || path == dir || strings.HasPrefix(path, dir+"/") {
 			files = append(files, path)
 		}
 	}
