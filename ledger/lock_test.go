@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -111,6 +112,25 @@ func TestAKilledRunIsTakenOverAndItsIntentIsKept(t *testing.T) {
 	})
 }
 
+func TestAProcessIDThatWasGivenAgainIsNotTheHolder(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, p place) {
+		l := ledger.New(p.store, app, ledger.Options{})
+		lock, err := l.Lock(t.Context(), ledger.LockOptions{TTL: time.Hour})
+		require.NoError(t, err)
+		fields, seen, err := p.store.ReadLock(t.Context())
+		require.NoError(t, err)
+		process := strings.Fields(fields["process"])
+		if len(process) != 3 || process[2] == "-" {
+			t.Skip("this system does not tell when a process began")
+		}
+		fields["process"] = process[0] + " " + process[1] + " 1" // began earlier
+		_, ok, err := p.store.SwapLock(t.Context(), seen, fields)
+		require.NoError(t, err)
+		require.True(t, ok)
+		require.Equal(t, lock.Fence+1, take(t, l).Fence)
+	})
+}
+
 // elsewhere is a store as a run on another machine writes to it: its process
 // means nothing here.
 type elsewhere struct {
@@ -150,6 +170,44 @@ func TestClocksOfOtherMachinesAreNotBelieved(t *testing.T) {
 			})
 		})
 	}
+}
+
+// slow is a store that answers later than a TTL.
+type slow struct {
+	ledger.Store
+	by time.Duration
+}
+
+func (s slow) ReadLock(ctx context.Context) (map[string]string, string, error) {
+	time.Sleep(s.by)
+	return s.Store.ReadLock(ctx)
+}
+
+func TestALivingHolderIsNotTakenOverByOneWhoLooksTooSeldom(t *testing.T) {
+	const ttl = 300 * time.Millisecond
+	onEveryStore(t, func(t *testing.T, p place) {
+		there := ledger.New(&elsewhere{Store: p.store}, app, ledger.Options{})
+		theirs, err := there.Lock(t.Context(), ledger.LockOptions{Holder: "ci", TTL: ttl})
+		require.NoError(t, err)
+		_, err = ledger.New(slow{p.store, 2 * ttl}, app, ledger.Options{}).Lock(t.Context(), ledger.LockOptions{})
+		var held *ledger.HeldError
+		require.ErrorAs(t, err, &held)
+		require.NoError(t, theirs.Release(t.Context()))
+	})
+}
+
+func TestARecordIsSettledUnderTheLockThatBeganIt(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, p place) {
+		l := ledger.New(p.store, app, ledger.Options{})
+		first, err := l.Lock(t.Context(), ledger.LockOptions{})
+		require.NoError(t, err)
+		rec, err := l.Begin(t.Context(), first, version(1), nil)
+		require.NoError(t, err)
+		require.NoError(t, first.Release(t.Context()))
+
+		var conflict *ledger.ConflictError
+		require.ErrorAs(t, l.Settle(t.Context(), take(t, l), rec), &conflict)
+	})
 }
 
 func TestALostLockEndsTheRun(t *testing.T) {
