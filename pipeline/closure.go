@@ -59,6 +59,10 @@ func NewClosure(ctx context.Context, s Source, img config.Image) (Closure, error
 	if err != nil {
 		return Closure{}, err
 	}
+	return newClosure(ctx, s, img, w)
+}
+
+func newClosure(ctx context.Context, s Source, img config.Image, w workspace) (Closure, error) {
 	b := closureBuilder{source: s, space: w, packages: map[string]Package{}, extra: map[string]bool{}}
 	if err := b.collect(ctx, img); err != nil {
 		return Closure{}, err

@@ -41,6 +41,7 @@ type Content struct {
 	Entries []Entry
 
 	gitDir string
+	dir    string // the folder it was read from, if it lies on disk
 }
 
 // gitContent is the closure as committed. With links, the workspace's packages
@@ -95,7 +96,7 @@ func linkEntries(links []workspaceLink) []Entry {
 // readDir is the content of a folder on disk. Only files, folders and links can
 // go into an image; anything else is an error that names it.
 func readDir(dir string) (Content, error) {
-	var c Content
+	c := Content{dir: dir}
 	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || p == dir {
 			return err
@@ -142,7 +143,7 @@ func (c *Content) sort() error {
 
 // only is the part of the content that keep accepts.
 func (c Content) only(keep func(Entry) bool) Content {
-	out := Content{gitDir: c.gitDir}
+	out := Content{gitDir: c.gitDir, dir: c.dir}
 	for _, e := range c.Entries {
 		if keep(e) {
 			out.Entries = append(out.Entries, e)

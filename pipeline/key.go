@@ -32,11 +32,13 @@ func key(in Inputs) string {
 		User               string
 		Env                map[string]string
 		Prove              config.Prove
+		Scripts            []string
 		Files              []file
 	}{
 		Format: format, Compressor: compressor, Package: in.Closure.Package, SourceURL: in.SourceURL,
 		Base: img.Base, Toolchain: img.Toolchain, Platforms: slices.Sorted(slices.Values(img.Platforms)),
 		Run: img.Run, Test: img.Test, Entrypoint: img.Entrypoint, User: img.UserOr(), Env: img.Env, Prove: img.Prove,
+		Scripts: in.scripts,
 	}
 	for _, f := range in.Closure.Files {
 		id := f.ID

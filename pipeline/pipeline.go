@@ -22,6 +22,10 @@ type Inputs struct {
 	SourceURL string // for the label org.opencontainers.image.source; may be ""
 	Closure   Closure
 	Key       string // 64 hex digits: equal keys give equal images
+
+	root    Package       // of the workspace
+	scripts []string      // files from the root whose imports must resolve
+	roles   []config.Role // those of a cluster that run the image
 }
 
 // Resolve finds the inputs of the image called name. What makes the image
@@ -31,11 +35,28 @@ func Resolve(ctx context.Context, s Source, cfg config.Config, name string) (Inp
 	if !ok {
 		return Inputs{}, fmt.Errorf("image %s: not in %s", name, cfg.Path)
 	}
-	c, err := NewClosure(ctx, s, img)
+	w, err := readWorkspace(ctx, s)
 	if err != nil {
 		return Inputs{}, fmt.Errorf("image %s: %w", name, err)
 	}
-	in := Inputs{Source: s, Name: name, Image: img, SourceURL: cfg.Source, Closure: c}
+	c, err := newClosure(ctx, s, img, w)
+	if err != nil {
+		return Inputs{}, fmt.Errorf("image %s: %w", name, err)
+	}
+	stale, err := staleLockfile(ctx, s, c, w)
+	if err == nil {
+		err = release.Refuse(stale, nil)
+	}
+	if err != nil {
+		return Inputs{}, fmt.Errorf("image %s: %w", name, err)
+	}
+	in := Inputs{Source: s, Name: name, Image: img, SourceURL: cfg.Source, Closure: c, root: w.root}
+	in.scripts = scripts(in, cfg)
+	for _, r := range cfg.Roles {
+		if r.Image == name && r.Kubernetes != nil {
+			in.roles = append(in.roles, r)
+		}
+	}
 	in.Key = key(in)
 	return in, nil
 }
@@ -71,7 +92,8 @@ type Options struct {
 	NoCache  bool
 	Progress release.Progress
 
-	buildRoot string // where commands run; a test's own
+	buildRoot string // where commands run, if not in the usual folder
+	unproven  bool   // the result is only compared
 }
 
 func (o Options) report(mark release.Mark, format string, args ...any) {

@@ -1,0 +1,267 @@
+package pipeline
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/evanw/esbuild/pkg/api"
+
+	"github.com/joelhooks/shipit/release"
+)
+
+// imported is what was found behind the scripts.
+type imported struct {
+	files    []string          // of the tree, all that is reached
+	findings []release.Finding // what cannot work
+	rejected []release.Finding // syntax that the resolver does not know, and a runtime may
+}
+
+// imports resolves every import that the scripts lead to, as the runtime would
+// in the built tree, without running any of it.
+func (p proof) imports() (imported, error) {
+	g := imported{files: slices.Clone(p.in.scripts)}
+	var entries []string
+	for _, s := range p.in.scripts {
+		at := filepath.Join(p.tree, filepath.FromSlash(s))
+		if _, err := os.Stat(at); err != nil {
+			g.findings = append(g.findings, refusal("EntrypointMissing", s, "is what a role starts with, and it is not in the image", "name it relative to images.*.package"))
+		}
+		entries = append(entries, at)
+	}
+	if len(g.findings) > 0 {
+		return g, nil
+	}
+	result := p.resolve(entries)
+	for _, m := range result.Errors {
+		f, ok := p.finding(m)
+		switch {
+		case ok && f.Code == "SyntaxRejected":
+			g.rejected = append(g.rejected, f)
+			g.files = append(g.files, filepath.ToSlash(m.Location.File))
+		case ok:
+			g.findings = append(g.findings, f)
+		}
+	}
+	sorted(g.findings)
+	if len(result.Errors) > 0 { // then there is no graph
+		return g, nil
+	}
+	var graph metafile
+	if err := json.Unmarshal([]byte(result.Metafile), &graph); err != nil {
+		return g, fmt.Errorf("read the graph of imports: %w", err)
+	}
+	for file := range graph.Inputs {
+		g.files = append(g.files, file)
+	}
+	g.findings = sorted(p.undeclared(graph))
+	return g, nil
+}
+
+// resolve follows the imports. What may be missing is left out in a second try,
+// because there is no graph while anything is wrong.
+func (p proof) resolve(entries []string) api.BuildResult {
+	o := p.bundling(entries)
+	result := api.Build(o)
+	var optional []string
+	for _, m := range result.Errors {
+		if u := unresolved.FindStringSubmatch(m.Text); u != nil && p.mayMiss(m, u[1]) {
+			optional = append(optional, u[1])
+		}
+	}
+	if len(optional) == 0 {
+		return result
+	}
+	o.External = append(o.External, optional...)
+	return api.Build(o)
+}
+
+// bundling asks for a bundle that is thrown away.
+func (p proof) bundling(entries []string) api.BuildOptions {
+	loaders := map[string]api.Loader{}
+	for _, ext := range []string{
+		".node", ".wasm", ".css", ".html", ".svg", ".png", ".jpg", ".gif", ".ico", ".woff", ".woff2", ".ttf",
+		".txt", ".md", ".mdx", ".sql", ".toml", ".yaml", ".yml", ".db", ".sqlite", ".sh", ".graphql", ".gql",
+	} {
+		loaders[ext] = api.LoaderEmpty
+	}
+	o := api.BuildOptions{
+		EntryPoints: entries, AbsWorkingDir: p.tree, Outdir: filepath.Join(p.tree, ".shipit"), Bundle: true, Write: false, Metafile: true,
+		Platform: api.PlatformNode, Format: api.FormatESModule, Target: api.ESNext, Loader: loaders, LogLevel: api.LogLevelSilent, LogLimit: 0,
+		ResolveExtensions: []string{".tsx", ".jsx", ".ts", ".mjs", ".js", ".cjs", ".json"},
+	}
+	if p.isBun() {
+		o.Conditions = []string{"bun"}
+		o.External = []string{"bun", "bun:*"}
+	}
+	return o
+}
+
+func (p proof) isBun() bool {
+	return len(p.in.Image.Entrypoint) == 0 || path.Base(p.in.Image.Entrypoint[0]) == "bun"
+}
+
+// bunProvides are packages that bun has within itself where none is installed.
+func bunProvides() []string {
+	return []string{"ws", "undici", "node-fetch", "isomorphic-fetch", "@vercel/fetch", "abort-controller", "detect-libc"}
+}
+
+var (
+	unresolved = regexp.MustCompile(`^Could not resolve "([^"]+)"`)
+	noExport   = regexp.MustCompile(`^No matching export in "[^"]+" for import "[^"]+"`)
+	// eager are imports that are resolved before any line runs.
+	eager = regexp.MustCompile(`^\s*(import\s*["'{*\w]|export\s.*\sfrom\s|\}\s*from\s)`)
+)
+
+// finding turns what the bundler said into what it means for the image; false
+// if it means nothing.
+func (p proof) finding(m api.Message) (release.Finding, bool) {
+	file, line := "", 0
+	if m.Location != nil {
+		file, line = filepath.ToSlash(m.Location.File), m.Location.Line
+	}
+	foreign := inNodeModules(file)
+	where := fmt.Sprintf("%s:%d", file, line)
+	if u := unresolved.FindStringSubmatch(m.Text); u != nil {
+		name := u[1]
+		if p.mayMiss(m, name) {
+			return release.Finding{}, false
+		}
+		return refusal("ImportUnresolved", where, fmt.Sprintf("imports %s, which is not in the image%s", name, p.why(file, name)), p.remedy(name)), true
+	}
+	if strings.HasPrefix(m.Text, "No loader is configured") || foreign {
+		return release.Finding{}, false
+	}
+	if noExport.MatchString(m.Text) {
+		return refusal("ExportMissing", where, m.Text, ""), true
+	}
+	if m.Location == nil {
+		return refusal("ImportUnresolved", strings.Join(p.in.scripts, ", "), m.Text, ""), true
+	}
+	return refusal("SyntaxRejected", where, m.Text, ""), true
+}
+
+// mayMiss reports whether the image can do without an import: because bun has it
+// within itself, or because it stands in a dependency and is loaded only when a
+// line asks for it. Dependencies load many of their own only where these are there.
+func (p proof) mayMiss(m api.Message, name string) bool {
+	if p.isBun() && slices.Contains(bunProvides(), packageOf(name)) {
+		return true
+	}
+	return m.Location != nil && inNodeModules(filepath.ToSlash(m.Location.File)) && !eager.MatchString(m.Location.LineText)
+}
+
+// why adds to a missing import what the package that wants it says of it.
+func (p proof) why(file, name string) string {
+	dep := packageOf(name)
+	owner, ok := p.owner(file)
+	if strings.HasPrefix(name, ".") || !ok {
+		return ""
+	}
+	if owner.manifest.declares(dep) {
+		return fmt.Sprintf(": %s declares %s, but the install did not bring it", owner.manifestPath(), dep)
+	}
+	if _, dev := owner.manifest.DevDependencies[dep]; dev {
+		return fmt.Sprintf(": %s has %s among devDependencies only", owner.manifestPath(), dep)
+	}
+	return fmt.Sprintf(": %s does not declare %s", owner.manifestPath(), dep)
+}
+
+func (p proof) remedy(name string) string {
+	if strings.HasPrefix(name, ".") {
+		return "commit the file"
+	}
+	if len(p.in.Image.Run) == 0 {
+		return "images.*.run installs dependencies; without it only the workspace's own packages are linked"
+	}
+	return fmt.Sprintf("declare %s in dependencies, or add its package to the workspace", packageOf(name))
+}
+
+// packageOf is the package of an import path: "@a/b" of "@a/b/c".
+func packageOf(name string) string {
+	parts := strings.SplitN(name, "/", 3)
+	if strings.HasPrefix(name, "@") && len(parts) > 1 {
+		return parts[0] + "/" + parts[1]
+	}
+	return parts[0]
+}
+
+// owner is the workspace package that a file of the repository belongs to.
+func (p proof) owner(file string) (Package, bool) {
+	best, ok := Package{}, false
+	for _, pkg := range p.in.Closure.Packages {
+		if below(file, pkg.Dir) && (!ok || len(pkg.Dir) > len(best.Dir)) {
+			best, ok = pkg, true
+		}
+	}
+	return best, ok
+}
+
+// metafile is the bundler's graph of imports.
+type metafile struct {
+	Inputs map[string]struct {
+		Imports []struct {
+			Path     string `json:"path"`
+			Original string `json:"original"`
+			External bool   `json:"external"`
+		} `json:"imports"`
+	} `json:"inputs"`
+}
+
+// undeclared finds imports of the repository's own files that resolve although
+// their package does not declare them: by how an install happened to lay things
+// out, which the next one need not do.
+func (p proof) undeclared(g metafile) []release.Finding {
+	var out []release.Finding
+	for file, input := range g.Inputs {
+		owner, ok := p.owner(file)
+		if inNodeModules(file) || !ok {
+			continue
+		}
+		seen := map[string]bool{}
+		for _, i := range input.Imports {
+			dep := packageOf(i.Original)
+			bare := i.Original != "" && !strings.HasPrefix(i.Original, ".") && !strings.HasPrefix(i.Original, "#") && !path.IsAbs(i.Original)
+			// What did not come out of node_modules or another package is the
+			// package's own, by an alias of its tsconfig.
+			to, own := p.owner(i.Path)
+			alias := own && to.Dir == owner.Dir && !inNodeModules(i.Path)
+			_, byRoot := p.in.root.manifest.Dependencies[dep]
+			if !bare || i.External || alias || owner.manifest.declares(dep) || byRoot || seen[dep] {
+				continue
+			}
+			seen[dep] = true
+			hint := fmt.Sprintf("add it to the dependencies of %s", owner.manifestPath())
+			if _, dev := owner.manifest.DevDependencies[dep]; dev {
+				hint = fmt.Sprintf("it is among devDependencies of %s; move it to dependencies", owner.manifestPath())
+			}
+			out = append(out, refusal("DependencyUndeclared", p.lineOf(file, i.Original),
+				fmt.Sprintf("imports %s, which %s does not declare: it resolves only by where the install put %s", i.Original, owner.manifestPath(), i.Path), hint))
+		}
+	}
+	return out
+}
+
+// lineOf is file:line of the first line that holds the import path in quotes.
+func (p proof) lineOf(file, name string) string {
+	data, err := os.ReadFile(filepath.Join(p.tree, filepath.FromSlash(file)))
+	if err != nil {
+		return file
+	}
+	for i, line := range strings.Split(string(data), "\n") {
+		if strings.Contains(line, `"`+name+`"`) || strings.Contains(line, `'`+name+`'`) {
+			return fmt.Sprintf("%s:%d", file, i+1)
+		}
+	}
+	return file
+}
+
+func sorted(f []release.Finding) []release.Finding {
+	slices.SortFunc(f, func(a, b release.Finding) int { return strings.Compare(a.Object+a.Message, b.Object+b.Message) })
+	return f
+}

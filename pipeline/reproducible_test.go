@@ -1,0 +1,90 @@
+package pipeline
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"io"
+	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/stretchr/testify/require"
+
+	"github.com/joelhooks/shipit/internal/sample"
+)
+
+func TestABuildThatDiffersIsNamedByPathAndField(t *testing.T) {
+	r := sample.New(t, sample.Options{})
+	for _, tt := range []struct{ name, script, path, field string }{
+		{"content", "date +%N > packages/system-bus/now", "/app/packages/system-bus/now", "content"},
+		{"link", "ln -s now-$(date +%N) packages/system-bus/link", "/app/packages/system-bus/link", "link"},
+		{"presence", "touch packages/system-bus/x-$(date +%N)", "", "presence"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			img := workerImage()
+			img.Run = [][]string{{"sh", "-c", tt.script}}
+			_, err := CheckReproducible(context.Background(), resolve(t, r.Dir, img), testOptions(t))
+			var differs *NotReproducibleError
+			require.ErrorAs(t, err, &differs)
+			require.Equal(t, tt.field, differs.Field)
+			require.Equal(t, "worker", differs.Image)
+			if tt.path != "" {
+				require.Equal(t, tt.path, differs.Path)
+			}
+		})
+	}
+	t.Run("what is the same passes", func(t *testing.T) {
+		img := workerImage()
+		img.Run = [][]string{{"sh", "-c", `echo "$PWD" > packages/system-bus/where; for i in 3 1 2; do echo $i > packages/system-bus/$i; done`}}
+		b, err := CheckReproducible(context.Background(), resolve(t, r.Dir, img), testOptions(t))
+		require.NoError(t, err)
+		require.NotEmpty(t, headersOf(t, b), "what it returns can still be pushed")
+	})
+}
+
+func headersOf(t *testing.T, b Built) map[string]*tar.Header {
+	t.Helper()
+	h, _ := headers(t, b.Artifact.(v1.Image))
+	return h
+}
+
+func TestCompareLayers(t *testing.T) {
+	file := func(name string, mode int64) tar.Header {
+		return tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: mode}
+	}
+	image := func(headers ...tar.Header) v1.Image {
+		var buf bytes.Buffer
+		w := tar.NewWriter(&buf)
+		for _, h := range headers {
+			require.NoError(t, w.WriteHeader(&h))
+		}
+		require.NoError(t, w.Close())
+		l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(buf.Bytes())), nil })
+		require.NoError(t, err)
+		img, err := mutate.AppendLayers(empty.Image, l)
+		require.NoError(t, err)
+		return img
+	}
+	for _, tt := range []struct {
+		name, path, field string
+		a, b              v1.Image
+	}{
+		{"mode", "/x", "mode", image(file("x", 0o644)), image(file("x", 0o755))},
+		{"order", "/x", "order", image(file("x", 0o644), file("y", 0o644)), image(file("y", 0o644), file("x", 0o644))},
+		{"one more at the end", "/y", "presence", image(file("x", 0o644)), image(file("x", 0o644), file("y", 0o644))},
+		{"one less", "/x", "presence", image(file("x", 0o644), file("y", 0o644)), image(file("y", 0o644))},
+		{"another type", "/x", "type", image(file("x", 0o644)), image(tar.Header{Typeflag: tar.TypeSymlink, Name: "x", Linkname: "y", Mode: 0o644})},
+		{"owner, which has no field of its own", "the layer", "encoding", image(file("x", 0o644)), image(tar.Header{Typeflag: tar.TypeReg, Name: "x", Mode: 0o644, Uid: 7})},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			err := compare("worker", tt.a, tt.b)
+			var differs *NotReproducibleError
+			require.ErrorAs(t, err, &differs)
+			require.Equal(t, tt.path, differs.Path)
+			require.Equal(t, tt.field, differs.Field)
+		})
+	}
+}

@@ -1,0 +1,197 @@
+package pipeline
+
+import (
+	"archive/tar"
+	"context"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+)
+
+// rootfs is the unpacked file system of a base image.
+type rootfs struct {
+	dir    string
+	config v1.Config
+}
+
+// unpack extracts the base into the cache, or finds it there. Devices and
+// owners are left out: it is for running programs of it by this user.
+func unpack(ctx context.Context, base v1.Image, store cache) (rootfs, error) {
+	cfg, err := base.ConfigFile()
+	if err != nil {
+		return rootfs{}, err
+	}
+	digest, err := base.Digest()
+	if err != nil {
+		return rootfs{}, err
+	}
+	parent := filepath.Join(store.dir, "bases")
+	r := rootfs{dir: filepath.Join(parent, digest.Hex), config: cfg.Config}
+	if _, err := os.Stat(r.dir); err == nil {
+		return r, nil
+	}
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return r, err
+	}
+	tmp, err := os.MkdirTemp(parent, ".base-")
+	if err != nil {
+		return r, err
+	}
+	defer func() { _ = removeAll(tmp) }()
+	flat := mutate.Extract(base)
+	defer flat.Close()
+	if err := untar(ctx, flat, tmp); err != nil {
+		return r, fmt.Errorf("unpack the base: %w", err)
+	}
+	if err := os.Chmod(tmp, 0o755); err != nil { //nolint:gosec // a root that others enter
+		return r, err
+	}
+	if err := os.Rename(tmp, r.dir); err != nil && !errors.Is(err, fs.ErrExist) {
+		return r, err
+	}
+	return r, nil
+}
+
+// untar writes a tar's folders, files and links below dir and nowhere else.
+func untar(ctx context.Context, r io.Reader, dir string) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	for tr := tar.NewReader(r); ; {
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+		name := strings.TrimPrefix(path.Clean("/"+h.Name), "/")
+		if name == "" {
+			continue
+		}
+		if err := untarEntry(root, name, h, tr); err != nil {
+			return fmt.Errorf("%s: %w", h.Name, err)
+		}
+	}
+}
+
+func untarEntry(root *os.Root, name string, h *tar.Header, r io.Reader) error {
+	if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
+		return err
+	}
+	mode := fs.FileMode(h.Mode).Perm() //nolint:gosec // nine bits of it
+	switch h.Typeflag {
+	case tar.TypeDir:
+		return root.MkdirAll(name, mode|0o700)
+	case tar.TypeSymlink:
+		return root.Symlink(h.Linkname, name)
+	case tar.TypeLink:
+		return root.Link(strings.TrimPrefix(path.Clean("/"+h.Linkname), "/"), name)
+	case tar.TypeReg:
+		f, err := root.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, mode|0o400)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(f, r)
+		return errors.Join(err, f.Close())
+	}
+	return nil
+}
+
+// at is where a path of the image lies on disk, with links followed as if the
+// root file system were "/".
+func (r rootfs) at(p string) (string, error) {
+	rest := strings.Split(strings.Trim(path.Clean("/"+p), "/"), "/")
+	done := ""
+	for links := 0; len(rest) > 0; {
+		step := path.Join("/", done, rest[0])
+		rest = rest[1:]
+		target, err := os.Readlink(filepath.Join(r.dir, step))
+		if err != nil {
+			done = step
+			continue
+		}
+		if links++; links > 40 {
+			return "", fmt.Errorf("%s: too many links", p)
+		}
+		if path.IsAbs(target) {
+			done = ""
+		}
+		rest = append(strings.Split(strings.Trim(target, "/"), "/"), rest...)
+	}
+	disk := filepath.Join(r.dir, done)
+	_, err := os.Stat(disk)
+	return disk, err
+}
+
+// program finds a program of the image as its PATH would.
+func (r rootfs) program(name string) (string, error) {
+	if strings.Contains(name, "/") {
+		return r.at(name)
+	}
+	search := "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	for _, kv := range r.config.Env {
+		if value, ok := strings.CutPrefix(kv, "PATH="); ok {
+			search = value
+		}
+	}
+	for _, dir := range strings.Split(search, ":") {
+		if p, err := r.at(path.Join(dir, name)); err == nil {
+			return p, nil
+		}
+	}
+	return "", fmt.Errorf("%s is not in the base", name)
+}
+
+// command is what runs a program of the image on this machine without entering
+// the image: by the image's own loader and libraries.
+func (r rootfs) command(program string) ([]string, error) {
+	f, err := elf.Open(program)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	for _, prog := range f.Progs {
+		if prog.Type != elf.PT_INTERP {
+			continue
+		}
+		interp, err := io.ReadAll(prog.Open())
+		if err != nil {
+			return nil, err
+		}
+		loader, err := r.at(strings.TrimRight(string(interp), "\x00"))
+		if err != nil {
+			return nil, err
+		}
+		return []string{loader, "--library-path", strings.Join(r.libraries(), ":"), program}, nil
+	}
+	return []string{program}, nil
+}
+
+// libraries are the folders in which loaders look.
+func (r rootfs) libraries() []string {
+	var out []string
+	for _, top := range []string{"lib", "lib64", "usr/lib", "usr/lib64", "usr/local/lib"} {
+		dir, err := r.at(top)
+		if err != nil {
+			continue
+		}
+		multi, _ := filepath.Glob(filepath.Join(dir, "*-linux-*"))
+		out = append(append(out, dir), multi...)
+	}
+	return out
+}

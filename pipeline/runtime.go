@@ -1,0 +1,107 @@
+package pipeline
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/joelhooks/shipit/release"
+)
+
+// errNotHere says why the base's own programs cannot be tried on this machine.
+var errNotHere = errors.New("cannot run here")
+
+// base is the unpacked base of a platform that this machine can run.
+func (p proof) base(ctx context.Context, list []platform) (rootfs, error) {
+	if p.in.Image.Base == Scratch {
+		return rootfs{}, fmt.Errorf("%w: the image has no runtime of its own", errNotHere)
+	}
+	var native v1.Image
+	for _, pl := range list {
+		if pl.spec.OS == runtime.GOOS && pl.spec.Architecture == runtime.GOARCH {
+			native = pl.base
+		}
+	}
+	if native == nil {
+		return rootfs{}, fmt.Errorf("%w: it is not for %s/%s", errNotHere, runtime.GOOS, runtime.GOARCH)
+	}
+	store, err := openCache(p.opts.CacheDir)
+	if err != nil {
+		return rootfs{}, err
+	}
+	return unpack(ctx, native, store)
+}
+
+// syntax has the base's own bun parse the repository's files. errNotHere: it could not.
+func (p proof) syntax(ctx context.Context, root rootfs, files []string) ([]release.Finding, error) {
+	if len(p.in.Image.Entrypoint) == 0 || path.Base(p.in.Image.Entrypoint[0]) != "bun" {
+		return nil, fmt.Errorf("%w: only bun is asked about syntax", errNotHere)
+	}
+	bun, err := root.program(p.in.Image.Entrypoint[0])
+	if err != nil {
+		return []release.Finding{refusal("RuntimeMissing", p.in.Image.Base, err.Error(), "entrypoint must name a program of the base")}, nil
+	}
+	args, err := root.command(bun)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errNotHere, err)
+	}
+	scratch, err := os.MkdirTemp("", "shipit-syntax-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(scratch)
+	args = append(args, "build", "--external=*", "--target=bun", "--outdir", filepath.Join(scratch, "out"))
+	cmd := group(ctx, args[0], append(args[1:], files...)...)
+	cmd.Dir, cmd.Env = p.tree, []string{"HOME=" + scratch, "TMPDIR=" + scratch, "NO_COLOR=1", "PATH=/usr/bin:/bin"}
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err = cmd.Run()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	found := p.rejected(out.String())
+	var exit *exec.ExitError
+	switch {
+	case err == nil || len(found) > 0:
+		return found, nil
+	case errors.As(err, &exit):
+		return nil, fmt.Errorf("%w: bun build ended with %w: %s", errNotHere, err, lastLine(out.String()))
+	}
+	return nil, fmt.Errorf("%w: %w", errNotHere, err)
+}
+
+// rejection is how bun reports an error at a place.
+var rejection = regexp.MustCompile(`(?m)^error: (.*)\n\s+at (.+):(\d+):\d+$`)
+
+func (p proof) rejected(out string) []release.Finding {
+	var found []release.Finding
+	for _, m := range rejection.FindAllStringSubmatch(out, -1) {
+		file := strings.TrimPrefix(m[2], p.tree+"/")
+		found = append(found, refusal("SyntaxRejected", file+":"+m[3],
+			fmt.Sprintf("the runtime of %s does not accept it: %s", p.in.Image.Base, m[1]), "use syntax that this version knows, or pin a newer base"))
+	}
+	return found
+}
+
+// own keeps the files of the repository that bun can parse.
+func own(files []string) []string {
+	var out []string
+	for _, f := range files {
+		if !inNodeModules(f) && slices.Contains(scriptExtensions(), path.Ext(f)) {
+			out = append(out, f)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}

@@ -1,0 +1,131 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/release"
+)
+
+// startable says whether this process may enter an unpacked image.
+func startable() error {
+	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
+		return fmt.Errorf("%w: entering the image needs root on Linux", errNotHere)
+	}
+	for _, name := range []string{"unshare", "mount"} {
+		if _, err := exec.LookPath(name); err != nil {
+			return fmt.Errorf("%w: %w", errNotHere, err)
+		}
+	}
+	return nil
+}
+
+// enter mounts what the process needs, in name spaces of its own, and becomes
+// the image's user in the image's root. Its network has no way out.
+const enter = `set -e
+mount --bind "$SHIPIT_TREE" "$SHIPIT_ROOT/app"
+mount -o remount,bind,ro "$SHIPIT_ROOT/app"
+mount -t proc proc "$SHIPIT_ROOT/proc"
+mount -t tmpfs -o mode=1777 tmpfs "$SHIPIT_ROOT/tmp"
+mount -t tmpfs -o mode=755 tmpfs "$SHIPIT_ROOT/dev"
+for d in null zero random urandom; do
+	: > "$SHIPIT_ROOT/dev/$d"
+	mount --bind "/dev/$d" "$SHIPIT_ROOT/dev/$d"
+done
+root=$SHIPIT_ROOT wd=$SHIPIT_WORKDIR uid=$SHIPIT_UID gid=$SHIPIT_GID unshare=$SHIPIT_UNSHARE
+unset SHIPIT_TREE SHIPIT_ROOT SHIPIT_WORKDIR SHIPIT_UID SHIPIT_GID SHIPIT_UNSHARE
+PATH=$SHIPIT_PATH
+unset SHIPIT_PATH
+exec "$unshare" --root="$root" --wd="$wd" --setgid="$gid" --setuid="$uid" -- "$@"
+`
+
+// start runs the entrypoint as each role of the cluster has it. One that ends
+// within prove.start does not start.
+func (p proof) start(ctx context.Context, root rootfs) ([]release.Finding, error) {
+	span := time.Duration(p.in.Image.Prove.Start)
+	if span == 0 || len(p.in.Image.Entrypoint) == 0 {
+		return nil, nil
+	}
+	if err := startable(); err != nil {
+		return nil, err
+	}
+	for _, d := range []string{"app", "dev", "proc", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(root.dir, d), 0o755); err != nil {
+			return nil, err
+		}
+	}
+	roles := p.in.roles
+	if len(roles) == 0 {
+		roles = []config.Role{{}}
+	}
+	var out []release.Finding
+	for _, r := range roles {
+		f, err := p.startRole(ctx, root, r, span)
+		if err != nil {
+			return nil, err
+		}
+		if f != nil {
+			out = append(out, *f)
+		}
+	}
+	return out, nil
+}
+
+func (p proof) startRole(ctx context.Context, root rootfs, r config.Role, span time.Duration) (*release.Finding, error) {
+	limited, cancel := context.WithTimeoutCause(ctx, span, errStayedUp)
+	defer cancel()
+	unshare, err := exec.LookPath("unshare")
+	if err != nil {
+		return nil, err
+	}
+	args := []string{"--mount", "--pid", "--fork", "--kill-child", "--net", "--", "/bin/sh", "-c", enter, "sh"}
+	cmd := group(limited, unshare, append(args, p.in.Image.Entrypoint...)...)
+	cmd.Env = p.startEnvironment(root, r, unshare)
+	tail, err := stream(cmd, nil, func(string) {})
+	switch {
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case errors.Is(context.Cause(limited), errStayedUp):
+		return nil, nil
+	case err == nil:
+		err = errors.New("exit status 0")
+	}
+	f := refusal("StartFailed", strings.Join(p.in.scripts, ", "),
+		fmt.Sprintf("ended within %s: %v: %s", span, err, strings.Join(tail[max(0, len(tail)-5):], " | ")), "it ran without a network; prove.start: 0s does not start it")
+	f.Role = r.Name
+	return &f, nil
+}
+
+var errStayedUp = errors.New("stayed up")
+
+// startEnvironment is the image's environment with the role's laid over it, and
+// what the script above takes out again.
+func (p proof) startEnvironment(root rootfs, r config.Role, unshare string) []string {
+	uid, gid, ok := strings.Cut(p.in.Image.UserOr(), ":")
+	if !ok {
+		gid = uid
+	}
+	search := "/usr/local/bin:/usr/bin:/bin"
+	var env []string
+	for _, kv := range environment(environment(root.config.Env, p.in.Image.Env), r.Env) {
+		if value, ok := strings.CutPrefix(kv, "PATH="); ok {
+			search = value
+			continue
+		}
+		env = append(env, kv)
+	}
+	if r.Port != 0 {
+		env = append(env, fmt.Sprintf("PORT=%d", r.Port))
+	}
+	return append(env, "PATH="+os.Getenv("PATH"), "SHIPIT_PATH="+search, "SHIPIT_TREE="+p.tree, "SHIPIT_ROOT="+root.dir,
+		"SHIPIT_WORKDIR="+path.Join(Root, p.in.Closure.Package), "SHIPIT_UID="+uid, "SHIPIT_GID="+gid, "SHIPIT_UNSHARE="+unshare)
+}
