@@ -28,6 +28,8 @@ func admissionCode(message string) string {
 		return "ServiceAccountMissing"
 	case strings.Contains(message, "no PriorityClass with name"):
 		return "PriorityClassMissing"
+	case strings.Contains(message, "RuntimeClass") && strings.Contains(message, "not found"):
+		return "RuntimeClassMissing"
 	case strings.Contains(message, "usage per"), strings.Contains(message, "LimitRange"):
 		return "LimitRange"
 	case webhookAway(message):

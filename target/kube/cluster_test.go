@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
 	"github.com/joelhooks/shipit/release"
@@ -149,4 +150,14 @@ func roll(t *testing.T, c *Cluster, role release.Role) (release.Live, Applied, e
 	}
 	live, err := c.Wait(t.Context(), role, a, WaitOptions{Timeout: time.Minute, Progress: progress(t)})
 	return live, a, err
+}
+
+func replaceNS(s, ns string) string { return strings.ReplaceAll(s, "$NS", ns) }
+
+// enforce sets a namespace's Pod Security level.
+func enforce(t *testing.T, c *Cluster, ns, level string) {
+	t.Helper()
+	patch := `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"` + level + `"}}}`
+	_, err := c.Client().CoreV1().Namespaces().Patch(t.Context(), ns, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+	require.NoError(t, err)
 }

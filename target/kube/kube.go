@@ -14,11 +14,13 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
 
 	"github.com/joelhooks/shipit/release"
 )
@@ -53,6 +55,8 @@ type Cluster struct {
 // Connect reads the configuration and opens no connection. The error names the
 // file or the context that is missing.
 func Connect(o Options) (*Cluster, error) {
+	// client-go logs to stderr what it also returns; the caller says what is said.
+	klog.SetLogger(logr.Discard())
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = o.Kubeconfig
 	rules.WarnIfAllMissing = false
@@ -110,7 +114,7 @@ func (c *Cluster) Name() string { return c.name }
 func (c *Cluster) Ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
-	_, err := c.typed.Discovery().RESTClient().Get().AbsPath("/version").MaxRetries(0).DoRaw(ctx)
+	_, err := c.raw().Get().AbsPath("/version").MaxRetries(0).DoRaw(ctx)
 	return c.explain(err)
 }
 

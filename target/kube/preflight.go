@@ -2,6 +2,16 @@ package kube
 
 import (
 	"context"
+	"fmt"
+	"sort"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/joelhooks/shipit/release"
 )
@@ -9,7 +19,8 @@ import (
 // PreflightOptions give what a preflight cannot know by itself.
 type PreflightOptions struct {
 	App       string
-	Namespace string // of the lock and the records
+	Namespace string // of the lock and the records; default: that of the first object
+	Probes    bool   // pods will be asked by Get
 	// CanPull tries to read an image's manifest by reference with the content of a
 	// pull secret, nil for none. A nil func skips the check.
 	CanPull func(ctx context.Context, ref string, dockerConfigJSON []byte) error
@@ -17,13 +28,189 @@ type PreflightOptions struct {
 	Platforms func(ctx context.Context, ref string) ([]string, error)
 }
 
-// Preflight finds what would make the release fail, before anything changes.
+// Preflight finds what would make the release fail, before anything changes:
+// what pods name and is not there, images that cannot be pulled or run, nodes
+// and quotas without room, and what the caller may not do. All is asked at the
+// same time. What cannot be looked at for want of a permission is a warning.
+//
+// Diff finds besides what the API server says to the objects themselves.
 func (c *Cluster) Preflight(ctx context.Context, rel release.Release, o PreflightOptions) ([]release.Finding, error) {
-	panic("being written")
+	s := &survey{c: c, o: o, own: map[ID]*object{}, reads: map[ID]*reading{}}
+	for _, role := range rel.Roles {
+		if role.Target != release.TargetKubernetes {
+			continue
+		}
+		if err := s.add(role); err != nil {
+			return nil, err
+		}
+	}
+	if len(s.parts) == 0 {
+		return nil, nil
+	}
+	group, gctx := errgroup.WithContext(ctx)
+	checks := []func(context.Context) error{s.access, s.references, s.pulls, s.nodes, s.quotas, s.admission, s.budgets}
+	for _, check := range checks {
+		group.Go(func() error { return check(gctx) })
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return s.sorted(), nil
 }
 
-// Rules is the least Role, as YAML, that suffices to release, watch, lock and
-// roll back rel; a ClusterRole besides where objects without a namespace need one.
-func (c *Cluster) Rules(rel release.Release, o PreflightOptions) ([]byte, error) {
-	panic("being written")
+// survey is one Preflight under way.
+type survey struct {
+	c     *Cluster
+	o     PreflightOptions
+	parts []part
+	own   map[ID]*object // what the release itself brings
+
+	mu       sync.Mutex
+	findings []release.Finding
+	reads    map[ID]*reading
+}
+
+// part is one role with what of it makes pods.
+type part struct {
+	role    release.Role
+	objects []*object
+	pods    []template
+}
+
+// template is the pod of one workload.
+type template struct {
+	object   *object
+	meta     map[string]string // labels
+	spec     corev1.PodSpec
+	pod      corev1.PodTemplateSpec
+	replicas int
+}
+
+func (s *survey) add(role release.Role) error {
+	objects, err := parse(role)
+	if err != nil {
+		return err
+	}
+	if err := s.c.resolve(objects); err != nil {
+		return err
+	}
+	p := part{role: role, objects: objects}
+	for _, o := range objects {
+		s.own[o.id] = o
+		t, ok, err := templateOf(o)
+		if err != nil {
+			return err
+		}
+		if ok {
+			p.pods = append(p.pods, t)
+		}
+	}
+	s.parts = append(s.parts, p)
+	return nil
+}
+
+// templateOf reads the pod that a workload makes; false if it makes none.
+func templateOf(o *object) (template, bool, error) {
+	raw := podTemplate(o.body)
+	if raw == nil && o.id.Kind == "Pod" && o.id.Group == "" {
+		raw = o.body.Object
+	}
+	if raw == nil {
+		return template{}, false, nil
+	}
+	t := template{object: o, replicas: askedFor(o.body)}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(raw, &t.pod); err != nil {
+		if !o.kind.builtin {
+			return template{}, false, nil // it only looks like one
+		}
+		return template{}, false, fmt.Errorf("%s: %w", o.id, err)
+	}
+	t.spec, t.meta = t.pod.Spec, t.pod.Labels
+	return t, true, nil
+}
+
+// find adds a finding.
+func (s *survey) find(f release.Finding) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, known := range s.findings {
+		if known.Code == f.Code && known.Object == f.Object && known.Message == f.Message {
+			return
+		}
+	}
+	s.findings = append(s.findings, f)
+}
+
+func (s *survey) sorted() []release.Finding {
+	sort.SliceStable(s.findings, func(i, j int) bool {
+		a, b := s.findings[i], s.findings[j]
+		if a.Severity != b.Severity {
+			return a.Severity == release.Refuses
+		}
+		return a.Role+a.Code+a.Object+a.Message < b.Role+b.Code+b.Object+b.Message
+	})
+	return s.findings
+}
+
+// reading is one object, read once for all that ask for it.
+type reading struct {
+	once sync.Once
+	live *unstructured.Unstructured // nil: there is none
+	err  error                      // a *ForbiddenError: it may not be looked at
+}
+
+// read gives an object as it will be: the release's own, else the live one. nil
+// says that there is none.
+func (s *survey) read(ctx context.Context, id ID) (*unstructured.Unstructured, error) {
+	if o, ok := s.own[id]; ok {
+		return o.body, nil
+	}
+	s.mu.Lock()
+	r := s.reads[id]
+	if r == nil {
+		r = &reading{}
+		s.reads[id] = r
+	}
+	s.mu.Unlock()
+	r.once.Do(func() {
+		k, ok, err := s.c.kinds.any(schema.GroupKind{Group: id.Group, Kind: id.Kind})
+		if err != nil || !ok {
+			r.err = err
+			return
+		}
+		r.live, r.err = s.c.fetch(ctx, k, id.Namespace, id.Name)
+		if apierrors.IsNotFound(r.err) {
+			r.live, r.err = nil, nil
+		}
+	})
+	return r.live, r.err
+}
+
+// eachPod calls check for the pod of every workload, several at a time.
+func (s *survey) eachPod(ctx context.Context, check func(context.Context, part, template) error) error {
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallel)
+	for _, p := range s.parts {
+		for _, t := range p.pods {
+			group.Go(func() error { return check(gctx, p, t) })
+		}
+	}
+	return group.Wait()
+}
+
+// namespaces are those in which the release has objects, without those that it
+// brings itself.
+func (s *survey) namespaces() []string {
+	seen := map[string]bool{}
+	for id := range s.own {
+		if id.Namespace != "" && s.own[ID{Kind: "Namespace", Name: id.Namespace}] == nil {
+			seen[id.Namespace] = true
+		}
+	}
+	out := make([]string, 0, len(seen))
+	for ns := range seen {
+		out = append(out, ns)
+	}
+	sort.Strings(out)
+	return out
 }

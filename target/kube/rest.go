@@ -29,13 +29,22 @@ func (k kind) path(namespace, name string) string {
 	return p
 }
 
-func (c *Cluster) raw() rest.Interface { return c.typed.Discovery().RESTClient() }
+func (c *Cluster) raw() rest.Interface { return c.typed.CoreV1().RESTClient() }
+
+// bodyOf is the body of an answer, or the error that the API server put into it:
+// Raw alone knows the code of the answer and none of its words.
+func bodyOf(res rest.Result) ([]byte, error) {
+	if err := res.Error(); err != nil {
+		return nil, err
+	}
+	return res.Raw()
+}
 
 // fetch reads one object.
 func (c *Cluster) fetch(ctx context.Context, k kind, namespace, name string) (*unstructured.Unstructured, error) {
 	u := &unstructured.Unstructured{}
 	err := c.patiently(ctx, func() error {
-		body, err := c.raw().Get().AbsPath(k.path(namespace, name)).SetHeader("Accept", "application/json").DoRaw(ctx)
+		body, err := bodyOf(c.raw().Get().AbsPath(k.path(namespace, name)).SetHeader("Accept", "application/json").Do(ctx))
 		if err != nil {
 			return err
 		}
@@ -55,7 +64,7 @@ func (c *Cluster) list(ctx context.Context, k kind, namespace, selector string) 
 		if selector != "" {
 			req = req.Param("labelSelector", selector)
 		}
-		body, err := req.DoRaw(ctx)
+		body, err := bodyOf(req.Do(ctx))
 		if err != nil {
 			return err
 		}
@@ -98,7 +107,7 @@ func (c *Cluster) patch(ctx context.Context, o *object, body map[string]any, p p
 			accept = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 		}
 		var code int
-		reply, err := req.SetHeader("Accept", accept).Do(ctx).StatusCode(&code).Raw()
+		reply, err := bodyOf(req.SetHeader("Accept", accept).Do(ctx).StatusCode(&code))
 		if err != nil {
 			return err
 		}
