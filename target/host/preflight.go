@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -29,7 +30,11 @@ func (m *Machine) Preflight(ctx context.Context, role release.Role, n Needs) ([]
 	if err != nil {
 		return nil, err
 	}
-	if f, ok := m.managed(ctx, d); !ok {
+	f, err := m.managed(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	if f.Code != "" {
 		return []release.Finding{f}, nil
 	}
 	var findings []release.Finding
@@ -47,16 +52,21 @@ func finding(d Definition, code, object, message, hint string) release.Finding {
 	return release.Finding{Code: code, Severity: release.Refuses, Role: d.Role, Object: object, Message: message, Hint: hint}
 }
 
-// managed reports whether the service manager answers; the finding says why not.
-func (m *Machine) managed(ctx context.Context, d Definition) (release.Finding, bool) {
+// managed asks the service manager for a sign of life; the zero value: it gave
+// one.
+func (m *Machine) managed(ctx context.Context, d Definition) (release.Finding, error) {
 	_, err := m.exec(ctx, m.supervisor(d).check(d))
-	if err == nil {
-		return release.Finding{}, true
+	var lost *LostError
+	switch {
+	case err == nil:
+		return release.Finding{}, nil
+	case errors.As(err, &lost) || ctx.Err() != nil:
+		return release.Finding{}, err
 	}
 	f := finding(d, "ServiceManager", d.Kind+" "+d.Domain, "does not answer on "+m.name+": "+oneLine(err.Error()),
 		"check host.manager and host.domain in shipit.yaml against the machine")
 	f.Fixed = true
-	return f, false
+	return f, nil
 }
 
 // service looks at the port and at the drop-in files.

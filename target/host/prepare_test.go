@@ -202,3 +202,5 @@ func TestSeveralRolesUnpackOneImageOnce(t *testing.T) {
 	}
 	require.Empty(t, staged(t, root))
 }
+
+func writeFile(path, body string) error { return os.WriteFile(path, []byte(body), 0o600) }

@@ -101,8 +101,11 @@ func (m *Machine) replace(ctx context.Context, d Definition) (state, error) {
 	if err != nil {
 		return s, err
 	}
-	_, err = m.exec(ctx, Command{Argv: []string{"rm", "-f", d.marker()}})
-	return s, err
+	if _, err = m.exec(ctx, Command{Argv: []string{"rm", "-f", d.marker()}}); err != nil {
+		return s, err
+	}
+	s.switching = false
+	return s, nil
 }
 
 func logDir(d Definition) string {

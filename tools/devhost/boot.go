@@ -270,3 +270,17 @@ func (h *Host) Heal(ctx context.Context) error { return h.set(ctx, "up") }
 func (h *Host) set(ctx context.Context, state string) error {
 	return run(ctx, "nsenter", "--target", strconv.Itoa(h.cmd.Process.Pid), "--net", "--", "ip", "link", "set", "host0", state)
 }
+
+// NewKnownHosts is the line of a known_hosts file that names a fresh key for a
+// host: one that it does not have.
+func NewKnownHosts(host string) (string, error) {
+	k, err := newKey()
+	if err != nil {
+		return "", err
+	}
+	parsed, _, _, _, err := ssh.ParseAuthorizedKey(k.public)
+	if err != nil {
+		return "", err
+	}
+	return knownhosts.Line([]string{host}, parsed) + "\n", nil
+}
