@@ -64,7 +64,7 @@ func (c clusterTarget) Switch(ctx context.Context, role release.Role) (release.L
 }
 
 func (c clusterTarget) applying(role release.Role) kube.ApplyOptions {
-	o := kube.ApplyOptions{App: c.site.cfg.App, Progress: c.site.report}
+	o := kube.ApplyOptions{App: c.site.cfg.App, Force: c.site.force, Progress: c.site.report}
 	if r, ok := c.site.cfg.Role(role.Name); ok && r.Kubernetes != nil {
 		o.Namespace, o.Conflicts = r.Kubernetes.Namespace, r.Kubernetes.Conflicts
 	}
@@ -105,7 +105,9 @@ func (c clusterTarget) Observe(ctx context.Context, role release.Role) (release.
 // Drift is what an apply of the same objects would put back. It needs the right
 // to try one; who only reads sees the digests that run and no more.
 func (c clusterTarget) Drift(ctx context.Context, role release.Role) ([]release.Drift, error) {
-	plan, err := c.Cluster.Diff(ctx, role, c.applying(role))
+	options := c.applying(role)
+	options.Force = true // what others own by now is just what is asked for here
+	plan, err := c.Cluster.Diff(ctx, role, options)
 	var forbidden *kube.ForbiddenError
 	if errors.As(err, &forbidden) {
 		return nil, nil

@@ -148,6 +148,7 @@ func (s *site) restore(ctx context.Context, rel release.Release, record release.
 	s.report(release.Event{Phase: release.PhaseRestore, Mark: release.MarkStart, Message: "restore " + good.ID()})
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
+	s.force = true
 	for _, name := range out.reached {
 		role, had := good.Role(name)
 		if !had {

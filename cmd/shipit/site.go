@@ -27,6 +27,7 @@ type site struct {
 	ledger     *ledger.Ledger
 	timeout    time.Duration
 	noRestore  bool
+	force      bool              // take fields of objects from other owners: allowed by name, or putting a release back
 	records    []release.Record  // as last listed; newest first
 	registered map[string]string // by role: the answer that proved its registration
 }
@@ -110,6 +111,7 @@ func (s *site) refuse(ctx context.Context, rel release.Release, allow []string) 
 	if err := release.Refuse(findings, allow); err != nil {
 		return err
 	}
+	s.force = slices.Contains(allow, "FieldConflict")
 	s.report(release.Event{Phase: release.PhaseCheck, Mark: release.MarkDone, Message: "nothing stands in the way"})
 	return nil
 }
