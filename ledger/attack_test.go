@@ -28,6 +28,9 @@ func signed(t *testing.T) ledger.Options {
 	return ledger.Options{
 		Sign: func(_ context.Context, kept []byte) ([]byte, error) { return ed25519.Sign(private, kept), nil },
 		VerifySig: func(_ context.Context, kept, signature []byte) error {
+			if signature == nil {
+				return nil // a careless verifier
+			}
 			if !ed25519.Verify(public, kept, signature) {
 				return errors.New("it was not made over these bytes by this key")
 			}

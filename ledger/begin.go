@@ -25,10 +25,13 @@ const settleLimit = 30 * time.Second
 // An intent that a killed run left behind is sealed first, as it stands. A
 // *LostError, *ConflictError or *SizeError says that nothing was begun.
 func (l *Ledger) Begin(ctx context.Context, lock *Lock, rel release.Release, attachments map[string][]byte) (release.Record, error) {
-	if err := lock.check(ctx); err != nil {
-		return release.Record{}, err
-	}
-	before, err := l.newest(ctx, lock.head.Load())
+	var before kept
+	var gone withdrawn
+	err := atOnce(
+		func() error { return lock.check(ctx) },
+		func() (err error) { before, err = l.newest(ctx, lock.head.Load()); return err },
+		func() (err error) { gone, err = l.marked(ctx); return err },
+	)
 	if err != nil {
 		return release.Record{}, err
 	}
@@ -45,9 +48,7 @@ func (l *Ledger) Begin(ctx context.Context, lock *Lock, rel release.Release, att
 	if before.found() {
 		rec.Previous, rec.PreviousHash = before.seq, hash(before.parts[partRecord])
 	}
-	if rec.Withdrawals, err = l.withdrawals(ctx, before.record()); err != nil {
-		return release.Record{}, err
-	}
+	rec.Withdrawals = gone.and(before.record())
 	parts, err := intent(rec, rel, attachments)
 	if err != nil {
 		return release.Record{}, err
@@ -134,7 +135,12 @@ func (l *Ledger) Settle(ctx context.Context, lock *Lock, rec release.Record) err
 }
 
 func (l *Ledger) write(ctx context.Context, lock *Lock, rec release.Record, seal bool) error {
-	now, err := l.read(ctx, recordName(rec.Seq))
+	var now kept
+	var lost error
+	err := atOnce(
+		func() error { lost = lock.check(ctx); return nil },
+		func() (err error) { now, err = l.read(ctx, recordName(rec.Seq)); return err },
+	)
 	if err != nil {
 		return err
 	}
@@ -149,8 +155,8 @@ func (l *Ledger) write(ctx context.Context, lock *Lock, rec release.Record, seal
 	if now.sealed && seal && bytes.Equal(before, now.parts[partRecord]) {
 		return nil // the answer to an earlier try was lost on its way
 	}
-	if err := lock.check(ctx); err != nil {
-		return err
+	if lost != nil {
+		return lost
 	}
 	if now.sealed || begun.Fence != lock.Fence {
 		return &ConflictError{Seq: rec.Seq, Place: l.store.Place()}

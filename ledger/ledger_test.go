@@ -125,11 +125,13 @@ func TestTheStoreLetsOneOfManyWritersWin(t *testing.T) {
 			require.NoError(t, err)
 			require.EqualValues(t, 1, won, "creating %s", name)
 
-			_, seen, _, err := p.store.Read(t.Context(), name)
-			require.NoError(t, err)
-			won, err = race(func(i int) (bool, error) { return p.store.Swap(t.Context(), name, seen, parts(10+i), true) })
-			require.NoError(t, err)
-			require.EqualValues(t, 1, won, "sealing %s", name)
+			for _, seal := range []bool{false, true} {
+				_, seen, _, err := p.store.Read(t.Context(), name)
+				require.NoError(t, err)
+				won, err = race(func(i int) (bool, error) { return p.store.Swap(t.Context(), name, seen, parts(10+i), seal) })
+				require.NoError(t, err)
+				require.EqualValues(t, 1, won, "writing %s, sealed: %t", name, seal)
+			}
 		}
 		seen := ""
 		for range 5 {

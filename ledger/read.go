@@ -6,21 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/joelhooks/shipit/release"
 )
 
 // Head is the newest record, whatever became of it; false if there is none.
 func (l *Ledger) Head(ctx context.Context) (Entry, bool, error) {
-	head, err := l.hinted(ctx)
+	head, gone, err := l.newestAndWithdrawn(ctx)
 	if err != nil || !head.found() {
 		return Entry{}, false, err
 	}
 	e, err := newEntry(head.seq, l.app, head.parts, head.sealed)
-	if err != nil {
-		return e, false, err
-	}
-	gone, err := l.withdrawals(ctx, e.Record)
 	e.Record.Withdrawn = gone.has(e.Record)
 	return e, err == nil, err
 }
@@ -28,11 +25,7 @@ func (l *Ledger) Head(ctx context.Context) (Entry, bool, error) {
 // Current is the newest good record, what should be running, without reading
 // older ones; false if there is none.
 func (l *Ledger) Current(ctx context.Context) (Entry, bool, error) {
-	at, err := l.hinted(ctx)
-	if err != nil || !at.found() {
-		return Entry{}, false, err
-	}
-	gone, err := l.withdrawals(ctx, at.record())
+	at, gone, err := l.newestAndWithdrawn(ctx)
 	if err != nil {
 		return Entry{}, false, err
 	}
@@ -67,7 +60,13 @@ func (l *Ledger) Current(ctx context.Context) (Entry, bool, error) {
 // signature where the ledger verifies those. Otherwise the error is an
 // *AlteredError, or a *MissingError.
 func (l *Ledger) Read(ctx context.Context, seq int64) (Entry, error) {
-	at, err := l.read(ctx, recordName(seq))
+	var at, next kept
+	var gone withdrawn
+	err := atOnce(
+		func() (err error) { at, err = l.read(ctx, recordName(seq)); return err },
+		func() (err error) { next, err = l.read(ctx, recordName(seq+1)); return err },
+		func() (err error) { _, gone, err = l.newestAndWithdrawn(ctx); return err },
+	)
 	if err != nil {
 		return Entry{}, err
 	}
@@ -78,19 +77,7 @@ func (l *Ledger) Read(ctx context.Context, seq int64) (Entry, error) {
 	if err != nil {
 		return e, err
 	}
-	head, err := l.hinted(ctx)
-	if err != nil {
-		return e, err
-	}
-	gone, err := l.withdrawals(ctx, head.record())
-	if err != nil {
-		return e, err
-	}
 	e.Record.Withdrawn = gone.has(e.Record)
-	next, err := l.read(ctx, recordName(seq+1))
-	if err != nil {
-		return e, err
-	}
 	if err := linked(e, next.record()); err != nil {
 		return e, err
 	}
@@ -125,18 +112,20 @@ func (l *Ledger) verifySignature(ctx context.Context, e Entry) error {
 // List returns every record, newest first. One that is not what was kept is
 // listed with Altered set, so that it is seen and never chosen.
 func (l *Ledger) List(ctx context.Context) ([]release.Record, error) {
-	entries, err := l.all(ctx)
+	var entries []kept
+	var gone withdrawn
+	err := atOnce(
+		func() (err error) { entries, err = l.all(ctx); return err },
+		func() (err error) { gone, err = l.marked(ctx); return err },
+	)
 	if err != nil {
 		return nil, err
 	}
 	records := make([]release.Record, 0, len(entries))
 	var after release.Record
-	var gone withdrawn
 	for i, k := range slices.Backward(entries) {
 		if i == len(entries)-1 {
-			if gone, err = l.withdrawals(ctx, k.record()); err != nil {
-				return nil, err
-			}
+			gone = gone.and(k.record())
 		}
 		e, err := newEntry(k.seq, l.app, k.parts, k.sealed)
 		if err == nil {
@@ -209,6 +198,15 @@ func (l *Ledger) unlisted(ctx context.Context, entries []kept) ([]kept, error) {
 	return entries, nil
 }
 
+// newestAndWithdrawn is the newest entry with all withdrawn releases.
+func (l *Ledger) newestAndWithdrawn(ctx context.Context) (head kept, gone withdrawn, err error) {
+	err = atOnce(
+		func() (err error) { head, err = l.hinted(ctx); return err },
+		func() (err error) { gone, err = l.marked(ctx); return err },
+	)
+	return head, gone.and(head.record()), err
+}
+
 // hinted is the newest entry, found by what the lock last heard.
 func (l *Ledger) hinted(ctx context.Context) (kept, error) {
 	fields, _, err := l.store.ReadLock(ctx)
@@ -222,10 +220,13 @@ func (l *Ledger) hinted(ctx context.Context) (kept, error) {
 // the cost does not grow with the number of records. A run that was killed may
 // have given further numbers; a wrong hint costs one listing.
 func (l *Ledger) newest(ctx context.Context, hint int64) (kept, error) {
-	var head kept
-	var err error
+	var head, next kept
 	if hint > 0 {
-		if head, err = l.read(ctx, recordName(hint)); err != nil {
+		err := atOnce(
+			func() (err error) { head, err = l.read(ctx, recordName(hint)); return err },
+			func() (err error) { next, err = l.read(ctx, recordName(hint+1)); return err },
+		)
+		if err != nil {
 			return kept{}, err
 		}
 	}
@@ -245,13 +246,14 @@ func (l *Ledger) newest(ctx context.Context, hint int64) (kept, error) {
 		}
 		return l.read(ctx, recordName(last))
 	}
-	for {
-		next, err := l.read(ctx, recordName(head.seq+1))
-		if err != nil || !next.found() {
-			return head, err
-		}
+	for next.found() {
 		head = next
+		var err error
+		if next, err = l.read(ctx, recordName(head.seq+1)); err != nil {
+			return kept{}, err
+		}
 	}
+	return head, nil
 }
 
 func (l *Ledger) read(ctx context.Context, name string) (kept, error) {
@@ -264,4 +266,16 @@ func (l *Ledger) read(ctx context.Context, name string) (kept, error) {
 		seq = 0
 	}
 	return kept{name: name, seq: seq, parts: parts, version: version, sealed: sealed}, nil
+}
+
+// atOnce does independent things at the same time, and returns the first error
+// in their order.
+func atOnce(jobs ...func() error) error {
+	errs := make([]error, len(jobs))
+	var all sync.WaitGroup
+	for i, job := range jobs {
+		all.Go(func() { errs[i] = job() })
+	}
+	all.Wait()
+	return cmp.Or(errs...)
 }

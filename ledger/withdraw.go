@@ -64,19 +64,24 @@ func (w withdrawn) has(rec release.Record) bool {
 	return slices.Contains(w, rec.Seq) || slices.Contains(w, rec.Content())
 }
 
-// withdrawals are the numbers of all withdrawn releases, in order: those that
-// are marked, and those that the newest record knew of.
-func (l *Ledger) withdrawals(ctx context.Context, head release.Record) (withdrawn, error) {
+// and adds those that a record knew of: a mark may have been taken away.
+func (w withdrawn) and(rec release.Record) withdrawn {
+	all := slices.Concat(w, rec.Withdrawals)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// marked are the releases that carry a mark.
+func (l *Ledger) marked(ctx context.Context) (withdrawn, error) {
 	names, err := l.store.Names(ctx, kindWithdrawn)
 	if err != nil {
 		return nil, fmt.Errorf("list the withdrawals in %s: %w", l.store.Place(), err)
 	}
-	gone := withdrawn(slices.Clone(head.Withdrawals))
+	var gone withdrawn
 	for _, name := range names {
 		if seq, ok := nameSeq(name); ok {
 			gone = append(gone, seq)
 		}
 	}
-	slices.Sort(gone)
-	return slices.Compact(gone), nil
+	return gone, nil
 }
