@@ -161,6 +161,25 @@ func TestMaskedHidesValuesOfSecretsAlone(t *testing.T) {
 	require.Equal(t, string(config), string(masked))
 }
 
+func TestMaskedKeepsNumbersAsTheyAre(t *testing.T) {
+	masked, err := manifests.Masked(json.RawMessage(`{"apiVersion":"v1","kind":"Secret","metadata":{"generation":9007199254740993,"name":"s"}}`))
+	require.NoError(t, err)
+	require.Contains(t, string(masked), `"generation":9007199254740993`)
+}
+
+func TestLongNamesFitALabel(t *testing.T) {
+	in := simple("ghcr.io/a/b", nil)
+	in.App, in.Role.Name = strings.Repeat("a", 40), strings.Repeat("b", 40)
+	objects, err := manifests.Render(in)
+	require.NoError(t, err)
+	name := fieldsOf(t, objects[0])["metadata"].(map[string]any)["name"].(string)
+	require.Len(t, name, 63)
+	in.Role.Name = strings.Repeat("b", 39) + "c"
+	objects, err = manifests.Render(in)
+	require.NoError(t, err)
+	require.NotEqual(t, name, fieldsOf(t, objects[0])["metadata"].(map[string]any)["name"], "names that differ at the end stay different")
+}
+
 func TestNotesTellWhatIsOdd(t *testing.T) {
 	in := simple("ghcr.io/a/b", map[string]string{"k.yaml": `apiVersion: v1
 kind: Pod

@@ -9,10 +9,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -108,6 +111,28 @@ func TestRunCommand(t *testing.T) {
 	}
 }
 
+func TestRunCommandLeavesNothingBehind(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	reader, err := os.OpenFile(pipe, os.O_RDWR, 0)
+	require.NoError(t, err)
+	f := failure(t, probe.Run(t.Context(), config.Role{}, quick(config.Probe{Command: []string{"sh", "-c", `exec 3>"$0"; sleep 60 & wait`, pipe}}), nil))
+	require.Contains(t, f.Message, "killed")
+	// The pipe ends once the last process that holds it open for writing is gone.
+	end, err := os.Open(pipe)
+	require.NoError(t, err)
+	defer end.Close()
+	require.NoError(t, reader.Close())
+	gone := make(chan error, 1)
+	go func() { _, err := io.ReadAll(end); gone <- err }()
+	select {
+	case err := <-gone:
+		require.NoError(t, err)
+	case <-time.After(5 * time.Second):
+		t.Fatal("a child of the command still runs")
+	}
+}
+
 func TestRunEvent(t *testing.T) {
 	var mu sync.Mutex
 	var stored []string
@@ -183,6 +208,9 @@ func worker(t *testing.T, answer http.HandlerFunc) (config.Role, probe.Asker) {
 	port, err := strconv.Atoi(address.Port())
 	require.NoError(t, err)
 	return config.Role{Name: "cluster", Port: port}, func(_ context.Context, req *http.Request) (*http.Response, error) {
+		if req.URL.Host != address.Host {
+			return nil, fmt.Errorf("the way to the role was taken for %s", req.URL.Host)
+		}
 		return server.Client().Do(req)
 	}
 }
