@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -20,6 +21,7 @@ import (
 type state struct {
 	dir      string
 	lock     *os.File // held as long as this cluster lives
+	held     []io.Closer
 	launcher *launcher
 	mu       sync.Mutex
 	running  map[string]*process
@@ -137,6 +139,9 @@ func (s *state) remove(ctx context.Context) error {
 	}
 	s.launcher.close()
 	errs = append(errs, sweep(s.dir), os.Remove(filepath.Join(s.dir, lockFile)), s.lock.Close())
+	for _, c := range s.held {
+		errs = append(errs, c.Close())
+	}
 	if s.MadeDir {
 		errs = append(errs, os.Remove(s.dir))
 	}
@@ -159,7 +164,7 @@ func sweep(dir string) error {
 		}
 	}
 	if r.Node != nil {
-		errs = append(errs, r.Node.remove())
+		errs = append(errs, r.Node.remove(), dropMachineLock(r.Owner))
 	}
 	for _, name := range r.Made {
 		errs = append(errs, os.RemoveAll(filepath.Join(dir, name)))
