@@ -20,7 +20,7 @@ type parts struct {
 	rootfs    string // disk image, never written to
 }
 
-const packages = "systemd,systemd-sysv,dbus,openssh-server,iproute2"
+const packages = "systemd,systemd-sysv,dbus,libpam-systemd,openssh-server,iproute2"
 
 // fetch gives the parts from the cache, and makes them at the first call. Several
 // processes may call it at once: one makes them.

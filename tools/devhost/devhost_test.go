@@ -1,10 +1,13 @@
 package devhost_test
 
 import (
+	"bufio"
 	"context"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -41,11 +44,7 @@ func TestAMachineComesUpAndGoesWithoutATrace(t *testing.T) {
 	dir := filepath.Dir(h.Key)
 	require.NoError(t, h.Down())
 	require.NoDirExists(t, dir)
-	links, err := net.Interfaces()
-	require.NoError(t, err)
-	for _, l := range links {
-		require.False(t, strings.HasSuffix(l.Name, filepath.Base(dir)), "its interface is still there")
-	}
+	require.Eventually(t, func() bool { return !hasInterface(t, filepath.Base(dir)) }, 5*time.Second, 10*time.Millisecond, "its interface is still there")
 }
 
 func answers(ctx context.Context, ip string) bool {
@@ -62,4 +61,58 @@ func hello(t *testing.T) string {
 	file := filepath.Join(t.TempDir(), "hello")
 	require.NoError(t, os.WriteFile(file, []byte("#!/bin/sh\necho hello\n"), 0o755))
 	return file
+}
+
+// bootOnly makes a run of this test boot a machine, print its folder and wait.
+const bootOnly = "SHIPIT_DEVHOST_BOOT_ONLY"
+
+func TestAKilledRunLeavesNothingToTheNext(t *testing.T) {
+	if why := devhost.Skip(); why != "" {
+		t.Skip(why)
+	}
+	if testing.Short() {
+		t.Skip("boots a machine; -short leaves it out")
+	}
+	if os.Getenv(bootOnly) != "" {
+		h, err := devhost.Up(t.Context(), devhost.Options{})
+		require.NoError(t, err)
+		_, err = os.Stdout.WriteString("\nbooted " + filepath.Dir(h.Key) + "\n")
+		require.NoError(t, err)
+		select {} // until it is killed
+	}
+	self, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.Command(self, "-test.run", "^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), bootOnly+"=yes")
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	var dir string
+	for lines := bufio.NewScanner(out); dir == "" && lines.Scan(); {
+		dir, _ = strings.CutPrefix(lines.Text(), "booted ")
+		if !strings.HasPrefix(lines.Text(), "booted ") {
+			dir = ""
+		}
+	}
+	require.DirExists(t, dir)
+	require.NoError(t, cmd.Process.Kill())
+	require.Error(t, cmd.Wait())
+	require.DirExists(t, dir, "the killed run could not clean up")
+	id := filepath.Base(dir)
+	require.Eventually(t, func() bool { return !hasInterface(t, id) }, 10*time.Second, 20*time.Millisecond, "its machine ends with it, and the network with the machine")
+
+	h, err := devhost.Up(t.Context(), devhost.Options{})
+	require.NoError(t, err)
+	require.NoDirExists(t, dir)
+	groups, err := filepath.Glob("/sys/fs/cgroup/*/shipit-devhost-" + id)
+	require.NoError(t, err)
+	require.Empty(t, groups)
+	require.NoError(t, h.Down())
+}
+
+func hasInterface(t *testing.T, id string) bool {
+	t.Helper()
+	links, err := net.Interfaces()
+	require.NoError(t, err)
+	return slices.ContainsFunc(links, func(l net.Interface) bool { return strings.HasSuffix(l.Name, id) })
 }
