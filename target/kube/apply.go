@@ -25,7 +25,8 @@ type ApplyOptions struct {
 	Namespace string // holds the ApplySet's parent; default: that of the role's first object in one
 	// Conflicts is what to do about fields that another manager owns, by the
 	// manager's name: "force" takes them, "cede" leaves them alone. Others
-	// refuse. Replicas that an autoscaler holds are always ceded.
+	// refuse, but for images, which are taken back, and replicas that an
+	// autoscaler holds, which are always ceded.
 	Conflicts map[string]string
 	Force     bool // take every field in conflict
 	DryRun    bool // let the server try, and change nothing

@@ -44,7 +44,7 @@ func (w *wait) autopsy(ctx context.Context, err error) error {
 	f.Object = "Pod " + e.pod.Namespace + "/" + e.pod.Name
 	hidden := w.c.secretsOf(ctx, e.pod.Pod)
 	f.Events = w.c.eventsOf(ctx, e.pod)
-	if e.container != "" && (e.exit != nil || e.code == "ProbeFailed") {
+	if e.ran {
 		f.Log = w.c.logOf(ctx, e.pod.Pod, e.container)
 		refine(f)
 	}

@@ -17,6 +17,7 @@ type cause struct {
 	hint      string
 	exit      *int
 	signal    string
+	ran       bool // the container ran, so that it may have said why
 	patience  patience
 }
 
@@ -275,7 +276,7 @@ func ofExits(pod *corev1.Pod, s *corev1.ContainerStatus, h *history) (cause, boo
 
 func ofExit(s *corev1.ContainerStatus, end *corev1.ContainerStateTerminated, h *history, p patience) cause {
 	code := int(end.ExitCode)
-	c := cause{code: "CrashLoop", container: s.Name, exit: &code, signal: signalOf(end), patience: p}
+	c := cause{code: "CrashLoop", container: s.Name, exit: &code, signal: signalOf(end), ran: true, patience: p}
 	times := h.count(s, end)
 	how := fmt.Sprintf("exit code %d", code)
 	if c.signal != "" {
@@ -330,7 +331,7 @@ func ofReadiness(pod *corev1.Pod, h *history, now time.Time) (cause, bool) {
 			continue
 		}
 		c := cause{code: "ProbeFailed", container: s.Name, message: fmt.Sprintf("container %s runs and is not ready: %s", s.Name, w.message),
-			patience: onlyByLimit, hint: "ask the container itself what its probe asks: kubectl port-forward, or its log below"}
+			ran: true, patience: onlyByLimit, hint: "ask the container itself what its probe asks: kubectl port-forward, or its log below"}
 		spec := containerNamed(pod, s.Name)
 		if spec == nil || spec.ReadinessProbe == nil || s.Started == nil || !*s.Started {
 			return c, true

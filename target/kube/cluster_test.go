@@ -161,3 +161,30 @@ func enforce(t *testing.T, c *Cluster, ns, level string) {
 	_, err := c.Client().CoreV1().Namespaces().Patch(t.Context(), ns, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
 	require.NoError(t, err)
 }
+
+// workload is a workload of any kind with one container; lines for its pod spec
+// can follow, indented by six.
+func workload(kind string) string {
+	head := map[string]string{
+		"Deployment":  "apps/v1\nkind: Deployment",
+		"StatefulSet": "apps/v1\nkind: StatefulSet",
+		"DaemonSet":   "apps/v1\nkind: DaemonSet",
+		"Job":         "batch/v1\nkind: Job",
+	}[kind]
+	doc := "apiVersion: " + head + `
+metadata: {name: web, namespace: $NS, labels: {app: web}}
+spec:
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers: [{name: main, image: $IMAGE}]`
+	switch kind {
+	case "Job":
+		return doc + "\n      restartPolicy: Never"
+	case "StatefulSet":
+		doc = strings.Replace(doc, "spec:\n  template", "spec:\n  serviceName: web\n  selector: {matchLabels: {app: web}}\n  template", 1)
+	default:
+		doc = strings.Replace(doc, "spec:\n  template", "spec:\n  selector: {matchLabels: {app: web}}\n  template", 1)
+	}
+	return doc
+}

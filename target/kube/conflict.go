@@ -71,13 +71,15 @@ func (c *Cluster) apply(ctx context.Context, o *object, body map[string]any, p p
 		var open []Conflict
 		for _, f := range found {
 			switch {
-			case policy.owners[f.Owner] == force, strings.HasSuffix(f.Field, ".image"):
-				// The image is what a release is about: it is taken back from whoever set it by hand.
+			case policy.owners[f.Owner] == force:
 				p.force = true
 			case f.replicasOfAutoscaler() || policy.owners[f.Owner] == cede:
 				if !dropField(body, f.Field) {
 					open = append(open, f.Conflict)
 				}
+			case strings.HasSuffix(f.Field, ".image"):
+				// The image is what a release is about: it is taken back from whoever set it by hand.
+				p.force = true
 			default:
 				open = append(open, f.Conflict)
 			}

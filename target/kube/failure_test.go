@@ -1,0 +1,132 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/joelhooks/shipit/release"
+)
+
+// fail rolls a role that cannot come up, and returns why.
+func fail(t *testing.T, c *Cluster, role release.Role, limit time.Duration) (*release.Failure, time.Duration) {
+	t.Helper()
+	a, err := c.Apply(t.Context(), role, options(t))
+	require.NoError(t, err)
+	began := time.Now()
+	_, err = c.Wait(t.Context(), role, a, WaitOptions{Timeout: limit, Progress: progress(t)})
+	var f *release.Failure
+	require.ErrorAs(t, err, &f)
+	t.Logf("%s after %s: %+v", f, time.Since(began), *f)
+	return f, time.Since(began)
+}
+
+func TestFailures(t *testing.T) {
+	c := connect(t)
+	ns := namespace(t, c)
+	good := roleOf(t, ns, digestOf("good"), deployment("web", 2))
+	_, _, err := roll(t, c, good)
+	require.NoError(t, err)
+
+	for _, tc := range []struct {
+		name, code, object, message string
+		doc                         string
+		log                         bool
+		within                      time.Duration
+	}{
+		{name: "an image that is not there", doc: deployment("web", 2, fate("missing")), code: "ImageNotFound", object: "Pod", message: "not found", within: 10 * time.Second},
+		{name: "a registry that wants a login", doc: deployment("web", 2, fate("denied")), code: "PullDenied", object: "Pod", within: 10 * time.Second},
+		{name: "a program that ends at once", doc: deployment("web", 2, fate("crash")), code: "CrashLoop", object: "Pod", message: "container main ended with exit code 1", log: true, within: 20 * time.Second},
+		{name: "an init container that ends badly", doc: deployment("web", 2, fate("init-crash")) + "\n      initContainers: [{name: first, image: $IMAGE}]",
+			code: "InitFailed", object: "Pod", message: "container first", log: true, within: 20 * time.Second},
+		{name: "a missing secret that only the kubelet finds", doc: deployment("web", 2, fate("no-config")), code: "SecretMissing", object: "Pod", message: "not found", within: 10 * time.Second},
+		{name: "no node takes it", doc: deployment("web", 2) + "\n      nodeSelector: {disk: ssd}", code: "Unschedulable", object: "Pod", message: "node", within: 25 * time.Second},
+		{name: "a program that never gets ready", doc: deployment("web", 2, fate("hang")), code: "DeadlineExceeded", object: "Pod", message: "is not ready: Readiness probe failed", log: true, within: 5 * time.Second},
+	} {
+		t.Run(tc.name+" ends the wait with its cause, and the old pods go on", func(t *testing.T) {
+			limit := time.Minute
+			if tc.code == "DeadlineExceeded" {
+				limit = 3 * time.Second
+			}
+			role := roleOf(t, ns, digestOf(tc.name), tc.doc)
+			f, took := fail(t, c, role, limit)
+			require.Equal(t, tc.code, f.Code)
+			require.Contains(t, f.Object, tc.object+" "+ns+"/web")
+			require.Contains(t, f.Message, tc.message)
+			require.NotEmpty(t, f.Hint)
+			require.Equal(t, "web", f.Role)
+			require.Equal(t, tc.log, len(f.Log) > 0, "%q", f.Log)
+			require.Less(t, took, tc.within)
+
+			live, err := c.Observe(t.Context(), good)
+			require.NoError(t, err)
+			require.Equal(t, []string{digestOf("good")}, live.Digests, "what served before serves on")
+		})
+		t.Run("then what ran before is put back", func(t *testing.T) {
+			live, _, err := roll(t, c, good)
+			require.NoError(t, err)
+			require.Equal(t, []string{digestOf("good")}, live.Digests)
+			require.Equal(t, 2, live.Ready)
+		})
+	}
+}
+
+func TestRefusedPods(t *testing.T) {
+	c := connect(t)
+	for _, tc := range []struct{ name, kind, code, message string }{
+		{"a Pod Security level ends a Deployment's wait", "Deployment", "PodSecurity", "violates PodSecurity"},
+		{"a Pod Security level ends a StatefulSet's wait", "StatefulSet", "PodSecurity", "violates PodSecurity"},
+		{"a Pod Security level ends a DaemonSet's wait", "DaemonSet", "PodSecurity", "violates PodSecurity"},
+		{"a Pod Security level ends a Job's wait", "Job", "PodSecurity", "violates PodSecurity"},
+		{"a quota ends a Deployment's wait", "Deployment", "QuotaExceeded", "exceeded quota"},
+		{"a missing service account ends a Deployment's wait", "Deployment", "ServiceAccountMissing", "not found"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			ns := namespace(t, c)
+			doc := workload(tc.kind) + "\n      hostNetwork: true"
+			switch tc.code {
+			case "PodSecurity":
+				enforce(t, c, ns, "baseline")
+			case "QuotaExceeded":
+				_, err := c.Client().CoreV1().ResourceQuotas(ns).Create(t.Context(), &corev1.ResourceQuota{
+					ObjectMeta: metav1.ObjectMeta{Name: "none"},
+					Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"pods": resource.MustParse("0")}},
+				}, metav1.CreateOptions{})
+				require.NoError(t, err)
+				require.Eventually(t, func() bool {
+					q, err := c.Client().CoreV1().ResourceQuotas(ns).Get(t.Context(), "none", metav1.GetOptions{})
+					return err == nil && len(q.Status.Hard) > 0
+				}, 10*time.Second, 20*time.Millisecond)
+			case "ServiceAccountMissing":
+				doc = workload(tc.kind) + "\n      serviceAccountName: nope"
+			}
+			f, took := fail(t, c, roleOf(t, ns, digestOf("v1"), doc), time.Minute)
+			require.Equal(t, tc.code, f.Code)
+			require.Contains(t, f.Message, tc.message)
+			require.Equal(t, tc.kind+" "+ns+"/web", f.Object)
+			require.Less(t, took, 15*time.Second)
+		})
+	}
+}
+
+func TestWaitEndsWithItsCaller(t *testing.T) {
+	c := connect(t)
+	ns := namespace(t, c)
+	role := roleOf(t, ns, digestOf("v1"), deployment("web", 1, fate("hang")))
+	a, err := c.Apply(t.Context(), role, options(t))
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(300*time.Millisecond, cancel)
+	began := time.Now()
+	_, err = c.Wait(ctx, role, a, WaitOptions{})
+	require.ErrorIs(t, err, context.Canceled)
+	var f *release.Failure
+	require.False(t, errors.As(err, &f), "an interrupted wait is no failure of the role")
+	require.Less(t, time.Since(began), 2*time.Second)
+}
