@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"github.com/spf13/cobra"
 
+	"github.com/joelhooks/shipit/check"
 	"github.com/joelhooks/shipit/pipeline"
+	"github.com/joelhooks/shipit/probe"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -64,12 +67,18 @@ func (o *checkOptions) run(ctx context.Context) error {
 
 func (t *tree) check(ctx context.Context) ([]release.Finding, error) {
 	findings := append([]release.Finding{}, zeroBase(t.cfg)...)
+	closures := map[string][]string{}
 	for _, name := range t.imageNames() {
-		_, err := pipeline.NewClosure(ctx, t.source, t.cfg.Images[name])
-		if err != nil {
-			findings = append(findings, release.Finding{Code: "Closure", Severity: release.Refuses, Object: "images." + name, Message: oneLine(err.Error())})
-			continue
+		closure, err := pipeline.NewClosure(ctx, t.source, t.cfg.Images[name])
+		var refusal *release.Refusal
+		switch {
+		case errors.As(err, &refusal):
+			findings = append(findings, refusal.Findings...)
+		case err != nil:
+			return nil, err
 		}
+		closures[name] = closure.Paths()
 	}
-	return findings, nil
+	more, err := check.Run(ctx, check.Input{Config: t.cfg, Tree: t.files(ctx), Closures: closures, Keyed: probe.Validate(t.cfg)})
+	return append(findings, more...), err
 }

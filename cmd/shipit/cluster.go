@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,12 +24,12 @@ type clusterTarget struct {
 
 func (c clusterTarget) Preflight(ctx context.Context, rel release.Release, roles []release.Role) ([]release.Finding, error) {
 	rel.Roles = roles
-	return nil, nil // PENDING c.Cluster.Preflight(ctx, rel, c.preflight())
+	return c.Cluster.Preflight(ctx, rel, c.preflight())
 }
 
 func (c clusterTarget) preflight() kube.PreflightOptions {
 	return kube.PreflightOptions{
-		App: c.site.cfg.App, Namespace: c.site.namespace(), CanPull: c.canPull, Platforms: c.site.registry.Platforms,
+		App: c.site.cfg.App, Namespace: c.site.namespace(), Probes: slices.ContainsFunc(c.site.cfg.Roles, asksHTTP), CanPull: c.canPull, Platforms: c.site.registry.Platforms,
 	}
 }
 
@@ -206,6 +207,10 @@ type sourceFiles struct {
 }
 
 func (f sourceFiles) ReadFile(path string) ([]byte, error) { return f.src.ReadFile(f.ctx, path) }
+
+func (f sourceFiles) ReadFiles(paths []string, visit func(path string, content io.Reader) error) error {
+	return f.src.ReadFiles(f.ctx, paths, visit)
+}
 
 func (f sourceFiles) List(dir string) ([]string, error) {
 	var paths []string

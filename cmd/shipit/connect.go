@@ -35,7 +35,7 @@ func (s *site) connect(ctx context.Context) error {
 			}
 		}
 	}
-	s.ledger = ledger.New(s.store(shared), s.cfg.App, ledger.Options{Progress: s.report})
+	s.ledger = ledger.New(s.store(shared), s.cfg.App, s.keeping(ctx))
 	return nil
 }
 

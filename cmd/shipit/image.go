@@ -41,7 +41,10 @@ func (b imageBuilder) publish(ctx context.Context) (imageBuilt, error) {
 		return imageBuilt{}, err
 	}
 	if ok {
-		return known, b.retag(ctx, known)
+		if err := b.retag(ctx, known); err != nil {
+			return imageBuilt{}, err
+		}
+		return known, b.sign(ctx, known)
 	}
 	built, err := b.build(ctx)
 	if err != nil {
@@ -58,7 +61,7 @@ func (b imageBuilder) publish(ctx context.Context) (imageBuilt, error) {
 	b.report(release.Event{Phase: release.PhasePush, Mark: release.MarkDone, Message: fmt.Sprintf("pushed %s %s", b.inputs.Name, release.ShortDigest(pushed.Digest))})
 	res := b.result(pushed.Digest, built.Aliases, true)
 	res.Builder = built.Builder
-	return res, nil
+	return res, b.sign(ctx, res)
 }
 
 // retag puts the commit's tags on an image that the registry has: the SHA
@@ -169,7 +172,7 @@ func (t *tree) reproducible(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := checkReproducible(ctx, b.inputs, t.buildOptions()); err != nil {
+		if _, err := pipeline.CheckReproducible(ctx, b.inputs, t.buildOptions()); err != nil {
 			return err
 		}
 		t.report(release.Event{Phase: release.PhaseBuild, Mark: release.MarkDone, Message: name + " is reproducible: two builds, one digest"})

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/joelhooks/shipit/manifests"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -108,10 +109,24 @@ func (t *tree) plan(ctx context.Context) (planResult, error) {
 		if err != nil {
 			return p, fmt.Errorf("compare %s: %w", role.Name, err)
 		}
+		notes, err := t.notes(role)
+		if err != nil {
+			return p, err
+		}
+		findings = append(findings, notes...)
 		p.Changes, p.Findings = append(p.Changes, changes...), append(p.Findings, findings...)
 	}
 	p.Changed = len(p.Changes) > 0
 	return p, nil
+}
+
+// notes are what is worth knowing of a role's manifests.
+func (t *tree) notes(role release.Role) ([]release.Finding, error) {
+	cfg, ok := t.cfg.Role(role.Name)
+	if !ok || cfg.Kubernetes == nil {
+		return nil, nil
+	}
+	return manifests.Notes(cfg, role.Objects)
 }
 
 // planFindings are the findings of a release, less those that only say that an

@@ -53,7 +53,7 @@ func (o *releaseOptions) run(ctx context.Context) error {
 	if err != nil {
 		return before(err)
 	}
-	if err := s.refuse(ctx, rel, o.allow); err != nil {
+	if err := s.refuse(ctx, rel, s.judge, o.allow); err != nil {
 		return before(err)
 	}
 	record, err := roll(ctx, s.site, rel)

@@ -25,7 +25,7 @@ func roll(ctx context.Context, s *site, rel release.Release) (release.Record, er
 		return release.Record{}, before(err)
 	}
 	// The intent is kept before anything changes, so that a crash leaves a trace.
-	record, err := s.ledger.Begin(ctx, lock, rel, nil)
+	record, err := s.ledger.Begin(ctx, lock, rel, s.bundles)
 	if err != nil {
 		return release.Record{}, before(fmt.Errorf("begin %s: %w", rel.ID(), err))
 	}
@@ -187,6 +187,7 @@ func (s *site) settle(ctx context.Context, lock *ledger.Lock, record release.Rec
 		return fmt.Errorf("record %s: %w", record.ID(), err)
 	}
 	if record.Outcome == release.Settled {
+		s.attestDeployment(ctx, record)
 		s.tidy(ctx, record)
 	}
 	return nil

@@ -46,32 +46,34 @@ func (o *rollbackOptions) run(ctx context.Context) error {
 	defer s.Close()
 	s.noRestore = o.noRestore
 
-	rel, err := s.earlier(ctx, o.to)
+	rel, kept, err := s.earlier(ctx, o.to)
 	if err != nil {
 		return before(err)
 	}
-	if err := s.refuse(ctx, rel, o.allow); err != nil {
+	if err := s.refuse(ctx, rel, s.judgeRecorded(kept), o.allow); err != nil {
 		return before(err)
 	}
 	record, err := roll(ctx, s, rel)
 	return o.conclude(record, err)
 }
 
-// earlier reads the release that a rollback goes to from the ledger.
-func (s *site) earlier(ctx context.Context, to string) (release.Release, error) {
+// earlier reads the release that a rollback goes to from the ledger, and what is
+// kept beside it.
+func (s *site) earlier(ctx context.Context, to string) (release.Release, map[string][]byte, error) {
 	records, err := s.ledger.List(ctx)
 	if err != nil {
-		return release.Release{}, err
+		return release.Release{}, nil, err
 	}
 	chosen, err := release.Choose(records, to)
 	if err != nil {
-		return release.Release{}, err
+		return release.Release{}, nil, err
 	}
-	rel, err := s.recorded(ctx, chosen.Seq)
+	entry, err := s.ledger.Read(ctx, chosen.Seq)
 	if err != nil {
-		return release.Release{}, err
+		return release.Release{}, nil, err
 	}
+	rel := entry.Release()
 	rel.Kind, rel.Origin, rel.Seq = release.KindRollback, chosen.Content(), 0
 	s.report(release.Event{Phase: release.PhaseCheck, Mark: release.MarkNote, Message: "back to " + chosen.ID() + " " + versionOr(chosen)})
-	return rel, nil
+	return rel, entry.Attachments, nil
 }

@@ -10,8 +10,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/joelhooks/shipit/attest"
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/ledger"
+	"github.com/joelhooks/shipit/probe"
 	"github.com/joelhooks/shipit/registry"
 	"github.com/joelhooks/shipit/release"
 )
@@ -24,6 +26,8 @@ type site struct {
 	reporter   *reporter
 	registry   *registry.Client
 	places     map[string]target // by role name
+	notary     *attest.Notary
+	bundles    map[string][]byte // what fulfilled the policy, to be kept with the record
 	ledger     *ledger.Ledger
 	timeout    time.Duration
 	noRestore  bool
@@ -47,6 +51,9 @@ func openFile(ctx context.Context, g *globals) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.notarize(ctx, nil); err != nil {
+		return nil, s.abandon(err)
+	}
 	return s, s.connect(ctx)
 }
 
@@ -58,7 +65,7 @@ func newSite(g *globals, cfg config.Config) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &site{cfg: cfg, globals: g, reporter: rep, timeout: cfg.Timeout.Or(5 * time.Minute), places: map[string]target{}, registered: map[string]string{}}
+	s := &site{cfg: cfg, globals: g, reporter: rep, timeout: cfg.Timeout.Or(5 * time.Minute), places: map[string]target{}, registered: map[string]string{}, bundles: map[string][]byte{}}
 	if g.timeout > 0 {
 		s.timeout = g.timeout
 	}
@@ -97,12 +104,18 @@ func (s *site) unlock(l *ledger.Lock) {
 }
 
 // refuse stops a release that cannot work, before the first write.
-func (s *site) refuse(ctx context.Context, rel release.Release, allow []string) error {
+func (s *site) refuse(ctx context.Context, rel release.Release, judge judge, allow []string) error {
 	s.report(release.Event{Phase: release.PhaseCheck, Mark: release.MarkStart, Message: "check what could stop " + release.Short(rel.SHA)})
-	findings, err := s.findings(ctx, rel)
+	findings, err := s.trust(ctx, rel, judge)
 	if err != nil {
 		return err
 	}
+	findings = append(findings, probe.Validate(s.cfg)...)
+	more, err := s.findings(ctx, rel)
+	if err != nil {
+		return err
+	}
+	findings = append(findings, more...)
 	for _, f := range findings {
 		if f.Severity == release.Warns || slices.Contains(allow, f.Code) && !f.Fixed {
 			s.report(release.Event{Phase: release.PhaseCheck, Mark: release.MarkNote, Message: f.String()})

@@ -43,6 +43,9 @@ func openTree(ctx context.Context, g *globals, rev string) (*tree, error) {
 		return nil, err
 	}
 	t := &tree{site: s, source: src, version: version}
+	if err := s.notarize(ctx, t.files(ctx).ReadFile); err != nil {
+		return nil, s.abandon(err)
+	}
 	t.report(release.Event{Phase: release.PhaseSource, Mark: release.MarkDone, Message: fmt.Sprintf("source %s %s", release.Short(src.SHA), version)})
 	if dirty, err := src.Dirty(ctx); err == nil && len(dirty) > 0 {
 		t.report(release.Event{Phase: release.PhaseSource, Mark: release.MarkNote, Message: fmt.Sprintf("%d uncommitted change(s) are not part of it, %s first", len(dirty), dirty[0])})

@@ -140,7 +140,7 @@ func (d *demo) session(ctx context.Context) error {
 	}{
 		{nil, "git add -A && git commit -qm 'system-bus: first edition' && git tag v1.0.0", 0},
 		{nil, "shipit release", 0},
-		{[]string{"packages/system-bus/src/serve.ts", "system-bus worker role", "system-bus worker, second edition, role"}, "git commit -qam 'system-bus: second edition' && git tag v1.1.0", 0},
+		{[]string{"packages/system-bus/src/serve.ts", "system-bus role=", "system-bus, second edition, role="}, "git commit -qam 'system-bus: second edition' && git tag v1.1.0", 0},
 		{nil, "shipit release", 0},
 		{[]string{"shipit.yaml", `FIXTURE_FAULT: ""`, "FIXTURE_FAULT: crash-on-boot"}, "git commit -qam 'system-bus: third edition, which crashes at start'", 0},
 		{nil, "shipit release", 5},

@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
+
+	"github.com/joelhooks/shipit/attest"
+	"github.com/joelhooks/shipit/ledger"
+	"github.com/joelhooks/shipit/pipeline"
+	"github.com/joelhooks/shipit/release"
+)
+
+// notarize gives the site its notary. readFile reads the policy's public keys
+// from the commit; nil reads them beside the configuration file.
+func (s *site) notarize(ctx context.Context, readFile func(string) ([]byte, error)) error {
+	n, err := attest.New(s.cfg.Signing, attest.Options{
+		RemoteOptions: s.registry.RemoteOptions(ctx), ReadFile: readFile,
+		Dir: filepath.Dir(s.cfg.Path), Source: s.cfg.Source,
+	})
+	s.notary = n
+	return err
+}
+
+// sign signs a published image and says where it came from. What was signed
+// before is found and not repeated.
+func (b imageBuilder) sign(ctx context.Context, image imageBuilt) error {
+	if !b.notary.Signs() {
+		return nil
+	}
+	b.report(release.Event{Phase: release.PhaseSign, Mark: release.MarkStart, Message: "sign " + image.Name})
+	_, fresh, err := b.notary.Sign(ctx, image.Reference)
+	if err != nil {
+		return err
+	}
+	// An image that was found, signature and all, has its provenance from the commit that it was built for.
+	if fresh || image.Built {
+		if err := b.attest(ctx, image); err != nil {
+			return err
+		}
+	}
+	b.report(release.Event{Phase: release.PhaseSign, Mark: release.MarkDone, Message: "signed " + image.Name + " " + release.ShortDigest(image.Digest)})
+	return nil
+}
+
+// attest attaches provenance and SBOM.
+func (b imageBuilder) attest(ctx context.Context, image imageBuilt) error {
+	if _, _, err := b.notary.Attest(ctx, image.Reference, attest.ProvenanceType, attest.Provenance(b.provenance(image))); err != nil {
+		return err
+	}
+	sbom, err := b.sbom(ctx)
+	if err != nil || sbom == nil {
+		return err
+	}
+	_, _, err = b.notary.Attest(ctx, image.Reference, attest.SBOMType, sbom)
+	return err
+}
+
+func (b imageBuilder) provenance(image imageBuilt) attest.Build {
+	in := b.inputs
+	build := attest.Build{
+		Repository: b.cfg.Source, SHA: b.source.SHA, Tree: b.source.Tree, Image: in.Name, Package: in.Image.Package,
+		Closure: map[string]string{}, Lockfile: in.Closure.Lockfile, Platforms: in.Image.Platforms, Recipe: in.Image.Run,
+		Key: in.Key, Builder: image.Builder, Version: version(),
+		RunID: os.Getenv("GITHUB_RUN_ID"),
+	}
+	if build.Repository == "" {
+		build.Repository = "file://" + b.cfg.App
+	}
+	if build.RunID != "" {
+		build.RunURL = fmt.Sprintf("%s/%s/actions/runs/%s", os.Getenv("GITHUB_SERVER_URL"), os.Getenv("GITHUB_REPOSITORY"), build.RunID)
+	}
+	for _, f := range in.Closure.Files {
+		build.Closure[f.Path] = f.ID
+	}
+	for _, base := range []string{in.Image.Base, in.Image.Toolchain} {
+		if base != "" && base != "scratch" {
+			build.Bases = append(build.Bases, base)
+		}
+	}
+	return build
+}
+
+// sbom lists what the lockfile brings into the image; nil without a lockfile
+// that can be read.
+func (b imageBuilder) sbom(ctx context.Context) (any, error) {
+	c := b.inputs.Closure
+	kind, ok := map[string]attest.LockKind{"pnpm-lock.yaml": attest.LockPNPM, "bun.lock": attest.LockBun}[c.Lockfile]
+	if !ok {
+		return nil, nil
+	}
+	data, err := b.source.ReadFile(ctx, c.Lockfile)
+	if err != nil {
+		return nil, err
+	}
+	lock := attest.Lock{Kind: kind, Data: data, Package: c.Package, Name: b.inputs.Image.Repository}
+	for _, p := range c.Packages {
+		lock.Closure = append(lock.Closure, p.Dir)
+	}
+	return attest.SBOM(lock)
+}
+
+// judge verifies one role's image against the policy.
+type judge func(context.Context, release.Role) (attest.Verified, error)
+
+// trust holds every image of the release against the policy and keeps the
+// bundles that fulfil it, to be stored with the record. judge verifies one image.
+func (s *site) trust(ctx context.Context, rel release.Release, judge judge) ([]release.Finding, error) {
+	if !s.notary.Demands() {
+		return nil, nil
+	}
+	var findings []release.Finding
+	seen := map[string]bool{}
+	for _, role := range rel.Roles {
+		if seen[role.Digest] {
+			continue
+		}
+		seen[role.Digest] = true
+		verified, err := judge(ctx, role)
+		var untrusted *attest.UntrustedError
+		if errors.As(err, &untrusted) {
+			findings = append(findings, release.Finding{
+				Code: "Untrusted", Severity: release.Refuses, Role: role.Name, Object: role.Reference(),
+				Message: oneLine(untrusted.Error()), Hint: untrusted.Hint(), Fixed: true,
+			})
+			continue
+		}
+		if err != nil {
+			return findings, err
+		}
+		for i, bundle := range verified.Stored() {
+			s.bundles[bundlePrefix(role.Digest)+fmt.Sprint(i)] = bundle
+		}
+	}
+	return findings, nil
+}
+
+// bundlePrefix names the bundles that are kept for an image.
+func bundlePrefix(digest string) string {
+	return "bundle." + strings.TrimPrefix(digest, "sha256:")[:12] + "."
+}
+
+// judge verifies from the registry, with the history of the commit at hand.
+func (t *tree) judge(ctx context.Context, role release.Role) (attest.Verified, error) {
+	return t.notary.Verify(ctx, role.Reference(), attest.Expect{Ancestor: t.ancestor})
+}
+
+// ancestor reports whether branch contains a commit.
+func (t *tree) ancestor(ctx context.Context, commit, branch string) (bool, error) {
+	src, err := pipeline.Open(ctx, t.globals.dir, commit)
+	var none *pipeline.NoSuchRevError
+	if errors.As(err, &none) {
+		return false, nil // a commit that this repository does not know is on none of its branches
+	}
+	if err != nil {
+		return false, err
+	}
+	return src.IsAncestor(ctx, branch)
+}
+
+// judgeRecorded verifies from the bundles that were kept with a record, so that
+// neither Sigstore nor the registry is needed; without any, from the registry.
+func (s *site) judgeRecorded(kept map[string][]byte) judge {
+	return func(ctx context.Context, role release.Role) (attest.Verified, error) {
+		var bundles [][]byte
+		for _, key := range slices.Sorted(maps.Keys(kept)) {
+			if strings.HasPrefix(key, bundlePrefix(role.Digest)) {
+				bundles = append(bundles, kept[key])
+			}
+		}
+		if len(bundles) > 0 {
+			return s.notary.VerifyBundles(ctx, bundles, role.Digest, attest.Expect{Recorded: true})
+		}
+		return s.notary.Verify(ctx, role.Reference(), attest.Expect{Recorded: true})
+	}
+}
+
+// keeping are the ledger's settings: who signs records, who verifies them, and
+// where their second copy is.
+func (s *site) keeping(ctx context.Context) ledger.Options {
+	o := ledger.Options{Progress: s.report}
+	if s.notary.Signs() {
+		o.Sign = s.notary.SignBlob
+	}
+	if s.notary.Demands() {
+		o.VerifySig = func(ctx context.Context, kept, signature []byte) error {
+			_, err := s.notary.VerifyBlob(ctx, kept, signature)
+			return err
+		}
+	}
+	for _, r := range s.cfg.Roles {
+		repository, err := name.NewRepository(s.cfg.Images[r.Image].Repository + "/releases")
+		if err == nil {
+			o.Mirror = ledger.NewRegistryMirror(repository, s.registry.RemoteOptions(ctx)...)
+			break
+		}
+	}
+	return o
+}
+
+// attestDeployment says of every image where it runs now. It fails nothing: the
+// record is the proof, this is its copy for those who only see the registry.
+func (s *site) attestDeployment(ctx context.Context, record release.Record) {
+	if !s.notary.Signs() {
+		return
+	}
+	seen := map[string]bool{}
+	for _, r := range record.Roles {
+		ref := r.Repository + "@" + r.Digest
+		if seen[ref] {
+			continue
+		}
+		seen[ref] = true
+		if _, _, err := s.notary.Attest(ctx, ref, attest.DeploymentType, attest.DeploymentOf(record)); err != nil {
+			s.report(release.Event{Phase: release.PhaseRecord, Mark: release.MarkNote, Role: r.Name, Message: "attest the deployment: " + oneLine(err.Error())})
+		}
+	}
+}
