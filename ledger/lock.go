@@ -108,7 +108,11 @@ func (l *Ledger) Lock(ctx context.Context, opts LockOptions) (*Lock, error) {
 			if lock != nil || err != nil {
 				return lock, err
 			}
-			continue // another run was faster: look again
+			// Another run was faster: look again.
+			if err := pause(ctx, 20*time.Millisecond); err != nil {
+				return nil, held(now, err)
+			}
+			continue
 		}
 		if !opts.Wait && l.lives(now, seen) {
 			return nil, held(now, nil)

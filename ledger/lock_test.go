@@ -289,3 +289,69 @@ func TestALostLockEndsTheRun(t *testing.T) {
 		})
 	})
 }
+
+// flaky is a store whose next answers do not arrive, whether what was asked for
+// was done or not.
+type flaky struct {
+	ledger.Store
+	refused, unheard atomic.Int32 // how many more writes fail, or are done without an answer
+}
+
+type away struct{}
+
+func (away) Error() string   { return "connection reset" }
+func (away) Temporary() bool { return true }
+
+func (f *flaky) Swap(ctx context.Context, name, seen string, parts map[string][]byte, sealed bool) (bool, error) {
+	if f.refused.Add(-1) >= 0 {
+		return false, away{}
+	}
+	ok, err := f.Store.Swap(ctx, name, seen, parts, sealed)
+	if f.unheard.Add(-1) >= 0 {
+		return false, away{}
+	}
+	return ok, err
+}
+
+func (f *flaky) SwapLock(ctx context.Context, seen string, fields map[string]string) (string, bool, error) {
+	seen, ok, err := f.Store.SwapLock(ctx, seen, fields)
+	if f.unheard.Add(-1) >= 0 {
+		return "", false, away{}
+	}
+	return seen, ok, err
+}
+
+func TestAnAnswerThatDidNotArriveLosesNothing(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, p place) {
+		store := &flaky{Store: p.store}
+		l := ledger.New(store, app, ledger.Options{})
+		lock, err := l.Lock(t.Context(), ledger.LockOptions{TTL: 900 * time.Millisecond})
+		require.NoError(t, err)
+		ctx, stop := lock.Context(t.Context())
+		defer stop()
+
+		store.unheard.Store(1) // by the heartbeat
+		require.Eventually(t, func() bool { return store.unheard.Load() < 0 }, 5*time.Second, 10*time.Millisecond)
+		before := renewals(t, store)
+		require.Eventually(t, func() bool { return renewals(t, store) != before }, 5*time.Second, 10*time.Millisecond)
+		require.NoError(t, ctx.Err())
+
+		rec, err := l.Begin(ctx, lock, version(1), nil)
+		require.NoError(t, err)
+		rec.Outcome, rec.Parity = release.Settled, true
+		store.refused.Store(2)
+		require.NoError(t, l.Settle(ctx, lock, rec))
+		require.NoError(t, lock.Release(ctx))
+
+		quiet := ledger.New(store, app, ledger.Options{}) // no heartbeat may take the lost answer
+		second, err := quiet.Lock(t.Context(), ledger.LockOptions{TTL: time.Hour})
+		require.NoError(t, err)
+		rec, err = quiet.Begin(t.Context(), second, version(2), nil)
+		require.NoError(t, err)
+		rec.Outcome, rec.Parity = release.Settled, true
+		store.unheard.Store(1)
+		require.NoError(t, quiet.Settle(t.Context(), second, rec))
+		require.NoError(t, second.Release(t.Context()))
+		requireWhole(t, quiet)
+	})
+}
