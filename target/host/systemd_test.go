@@ -4,11 +4,7 @@ package host
 // reached over SSH.
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"io"
-	"net/http"
+	"encoding/json"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -18,83 +14,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/manifests"
 	"github.com/joelhooks/shipit/release"
 	"github.com/joelhooks/shipit/tools/devhost"
 )
-
-// lab is the booted machine and a connection to it.
-type lab struct {
-	*devhost.Host
-	m *Machine
-}
-
-func (l *lab) config() config.Host {
-	return config.Host{Address: l.Address, Key: l.Key, KnownHosts: l.KnownHosts}
-}
-
-// options make a dead connection known within a second.
-func (l *lab) options(t *testing.T) Options {
-	began := time.Now()
-	return Options{KeepAlive: 400 * time.Millisecond, Timeout: 3 * time.Second, Progress: func(e release.Event) {
-		if t.Context().Err() == nil { // the connection may outlive the story that made it
-			t.Logf("%6.2fs %s %s %s", time.Since(began).Seconds(), e.Phase, e.Mark, e.Message)
-		}
-	}}
-}
-
-func (l *lab) connect(t *testing.T) *Machine {
-	t.Helper()
-	m, err := Connect(t.Context(), l.config(), l.options(t))
-	require.NoError(t, err)
-	return m
-}
-
-func (l *lab) sh(t *testing.T, body string, args ...string) string {
-	t.Helper()
-	out, err := l.Exec(t.Context(), append([]string{"sh", "-ec", body, "sh"}, args...)...)
-	require.NoError(t, err)
-	return strings.TrimSpace(out)
-}
-
-// service is a definition of the test program, serving version on port.
-func service(name string, port int, version string, lines ...string) Definition {
-	d := Definition{
-		Kind: "systemd", App: "sample", Role: name, Service: "test." + name, Domain: "system", File: "test." + name + ".service",
-		Root: "/srv/shipit/" + name, Port: port, Stop: 1000, EnvFile: "/etc/test.env",
-		Digest: fmt.Sprintf("sha256:%064x", []byte(version)),
-	}
-	d.Workdir = d.releaseDir() + "/app"
-	d.Content = "[Unit]\nDescription=a test\n[Service]\nType=exec\nExecStart=/usr/local/bin/serve\nWorkingDirectory=" + d.Workdir +
-		"\nEnvironment=SHIPIT_RELEASE=" + d.Digest + fmt.Sprintf(" PORT=%d", port) +
-		"\nEnvironmentFile=-/etc/test.env\nRestart=always\nRestartSec=1\nTimeoutStopSec=1\n" + strings.Join(lines, "\n") +
-		"\n[Install]\nWantedBy=multi-user.target\n"
-	return d
-}
-
-func (d Definition) role(t *testing.T) release.Role {
-	role := roleOf(t, d)
-	role.Name = d.Role
-	return role
-}
-
-// ship prepares and switches to a version of the service.
-func (l *lab) ship(t *testing.T, d Definition, mode string) (release.Live, error) {
-	t.Helper()
-	version := strings.TrimLeft(d.Digest[7:], "0")
-	require.NoError(t, l.m.Prepare(t.Context(), d.role(t), contentOf(layerOf(t, file("app/version", version), file("app/mode", mode)))))
-	return l.m.Switch(t.Context(), d.role(t))
-}
-
-func (l *lab) pid(t *testing.T, d Definition) string {
-	return l.sh(t, `systemctl show -p MainPID --value "$1"`, d.File)
-}
-
-func failureOf(t *testing.T, err error) *release.Failure {
-	t.Helper()
-	var f *release.Failure
-	require.ErrorAs(t, err, &f)
-	return f
-}
 
 func TestOnARealSystemd(t *testing.T) {
 	if testing.Short() {
@@ -130,6 +53,8 @@ func TestOnARealSystemd(t *testing.T) {
 		{"a network cut while switching is noticed, and the next run goes on", cutWhileSwitching},
 		{"hostile names are names and nothing more", hostileNames},
 		{"a first release can be withdrawn", withdrawn},
+		{"the unit that manifests renders runs as it is", renderedUnit},
+		{"a user without rights runs a service of its own", userDomain},
 		{"findings are there before anything changes", foundEarly},
 		{"a machine that is not the known one is refused", notTheKnownOne},
 		{"one connection serves all roles of a machine", oneConnection},
@@ -178,18 +103,6 @@ func rollsForthAndBack(t *testing.T, l *lab) {
 	removed, err := l.m.Prune(t.Context(), Keep{Root: v1.Root})
 	require.NoError(t, err)
 	require.Equal(t, []string{v2.Digest}, removed)
-}
-
-func (l *lab) ask(t *testing.T, port int) string {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/", port), nil)
-	require.NoError(t, err)
-	resp, err := l.m.Do(req)
-	require.NoError(t, err)
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	require.NoError(t, err)
-	return string(body)
 }
 
 func linkMoved(t *testing.T, l *lab) {
@@ -267,14 +180,6 @@ func portTakenByAnother(t *testing.T, l *lab) {
 	require.NoError(t, err)
 }
 
-func (l *lab) listens(port int) bool {
-	conn, err := l.m.via.dial(context.Background(), fmt.Sprintf("127.0.0.1:%d", port))
-	if err == nil {
-		_ = conn.Close()
-	}
-	return err == nil
-}
-
 func deafService(t *testing.T, l *lab) {
 	_, err := l.ship(t, service("deaf", 4005, "v1"), "deaf")
 	require.NoError(t, err)
@@ -339,144 +244,6 @@ func directoryDeleted(t *testing.T, l *lab) {
 	require.Empty(t, live.Note, "unpacked anew and restarted")
 }
 
-func diskFull(t *testing.T, l *lab) {
-	small, big := service("full", 4009, "v1"), service("full", 4009, "v2")
-	l.sh(t, `mkdir -p "$1"; mount -t tmpfs -o size=8m tmpfs "$1"`, small.Root)
-	_, err := l.ship(t, small, "")
-	require.NoError(t, err)
-	pid := l.pid(t, small)
-	err = l.m.Prepare(t.Context(), big.role(t), contentOf(layerOf(t, file("app/big", strings.Repeat("x", 12<<20)))))
-	var full *DiskFullError
-	require.ErrorAs(t, err, &full)
-	require.Equal(t, small.Root, full.Mount)
-	require.Equal(t, "tmpfs", full.FileSystem)
-	require.Greater(t, full.FreeKiB, int64(7<<10), "the staged part is gone")
-	require.Empty(t, l.sh(t, `ls "$1/staging"`, small.Root))
-	require.Equal(t, pid, l.pid(t, small))
-
-	findings, err := l.m.Preflight(t.Context(), big.role(t), Needs{Bytes: 12 << 20})
-	require.NoError(t, err)
-	require.Equal(t, "DiskSpace", findings[0].Code, "and it is known before")
-}
-
-// stalling is a layer that stops in its middle until go on is closed.
-func stalling(t *testing.T, goOn <-chan struct{}, reached chan<- struct{}) Layer {
-	whole := layerOf(t, file("app/big", strings.Repeat("x", 4<<20)))
-	open := whole.Open
-	whole.Open = func(ctx context.Context) (io.ReadCloser, error) {
-		in, err := open(ctx)
-		return &stall{ReadCloser: in, at: 2 << 20, goOn: goOn, reached: reached}, err
-	}
-	return whole
-}
-
-type stall struct {
-	io.ReadCloser
-	at      int
-	goOn    <-chan struct{}
-	reached chan<- struct{}
-}
-
-func (s *stall) Read(p []byte) (int, error) {
-	n, err := s.ReadCloser.Read(p[:min(len(p), 64<<10)])
-	if s.at > 0 && s.at <= n {
-		close(s.reached)
-		<-s.goOn
-	}
-	s.at -= n
-	return n, err
-}
-
-func cutWhileUnpacking(t *testing.T, l *lab) {
-	d := service("cut", 4010, "v1")
-	m := l.connect(t)
-	defer m.Close()
-	goOn, reached := make(chan struct{}), make(chan struct{})
-	layer := stalling(t, goOn, reached)
-	ended := make(chan error, 1)
-	go func() { ended <- m.Prepare(t.Context(), d.role(t), contentOf(layer)) }()
-	<-reached
-	require.NoError(t, l.Cut(t.Context()))
-	began := time.Now()
-	close(goOn)
-	var err error
-	select {
-	case err = <-ended:
-	case <-time.After(10 * time.Second):
-		require.Fail(t, "a dead connection was not noticed")
-	}
-	var lost *LostError
-	require.ErrorAs(t, err, &lost)
-	require.Less(t, time.Since(began), 5*time.Second, "two missed signs of life")
-	require.NoError(t, l.Heal(t.Context()))
-	require.NotEmpty(t, l.sh(t, `ls "$1/staging"`, d.Root), "what was half done is there")
-	require.Empty(t, l.sh(t, `ls "$1/releases"`, d.Root), "and not in place")
-
-	l.m = l.connect(t)
-	_, err = l.ship(t, d, "")
-	require.NoError(t, err)
-	require.Empty(t, l.sh(t, `ls "$1/staging"`, d.Root))
-}
-
-func cutWhileSwitching(t *testing.T, l *lab) {
-	v1, v2 := service("cutswitch", 4011, "v1", "TimeoutStopSec=5"), service("cutswitch", 4011, "v2", "TimeoutStopSec=5")
-	v1.Stop, v2.Stop = 5000, 5000
-	_, err := l.ship(t, v1, "slow")
-	require.NoError(t, err)
-	require.NoError(t, l.m.Prepare(t.Context(), v2.role(t), contentOf(layerOf(t, file("app/version", "v2")))))
-	m := l.connect(t)
-	defer m.Close()
-	ended := make(chan error, 1)
-	go func() {
-		_, err := m.Switch(t.Context(), v2.role(t))
-		ended <- err
-	}()
-	require.Eventually(t, func() bool {
-		out, err := l.Exec(t.Context(), "systemctl", "show", "-p", "ActiveState", "--value", v1.File)
-		return err == nil && strings.TrimSpace(out) == "deactivating"
-	}, 5*time.Second, 10*time.Millisecond)
-	require.NoError(t, l.Cut(t.Context()))
-	err = <-ended
-	var lost *LostError
-	require.ErrorAs(t, err, &lost)
-	require.NoError(t, l.Heal(t.Context()))
-
-	l.m = l.connect(t)
-	live, err := l.m.Observe(t.Context(), v2.role(t))
-	require.NoError(t, err)
-	require.Contains(t, live.Note, "a switch began and did not end")
-	// The next run may finish it, or take it back.
-	live, err = l.m.Switch(t.Context(), v1.role(t))
-	require.NoError(t, err)
-	require.Equal(t, v1.Digest, live.Digest())
-	live, err = l.m.Switch(t.Context(), v2.role(t))
-	require.NoError(t, err)
-	require.Equal(t, v2.Digest, live.Digest())
-	require.Empty(t, live.Note)
-}
-
-func hostileNames(t *testing.T, l *lab) {
-	d := inRoot(worker(), `/srv/shipit/a b'c"d$(touch pwned)`+"`touch pwned`"+`\e*;f`)
-	d.Role = `host'$(touch /pwned)`
-	d.Service, d.File = "hostile", "hostile.service"
-	d.EnvFile, d.User = "/etc/no$(touch /pwned)", "no'body;touch /pwned"
-	role := d.role(t)
-	require.NoError(t, l.m.Prepare(t.Context(), role, contentOf(hostileTree(t))))
-	require.NoError(t, l.m.Prepare(t.Context(), role, contentOf(hostileTree(t))), "and it is verified")
-	require.Equal(t, "content of $(touch pwned)", l.sh(t, `cat "$1/tree/\$(touch pwned)"`, d.releaseDir()))
-	findings, err := l.m.Preflight(t.Context(), role, Needs{Runtime: map[string]string{"$(touch /pwned)": "^1"}})
-	require.NoError(t, err)
-	var codes []string
-	for _, f := range findings {
-		codes = append(codes, f.Code)
-	}
-	require.Equal(t, []string{"UserMissing", "EnvFileMissing", "RuntimeMissing"}, codes)
-	removed, err := l.m.Prune(t.Context(), Keep{Root: d.Root})
-	require.NoError(t, err)
-	require.Equal(t, []string{d.Digest}, removed)
-	require.Empty(t, l.sh(t, `ls -d /pwned /root/pwned /srv/shipit/pwned 2>/dev/null || true`))
-}
-
 func withdrawn(t *testing.T, l *lab) {
 	legacy := strings.Replace(service("legacy", 4012, "v0").Content, "WorkingDirectory="+service("legacy", 4012, "v0").Workdir, "WorkingDirectory=/srv", 1)
 	d := service("legacy", 4012, "v1")
@@ -518,59 +285,73 @@ func foundEarly(t *testing.T, l *lab) {
 	require.Contains(t, findings[len(findings)-1].Message, "/usr/local/bin/serve is 1.3.9, the role needs ^2")
 	require.Empty(t, l.sh(t, `ls -d "$1" 2>/dev/null || true`, d.Root), "nothing was made")
 
-	d.Domain = "user"
+	d.Kind, d.File = "launchd", "early.plist"
 	findings, err = l.m.Preflight(t.Context(), d.role(t), Needs{})
 	require.NoError(t, err)
-	require.Equal(t, "ServiceManager", findings[0].Code, "no user manager runs there")
+	require.Equal(t, "ServiceManager", findings[0].Code)
 }
 
-func notTheKnownOne(t *testing.T, l *lab) {
-	empty := filepath.Join(t.TempDir(), "known_hosts")
+// renderedUnit holds this package to manifests, which renders what it runs.
+func renderedUnit(t *testing.T, l *lab) {
+	odd := `100% "$HOME" it's \ done`
+	input := manifests.Input{
+		App: "sample", Digest: service("rendered", 0, "v1").Digest,
+		Image: config.Image{Package: "packages/worker", Entrypoint: []string{"serve", "$HOME", "%n"}},
+		Role: config.Role{
+			Name: "rendered", Port: 4020, Env: map[string]string{"PORT": "4020", "ODD": odd},
+			Host: &config.Host{Manager: "systemd", Service: "test.rendered", Root: "/srv/shipit/rendered", EnvFile: "/etc/test.env", User: "daemon"},
+		},
+	}
+	raw, err := manifests.Service(input)
+	require.NoError(t, err)
+	role := release.Role{Name: "rendered", Target: release.TargetHost, Repository: "registry.test/worker", Digest: input.Digest, Objects: []json.RawMessage{raw}}
+	require.NoError(t, l.m.Prepare(t.Context(), role, contentOf(layerOf(t, file("app/packages/worker/version", "rendered")))))
+	live, err := l.m.Switch(t.Context(), role)
+	require.NoError(t, err)
+	require.Equal(t, input.Digest, live.Digest())
+	require.Empty(t, live.Note)
+	require.Contains(t, l.ask(t, 4020), "rendered")
+	pid := l.sh(t, `systemctl show -p MainPID --value test.rendered`)
+	require.Contains(t, l.sh(t, `tr '\0' '\n' <"/proc/$1/environ"`, pid), "ODD="+odd)
+	require.Equal(t, "serve\n$HOME\n%n", strings.TrimPrefix(l.sh(t, `tr '\0' '\n' <"/proc/$1/cmdline"`, pid), "/usr/local/bin/"))
+	_, err = l.m.Switch(t.Context(), role)
+	require.NoError(t, err)
+	require.Equal(t, pid, l.sh(t, `systemctl show -p MainPID --value test.rendered`))
+}
+
+// userDomain is a service of a user without rights, in the user's own manager.
+func userDomain(t *testing.T, l *lab) {
+	l.sh(t, `useradd --create-home --shell /bin/sh joel
+install -d -o joel -g joel -m 700 /home/joel/.ssh
+install -o joel -g joel -m 600 /root/.ssh/authorized_keys /home/joel/.ssh/authorized_keys
+loginctl enable-linger joel`)
 	h := l.config()
-	h.KnownHosts = empty
-	_, err := Connect(t.Context(), h, Options{})
-	var key *HostKeyError
-	require.ErrorAs(t, err, &key)
-	require.False(t, key.Changed)
-	require.Contains(t, key.Hint(), "ssh-keyscan -p 22 "+l.IP+" >> "+empty)
-
-	other, err := devhost.NewKnownHosts(l.IP)
+	h.Address = "joel@" + l.IP
+	m, err := Connect(t.Context(), h, l.options(t))
 	require.NoError(t, err)
-	require.NoError(t, writeFile(empty, other))
-	_, err = Connect(t.Context(), h, Options{})
-	require.ErrorAs(t, err, &key)
-	require.True(t, key.Changed)
+	defer m.Close()
 
-	h = l.config()
-	h.Address = "nobody@" + l.IP
-	_, err = Connect(t.Context(), h, Options{})
-	var auth *AuthError
-	require.ErrorAs(t, err, &auth)
+	system := service("user", 4021, "v1")
+	findings, err := m.Preflight(t.Context(), system.role(t), Needs{})
+	require.NoError(t, err)
+	require.Equal(t, "HostPermission", findings[0].Code, "the system domain is not joel's")
 
-	h = l.config()
-	h.Address += ":9"
-	_, err = Connect(t.Context(), h, Options{Timeout: 2 * time.Second})
-	var unreachable *UnreachableError
-	require.ErrorAs(t, err, &unreachable)
-}
-
-func oneConnection(t *testing.T, l *lab) {
-	ms := NewMachines(l.options(t))
-	a, err := ms.For(t.Context(), l.config())
-	require.NoError(t, err)
-	other := l.config()
-	other.Service, other.Root = "another", "/srv/another"
-	b, err := ms.For(t.Context(), other)
-	require.NoError(t, err)
-	require.Same(t, a, b)
-	require.Equal(t, "linux/amd64", a.Platform())
-	require.NoError(t, a.Close())
-	require.Eventually(t, func() bool { return !a.via.alive() }, time.Second, 5*time.Millisecond)
-	c, err := ms.For(t.Context(), other)
-	require.NoError(t, err)
-	require.NotSame(t, a, c, "a lost connection is made anew")
-	require.NoError(t, ms.Close())
-	_, err = c.exec(t.Context(), script("true"))
-	var lost *LostError
-	require.True(t, errors.As(err, &lost), "%v", err)
+	for _, version := range []string{"v1", "v2"} {
+		d := service("user", 4021, version)
+		d.Domain, d.EnvFile = "user", ""
+		d.Root = "/home/joel/app"
+		old := d.Workdir
+		d.Workdir = d.releaseDir() + "/app"
+		d.Content = strings.NewReplacer(old, d.Workdir, "multi-user.target", "default.target", "EnvironmentFile=-/etc/test.env\n", "").Replace(d.Content)
+		require.Eventually(t, func() bool {
+			findings, err := m.Preflight(t.Context(), d.role(t), Needs{})
+			return err == nil && len(findings) == 0
+		}, 10*time.Second, 100*time.Millisecond, "joel's manager comes up")
+		require.NoError(t, m.Prepare(t.Context(), d.role(t), contentOf(layerOf(t, file("app/version", version)))))
+		live, err := m.Switch(t.Context(), d.role(t))
+		require.NoError(t, err)
+		require.Equal(t, d.Digest, live.Digest())
+		require.Empty(t, live.Note)
+		require.Contains(t, l.ask(t, 4021), version)
+	}
 }

@@ -217,15 +217,14 @@ func (h *Host) await(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("its SSH server does not answer within a minute"))
 	defer cancel()
 	for {
-		if h.leader == 0 {
-			h.leader = firstChild(firstChild(h.cmd.Process.Pid))
-		}
 		d := net.Dialer{Timeout: time.Second}
 		conn, err := d.DialContext(ctx, "tcp", net.JoinHostPort(h.IP, "22"))
 		if err == nil {
 			_ = conn.SetReadDeadline(time.Now().Add(time.Second))
 			banner, _ := bufio.NewReader(conn).ReadString('\n')
 			_ = conn.Close()
+			// Earlier, systemd-nspawn has another child, which makes the machine.
+			h.leader = firstChild(firstChild(h.cmd.Process.Pid))
 			if strings.HasPrefix(banner, "SSH-") && h.leader > 0 {
 				return nil
 			}

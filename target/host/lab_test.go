@@ -1,0 +1,111 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/release"
+	"github.com/joelhooks/shipit/tools/devhost"
+)
+
+// lab is the booted machine and a connection to it.
+type lab struct {
+	*devhost.Host
+	m *Machine
+}
+
+func (l *lab) config() config.Host {
+	return config.Host{Address: l.Address, Key: l.Key, KnownHosts: l.KnownHosts}
+}
+
+// options make a dead connection known within a second.
+func (l *lab) options(t *testing.T) Options {
+	began := time.Now()
+	return Options{KeepAlive: 400 * time.Millisecond, Timeout: 3 * time.Second, Progress: func(e release.Event) {
+		if t.Context().Err() == nil { // the connection may outlive the story that made it
+			t.Logf("%6.2fs %s %s %s", time.Since(began).Seconds(), e.Phase, e.Mark, e.Message)
+		}
+	}}
+}
+
+func (l *lab) connect(t *testing.T) *Machine {
+	t.Helper()
+	m, err := Connect(t.Context(), l.config(), l.options(t))
+	require.NoError(t, err)
+	return m
+}
+
+func (l *lab) sh(t *testing.T, body string, args ...string) string {
+	t.Helper()
+	out, err := l.Exec(t.Context(), append([]string{"sh", "-ec", body, "sh"}, args...)...)
+	require.NoError(t, err)
+	return strings.TrimSpace(out)
+}
+
+// service is a definition of the test program, serving version on port.
+func service(name string, port int, version string, lines ...string) Definition {
+	d := Definition{
+		Kind: "systemd", App: "sample", Role: name, Service: "test." + name, Domain: "system", File: "test." + name + ".service",
+		Root: "/srv/shipit/" + name, Port: port, Stop: 1000, EnvFile: "/etc/test.env",
+		Digest: fmt.Sprintf("sha256:%064x", []byte(version)),
+	}
+	d.Workdir = d.releaseDir() + "/app"
+	d.Content = "[Unit]\nDescription=a test\n[Service]\nType=exec\nExecStart=/usr/local/bin/serve\nWorkingDirectory=" + d.Workdir +
+		"\nEnvironment=SHIPIT_RELEASE=" + d.Digest + fmt.Sprintf(" PORT=%d", port) +
+		"\nEnvironmentFile=-/etc/test.env\nRestart=always\nRestartSec=1\nTimeoutStopSec=1\n" + strings.Join(lines, "\n") +
+		"\n[Install]\nWantedBy=multi-user.target\n"
+	return d
+}
+
+func (d Definition) role(t *testing.T) release.Role {
+	role := roleOf(t, d)
+	role.Name = d.Role
+	return role
+}
+
+// ship prepares and switches to a version of the service.
+func (l *lab) ship(t *testing.T, d Definition, mode string) (release.Live, error) {
+	t.Helper()
+	version := strings.TrimLeft(d.Digest[7:], "0")
+	require.NoError(t, l.m.Prepare(t.Context(), d.role(t), contentOf(layerOf(t, file("app/version", version), file("app/mode", mode)))))
+	return l.m.Switch(t.Context(), d.role(t))
+}
+
+func (l *lab) pid(t *testing.T, d Definition) string {
+	return l.sh(t, `systemctl show -p MainPID --value "$1"`, d.File)
+}
+
+func failureOf(t *testing.T, err error) *release.Failure {
+	t.Helper()
+	var f *release.Failure
+	require.ErrorAs(t, err, &f)
+	return f
+}
+
+func (l *lab) ask(t *testing.T, port int) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/", port), nil)
+	require.NoError(t, err)
+	resp, err := l.m.Do(req)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	return string(body)
+}
+
+func (l *lab) listens(port int) bool {
+	conn, err := l.m.via.dial(context.Background(), fmt.Sprintf("127.0.0.1:%d", port))
+	if err == nil {
+		_ = conn.Close()
+	}
+	return err == nil
+}
