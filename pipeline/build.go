@@ -49,12 +49,13 @@ type use func(platforms []string, c Content) error
 
 // makeLayers runs the builder, proves what it made, and writes the layers.
 func makeLayers(ctx context.Context, in Inputs, list []platform, store cache, opts Options) (build, error) {
-	make, name, err := chooseBuilder(ctx, in, opts)
+	with, err := chooseBuilder(ctx, in, opts)
 	if err != nil {
 		return build{}, err
 	}
-	made := build{Builder: name, Layers: map[string][]layer{}}
-	err = make(ctx, in, list, func(names []string, c Content) error {
+	defer with.close()
+	made := build{Builder: with.name, Layers: map[string][]layer{}}
+	err = with.make(ctx, in, list, func(names []string, c Content) error {
 		if err := prove(ctx, in, list, c, opts); err != nil {
 			return err
 		}

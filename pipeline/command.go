@@ -122,18 +122,23 @@ func passed(name string) bool {
 	}, upper)
 }
 
+// buildVariables are what every command of a build sees, in either builder.
+func buildVariables(home, caches string) map[string]string {
+	return map[string]string{
+		"PATH": os.Getenv("PATH"), "HOME": home, "CI": "1", "LANG": "C.UTF-8", "TZ": "UTC", "SOURCE_DATE_EPOCH": "0", "NO_COLOR": "1",
+		"npm_config_store_dir":  filepath.Join(caches, "pnpm"),
+		"npm_config_cache":      filepath.Join(caches, "npm"),
+		"BUN_INSTALL_CACHE_DIR": filepath.Join(caches, "bun"),
+		"COREPACK_HOME":         filepath.Join(caches, "corepack"),
+		// A file of the user may change how packages are laid out.
+		"npm_config_userconfig": filepath.Join(home, ".npmrc"),
+	}
+}
+
 // environment is what a command sees, and the secrets among it.
 func (w workshop) environment(secretNames []string) (env, secrets []string) {
-	set := map[string]string{
-		"PATH": os.Getenv("PATH"), "HOME": w.home(), "TMPDIR": filepath.Join(w.home(), "tmp"),
-		"CI": "1", "LANG": "C.UTF-8", "TZ": "UTC", "SOURCE_DATE_EPOCH": "0", "NO_COLOR": "1",
-		"npm_config_store_dir":  filepath.Join(w.caches, "pnpm"),
-		"npm_config_cache":      filepath.Join(w.caches, "npm"),
-		"BUN_INSTALL_CACHE_DIR": filepath.Join(w.caches, "bun"),
-		"COREPACK_HOME":         filepath.Join(w.caches, "corepack"),
-		// A file of the user may change how packages are laid out.
-		"npm_config_userconfig": filepath.Join(w.home(), ".npmrc"),
-	}
+	set := buildVariables(w.home(), w.caches)
+	set["TMPDIR"] = filepath.Join(w.home(), "tmp")
 	_ = mkdir(set["TMPDIR"])
 	for _, kv := range os.Environ() {
 		name, value, _ := strings.Cut(kv, "=")

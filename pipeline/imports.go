@@ -48,7 +48,7 @@ func (p proof) imports() (imported, error) {
 			g.findings = append(g.findings, f)
 		}
 	}
-	sorted(g.findings)
+	g.findings = gathered(sorted(g.findings))
 	if len(result.Errors) > 0 { // then there is no graph
 		return g, nil
 	}
@@ -264,4 +264,25 @@ func (p proof) lineOf(file, name string) string {
 func sorted(f []release.Finding) []release.Finding {
 	slices.SortFunc(f, func(a, b release.Finding) int { return strings.Compare(a.Object+a.Message, b.Object+b.Message) })
 	return f
+}
+
+// gathered leaves one finding for what several files of a package miss: the
+// first, which says how many more there are. findings are sorted.
+func gathered(findings []release.Finding) []release.Finding {
+	type missing struct{ code, message string }
+	var out []release.Finding
+	at, more := map[missing]int{}, map[int]int{}
+	for _, f := range findings {
+		key := missing{f.Code, f.Message}
+		if i, ok := at[key]; ok {
+			more[i]++
+			continue
+		}
+		at[key] = len(out)
+		out = append(out, f)
+	}
+	for i, n := range more {
+		out[i].Message += fmt.Sprintf(" (and in %d more places)", n)
+	}
+	return out
 }

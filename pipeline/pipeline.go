@@ -9,6 +9,9 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"time"
+
+	"dagger.io/dagger/engineconn"
 
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/release"
@@ -92,8 +95,10 @@ type Options struct {
 	NoCache  bool
 	Progress release.Progress
 
-	buildRoot string // where commands run, if not in the usual folder
-	unproven  bool   // the result is only compared
+	buildRoot string                // where commands run, if not in the usual folder
+	unproven  bool                  // the result is only compared
+	conn      engineconn.EngineConn // to a stand-in for an engine
+	drain     time.Duration         // of a Dagger session; 0 is the usual
 }
 
 func (o Options) report(mark release.Mark, format string, args ...any) {

@@ -1,0 +1,212 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"dagger.io/dagger"
+
+	"github.com/joelhooks/shipit/release"
+)
+
+// daggerRun is one image on its way through an engine.
+type daggerRun struct {
+	engine *engine
+	in     Inputs
+	source *dagger.Directory // the closure
+	salt   string            // differs from run to run
+}
+
+// builder makes the content in an engine. What an engine gives is not the same
+// twice (times, the order of layers), so the files are taken out and pass
+// through the same steps as those of the embedded builder.
+func (e *engine) builder() builder {
+	return func(ctx context.Context, in Inputs, list []platform, use use) error {
+		tmp, err := os.MkdirTemp("", "shipit-dagger-")
+		if err != nil {
+			return err
+		}
+		defer func() { _ = removeAll(tmp) }()
+		plain := len(in.Image.Run) == 0
+		c, err := gitContent(ctx, in, plain)
+		if err != nil {
+			return err
+		}
+		closure := filepath.Join(tmp, "closure")
+		if err := errors.Join(mkdir(closure), c.export(ctx, closure)); err != nil {
+			return fmt.Errorf("export the closure: %w", err)
+		}
+		r := daggerRun{engine: e, in: in, source: e.client.Host().Directory(closure), salt: filepath.Base(tmp)}
+		return r.each(ctx, list, func(names []string, platform dagger.Platform) error {
+			out := filepath.Join(tmp, "out", strings.ReplaceAll(names[0], "/", "-"))
+			return r.build(ctx, platform, out, func(c Content) error { return use(names, c) })
+		})
+	}
+}
+
+// each builds once where nothing runs, because then platforms do not differ, and
+// else once for each of them.
+func (r daggerRun) each(ctx context.Context, list []platform, fn func(names []string, p dagger.Platform) error) error {
+	var names []string
+	for _, p := range list {
+		names = append(names, p.name)
+	}
+	if len(r.in.Image.Run) == 0 {
+		return fn(names, dagger.Platform(names[0]))
+	}
+	for _, p := range list {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := fn([]string{p.name}, dagger.Platform(p.name)); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+	}
+	return nil
+}
+
+// build runs the commands, takes the tree out to the folder out, and then runs
+// the tests on what the commands left.
+func (r daggerRun) build(ctx context.Context, p dagger.Platform, out string, use func(Content) error) error {
+	tree, built := r.source, (*dagger.Container)(nil)
+	if len(r.in.Image.Run)+len(r.in.Image.Test) > 0 {
+		built = r.toolchain(p).With(r.withClosure).With(r.withCaches).With(r.withEnvironment).With(r.withSecrets).With(r.withCommands)
+		tree = built.Directory(treeRoot)
+	}
+	r.engine.opts.report(release.MarkStep, "dagger builds %s for %s", r.in.Name, p)
+	if _, err := tree.Export(ctx, out); err != nil {
+		return r.explain(ctx, err)
+	}
+	c, err := readDir(out)
+	if err != nil {
+		return fmt.Errorf("read what dagger made: %w", err)
+	}
+	if len(r.in.Image.Run) > 0 {
+		if c, err = normalise(c, treeRoot); err != nil {
+			return err
+		}
+	}
+	if err := use(c); err != nil {
+		return err
+	}
+	if len(r.in.Image.Test) > 0 {
+		if _, err := built.With(r.withTests).Sync(ctx); err != nil {
+			return r.explain(ctx, err)
+		}
+	}
+	return nil
+}
+
+// Where the tree, the home folder and the caches are in the engine: as in the
+// embedded builder, so that what tools write into their output is the same.
+const (
+	treeRoot  = buildRoot + "/app"
+	homeRoot  = buildRoot + "/home"
+	cacheRoot = homeRoot + "/caches"
+)
+
+func (r daggerRun) toolchain(p dagger.Platform) *dagger.Container {
+	return r.engine.client.Container(dagger.ContainerOpts{Platform: p}).From(r.in.Image.Toolchain)
+}
+
+func (r daggerRun) withClosure(c *dagger.Container) *dagger.Container {
+	return c.WithDirectory(treeRoot, r.source).WithWorkdir(treeRoot)
+}
+
+// withCaches keeps package stores, and the folders that the image names, between
+// builds. No two apps share them.
+func (r daggerRun) withCaches(c *dagger.Container) *dagger.Container {
+	for _, at := range append([]string{cacheRoot}, r.in.Image.Caches...) {
+		key := "shipit" + strings.ReplaceAll(path.Clean("/"+at), "/", "-")
+		if r.engine.opts.NoCache {
+			key += "-" + r.salt
+		}
+		c = c.WithMountedCache(at, r.engine.client.CacheVolume(key))
+	}
+	return c
+}
+
+// credential are variables whose value must not be seen in an engine's log.
+var credential = regexp.MustCompile(`(?i)auth|token|passw|secret|cert|key`)
+
+func (r daggerRun) withEnvironment(c *dagger.Container) *dagger.Container {
+	set := buildVariables(homeRoot, cacheRoot)
+	delete(set, "PATH") // the toolchain has its own
+	if r.engine.opts.NoCache {
+		set["SHIPIT_NO_CACHE"] = r.salt // or the engine knows the result already
+	}
+	for _, kv := range os.Environ() {
+		name, value, _ := strings.Cut(kv, "=")
+		isFile := name == "NODE_EXTRA_CA_CERTS" || strings.HasPrefix(name, "SSL_CERT")
+		switch {
+		case !passed(name) || isFile:
+		case credential.MatchString(name):
+			c = c.WithSecretVariable(name, r.engine.client.SetSecret(name, value))
+		default:
+			set[name] = value
+		}
+	}
+	names := make([]string, 0, len(set))
+	for name := range set {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		c = c.WithEnvVariable(name, set[name])
+	}
+	return c
+}
+
+func (r daggerRun) withSecrets(c *dagger.Container) *dagger.Container {
+	for _, name := range r.in.Image.Secrets {
+		if value := os.Getenv(name); value != "" {
+			c = c.WithSecretVariable(name, r.engine.client.SetSecret(name, value))
+		}
+	}
+	return c
+}
+
+func (r daggerRun) withCommands(c *dagger.Container) *dagger.Container {
+	return withExecs(c, r.in.Image.Run)
+}
+
+func (r daggerRun) withTests(c *dagger.Container) *dagger.Container {
+	return withExecs(c, r.in.Image.Test)
+}
+
+func withExecs(c *dagger.Container, commands [][]string) *dagger.Container {
+	for _, args := range commands {
+		c = c.WithExec(append([]string{"/bin/sh", "-c", `umask 022 && exec "$@"`, "sh"}, args...))
+	}
+	return c
+}
+
+// explain turns a command that failed in the engine into a *CommandError.
+func (r daggerRun) explain(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	var exec *dagger.ExecError
+	if !errors.As(err, &exec) {
+		return fmt.Errorf("dagger: %w", err)
+	}
+	var secrets []string
+	for _, name := range r.in.Image.Secrets {
+		if value := os.Getenv(name); value != "" {
+			secrets = append(secrets, value)
+		}
+	}
+	lines := strings.Split(strings.TrimSpace(redact(exec.Stdout+"\n"+exec.Stderr, secrets)), "\n")
+	args := exec.Cmd
+	if len(args) > 4 && args[0] == "/bin/sh" {
+		args = args[4:]
+	}
+	return &CommandError{Args: args, Err: fmt.Errorf("exit status %d", exec.ExitCode), Tail: lines[max(0, len(lines)-tailLines):]}
+}

@@ -1,0 +1,343 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/stretchr/testify/require"
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/parser"
+
+	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/internal/sample"
+	"github.com/joelhooks/shipit/release"
+)
+
+// standIn answers the queries of the SDK in place of a session. It is no engine:
+// it pulls no image, isolates nothing and runs commands on this machine. It
+// shows which queries are asked, in which order, and that what comes out takes
+// the same way as the embedded builder's content. TestARealEngine is for the rest.
+type standIn struct {
+	t  *testing.T
+	mu sync.Mutex
+	// objects are the calls that led to each id that was given out.
+	objects []chain
+	asked   []chain
+	env     []string // of the commands that it runs
+	closed  bool
+}
+
+// call is one field of a query with its arguments.
+type call struct {
+	name string
+	args map[string]any
+}
+
+type chain []call
+
+func (c chain) String() string {
+	var parts []string
+	for _, x := range c {
+		parts = append(parts, x.name)
+	}
+	return strings.Join(parts, ".")
+}
+
+// all are the calls of that name, in order.
+func (c chain) all(name string) (out []call) {
+	for _, x := range c {
+		if x.name == name {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+func (s *standIn) Host() string { return "stand-in" }
+
+func (s *standIn) Close() error {
+	s.closed = true
+	return nil
+}
+
+// Do answers one GraphQL request.
+func (s *standIn) Do(r *http.Request) (*http.Response, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var body struct{ Query string }
+	require.NoError(s.t, json.NewDecoder(r.Body).Decode(&body))
+	doc, err := parser.ParseQuery(&ast.Source{Input: body.Query})
+	require.NoError(s.t, err, body.Query)
+	var c chain
+	for set := doc.Operations[0].SelectionSet; len(set) == 1; {
+		f := set[0].(*ast.Field)
+		args := map[string]any{}
+		for _, a := range f.Arguments {
+			args[a.Name], err = a.Value.Value(nil)
+			require.NoError(s.t, err)
+		}
+		c = append(c, call{f.Name, args})
+		set = f.SelectionSet
+	}
+	s.asked = append(s.asked, c)
+	answer, failed := s.answer(c)
+	for i := len(c) - 1; i >= 0; i-- {
+		answer = map[string]any{c[i].name: answer}
+	}
+	out := map[string]any{"data": answer}
+	if failed != nil {
+		out = map[string]any{"data": nil, "errors": []any{failed}}
+	}
+	data, err := json.Marshal(out)
+	require.NoError(s.t, err)
+	return &http.Response{
+		StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(string(data))),
+	}, nil
+}
+
+func (s *standIn) answer(c chain) (value any, failed map[string]any) {
+	switch last := c[len(c)-1]; last.name {
+	case "version":
+		return "v0.21.8", nil
+	case "id":
+		s.objects = append(s.objects, c)
+		return fmt.Sprintf("id-%d", len(s.objects)-1), nil
+	case "sync":
+		s.objects = append(s.objects, c)
+		return fmt.Sprintf("id-%d", len(s.objects)-1), s.play(c, s.t.TempDir())
+	case "export":
+		return last.args["path"], s.play(c, last.args["path"].(string))
+	}
+	s.t.Errorf("the stand-in does not know %s", c)
+	return nil, nil
+}
+
+// object is the chain behind an id.
+func (s *standIn) object(id any) chain {
+	var n int
+	_, err := fmt.Sscanf(id.(string), "id-%d", &n)
+	require.NoError(s.t, err)
+	return s.objects[n]
+}
+
+// play puts what the chain describes into the folder at.
+func (s *standIn) play(c chain, at string) map[string]any {
+	require.NoError(s.t, os.MkdirAll(at, 0o700))
+	from := c
+	if dirs := c.all("withDirectory"); len(dirs) > 0 {
+		from = s.object(dirs[0].args["source"])
+	}
+	require.Equal(s.t, []string{"host", "directory"}, []string{from[0].name, from[1].name})
+	out, err := exec.Command("/bin/cp", "-a", from[1].args["path"].(string)+"/.", at).CombinedOutput()
+	require.NoError(s.t, err, "%s", out)
+	for _, e := range c.all("withExec") {
+		var args []string
+		for _, a := range e.args["args"].([]any) {
+			args = append(args, a.(string))
+		}
+		cmd := exec.Command(args[0], args[1:]...)
+		cmd.Dir, cmd.Env = at, append([]string{"PATH=" + os.Getenv("PATH")}, s.env...)
+		var stdout, stderr strings.Builder
+		cmd.Stdout, cmd.Stderr = &stdout, &stderr
+		if err := cmd.Run(); err != nil {
+			return map[string]any{"message": "process did not complete successfully", "extensions": map[string]any{
+				"_type": "EXEC_ERROR", "cmd": args, "exitCode": cmd.ProcessState.ExitCode(), "stdout": stdout.String(), "stderr": stderr.String(),
+			}}
+		}
+	}
+	return nil
+}
+
+// exported is the chain of the one query that took files out.
+func (s *standIn) exported() chain {
+	var found []chain
+	for _, c := range s.asked {
+		if c[len(c)-1].name == "export" {
+			found = append(found, c)
+		}
+	}
+	require.Len(s.t, found, 1)
+	return found[0]
+}
+
+const toolchain = "docker.io/library/node@sha256:0000000000000000000000000000000000000000000000000000000000000000"
+
+func daggerOptions(t *testing.T) (Options, *standIn) {
+	t.Helper()
+	s := &standIn{t: t}
+	opts := testOptions(t)
+	opts.Builder, opts.conn = "dagger", s
+	return opts, s
+}
+
+func TestBothBuildersGiveOneDigest(t *testing.T) {
+	r := sample.New(t, sample.Options{})
+	for name, change := range map[string]func(*config.Image){
+		"of the sample": func(*config.Image) {},
+		"of commands": func(i *config.Image) {
+			i.Run = [][]string{{"sh", "-c", "cd packages/system-bus && mkdir -p -m 700 node_modules/.cache empty && date +%N > node_modules/.modules.yaml && echo made > made && chmod 700 made"}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			img := workerImage()
+			img.Toolchain = toolchain
+			change(&img)
+			in := resolve(t, r.Dir, img)
+			local, err := Build(context.Background(), in, testOptions(t))
+			require.NoError(t, err)
+			opts, engine := daggerOptions(t)
+			remote, err := Build(context.Background(), in, opts)
+			require.NoError(t, err)
+			require.Equal(t, "embedded", local.Builder)
+			require.Equal(t, "dagger", remote.Builder)
+			require.Equal(t, local.Digest, remote.Digest)
+			require.True(t, engine.closed)
+		})
+	}
+}
+
+func TestTheQueriesOfADaggerBuild(t *testing.T) {
+	r := sample.New(t, sample.Options{})
+	t.Setenv("NPM_TOKEN", "s3cret")
+	t.Setenv("NPM_CONFIG_REGISTRY", "https://registry.test")
+	t.Setenv("NPM_CONFIG__AUTH", "s3cret-too")
+	img := workerImage()
+	img.Toolchain, img.Secrets, img.Caches = toolchain, []string{"NPM_TOKEN", "UNSET"}, []string{"/root/.bun"}
+	img.Run = [][]string{{"true", "install"}, {"true", "build"}}
+	img.Test = [][]string{{"true", "test"}}
+	opts, engine := daggerOptions(t)
+	_, err := Build(context.Background(), resolve(t, r.Dir, img), opts)
+	require.NoError(t, err)
+
+	c := engine.exported()
+	require.Equal(t, "linux/amd64", c.all("container")[0].args["platform"])
+	require.Equal(t, toolchain, c.all("from")[0].args["address"])
+	require.Equal(t, treeRoot, c.all("withDirectory")[0].args["path"])
+	require.Equal(t, treeRoot, c.all("withWorkdir")[0].args["path"])
+	require.Equal(t, treeRoot, c.all("directory")[0].args["path"], "only the tree is taken out")
+
+	caches := map[any]any{}
+	for _, m := range c.all("withMountedCache") {
+		caches[m.args["path"]] = engine.object(m.args["cache"])[0].args["key"]
+	}
+	require.Equal(t, map[any]any{cacheRoot: "shipit-tmp-shipit-build-home-caches", "/root/.bun": "shipit-root-.bun"}, caches)
+
+	env := map[any]any{}
+	for _, e := range c.all("withEnvVariable") {
+		env[e.args["name"]] = e.args["value"]
+	}
+	require.Equal(t, "0", env["SOURCE_DATE_EPOCH"])
+	require.Equal(t, "https://registry.test", env["NPM_CONFIG_REGISTRY"])
+	require.NotContains(t, env, "PATH")
+	require.NotContains(t, fmt.Sprint(env), "s3cret")
+
+	secrets := map[any]any{}
+	for _, x := range c.all("withSecretVariable") {
+		secrets[x.args["name"]] = engine.object(x.args["secret"])[0].args["plaintext"]
+	}
+	require.Equal(t, map[any]any{"NPM_TOKEN": "s3cret", "NPM_CONFIG__AUTH": "s3cret-too"}, secrets)
+
+	var commands []string
+	for _, e := range c.all("withExec") {
+		args := e.args["args"].([]any)
+		commands = append(commands, fmt.Sprint(args[4:]))
+	}
+	require.Equal(t, []string{"[true install]", "[true build]"}, commands)
+	last := engine.asked[len(engine.asked)-1]
+	require.Equal(t, "sync", last[len(last)-1].name)
+	require.Len(t, last.all("withExec"), 3, "tests run on what the commands left, after it was taken out")
+}
+
+func TestEveryPlatformIsBuiltWhereCommandsRun(t *testing.T) {
+	r := sample.New(t, sample.Options{})
+	img := workerImage()
+	img.Toolchain, img.Platforms = toolchain, []string{"linux/arm64", "linux/amd64"}
+	img.Run = [][]string{{"true"}}
+	opts, engine := daggerOptions(t)
+	b, err := Build(context.Background(), resolve(t, r.Dir, img), opts)
+	require.NoError(t, err)
+	require.Implements(t, (*v1.ImageIndex)(nil), b.Artifact)
+	var platforms []any
+	for _, c := range engine.asked {
+		if c[len(c)-1].name == "export" {
+			platforms = append(platforms, c[0].args["platform"])
+		}
+	}
+	require.Equal(t, []any{"linux/amd64", "linux/arm64"}, platforms)
+}
+
+func TestACommandThatFailsInTheEngine(t *testing.T) {
+	r := sample.New(t, sample.Options{})
+	t.Setenv("NPM_TOKEN", "s3cret")
+	img := workerImage()
+	img.Toolchain, img.Secrets = toolchain, []string{"NPM_TOKEN"}
+	img.Run = [][]string{{"sh", "-c", "echo cannot use $NPM_TOKEN >&2; exit 3"}}
+	opts, engine := daggerOptions(t)
+	engine.env = []string{"NPM_TOKEN=s3cret"}
+	_, err := Build(context.Background(), resolve(t, r.Dir, img), opts)
+	var failed *CommandError
+	require.ErrorAs(t, err, &failed)
+	require.Equal(t, img.Run[0], failed.Args)
+	require.ErrorContains(t, err, "exit status 3")
+	require.Equal(t, []string{"cannot use ***"}, failed.Tail)
+}
+
+func TestNothingOfAnEarlierBuildIsUsedWithoutCache(t *testing.T) {
+	r := sample.New(t, sample.Options{})
+	img := workerImage()
+	img.Toolchain, img.Run = toolchain, [][]string{{"true"}}
+	opts, engine := daggerOptions(t)
+	opts.NoCache = true
+	in := resolve(t, r.Dir, img)
+	var keys, salts []any
+	for range 2 {
+		engine.asked = nil
+		_, err := Build(context.Background(), in, opts)
+		require.NoError(t, err)
+		c := engine.exported()
+		keys = append(keys, engine.object(c.all("withMountedCache")[0].args["cache"])[0].args["key"])
+		for _, e := range c.all("withEnvVariable") {
+			if e.args["name"] == "SHIPIT_NO_CACHE" {
+				salts = append(salts, e.args["value"])
+			}
+		}
+	}
+	require.NotEqual(t, keys[0], keys[1])
+	require.Len(t, salts, 2)
+	require.NotEqual(t, salts[0], salts[1])
+}
+
+func TestARealEngine(t *testing.T) {
+	if os.Getenv("SHIPIT_TEST_DAGGER") != "1" {
+		t.Skip("SHIPIT_TEST_DAGGER=1 builds with a real Dagger engine, reached in the standard way")
+	}
+	r := sample.New(t, sample.Options{})
+	img := workerImage()
+	tag, err := name.NewTag("docker.io/library/busybox:1.37.0")
+	require.NoError(t, err)
+	head, err := remote.Head(tag)
+	require.NoError(t, err)
+	img.Toolchain = tag.Context().Digest(head.Digest.String()).String()
+	img.Run = [][]string{{"sh", "-c", "mkdir -p -m 700 made && echo made > made/file && pwd > packages/system-bus/where && ln -s $PWD/made packages/system-bus/link"}}
+	in := resolve(t, r.Dir, img)
+	opts := testOptions(t)
+	opts.buildRoot = ""
+	local, err := Build(context.Background(), in, opts)
+	require.NoError(t, err)
+	opts = testOptions(t)
+	opts.Builder, opts.Progress = "dagger", func(e release.Event) { t.Log(e.Message) }
+	remote, err := Build(context.Background(), in, opts)
+	require.NoError(t, err)
+	require.Equal(t, local.Digest, remote.Digest)
+}

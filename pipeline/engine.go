@@ -1,0 +1,256 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"dagger.io/dagger"
+	"dagger.io/dagger/engineconn"
+
+	"github.com/joelhooks/shipit/release"
+)
+
+// EngineError is why no Dagger engine can be used, in one line, and what to do.
+type EngineError struct{ Reason, Hint string }
+
+func (e *EngineError) Error() string { return "no Dagger engine: " + e.Reason }
+
+// Each look at an engine before it is used ends within its limit: what is not
+// there would otherwise be waited for over minutes.
+const (
+	dialLimit     = 3 * time.Second
+	runtimeLimit  = 5 * time.Second
+	downloadLimit = 60 * time.Second
+	sessionLimit  = 2 * time.Minute // an engine may have to be pulled first
+	drainLimit    = 10 * time.Second
+)
+
+// Variables by which Dagger is told where its session, its command line and its
+// engine are.
+const (
+	sessionPort  = "DAGGER_SESSION_PORT"
+	sessionToken = "DAGGER_SESSION_TOKEN"
+	runnerHost   = "_EXPERIMENTAL_DAGGER_RUNNER_HOST"
+	cliBinary    = "_EXPERIMENTAL_DAGGER_CLI_BIN"
+)
+
+// engine is a connection to Dagger.
+type engine struct {
+	client *dagger.Client
+	by     string // what led to it
+	opts   Options
+	end    func() // of the session, if it is our own
+}
+
+func (e *engine) close() {
+	_ = e.client.Close()
+	if e.end != nil {
+		e.end()
+	}
+}
+
+// connect finds an engine in the SDK's order: a session that is there, then one
+// of our own by a command line and a runner. Errors are *EngineError.
+func connect(ctx context.Context, in Inputs, opts Options) (*engine, error) {
+	if len(in.Image.Run)+len(in.Image.Test) > 0 && in.Image.Toolchain == "" {
+		return nil, &EngineError{
+			Reason: fmt.Sprintf("images.%s has commands to run and no toolchain to run them in", in.Name),
+			Hint:   "name one by digest, such as docker.io/library/node:22-bookworm-slim@sha256:…",
+		}
+	}
+	e := &engine{opts: opts}
+	conn := opts.conn
+	var err error
+	switch {
+	case conn != nil:
+		e.by = "a given connection"
+	case os.Getenv(sessionPort) != "":
+		e.by = sessionPort
+		conn, err = presentSession(ctx)
+	default:
+		conn, err = e.startSession(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if e.client, err = dagger.Connect(ctx, dagger.WithConn(conn)); err != nil {
+		return nil, &EngineError{Reason: err.Error()}
+	}
+	limited, cancel := context.WithTimeout(ctx, sessionLimit)
+	defer cancel()
+	if _, err := e.client.Version(limited); err != nil {
+		e.close()
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, &EngineError{Reason: fmt.Sprintf("the session of %s does not answer: %s", e.by, firstLine(err.Error())), Hint: "start the engine again"}
+	}
+	return e, nil
+}
+
+// presentSession is the session that the variables name. Connecting never fails,
+// so the port is tried.
+func presentSession(ctx context.Context) (engineconn.EngineConn, error) {
+	port := os.Getenv(sessionPort)
+	conn, _, err := engineconn.FromSessionEnv()
+	if err != nil {
+		return nil, &EngineError{Reason: err.Error(), Hint: fmt.Sprintf("set both %s and %s, or neither", sessionPort, sessionToken)}
+	}
+	if err := dial(ctx, "tcp", net.JoinHostPort("127.0.0.1", port)); err != nil {
+		return nil, &EngineError{
+			Reason: fmt.Sprintf("%s is %s, and nothing answers there", sessionPort, port),
+			Hint:   fmt.Sprintf("unset %s and %s, or run inside a new `dagger run`", sessionPort, sessionToken),
+		}
+	}
+	return conn, nil
+}
+
+func dial(ctx context.Context, network, address string) error {
+	d := net.Dialer{Timeout: dialLimit}
+	c, err := d.DialContext(ctx, network, address)
+	if err != nil {
+		return err
+	}
+	return c.Close()
+}
+
+// startSession looks whether an engine can be reached at all, finds the command
+// line, and starts a session with it.
+func (e *engine) startSession(ctx context.Context) (engineconn.EngineConn, error) {
+	by, err := reachable(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e.by = by
+	cli, err := commandLine(ctx, e.opts)
+	if err != nil {
+		return nil, err
+	}
+	drain := e.opts.drain
+	if drain == 0 {
+		drain = drainLimit
+	}
+	s, err := openSession(ctx, cli, drain, func(line string) { e.opts.report(release.MarkStep, "%s", line) })
+	if err != nil {
+		return nil, err
+	}
+	e.end = s.end
+	return s, nil
+}
+
+// reachable says what an engine can be reached by: the runner that the
+// environment names, or a container runtime that can start one.
+func reachable(ctx context.Context) (string, error) {
+	if host := os.Getenv(runnerHost); host != "" {
+		return runnerHost, runnerReachable(ctx, host)
+	}
+	var tried []string
+	for _, name := range []string{"docker", "podman", "nerdctl"} {
+		if _, err := exec.LookPath(name); err != nil {
+			continue
+		}
+		err := answers(ctx, name)
+		if err == nil {
+			return name, nil
+		}
+		tried = append(tried, fmt.Sprintf("%s does not answer (%s)", name, firstLine(err.Error())))
+	}
+	if len(tried) == 0 {
+		tried = append(tried, "neither Docker nor Podman is installed")
+	}
+	return "", &EngineError{
+		Reason: fmt.Sprintf("%s, and %s names no runner", strings.Join(tried, ", "), runnerHost),
+		Hint:   fmt.Sprintf("start Docker or Podman, or set %s to a remote engine such as tcp://host:port or kube-pod://…", runnerHost),
+	}
+}
+
+// answers asks a container runtime for its version.
+func answers(ctx context.Context, name string) error {
+	limited, cancel := context.WithTimeoutCause(ctx, runtimeLimit, fmt.Errorf("no answer within %s", runtimeLimit))
+	defer cancel()
+	out, err := group(limited, name, "version").CombinedOutput()
+	if limited.Err() != nil {
+		return context.Cause(limited)
+	}
+	if err != nil && len(out) > 0 {
+		return errors.New(lastLine(string(out)))
+	}
+	return err
+}
+
+// runnerReachable tries what _EXPERIMENTAL_DAGGER_RUNNER_HOST names. The command
+// line would hang on a socket that is not there.
+func runnerReachable(ctx context.Context, host string) error {
+	u, err := url.Parse(host)
+	if err != nil || u.Scheme == "" {
+		return &EngineError{Reason: fmt.Sprintf("%s is %q, which is no address", runnerHost, host), Hint: "such as unix:///run/dagger/engine.sock or tcp://host:port"}
+	}
+	hint := fmt.Sprintf("start the engine, or set %s to where it is", runnerHost)
+	switch u.Scheme {
+	case "unix":
+		err = dial(ctx, "unix", u.Path)
+	case "tcp":
+		err = dial(ctx, "tcp", u.Host)
+	case "docker-container", "docker-image", "image", "container":
+		err, hint = answers(ctx, "docker"), "start Docker"
+	case "podman-container":
+		err, hint = answers(ctx, "podman"), "start Podman"
+	case "kube-pod":
+		_, err = exec.LookPath("kubectl")
+		hint = "install kubectl"
+	}
+	if err != nil {
+		return &EngineError{Reason: fmt.Sprintf("%s is %s, and that cannot be reached: %s", runnerHost, host, firstLine(err.Error())), Hint: hint}
+	}
+	return nil
+}
+
+// commandLine finds the dagger program: the one that the environment names, the
+// one on the PATH, or the SDK's own version, which is downloaded once.
+func commandLine(ctx context.Context, opts Options) (string, error) {
+	if named := os.Getenv(cliBinary); named != "" {
+		path, err := exec.LookPath(named)
+		if err != nil {
+			return "", &EngineError{Reason: fmt.Sprintf("%s is %s, which cannot be run", cliBinary, named), Hint: "unset it, or name the dagger program"}
+		}
+		return path, nil
+	}
+	if path, err := exec.LookPath("dagger"); err == nil {
+		return path, nil
+	}
+	opts.report(release.MarkStep, "dagger %s is downloaded if it is not there", engineconn.CLIVersion)
+	limited, cancel := context.WithTimeout(ctx, downloadLimit)
+	defer cancel()
+	path, err := engineconn.CLIDownloader{Ref: engineconn.CLIVersion, Release: true}.Download(limited)
+	if ctx.Err() != nil {
+		return "", context.Cause(ctx)
+	}
+	if err != nil {
+		return "", &EngineError{
+			Reason: fmt.Sprintf("the dagger program is not installed and cannot be downloaded: %s", firstLine(err.Error())),
+			Hint:   "install it (https://docs.dagger.io/install), or name it in " + cliBinary,
+		}
+	}
+	return path, nil
+}
+
+// sessionClient speaks to a session on a port of this machine.
+func sessionClient(p engineconn.ConnectParams) *http.Client {
+	address := net.JoinHostPort("127.0.0.1", fmt.Sprint(p.Port))
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "tcp", address)
+	}}
+	return &http.Client{Transport: engineconn.RoundTripperFunc(func(r *http.Request) (*http.Response, error) {
+		r.SetBasicAuth(p.SessionToken, "")
+		return transport.RoundTrip(r)
+	})}
+}

@@ -1,0 +1,184 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/joelhooks/shipit/internal/sample"
+	"github.com/joelhooks/shipit/release"
+)
+
+// noEngine is an environment in which nothing leads to an engine. bin is the
+// PATH; scripts put there play container runtimes and the dagger program.
+func noEngine(t *testing.T) (bin string) {
+	t.Helper()
+	for _, name := range []string{sessionPort, sessionToken, runnerHost, cliBinary} {
+		t.Setenv(name, "")
+		require.NoError(t, os.Unsetenv(name))
+	}
+	bin = t.TempDir()
+	t.Setenv("PATH", bin)
+	return bin
+}
+
+func program(t *testing.T, bin, name, script string) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\nPATH=/usr/bin:/bin\n"+script+"\n"), 0o755))
+}
+
+// closedPort is a port of this machine on which nothing listens.
+func closedPort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	require.NoError(t, err)
+	return port
+}
+
+func TestAnEngineThatCannotBeReachedIsOneLine(t *testing.T) {
+	in := Inputs{Name: "worker"}
+	for _, tt := range []struct {
+		name  string
+		setUp func(t *testing.T, bin string)
+		says  []string
+		hint  string
+	}{
+		{"nothing at all", func(*testing.T, string) {},
+			[]string{"neither Docker nor Podman is installed", runnerHost}, "start Docker or Podman"},
+		{"Docker without its daemon",
+			func(t *testing.T, bin string) {
+				program(t, bin, "docker", "echo 'Cannot connect to the Docker daemon' >&2; exit 1")
+			},
+			[]string{"docker does not answer (Cannot connect to the Docker daemon)"}, "start Docker"},
+		{"a dead session port",
+			func(t *testing.T, _ string) { t.Setenv(sessionPort, closedPort(t)); t.Setenv(sessionToken, "x") },
+			[]string{sessionPort, "nothing answers there"}, "unset " + sessionPort},
+		{"a session port without its token",
+			func(t *testing.T, _ string) { t.Setenv(sessionPort, "1234") },
+			[]string{sessionToken}, "set both"},
+		{"a runner's socket that is not there",
+			func(t *testing.T, _ string) { t.Setenv(runnerHost, "unix:///nowhere/engine.sock") },
+			[]string{"unix:///nowhere/engine.sock", "cannot be reached"}, "start the engine"},
+		{"a runner's port that is closed",
+			func(t *testing.T, _ string) { t.Setenv(runnerHost, "tcp://127.0.0.1:"+closedPort(t)) },
+			[]string{"cannot be reached"}, "start the engine"},
+		{"a runner that is no address",
+			func(t *testing.T, _ string) { t.Setenv(runnerHost, "engine") },
+			[]string{"no address"}, "tcp://host:port"},
+		{"a dagger program that is not there",
+			func(t *testing.T, bin string) {
+				program(t, bin, "docker", "exit 0")
+				t.Setenv(cliBinary, "/nowhere/dagger")
+			},
+			[]string{cliBinary, "/nowhere/dagger"}, "unset it"},
+		{"a session that ends at once",
+			func(t *testing.T, bin string) {
+				program(t, bin, "docker", "exit 0")
+				program(t, bin, "dagger", "echo starting >&2; echo 'start engine: failed to run command [docker version]' >&2; exit 1")
+			},
+			[]string{"`dagger session` ended", "start engine: failed"}, "docker version"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.setUp(t, noEngine(t))
+			began := time.Now()
+			_, err := connect(context.Background(), in, Options{})
+			var none *EngineError
+			require.ErrorAs(t, err, &none)
+			require.NotContains(t, err.Error(), "\n")
+			for _, s := range tt.says {
+				require.Contains(t, err.Error(), s)
+			}
+			require.Contains(t, none.Hint, tt.hint)
+			require.Less(t, time.Since(began), 8*time.Second)
+		})
+	}
+	t.Run("commands without a toolchain", func(t *testing.T) {
+		noEngine(t)
+		img := workerImage()
+		img.Run = [][]string{{"true"}}
+		_, err := connect(context.Background(), Inputs{Name: "worker", Image: img}, Options{})
+		require.ErrorContains(t, err, "images.worker has commands to run and no toolchain")
+	})
+}
+
+func TestAutoSaysWhichBuilderAndWhy(t *testing.T) {
+	r := sample.New(t, sample.Options{})
+	in := resolve(t, r.Dir, workerImage())
+	git, err := filepath.EvalSymlinks("/usr/bin/git")
+	require.NoError(t, err)
+	bin := noEngine(t)
+	require.NoError(t, os.Symlink(git, filepath.Join(bin, "git")))
+	opts := testOptions(t)
+	opts.Builder = "auto"
+	var notes []string
+	opts.Progress = func(e release.Event) { notes = append(notes, e.Message) }
+	b, err := Build(context.Background(), in, opts)
+	require.NoError(t, err)
+	require.Equal(t, "embedded", b.Builder)
+	require.Contains(t, strings.Join(notes, "\n"), "builder: embedded, because no Dagger engine: neither Docker nor Podman is installed")
+
+	opts, _ = daggerOptions(t)
+	opts.Builder = ""
+	opts.Progress = func(e release.Event) { notes = append(notes, e.Message) }
+	b, err = Build(context.Background(), in, opts)
+	require.NoError(t, err)
+	require.Equal(t, "dagger", b.Builder)
+	require.Contains(t, strings.Join(notes, "\n"), "builder: dagger, by a given connection")
+}
+
+// TestNoSessionIsLeftBehind has a session that behaves as the real one does
+// without an engine: it says nothing and does not end on SIGTERM.
+func TestNoSessionIsLeftBehind(t *testing.T) {
+	stubborn := func(t *testing.T, then string) (pidFile string) {
+		t.Helper()
+		bin := noEngine(t)
+		pidFile = filepath.Join(bin, "pid")
+		program(t, bin, "docker", "exit 0")
+		program(t, bin, "dagger", fmt.Sprintf("trap '' TERM INT HUP\n%s\necho $$ > %s.part && mv %s.part %s\nwhile :; do sleep 1; done", then, pidFile, pidFile, pidFile))
+		return pidFile
+	}
+	gone := func(t *testing.T, pidFile string) {
+		t.Helper()
+		data, err := os.ReadFile(pidFile)
+		require.NoError(t, err)
+		var pid int
+		_, err = fmt.Sscan(string(data), &pid)
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { return ended(pid) && syscall.Kill(-pid, 0) != nil }, 5*time.Second, 10*time.Millisecond)
+	}
+	t.Run("when the user gives up", func(t *testing.T) {
+		pidFile := stubborn(t, "")
+		ctx, cancel := context.WithCancel(context.Background())
+		go func() {
+			for {
+				if _, err := os.Stat(pidFile); err == nil {
+					cancel()
+					return
+				}
+				time.Sleep(5 * time.Millisecond)
+			}
+		}()
+		_, err := connect(ctx, Inputs{}, Options{})
+		require.ErrorIs(t, err, context.Canceled)
+		gone(t, pidFile)
+	})
+	t.Run("when the session does not answer", func(t *testing.T) {
+		pidFile := stubborn(t, fmt.Sprintf(`echo '{"port":%s,"session_token":"x"}'`, closedPort(t)))
+		_, err := connect(context.Background(), Inputs{}, Options{drain: 100 * time.Millisecond})
+		var none *EngineError
+		require.ErrorAs(t, err, &none)
+		require.ErrorContains(t, err, "does not answer")
+		gone(t, pidFile)
+	})
+}
