@@ -3,7 +3,7 @@
 //
 //	devcluster up [--real] [--nodes N] [--dir D] [--detach]   prints the kubeconfig's path; ends on Ctrl-C
 //	devcluster down [--dir D]
-//	devcluster build [--real]                                 builds what up needs
+//	devcluster build [--real]                                 builds and fetches what clusters and tests need
 //	devcluster kubectl                                        prints the path of a kubectl
 package main
 
@@ -22,6 +22,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/joelhooks/shipit/tools/bunbase"
 	"github.com/joelhooks/shipit/tools/devcluster/cluster"
 )
 
@@ -136,14 +137,30 @@ func detach(ctx context.Context, args []string, f flags) error {
 	return cmd.Process.Release()
 }
 
-// build makes all that up needs, so that a test does not seem to hang in it.
+// build makes and fetches all that clusters and the sample monorepo need, so
+// that a test does not seem to hang in it.
 func build(ctx context.Context, f flags) error {
 	names := []string{"controlplane", "kwok"}
-	if f.real || cluster.CanRunReal() == nil {
+	real := f.real || cluster.CanRunReal() == nil
+	if real {
 		names = append(names, "kubelet", "nodeinit", "pause")
 	}
-	_, err := cluster.Build(ctx, progress, names...)
-	return err
+	if _, err := cluster.Build(ctx, progress, names...); err != nil {
+		return err
+	}
+	if real {
+		if err := cluster.FetchReal(ctx, progress); err != nil {
+			return err
+		}
+	}
+	if _, err := exec.LookPath("npm"); err != nil {
+		progress("npm is not installed: no bun and no pnpm")
+		return nil
+	}
+	progress("fetching bun " + bunbase.BunVersion + " and pnpm " + bunbase.PNPMVersion)
+	_, bun := bunbase.Bun(ctx)
+	_, pnpm := bunbase.PNPM(ctx)
+	return errors.Join(bun, pnpm)
 }
 
 // follow shows what is added to the file at path on stderr, until ctx ends.

@@ -20,9 +20,9 @@ import (
 // temporary folder, where others than root could have put it.
 const machineLock = "/run/shipit-real-node.lock"
 
-// hidden are the folders that containerd and CNI write to whatever they are
-// told; the node has empty ones of its own there.
-func hidden() []string { return []string{"/run", "/var/lib", "/var/log"} }
+// covered are the folders that kubelet, containerd and CNI write to; the node has
+// empty ones of its own there. Besides, paths in them are short enough for sockets.
+func covered() []string { return []string{"/run", "/var/lib", "/var/log"} }
 
 // CanRunReal says why there can be no real node on this machine; nil if there can.
 func CanRunReal() error {
@@ -45,6 +45,13 @@ func CanRunReal() error {
 	return nil
 }
 
+// FetchReal fetches the packages that a real node is made of, so that Up need
+// not. They are kept in the cache.
+func FetchReal(ctx context.Context, progress func(string)) error {
+	_, err := debianRoot(ctx, progress)
+	return err
+}
+
 // startReal starts the registries and the node, and returns when it is ready.
 func (c *Cluster) startReal(ctx context.Context, tools map[string]string) error {
 	if err := c.takeMachine(ctx); err != nil {
@@ -54,7 +61,7 @@ func (c *Cluster) startReal(ctx context.Context, tools map[string]string) error 
 	if err != nil {
 		return err
 	}
-	n := node{c: c, root: root, tools: tools, cgroup: fmt.Sprintf("shipit-%d", os.Getpid())}
+	n := node{c: c, root: root, tools: tools, cgroup: fmt.Sprintf("shipit-node-%d", os.Getpid())}
 	if n.net, err = freeSubnet(); err != nil {
 		return err
 	}
@@ -142,7 +149,7 @@ type node struct {
 
 // start runs containerd and the kubelet under nodeinit.
 func (n node) start(ctx context.Context) error {
-	for _, dir := range hidden() {
+	for _, dir := range covered() {
 		if strings.HasPrefix(n.c.dir+"/", dir+"/") {
 			return fmt.Errorf("a real node cannot live in %s: its containers see another %s", n.c.dir, dir)
 		}

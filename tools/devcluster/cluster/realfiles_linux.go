@@ -56,7 +56,7 @@ func (n node) initSpec() map[string]any {
 		Ready string   `json:"ready"`
 	}
 	return map[string]any{
-		"hidden":  hidden(),
+		"covered": covered(),
 		"scratch": n.path("scratch"),
 		"sysctls": []string{
 			"vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops",
@@ -64,10 +64,10 @@ func (n node) initSpec() map[string]any {
 		},
 		"run": []program{
 			{Path: bin("containerd"), Args: []string{"-c", n.path("containerd.toml")}, Env: env,
-				Log: n.c.path("log", "containerd.log"), Ready: n.path("run", "containerd.sock")},
+				Log: n.c.path("log", "containerd.log"), Ready: "/run/containerd/containerd.sock"},
 			{Path: n.tools["kubelet"], Env: env, Log: n.c.path("log", "kubelet.log"), Args: []string{
-				"--config", n.path("kubelet.yaml"), "--kubeconfig", n.c.Kubeconfig, "--root-dir", n.path("kubelet"),
-				"--cert-dir", n.path("kubelet-pki"), "--hostname-override", "node-0", "--node-ip", n.net.gateway().String(),
+				"--config", n.path("kubelet.yaml"), "--kubeconfig", n.c.Kubeconfig,
+				"--cert-dir", "/var/lib/kubelet/pki", "--hostname-override", "node-0", "--node-ip", n.net.gateway().String(),
 			}},
 		},
 	}
@@ -80,19 +80,18 @@ func libraryDirs(root string) []string {
 }
 
 const containerdConfig = `version = 2
-root = "@NODE@/containerd"
-state = "@NODE@/run/containerd"
+root = "/var/lib/containerd"
+state = "/run/containerd"
 disabled_plugins = [
   "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper",
   "io.containerd.snapshotter.v1.zfs", "io.containerd.internal.v1.opt",
 ]
 [grpc]
-  address = "@NODE@/run/containerd.sock"
+  address = "/run/containerd/containerd.sock"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "@PAUSE@"
   disable_apparmor = true
   restrict_oom_score_adj = true
-  netns_mounts_under_state_dir = true
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "@ROOT@/usr/lib/cni"
     conf_dir = "@NODE@/cni"
@@ -117,7 +116,7 @@ const hostsConfig = `server = "http://@REGISTRY@"
 // not be a gateway, and so does not switch on forwarding for the whole machine.
 const cniConfig = `{"cniVersion": "0.4.0", "name": "shipit", "plugins": [
   {"type": "bridge", "bridge": "@BRIDGE@", "isGateway": false, "ipMasq": false, "hairpinMode": true,
-   "ipam": {"type": "host-local", "dataDir": "@NODE@/cni-data", "ranges": [[{"subnet": "@SUBNET@", "gateway": "@IP@"}]],
+   "ipam": {"type": "host-local", "ranges": [[{"subnet": "@SUBNET@", "gateway": "@IP@"}]],
             "routes": [{"dst": "0.0.0.0/0"}]}}
 ]}
 `
@@ -134,8 +133,7 @@ authentication:
   webhook: {enabled: false}
   x509: {clientCAFile: "@PLANE@/kubelet-client.crt"}
 authorization: {mode: AlwaysAllow}
-containerRuntimeEndpoint: "unix://@NODE@/run/containerd.sock"
-podLogsDir: "@NODE@/pod-logs"
+containerRuntimeEndpoint: "unix:///run/containerd/containerd.sock"
 resolvConf: "@NODE@/resolv.conf"
 failCgroupV1: false
 cgroupDriver: cgroupfs

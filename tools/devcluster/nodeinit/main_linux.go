@@ -20,9 +20,9 @@ import (
 
 // spec is what the file named by the only argument says.
 type spec struct {
-	Hidden  []string  `json:"hidden"`  // folders to cover with an empty one
+	Covered []string  `json:"covered"` // folders of the system to cover with empty ones
 	Sysctls []string  `json:"sysctls"` // kernel settings that the node may write without effect
-	Scratch string    `json:"scratch"` // a folder for copies of these
+	Scratch string    `json:"scratch"` // a folder to keep what stands in for both
 	Run     []program `json:"run"`     // in this order
 }
 
@@ -92,18 +92,35 @@ func (s spec) prepare() error {
 		if err != nil {
 			return err
 		}
-		own := filepath.Join(s.Scratch, strings.ReplaceAll(name, "/", "."))
+		own := s.standIn(path)
 		if err := os.WriteFile(own, value, 0o644); err != nil {
 			return err
 		}
-		if err := syscall.Mount(own, path, "", syscall.MS_BIND, ""); err != nil {
-			return fmt.Errorf("cover %s: %w", path, err)
+		if err := cover(path, own); err != nil {
+			return err
 		}
 	}
-	for _, dir := range s.Hidden {
-		if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, "mode=755"); err != nil {
-			return fmt.Errorf("cover %s: %w", dir, err)
+	for _, dir := range s.Covered {
+		own := s.standIn(dir)
+		if err := os.MkdirAll(own, 0o755); err != nil {
+			return err
 		}
+		if err := cover(dir, own); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// standIn is where the node's own version of path is kept.
+func (s spec) standIn(path string) string {
+	return filepath.Join(s.Scratch, strings.ReplaceAll(path[1:], "/", "."))
+}
+
+// cover makes path mean own from here on.
+func cover(path, own string) error {
+	if err := syscall.Mount(own, path, "", syscall.MS_BIND, ""); err != nil {
+		return fmt.Errorf("cover %s: %w", path, err)
 	}
 	return nil
 }
