@@ -88,7 +88,11 @@ func (m *Machine) unpack(ctx context.Context, d Definition, ref string, c Conten
 	if err := m.stream(ctx, d, staging, layers); err != nil {
 		return err
 	}
-	if err := m.verify(ctx, staging); err != nil {
+	err = m.verify(ctx, staging)
+	if errors.Is(err, errAbsent) {
+		return &DamagedError{Machine: m.name, Path: staging, Differences: []string{"what was sent ended early"}}
+	}
+	if err != nil {
 		return err
 	}
 	_, err = m.exec(ctx, script(sealScript, staging, d.releaseDir(), staging+".old"))

@@ -204,3 +204,45 @@ func TestSeveralRolesUnpackOneImageOnce(t *testing.T) {
 }
 
 func writeFile(path, body string) error { return os.WriteFile(path, []byte(body), 0o600) }
+
+// shortened ends the input of tar early, at the end of a whole entry: tar itself
+// takes that for the end.
+type shortened struct {
+	local
+	blocks int64
+}
+
+func (s shortened) run(ctx context.Context, c Command) (Result, error) {
+	if c.Stdin != nil {
+		c.Stdin = io.LimitReader(c.Stdin, s.blocks*512)
+	}
+	return s.local.run(ctx, c)
+}
+
+func TestAStreamThatEndsEarlyIsNotPutInPlace(t *testing.T) {
+	layer := layerOf(t, file("a", "a"), file("b", "b"))
+	for _, c := range []struct {
+		name   string
+		blocks int64
+		reason string
+	}{
+		{"within the files", 2, "ended early"},  // ./a: header, body
+		{"before the hashes", 7, "ended early"}, // ./a, ./b, .shipit/, entries
+		{"before its last block", 9, ""},        // the hashes are there: nothing is missing
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m, root := here(t)
+			m.via = shortened{blocks: c.blocks}
+			d := inRoot(worker(), root)
+			err := m.Prepare(t.Context(), roleOf(t, d), contentOf(layer))
+			if c.reason == "" {
+				require.NoError(t, err)
+				require.NoError(t, m.verify(t.Context(), d.releaseDir()))
+				return
+			}
+			require.ErrorContains(t, err, c.reason)
+			require.NoDirExists(t, d.releaseDir())
+			require.Empty(t, staged(t, root))
+		})
+	}
+}

@@ -83,8 +83,7 @@ func portTaken(d Definition, h holder) *release.Failure {
 // replace carries the service from whatever it is to the definition.
 func (m *Machine) replace(ctx context.Context, d Definition) (state, error) {
 	sup := m.supervisor(d)
-	install := script(installScript, d.unitFile(m.home), d.kept(), d.marker(), d.releaseDir(), d.link(), logDir(d), d.User)
-	if _, err := m.exec(ctx, install.with(strings.NewReader(d.Content))); err != nil {
+	if _, err := m.exec(ctx, m.installing(d)); err != nil {
 		return state{}, fmt.Errorf("install %s: %w", d.unitFile(m.home), err)
 	}
 	if err := m.each(ctx, sup.reload(d)); err != nil {
@@ -106,6 +105,12 @@ func (m *Machine) replace(ctx context.Context, d Definition) (state, error) {
 	}
 	s.switching = false
 	return s, nil
+}
+
+// installing is the command that puts the unit and the link in place.
+func (m *Machine) installing(d Definition) Command {
+	return script(installScript, d.unitFile(m.home), d.kept(), d.marker(), d.releaseDir(), d.link(), logDir(d), d.User).
+		with(strings.NewReader(d.Content))
 }
 
 func logDir(d Definition) string {

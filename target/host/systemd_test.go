@@ -48,6 +48,7 @@ func TestOnARealSystemd(t *testing.T) {
 		{"a service that the manager would wait for without end is killed", endlessStop},
 		{"a service that ends at its start is a failure with its last words", crashes},
 		{"a directory that was deleted under a service is named", directoryDeleted},
+		{"a run that was killed between unit and start is finished by the next", killedBetween},
 		{"a full disk is named, and what was staged is gone", diskFull},
 		{"a network cut while unpacking is noticed, and the next run goes on", cutWhileUnpacking},
 		{"a network cut while switching is noticed, and the next run goes on", cutWhileSwitching},
@@ -289,6 +290,24 @@ func foundEarly(t *testing.T, l *lab) {
 	findings, err = l.m.Preflight(t.Context(), d.role(t), Needs{})
 	require.NoError(t, err)
 	require.Equal(t, "ServiceManager", findings[0].Code)
+}
+
+// killedBetween: the file on the disk is the new one, the process is of the old
+// one, and both are of one release. Nothing but the marker tells.
+func killedBetween(t *testing.T, l *lab) {
+	old := service("between", 4015, "v1")
+	_, err := l.ship(t, old, "")
+	require.NoError(t, err)
+	next := service("between", 4015, "v1", "Environment=FLAG=on")
+	_, err = l.m.exec(t.Context(), l.m.installing(next))
+	require.NoError(t, err)
+	require.NoError(t, l.m.each(t.Context(), systemd{}.reload(next)))
+	pid := l.pid(t, old)
+	live, err := l.m.Switch(t.Context(), next.role(t))
+	require.NoError(t, err)
+	require.Empty(t, live.Note)
+	require.NotEqual(t, pid, l.pid(t, next))
+	require.Contains(t, l.sh(t, `tr '\0' '\n' <"/proc/$1/environ"`, l.pid(t, next)), "FLAG=on")
 }
 
 // renderedUnit holds this package to manifests, which renders what it runs.
