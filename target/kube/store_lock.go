@@ -48,10 +48,10 @@ func (s *Store) SwapLock(ctx context.Context, version string, fields map[string]
 	if err == nil {
 		return lease.ResourceVersion, true, nil
 	}
-	if err := s.explain(err); !apierrors.IsAlreadyExists(err) && !isGone(err) {
-		return "", false, err
+	if version == "" && apierrors.IsAlreadyExists(err) || version != "" && isGone(err) {
+		return "", false, nil // another run came first
 	}
-	return "", false, nil
+	return "", false, s.explain(err)
 }
 
 func (s *Store) lockName() string { return "shipit-" + s.app }
