@@ -296,7 +296,7 @@ func ofExit(s *corev1.ContainerStatus, end *corev1.ContainerStateTerminated, h *
 		c.code, c.message = "ProbeFailed", c.message+": "+h.probeKilled(s.Name)
 		c.hint = "the kubelet killed it because its probe failed; give it a startupProbe if it only needs more time"
 	default:
-		c.hint = "the last lines it wrote are below"
+		c.hint = "its last lines say why: mend it and release again"
 	}
 	return c
 }
@@ -342,7 +342,7 @@ func ofReadiness(pod *corev1.Pod, h *history, now time.Time) (cause, bool) {
 			allowed = max(allowed, warmUpSpan)
 		}
 		allowed += time.Duration(probe.InitialDelaySeconds) * time.Second
-		c.patience = lasting(max(time.Nanosecond, s.State.Running.StartedAt.Add(allowed).Sub(h.since(c, now))))
+		c.patience = lasting(max(0, s.State.Running.StartedAt.Add(allowed).Sub(h.since(c, now))))
 		return c, true
 	}
 	return cause{}, false

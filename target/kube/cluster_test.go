@@ -50,7 +50,7 @@ func connect(t *testing.T) *Cluster {
 		if plane.path = os.Getenv("SHIPIT_TEST_KUBECONFIG"); plane.path != "" {
 			return
 		}
-		plane.up, plane.err = cluster.Up(context.Background(), cluster.Options{Audit: true, Progress: func(s string) { fmt.Fprintln(os.Stderr, s) }})
+		plane.up, plane.err = cluster.Up(context.Background(), cluster.Options{Audit: true, Nodes: 12, Progress: func(s string) { fmt.Fprintln(os.Stderr, s) }})
 		if plane.err == nil {
 			plane.path = plane.up.Kubeconfig
 		}
