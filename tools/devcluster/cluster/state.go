@@ -37,12 +37,15 @@ type record struct {
 	Node      *nodeTraces     `json:"node,omitempty"`
 }
 
-const stateFile, lockFile = "state.json", "lock"
+const stateFile, lockFile, tempPrefix = "state.json", "lock", "shipit-cluster-"
 
 // claim takes dir for one cluster and removes what a killed one left there.
 func claim(dir string) (*state, error) {
 	if dir == "" {
-		temp, err := os.MkdirTemp("", "shipit-cluster-")
+		if err := removeOrphans(); err != nil {
+			return nil, err
+		}
+		temp, err := os.MkdirTemp("", tempPrefix)
 		if err != nil {
 			return nil, err
 		}
@@ -225,6 +228,28 @@ func removeLeft(dir string, lock *os.File) error {
 	}
 	if r.MadeDir {
 		return os.Remove(dir)
+	}
+	return nil
+}
+
+// removeOrphans removes the temporary folders whose process was killed: no
+// later Up would come to them by name.
+func removeOrphans() error {
+	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), tempPrefix+"*"))
+	if err != nil {
+		return err
+	}
+	for _, dir := range dirs {
+		if r, err := readRecord(dir); err != nil || r.Owner.alive() {
+			continue // in use, or just being made
+		}
+		lock, err := tryLock(filepath.Join(dir, lockFile))
+		if err != nil || lock == nil {
+			continue // somebody else's, or somebody else is at it
+		}
+		if err := removeLeft(dir, lock); err != nil {
+			return fmt.Errorf("clean up after a killed cluster in %s: %w", dir, err)
+		}
 	}
 	return nil
 }
