@@ -85,6 +85,9 @@ var colors = map[release.Mark]string{release.MarkDone: "\x1b[32m", release.MarkF
 
 func (r *reporter) print(e release.Event) {
 	line := eventText(e)
+	if e.Mark == release.MarkStep && e.Message == "" {
+		return // a figure without words is for --events
+	}
 	if e.Mark == release.MarkStep {
 		if r.live {
 			fmt.Fprintf(r.err, "\r\x1b[K%s %s", signs[e.Mark], line)

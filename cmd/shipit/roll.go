@@ -120,13 +120,34 @@ func (s *site) failedOutcome(ctx context.Context, rel release.Release, record re
 	live := s.observe(context.WithoutCancel(ctx), rel)
 	observed := record.Observe(rel, live, s.shaOf)
 	record.Roles, record.Parity = observed.Roles, false
+	if record.Outcome == release.Restored {
+		record = s.runsAgain(record)
+	}
 	for i := range record.Roles {
 		r := &record.Roles[i]
 		switch {
 		case record.Outcome == release.Pending && !r.InParity:
 			r.Reason = "pending: " + r.Reason
 		case failure != nil && failure.Role == r.Name:
-			r.Reason = failure.Error()
+			r.InParity, r.Reason = false, failure.Error()
+		}
+	}
+	return record
+}
+
+// runsAgain names the commit of what was put back: with equal bits its digest is
+// that of the failed release too.
+func (s *site) runsAgain(record release.Record) release.Record {
+	for _, good := range s.records {
+		if good.Seq != record.Restored {
+			continue
+		}
+		for i, r := range record.Roles {
+			for _, g := range good.Roles {
+				if g.Name == r.Name && g.Digest == r.LiveDigest {
+					record.Roles[i].LiveSHA = good.SHA
+				}
+			}
 		}
 	}
 	return record

@@ -26,13 +26,17 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	apitypes "k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/joelhooks/shipit/internal/sample"
 	"github.com/joelhooks/shipit/release"
+	"github.com/joelhooks/shipit/tools/bunbase"
 	"github.com/joelhooks/shipit/tools/devcluster/cluster"
+	"github.com/joelhooks/shipit/tools/devhost"
 )
 
 func TestMain(m *testing.M) {
@@ -45,6 +49,7 @@ type ground struct {
 	registry   string
 	base       string // a base image in the registry, by digest
 	client     kubernetes.Interface
+	host       *devhost.Host // nil where a story has no host
 }
 
 // TestStories runs every story against a real API server, real controllers and
@@ -61,6 +66,55 @@ func TestStories(t *testing.T) {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
 			t.Parallel()
 			g.run(t, file, "")
+		})
+	}
+}
+
+// TestStoriesOnRealPods runs stories on a real kubelet, containerd and registry,
+// where the worker is run by bun.
+func TestStoriesOnRealPods(t *testing.T) {
+	g := real(t)
+	for _, file := range []string{"main-job", "equal-bits", "interrupt", "real/non-root"} {
+		t.Run(file, func(t *testing.T) { g.run(t, "testdata/stories/"+file+".txtar", "") })
+	}
+}
+
+// real brings up a node with a real kubelet, and a registry with an image that holds bun.
+func real(t *testing.T) ground {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("a real node takes time; -short leaves it out")
+	}
+	if err := cluster.CanRunReal(); err != nil {
+		t.Skip("real pods cannot run here: " + err.Error())
+	}
+	c, err := cluster.Up(t.Context(), cluster.Options{Real: true, Progress: progressOf(t)})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, c.Down(context.Background())) })
+	bun, err := bunbase.Image(t.Context())
+	require.NoError(t, err)
+	return ground{kubeconfig: c.Kubeconfig, registry: c.Registry, base: pushBase(t, c.Registry, bun), client: clientOf(t, c.Kubeconfig)}
+}
+
+// TestStoriesOnHosts runs stories over three roles: a worker in a real pod, and a
+// worker and the gateway as services of a real systemd, reached over SSH.
+func TestStoriesOnHosts(t *testing.T) {
+	if why := devhost.Skip(); why != "" {
+		t.Skip(why)
+	}
+	g := real(t)
+	bun, err := bunbase.Bun(t.Context())
+	require.NoError(t, err)
+	for _, story := range []string{"three-roles", "by-hand"} {
+		t.Run(story, func(t *testing.T) {
+			h, err := devhost.Up(t.Context(), devhost.Options{Files: map[string]string{"/usr/local/bin/bun": bun}, Progress: progressOf(t)})
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, h.Down()) })
+			g.host = h
+			config, err := os.ReadFile("testdata/stories/hosts/shipit.yaml")
+			require.NoError(t, err)
+			fill := strings.NewReplacer("${HOST}", h.Address, "${KEY}", h.Key, "${KNOWN_HOSTS}", h.KnownHosts, "${ROOT}", h.Root)
+			g.run(t, "testdata/stories/hosts/"+story+".txtar", fill.Replace(string(config)))
 		})
 	}
 }
@@ -134,6 +188,7 @@ func (g ground) run(t *testing.T, file, config string) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": s.exits, "edit": s.edit, "commit": s.commit, "remove": s.remove, "tag": s.tag,
 			"pods": s.pods, "patch": s.patch, "records": s.records, "interrupt": s.interrupt,
+			"onhost": s.onHost, "network": s.network, "field": s.field,
 		},
 	})
 }
@@ -236,6 +291,45 @@ func (s *story) records(ts *testscript.TestScript, _ bool, args []string) {
 	if strings.Join(got, "\n") != strings.Join(args, "\n") {
 		ts.Fatalf("the records are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(args, "\n"))
 	}
+}
+
+// field PATH WANT: one field of all pods, as JSON path segments, is WANT.
+func (s *story) field(ts *testscript.TestScript, _ bool, args []string) {
+	list, err := s.client.CoreV1().Pods(s.namespace).List(context.Background(), metav1.ListOptions{})
+	ts.Check(err)
+	if len(list.Items) == 0 {
+		ts.Fatalf("there are no pods")
+	}
+	for _, p := range list.Items {
+		if p.DeletionTimestamp != nil {
+			continue
+		}
+		fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&p)
+		ts.Check(err)
+		got, _, err := unstructured.NestedFieldNoCopy(fields, strings.Split(args[0], ".")...)
+		ts.Check(err)
+		if fmt.Sprint(got) != args[1] {
+			ts.Fatalf("%s of %s is %v, want %s", args[0], p.Name, got, args[1])
+		}
+	}
+}
+
+// onhost COMMAND…: runs a command on the host; what it prints becomes stdout.
+func (s *story) onHost(ts *testscript.TestScript, neg bool, args []string) {
+	out, err := s.host.Exec(context.Background(), args...)
+	if (err != nil) != neg {
+		ts.Fatalf("on the host: %v: %s", err, out)
+	}
+	_, _ = fmt.Fprint(ts.Stdout(), out)
+}
+
+// network cut|heal: takes the host's network away, or gives it back.
+func (s *story) network(ts *testscript.TestScript, _ bool, args []string) {
+	if args[0] == "cut" {
+		ts.Check(s.host.Cut(context.Background()))
+		return
+	}
+	ts.Check(s.host.Heal(context.Background()))
 }
 
 // interrupt TEXT CODE COMMAND…: runs a command, sends SIGINT when its stderr says
