@@ -21,7 +21,8 @@ import (
 )
 
 // Store keeps the entries and the lock of one app. Its writes compare and
-// swap: ok is false, without an error, if another writer came first. An error
+// swap: ok is false, without an error, if another writer came first, unless
+// both write what is there already. An error
 // with a method Temporary() bool that returns true is worth another try.
 //
 // An entry is a set of named parts and is known by its name: a sequence number

@@ -134,9 +134,9 @@ func TestTheStoreLetsOneOfManyWritersWin(t *testing.T) {
 			}
 		}
 		seen := ""
-		for range 5 {
+		for round := range 5 {
 			won, err := race(func(i int) (bool, error) {
-				_, ok, err := p.store.SwapLock(t.Context(), seen, map[string]string{"holder": fmt.Sprint(i), "fence": fmt.Sprint(len(seen))})
+				_, ok, err := p.store.SwapLock(t.Context(), seen, map[string]string{"holder": fmt.Sprint(i), "fence": fmt.Sprint(round)})
 				return ok, err
 			})
 			require.NoError(t, err)
