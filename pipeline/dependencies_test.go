@@ -64,3 +64,47 @@ func TestARealInstallGivesTheSameDigestTwice(t *testing.T) {
 	}
 	t.Fatal("the install made no shim")
 }
+
+func TestPackageManagersAcceptTheCutLockfile(t *testing.T) {
+	if testing.Short() {
+		t.Skip("installs packages from npm")
+	}
+	ctx := context.Background()
+	bun, err := bunbase.Bun(ctx)
+	require.NoError(t, err)
+	pnpm, err := bunbase.PNPM(ctx)
+	require.NoError(t, err)
+	for name, tt := range map[string]struct {
+		lock, whole, manifest string
+		args                  []string
+	}{
+		"bun":  {"bun.lock", "bun-lock.whole", `"workspaces":["packages/*"],`, []string{bun, "install", "--frozen-lockfile", "--production"}},
+		"pnpm": {"pnpm-lock.yaml", "pnpm-lock.whole", "", []string{pnpm, "install", "--frozen-lockfile", "--prod", "--filter", "@w/a..."}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			whole, err := os.ReadFile(filepath.Join("testdata", tt.whole))
+			require.NoError(t, err)
+			r := sample.New(t, sample.Options{})
+			for _, p := range []string{"packages", "pnpm-lock.yaml", "pnpm-workspace.yaml"} {
+				r.Remove(p)
+			}
+			edits := map[string]string{
+				tt.lock:                   string(whole),
+				"package.json":            `{"name":"root","private":true,` + tt.manifest + `"devDependencies":{"is-odd":"3.0.1"}}`,
+				"packages/a/package.json": `{"name":"@w/a","version":"1.0.0","dependencies":{"@w/b":"workspace:*","is-even":"1.0.0","kleur4":"npm:kleur@4.1.5"}}`,
+				"packages/b/package.json": `{"name":"@w/b","version":"1.0.0","dependencies":{"ms":"2.1.3"}}`,
+				"packages/c/package.json": `{"name":"@w/c","version":"1.0.0","dependencies":{"@w/b":"workspace:*","ms":"2.0.0","left-pad":"1.3.0","kleur":"3.0.3"}}`,
+			}
+			if name == "pnpm" {
+				edits["pnpm-workspace.yaml"] = "packages: ['packages/*']\n"
+			}
+			r.Commit("packages", edits)
+			img := workerImage()
+			img.Package, img.Run = "packages/a", [][]string{tt.args}
+			b := buildImage(t, r.Dir, img)
+			files := headersOf(t, b)
+			require.NotContains(t, files, "app/packages/c/package.json")
+			require.NotContains(t, fileOf(t, b, "app/"+tt.lock), "left-pad")
+		})
+	}
+}

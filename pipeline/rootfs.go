@@ -11,7 +11,9 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -37,7 +39,8 @@ func unpack(ctx context.Context, base v1.Image, store cache) (rootfs, error) {
 	parent := filepath.Join(store.dir, "bases")
 	r := rootfs{dir: filepath.Join(parent, digest.Hex), config: cfg.Config}
 	if _, err := os.Stat(r.dir); err == nil {
-		return r, nil
+		now := time.Now()
+		return r, os.Chtimes(r.dir, now, now)
 	}
 	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return r, err
@@ -58,7 +61,34 @@ func unpack(ctx context.Context, base v1.Image, store cache) (rootfs, error) {
 	if err := os.Rename(tmp, r.dir); err != nil && !errors.Is(err, fs.ErrExist) {
 		return r, err
 	}
-	return r, nil
+	return r, keepNewest(parent, keptBases)
+}
+
+// keptBases is how many unpacked bases stay on disk.
+const keptBases = 3
+
+// keepNewest removes all but the n folders of dir that were used last. What was
+// used within the hour stays.
+func keepNewest(dir string, n int) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	var infos []fs.FileInfo
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil {
+			infos = append(infos, info)
+		}
+	}
+	slices.SortFunc(infos, func(a, b fs.FileInfo) int { return b.ModTime().Compare(a.ModTime()) })
+	for _, info := range infos[min(n, len(infos)):] {
+		if time.Since(info.ModTime()) > time.Hour {
+			if err := removeAll(filepath.Join(dir, info.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // untar writes a tar's folders, files and links below dir and nowhere else.

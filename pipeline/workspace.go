@@ -122,7 +122,9 @@ func readWorkspace(ctx context.Context, s Source) (workspace, error) {
 		if err := yaml.Unmarshal(data, &w.pnpm); err != nil {
 			return w, fmt.Errorf("%s: %w", pnpmWorkspaceFile, err)
 		}
-		w.file, w.globs = pnpmWorkspaceFile, w.pnpm.Packages
+		if len(w.pnpm.Packages) > 0 { // else it holds settings only
+			w.file, w.globs = pnpmWorkspaceFile, w.pnpm.Packages
+		}
 	}
 	if len(w.globs) == 0 {
 		return w, nil

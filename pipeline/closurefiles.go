@@ -1,0 +1,116 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"path"
+	"slices"
+	"sort"
+	"strings"
+)
+
+// inside resolves a relative path from a folder of the repository; false if it leaves it.
+func inside(dir, rel string) (string, bool) {
+	if path.IsAbs(rel) || strings.HasPrefix(rel, "~") {
+		return "", false
+	}
+	p := path.Join(dir, rel)
+	if p == ".." || strings.HasPrefix(p, "../") {
+		return "", false
+	}
+	if p == "." {
+		p = ""
+	}
+	return p, true
+}
+
+// root checks and adds what the root's own manifest refers to.
+func (b *closureBuilder) root() {
+	m := b.space.root.manifest
+	for _, deps := range []map[string]string{m.Dependencies, m.DevDependencies, m.OptionalDependencies, m.Pnpm.Overrides, b.space.pnpm.Overrides} {
+		for _, name := range slices.Sorted(maps.Keys(deps)) {
+			kind, rest, _ := strings.Cut(deps[name], ":")
+			if kind != "link" && kind != "file" && kind != "portal" {
+				continue
+			}
+			to, ok := inside("", rest)
+			if !ok {
+				b.refuse("LinkOutside", "package.json", fmt.Sprintf("wants %s (%s), which is outside the repository", name, deps[name]),
+					"what is not in the commit cannot be shipped: move it into the workspace or publish it")
+			} else if b.source.Has(to) {
+				b.extra[to] = true
+			}
+		}
+	}
+	for _, patches := range []map[string]string{m.PatchedDependencies, m.Pnpm.PatchedDependencies, b.space.pnpm.PatchedDependencies} {
+		for _, name := range slices.Sorted(maps.Keys(patches)) {
+			p, ok := inside("", patches[name])
+			if _, there := b.source.files[p]; !ok || !there {
+				b.refuse("PatchMissing", patches[name], fmt.Sprintf("the patch of %s is not in the tree", name), "")
+			}
+			b.extra[p] = true
+		}
+	}
+}
+
+// files lists what the packages and the extra paths hold, and checks each.
+func (b *closureBuilder) files(ctx context.Context) error {
+	all := map[string]File{}
+	for dir := range b.packages {
+		for _, f := range b.source.Entries(dir) {
+			if b.owner(f.Path) == dir {
+				all[f.Path] = f
+			}
+		}
+		b.done.Packages = append(b.done.Packages, b.packages[dir])
+	}
+	for p := range b.extra {
+		for _, f := range b.source.Entries(p) {
+			all[f.Path] = f
+		}
+	}
+	if err := b.tsconfigs(ctx, all); err != nil {
+		return err
+	}
+	b.done.Files = slices.SortedFunc(maps.Values(all), func(x, y File) int { return strings.Compare(x.Path, y.Path) })
+	sort.Slice(b.done.Packages, func(i, j int) bool { return b.done.Packages[i].Dir < b.done.Packages[j].Dir })
+	return b.checkFiles(ctx)
+}
+
+// owner is the folder of the innermost package that holds p. A package inside
+// another's folder goes in only if it is linked to.
+func (b *closureBuilder) owner(p string) string {
+	for dir := path.Dir(p); dir != "." && dir != "/"; dir = path.Dir(dir) {
+		if _, ok := b.space.packages[dir]; ok {
+			return dir
+		}
+		if _, ok := b.packages[dir]; ok {
+			return dir
+		}
+	}
+	return ""
+}
+
+func (b *closureBuilder) checkFiles(ctx context.Context) error {
+	var links []blob
+	for _, f := range b.done.Files {
+		switch f.Mode {
+		case modeSubmodule:
+			b.refuse("Submodule", f.Path, "is a submodule, whose content is not in the commit", "commit the files themselves, or publish them as a package")
+		case modeLink:
+			links = append(links, blob{f.Path, f.ID})
+		}
+	}
+	return readBlobs(ctx, b.source.GitDir, links, func(l blob, _ int64, r io.Reader) error {
+		target, err := io.ReadAll(r)
+		if err != nil {
+			return err
+		}
+		if _, ok := inside(path.Dir(l.path), string(target)); !ok {
+			b.refuse("LinkOutside", l.path, fmt.Sprintf("is a symbolic link to %s, which is outside the repository", target), "commit the file itself")
+		}
+		return nil
+	})
+}
