@@ -142,25 +142,28 @@ func (w *wait) hearRoot(u *unstructured.Unstructured, gone bool) {
 		return
 	}
 	if gone {
-		r.live, r.state = nil, state{missing: "was deleted"}
+		r.live, r.judged, r.state = nil, false, state{missing: "was deleted"}
 		return
 	}
 	u.SetManagedFields(nil)
-	r.live = u
+	r.live, r.judged = u, false
 	w.take(u.GetUID(), r.h)
 }
 
 func (w *wait) hearSet(m *metav1.PartialObjectMetadata, n news) {
+	owner := metav1.GetControllerOfNoCopy(m)
+	w.own(owner, m.UID, n.gone)
 	if n.gone {
 		delete(w.sets, m.UID)
 		return
 	}
-	if owner := metav1.GetControllerOfNoCopy(m); owner != nil {
+	if owner != nil {
 		w.sets[m.UID] = replicaSet{owner: owner.UID, revision: m.Annotations[revisionAnnotation], feed: n.feed}
 	}
 }
 
 func (w *wait) hearPod(p *corev1.Pod, n news) {
+	w.own(metav1.GetControllerOfNoCopy(p), p.UID, n.gone)
 	if n.gone {
 		delete(w.pods, p.UID)
 		return
@@ -173,6 +176,21 @@ func (w *wait) hearPod(p *corev1.Pod, n news) {
 	}
 	known.Pod, known.feed = slim(p), n.feed
 	known.h.see(p)
+}
+
+// own keeps the index of what a controller has.
+func (w *wait) own(owner *metav1.OwnerReference, uid types.UID, gone bool) {
+	if owner == nil {
+		return
+	}
+	if gone {
+		delete(w.owned[owner.UID], uid)
+		return
+	}
+	if w.owned[owner.UID] == nil {
+		w.owned[owner.UID] = map[types.UID]bool{}
+	}
+	w.owned[owner.UID][uid] = true
 }
 
 // slim drops what is never looked at; a thousand pods are held at once.
@@ -203,8 +221,8 @@ func (w *wait) hearWarning(e *corev1.Event) {
 		p.h.warn(note)
 		return
 	}
-	for _, r := range w.roots {
-		if r.live != nil && r.live.GetUID() == uid {
+	for _, id := range w.order {
+		if r := w.roots[id]; r.live != nil && r.live.GetUID() == uid {
 			// What was refused before this rollout says nothing of it.
 			if !at.Before(w.began.Truncate(1e9).Add(-1e9)) || !w.changed(r) {
 				r.h.warn(note)

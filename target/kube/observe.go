@@ -82,6 +82,21 @@ func (c *Cluster) workloads(ctx context.Context, role release.Role) ([]*object, 
 	return wanted, live, group.Wait()
 }
 
+// serving are the live objects whose pods serve.
+func serving(objects []*object, live []*unstructured.Unstructured) []*unstructured.Unstructured {
+	wanted := map[ID]bool{}
+	for _, o := range objects {
+		wanted[o.id] = serves(o)
+	}
+	var out []*unstructured.Unstructured
+	for _, u := range live {
+		if wanted[idOf(u)] {
+			out = append(out, u)
+		}
+	}
+	return out
+}
+
 // readShelf reads objects by name if they are few, else in one list by what their
 // labels have in common.
 func (c *Cluster) readShelf(ctx context.Context, s shelf, objects []*object) ([]*unstructured.Unstructured, error) {
@@ -165,8 +180,9 @@ func liveOf(role release.Role, objects []*object, live []*unstructured.Unstructu
 			continue
 		}
 		out.Desired += askedFor(u)
+		mine := selectorFor(u)
 		for _, p := range pods {
-			if !selects(u, p) || p.DeletionTimestamp != nil || !podReady(p) {
+			if !mine(p) || p.DeletionTimestamp != nil || !podReady(p) {
 				continue
 			}
 			digests := runs(p, names)
@@ -251,17 +267,18 @@ func askedFor(u *unstructured.Unstructured) int {
 	return 1
 }
 
-// selects reports whether a pod is one of the workload's.
-func selects(u *unstructured.Unstructured, p *corev1.Pod) bool {
-	if u.GetNamespace() != p.Namespace {
-		return false
-	}
+// selectorFor tells a workload's pods from others.
+func selectorFor(u *unstructured.Unstructured) func(*corev1.Pod) bool {
+	namespace, name := u.GetNamespace(), u.GetName()
 	if u.GetKind() == "Pod" {
-		return u.GetName() == p.Name
+		return func(p *corev1.Pod) bool { return p.Namespace == namespace && p.Name == name }
 	}
 	raw, _, _ := unstructured.NestedMap(u.Object, "spec", "selector")
 	selector, err := selectorOf(raw)
-	return err == nil && !selector.Empty() && selector.Matches(labels.Set(p.Labels))
+	if err != nil || selector.Empty() {
+		return func(*corev1.Pod) bool { return false }
+	}
+	return func(p *corev1.Pod) bool { return p.Namespace == namespace && selector.Matches(labels.Set(p.Labels)) }
 }
 
 var digestIn = regexp.MustCompile(`sha256:[0-9a-f]{64}$`)

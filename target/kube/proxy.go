@@ -75,8 +75,9 @@ func (c *Cluster) newest(ctx context.Context, role release.Role) (*corev1.Pod, e
 			if o.id != idOf(u) || len(names) == 0 {
 				continue
 			}
+			mine := selectorFor(u)
 			for _, p := range pods {
-				if selects(u, p) && p.DeletionTimestamp == nil && podReady(p) {
+				if mine(p) && p.DeletionTimestamp == nil && podReady(p) {
 					ready = append(ready, p)
 				}
 			}

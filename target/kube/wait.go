@@ -58,10 +58,16 @@ func (c *Cluster) Wait(ctx context.Context, role release.Role, a Applied, o Wait
 	if err := c.prune(limit, a, o.Progress); err != nil {
 		return release.Live{}, err
 	}
-	if pods == nil {
-		return c.Observe(limit, role)
+	live := w.workloads()
+	seen := liveOf(role, objects, live, pods, time.Now())
+	if pods != nil && seen.Ready >= seen.Desired {
+		return seen, nil
 	}
-	return liveOf(role, objects, w.workloads(), pods, time.Now()), nil
+	// Nothing was watched, or the watch of the pods is behind that of their owners.
+	if pods, err = c.podsOf(limit, serving(objects, live)); err != nil {
+		return release.Live{}, fmt.Errorf("observe role %s: %w", role.Name, err)
+	}
+	return liveOf(role, objects, live, pods, time.Now()), nil
 }
 
 // wait is one Wait under way. Only its own goroutine touches it.
@@ -76,8 +82,9 @@ type wait struct {
 
 	sets      map[types.UID]replicaSet
 	pods      map[types.UID]*pod
-	strays    map[types.UID][]warning // warnings about objects that are not known yet
-	listening map[string]bool         // namespaces whose warnings are watched
+	owned     map[types.UID]map[types.UID]bool // ReplicaSets and pods by the uid of their controller
+	strays    map[types.UID][]warning          // warnings about objects that are not known yet
+	listening map[string]bool                  // namespaces whose warnings are watched
 	shown     string
 }
 
@@ -85,6 +92,7 @@ type wait struct {
 type root struct {
 	object *object
 	live   *unstructured.Unstructured
+	judged bool // state is that of live
 	state  state
 	h      *history // of its own warnings and faults
 }
@@ -105,7 +113,7 @@ type pod struct {
 
 func newWait(c *Cluster, role release.Role, a Applied, o WaitOptions, objects []*object) *wait {
 	w := &wait{c: c, role: role, a: a, o: o, roots: map[ID]*root{}, began: time.Now(), sets: map[types.UID]replicaSet{},
-		pods: map[types.UID]*pod{}, strays: map[types.UID][]warning{}, listening: map[string]bool{}}
+		pods: map[types.UID]*pod{}, owned: map[types.UID]map[types.UID]bool{}, strays: map[types.UID][]warning{}, listening: map[string]bool{}}
 	for _, obj := range objects {
 		if waits(obj) {
 			w.roots[obj.id] = &root{object: obj, live: a.live[obj.id], h: newHistory()}
@@ -200,8 +208,11 @@ func (w *wait) judge() (done bool, again time.Duration, err error) {
 			done = false
 			continue
 		}
-		if r.state, err = judge(r.live); err != nil {
-			return false, 0, err
+		if !r.judged {
+			if r.state, err = judge(r.live); err != nil {
+				return false, 0, err
+			}
+			r.judged = true
 		}
 		if r.state.ready {
 			continue
@@ -294,9 +305,17 @@ func (w *wait) waitsForPod(r *root) bool {
 // newPods are the pods of a root's present revision, by name.
 func (w *wait) newPods(r *root) []*pod {
 	var out []*pod
-	for _, p := range w.pods {
-		if w.isNew(r, p) {
+	take := func(uid types.UID) {
+		if p := w.pods[uid]; p != nil && w.isNew(r, p) {
 			out = append(out, p)
+		}
+	}
+	uid := r.live.GetUID()
+	take(uid)
+	for child := range w.owned[uid] {
+		take(child)
+		for grandchild := range w.owned[child] {
+			take(grandchild)
 		}
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
