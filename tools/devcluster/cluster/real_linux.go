@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -54,19 +55,20 @@ func FetchReal(ctx context.Context, progress func(string)) error {
 
 // startReal starts the registries and the node, and returns when it is ready.
 func (c *Cluster) startReal(ctx context.Context, tools map[string]string) error {
-	if err := c.takeMachine(ctx); err != nil {
+	traces := nodeTraces{Bridge: bridgeName, Cgroup: fmt.Sprintf("shipit-node-%d", os.Getpid())}
+	if err := c.takeMachine(ctx, traces); err != nil {
 		return err
 	}
 	root, err := debianRoot(ctx, c.options.Progress)
 	if err != nil {
 		return err
 	}
-	n := node{c: c, root: root, tools: tools, cgroup: fmt.Sprintf("shipit-node-%d", os.Getpid())}
+	n := node{c: c, root: root, tools: tools, cgroup: traces.Cgroup}
 	if n.net, err = freeSubnet(); err != nil {
 		return err
 	}
 	// Recorded first: what is made from here on is known to whoever cleans up.
-	err = c.state.keep(func(r *record) { r.Node = &nodeTraces{Bridge: bridgeName, Cgroup: n.cgroup} })
+	err = c.state.keep(func(r *record) { r.Node = &traces })
 	if err != nil {
 		return err
 	}
@@ -87,7 +89,7 @@ func (c *Cluster) startReal(ctx context.Context, tools map[string]string) error 
 
 // takeMachine waits until no other process has a real node, and removes what
 // one that was killed left behind.
-func (c *Cluster) takeMachine(ctx context.Context) error {
+func (c *Cluster) takeMachine(ctx context.Context, traces nodeTraces) error {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for told := false; ; told = true {
@@ -100,7 +102,13 @@ func (c *Cluster) takeMachine(ctx context.Context) error {
 		_ = json.Unmarshal(text, &last)
 		if lock != nil {
 			c.state.held = append(c.state.held, lock)
-			return c.succeed(ctx, lock, last)
+			if err := last.remove(ctx); err != nil {
+				return fmt.Errorf("clean up after a killed real node in %s: %w", last.Dir, err)
+			}
+			if _, err := net.InterfaceByName(traces.Bridge); err == nil {
+				return fmt.Errorf("there is a link %s already, and no cluster knows of it", traces.Bridge)
+			}
+			return writeHolder(lock, holder{Owner: c.state.Owner, Dir: c.dir, Traces: traces})
 		}
 		if !told {
 			c.options.Progress(fmt.Sprintf("waiting for the machine's one real node, which process %d has in %s", last.Owner.PID, last.Dir))
@@ -113,21 +121,29 @@ func (c *Cluster) takeMachine(ctx context.Context) error {
 	}
 }
 
-// holder is the content of the machine's lock.
+// holder is the content of the machine's lock. It has the traces too, so that
+// they can be removed when the folder is gone.
 type holder struct {
-	Owner mark   `json:"owner"`
-	Dir   string `json:"dir"`
+	Owner  mark       `json:"owner"`
+	Dir    string     `json:"dir"`
+	Traces nodeTraces `json:"traces"`
 }
 
-// succeed writes this process into the lock, after removing the node of the
-// last holder, which did not come to it.
-func (c *Cluster) succeed(ctx context.Context, lock *os.File, last holder) error {
-	if r, err := readRecord(last.Dir); err == nil && r.Owner == last.Owner && !last.Owner.alive() {
-		if err := Remove(ctx, last.Dir); err != nil {
-			return fmt.Errorf("clean up after a killed real node in %s: %w", last.Dir, err)
+// remove takes away what the last holder did not come to. The zero holder had nothing.
+func (h holder) remove(ctx context.Context) error {
+	if h.Owner.alive() {
+		return nil // it has let go of the lock while it goes on with its folder
+	}
+	if r, err := readRecord(h.Dir); err == nil && r.Owner == h.Owner {
+		if err := Remove(ctx, h.Dir); err != nil {
+			return err
 		}
 	}
-	text, err := json.Marshal(holder{Owner: c.state.Owner, Dir: c.dir})
+	return h.Traces.remove()
+}
+
+func writeHolder(lock *os.File, h holder) error {
+	text, err := json.Marshal(h)
 	if err != nil {
 		return err
 	}

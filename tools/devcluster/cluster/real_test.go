@@ -186,6 +186,13 @@ func TestARealNodeLeavesNothing(t *testing.T) {
 		require.Empty(t, processesOf(t, dir))
 		require.NoDirExists(t, dir)
 	})
+	t.Run("after it was killed and its folder removed by hand", func(t *testing.T) {
+		require.NoError(t, os.RemoveAll(killedUp(t, filepath.Join(t.TempDir(), "old"), "SHIPIT_TEST_REAL=1")))
+		c, err := cluster.Up(t.Context(), cluster.Options{Real: true})
+		require.NoError(t, err)
+		require.NoError(t, c.Down(context.Background()))
+		require.Equal(t, before, traces(t))
+	})
 	t.Run("after it was killed, its processes at once, the rest by the next up", func(t *testing.T) {
 		old := filepath.Join(t.TempDir(), "old")
 		killedUp(t, old, "SHIPIT_TEST_REAL=1")

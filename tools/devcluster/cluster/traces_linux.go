@@ -105,7 +105,7 @@ func makeBridge(name string, addr netip.Addr) error {
 }
 
 func removeBridge(name string) error {
-	if _, err := net.InterfaceByName(name); err != nil {
+	if _, err := net.InterfaceByName(name); name == "" || err != nil {
 		return nil //nolint:nilerr // it is not there
 	}
 	s, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_DGRAM|syscall.SOCK_CLOEXEC, 0)
