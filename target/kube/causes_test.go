@@ -92,6 +92,7 @@ func TestDiagnose(t *testing.T) {
 		// Only by the limit: it may pass.
 		{name: "the first exit", pod: exited(3, "Error", 0), code: "CrashLoop", waits: onlyByLimit},
 		{name: "a registry that is away", pod: waiting("ErrImagePull", `failed to do request: Head "https://r/v2/app/manifests/x": dial tcp: lookup r: no such host`), code: "RegistryUnreachable", waits: onlyByLimit},
+		{name: "a registry whose port looks like a status", pod: waiting("ErrImagePull", "127.0.0.1:45523 lets an anonymous client not pull: UNAUTHORIZED"), code: "PullDenied"},
 		{name: "a registry that is too busy", pod: waiting("ErrImagePull", "unexpected status from HEAD request: 429 Too Many Requests"), code: "RegistryUnreachable", waits: onlyByLimit},
 		{name: "a registry that is broken, whatever digits the digest has", pod: waiting("ErrImagePull", digest+": unexpected status from HEAD request: 503 Service Unavailable"), code: "RegistryUnreachable", waits: onlyByLimit},
 		{name: "digits of a digest are no status", pod: waiting("ErrImagePull", "something new about "+digest), code: "PullFailed", waits: lasting(unknownPullSpan)},

@@ -1,0 +1,112 @@
+package kube
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+func TestEveryKindOfWorkload(t *testing.T) {
+	c := connect(t)
+	for _, kind := range []string{"StatefulSet", "DaemonSet", "Job"} {
+		t.Run("a "+kind+" is rolled out, found unchanged, and changed", func(t *testing.T) {
+			ns := namespace(t, c)
+			v1, v2 := roleOf(t, ns, digestOf("v1"), workload(kind)), roleOf(t, ns, digestOf("v2"), workload(kind))
+			live, a, err := roll(t, c, v1)
+			require.NoError(t, err)
+			require.Equal(t, Created, a.Results[0].Action)
+			if kind == "Job" {
+				require.Zero(t, live.Desired, "a job serves nothing")
+			} else {
+				require.Equal(t, []string{v1.Digest}, live.Digests)
+				require.Equal(t, live.Desired, live.Ready)
+				require.NotZero(t, live.Ready)
+			}
+
+			_, a, err = roll(t, c, v1)
+			require.NoError(t, err)
+			require.Equal(t, Unchanged, a.Results[0].Action)
+
+			plan, err := c.Diff(t.Context(), v2, options(t))
+			require.NoError(t, err)
+			require.Empty(t, plan.Findings)
+			live, a, err = roll(t, c, v2)
+			require.NoError(t, err)
+			want := Configured
+			if kind == "Job" {
+				want = Replaced
+			} else {
+				require.Equal(t, []string{v2.Digest}, live.Digests)
+				require.Equal(t, live.Desired, live.Ready)
+			}
+			require.Equal(t, want, a.Results[0].Action)
+			require.Equal(t, want, plan.Changes[0].Action, "the plan said so")
+		})
+	}
+}
+
+func TestJobThatFails(t *testing.T) {
+	c := connect(t)
+	ns := namespace(t, c)
+	doc := strings.Replace(workload("Job"), "spec:\n  template", "spec:\n  backoffLimit: 0\n  template", 1)
+	doc = strings.Replace(doc, "image: $IMAGE", "image: $IMAGE, env: [{name: FIXTURE_FAULT, value: crash}]", 1)
+	f, _ := fail(t, c, roleOf(t, ns, digestOf("v1"), doc), 60e9)
+	require.Contains(t, []string{"JobFailed", "DeadlineExceeded"}, f.Code)
+}
+
+// widget is a kind of the release's own.
+const widget = `apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: widgets.$NS.test}
+spec:
+  group: $NS.test
+  scope: Namespaced
+  names: {plural: widgets, singular: widget, kind: Widget}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema: {openAPIV3Schema: {type: object, properties: {spec: {type: object, properties: {size: {type: integer}}}}}}
+---
+apiVersion: $NS.test/v1
+kind: Widget
+metadata: {name: one, namespace: $NS}
+spec: {size: 1}`
+
+func TestDefinitions(t *testing.T) {
+	c := connect(t)
+	ns := namespace(t, c)
+	t.Cleanup(func() {
+		crd, err := c.kinds.of(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})
+		require.NoError(t, err)
+		_ = c.raw().Delete().AbsPath(crd.path("", "widgets."+ns+".test")).Do(t.Context()).Error()
+	})
+	role := roleOf(t, ns, digestOf("v1"), widget)
+	plan, err := c.Diff(t.Context(), role, options(t))
+	require.NoError(t, err)
+	require.Len(t, plan.Changes, 2, "a kind that is not there yet can be planned")
+
+	_, a, err := roll(t, c, role)
+	require.NoError(t, err)
+	require.True(t, a.Changed())
+	_, a, err = roll(t, connect(t), role)
+	require.NoError(t, err)
+	require.False(t, a.Changed())
+
+	t.Run("an object whose kind the server lacks is named", func(t *testing.T) {
+		_, err := c.Apply(t.Context(), roleOf(t, ns, digestOf("v1"), "{apiVersion: nope.test/v1, kind: Nope, metadata: {name: x, namespace: $NS}}"), options(t))
+		require.ErrorContains(t, err, "Nope "+ns+"/x")
+	})
+	t.Run("an object of the kind is pruned, in a set that no release names the kind of any more", func(t *testing.T) {
+		only := roleOf(t, ns, digestOf("v1"), "{apiVersion: v1, kind: ConfigMap, metadata: {name: x, namespace: $NS}}")
+		_, _, err := roll(t, connect(t), only)
+		require.NoError(t, err)
+		k, err := c.kinds.of(schema.GroupVersionKind{Group: ns + ".test", Version: "v1", Kind: "Widget"})
+		require.NoError(t, err)
+		list, err := c.list(t.Context(), k, ns, "")
+		require.NoError(t, err)
+		require.Empty(t, list)
+	})
+}
