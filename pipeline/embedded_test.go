@@ -289,3 +289,19 @@ func copyFile(t *testing.T, from, to string) {
 	require.NoError(t, err)
 	require.NoError(t, out.Close())
 }
+
+func TestAnExportHasTheModesOfTheCommit(t *testing.T) {
+	r := sample.New(t, sample.Options{Edits: map[string]string{worker + "/tool.sh": "#!/bin/sh\n"}})
+	c, err := gitContent(context.Background(), resolve(t, r.Dir, workerImage()), true)
+	require.NoError(t, err)
+	dir := t.TempDir()
+	old := syscall.Umask(0o177)
+	err = c.export(context.Background(), dir)
+	syscall.Umask(old)
+	require.NoError(t, err)
+	for name, want := range map[string]os.FileMode{"tool.sh": 0o755, "package.json": 0o644, "src": 0o755} {
+		info, err := os.Stat(filepath.Join(dir, worker, name))
+		require.NoError(t, err)
+		require.Equal(t, want, info.Mode().Perm(), name)
+	}
+}

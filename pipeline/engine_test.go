@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -181,4 +183,29 @@ func TestNoSessionIsLeftBehind(t *testing.T) {
 		require.ErrorContains(t, err, "does not answer")
 		gone(t, pidFile)
 	})
+}
+
+func TestASessionOfOurOwn(t *testing.T) {
+	var token string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, _, _ = r.BasicAuth()
+		fmt.Fprint(w, `{"data":{"version":"v0.21.8"}}`)
+	}))
+	defer server.Close()
+	_, port, err := net.SplitHostPort(server.Listener.Addr().String())
+	require.NoError(t, err)
+	bin := noEngine(t)
+	program(t, bin, "podman", "exit 0")
+	program(t, bin, "dagger", fmt.Sprintf(`echo "$@" > %s/args; echo starting >&2; echo '{"port":%s,"session_token":"t0ken"}'; cat > /dev/null; echo ended > %s/ended`, bin, port, bin))
+	var lines []string
+	e, err := connect(context.Background(), Inputs{}, Options{Progress: func(e release.Event) { lines = append(lines, e.Message) }})
+	require.NoError(t, err)
+	require.Equal(t, "podman", e.by)
+	require.Equal(t, "t0ken", token)
+	e.close()
+	require.FileExists(t, filepath.Join(bin, "ended"), "it was asked to end, and had the time to")
+	args, err := os.ReadFile(filepath.Join(bin, "args"))
+	require.NoError(t, err)
+	require.True(t, strings.HasPrefix(string(args), "session "))
+	require.Contains(t, lines, "starting")
 }
