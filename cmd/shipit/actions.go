@@ -1,11 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 
+	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -13,7 +16,7 @@ import (
 // no step and writes nothing.
 type actions struct {
 	summary string // file that takes Markdown
-	output  string // file that takes name=value lines
+	output  string // file that takes names and values
 	err     io.Writer
 }
 
@@ -31,20 +34,113 @@ func (a actions) tell(r release.Record, err error) error {
 		return nil
 	}
 	if err != nil {
-		fmt.Fprintf(a.err, "::error title=shipit %s %s::%s\n", r.Kind, r.Outcome, escapeCommand(oneLine(err.Error())))
+		a.annotate("error", fmt.Sprintf("shipit %s %s", r.Kind, r.Outcome), "", err.Error())
 	}
 	if e := appendTo(a.summary, summaryMarkdown(r)); e != nil {
 		return e
 	}
-	var out strings.Builder
-	fmt.Fprintf(&out, "sha=%s\nversion=%s\nseq=%d\nparity=%t\noutcome=%s\n", r.SHA, r.Version, r.Seq, r.Parity, r.Outcome)
+	return appendTo(a.output, outputsOf(r))
+}
+
+// refuse tells of a command that ended before it had a record: an annotation for
+// each cause, the causes in the summary, and the outcome.
+func (a actions) refuse(command string, err error) error {
+	if a.err == nil {
+		return nil
+	}
+	var (
+		refusal  *release.Refusal
+		fault    *config.Error
+		findings = []release.Finding{{Severity: release.Refuses, Message: oneLine(err.Error())}}
+	)
+	switch {
+	case errors.As(err, &refusal):
+		findings = refusal.Findings
+	case errors.As(err, &fault):
+		findings[0].Object = place(fault)
+	}
+	if e := a.note(command, findings); e != nil {
+		return e
+	}
+	return appendTo(a.output, output("outcome", string(release.Refused)))
+}
+
+// note writes an annotation for each finding, and all of them into the summary.
+func (a actions) note(command string, findings []release.Finding) error {
+	if a.err == nil || len(findings) == 0 {
+		return nil
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "## ❌ %s\n\n", command)
+	for _, f := range findings {
+		level := "error"
+		if f.Severity == release.Warns {
+			level = "warning"
+		}
+		line := f.String()
+		if f.Code == "" {
+			line = f.Message
+		}
+		a.annotate(level, strings.TrimSpace(command+" "+f.Code), f.Object, line)
+		fmt.Fprintf(&b, "- %s\n", escapeMarkdown(oneLine(line)))
+		if f.Hint != "" {
+			fmt.Fprintf(&b, "  → %s\n", escapeMarkdown(oneLine(f.Hint)))
+		}
+	}
+	return appendTo(a.summary, b.String()+"\n")
+}
+
+// annotate writes one workflow command. Where object is file:line it stands at
+// that line of the diff.
+func (a actions) annotate(level, title, object, message string) {
+	at := ""
+	if file, line, ok := strings.Cut(object, ":"); ok && isNumber(line) {
+		at = fmt.Sprintf("file=%s,line=%s,", escapeProperty(file), line)
+	}
+	fmt.Fprintf(a.err, "::%s %stitle=%s::%s\n", level, at, escapeProperty(title), escapeCommand(message))
+}
+
+func place(e *config.Error) string {
+	if e.Line == 0 {
+		return e.File
+	}
+	return fmt.Sprintf("%s:%d", e.File, e.Line)
+}
+
+func isNumber(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 32)
+	return err == nil
+}
+
+// outputsOf are what later steps and jobs read of a record.
+func outputsOf(r release.Record) string {
+	var b strings.Builder
+	for _, pair := range [][2]string{
+		{"sha", r.SHA}, {"version", r.Version}, {"seq", strconv.FormatInt(r.Seq, 10)},
+		{"parity", strconv.FormatBool(r.Parity)}, {"outcome", string(r.Outcome)},
+	} {
+		b.WriteString(output(pair[0], pair[1]))
+	}
 	for i, role := range r.Roles {
 		if i == 0 {
-			fmt.Fprintf(&out, "digest=%s\n", role.Digest)
+			b.WriteString(output("digest", role.Digest))
 		}
-		fmt.Fprintf(&out, "digest-%s=%s\n", role.Name, role.Digest)
+		b.WriteString(output("digest-"+role.Name, role.Digest))
 	}
-	return appendTo(a.output, out.String())
+	return b.String()
+}
+
+// output is one output. A value of several lines stands between two lines that
+// it does not hold, so that it cannot name outputs of its own.
+func output(name, value string) string {
+	if !strings.ContainsAny(value, "\r\n") {
+		return name + "=" + value + "\n"
+	}
+	end := "end-of-" + name
+	for strings.Contains(value, end) {
+		end += "-"
+	}
+	return name + "<<" + end + "\n" + value + "\n" + end + "\n"
 }
 
 // summaryMarkdown is a record for the summary page of a job.
@@ -64,7 +160,8 @@ func summaryMarkdown(r release.Record) string {
 	for _, f := range r.Failures {
 		fmt.Fprintf(&b, "\n### ❌ %s\n\n%s\n", f.Code, escapeMarkdown(f.Error()))
 		if len(f.Log) > 0 {
-			fmt.Fprintf(&b, "\n````text\n%s\n````\n", strings.Join(f.Log, "\n"))
+			log := strings.Join(f.Log, "\n")
+			fmt.Fprintf(&b, "\n%[1]stext\n%[2]s\n%[1]s\n", fence(log), log)
 		}
 		if f.Hint != "" {
 			fmt.Fprintf(&b, "\n→ %s\n", escapeMarkdown(f.Hint))
@@ -74,6 +171,16 @@ func summaryMarkdown(r release.Record) string {
 		fmt.Fprintf(&b, "\n%s\n", escapeMarkdown(r.Reason))
 	}
 	return b.String() + "\n"
+}
+
+// fence is a row of backticks longer than any in text, so that text cannot end
+// the block that it stands in.
+func fence(text string) string {
+	f := "```"
+	for strings.Contains(text, f) {
+		f += "`"
+	}
+	return f
 }
 
 func appendTo(path, text string) error {
@@ -95,6 +202,11 @@ func appendTo(path, text string) error {
 // the Actions toolkit.
 func escapeCommand(s string) string {
 	return strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A").Replace(s)
+}
+
+// escapeProperty escapes a property of a workflow command.
+func escapeProperty(s string) string {
+	return strings.NewReplacer(":", "%3A", ",", "%2C").Replace(escapeCommand(s))
 }
 
 func escapeMarkdown(s string) string {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -57,6 +58,9 @@ func (o *checkOptions) run(ctx context.Context) error {
 	}{t.cfg.App, t.source.SHA, findings}
 	if err := o.result(doc, func(w io.Writer) { findingsText(w, findings) }); err != nil {
 		return err
+	}
+	if err := actionsOf(o.globals).note("shipit check", findings); err != nil {
+		return fmt.Errorf("write the job's summary: %w", err)
 	}
 	if err := release.Refuse(findings, o.allow); err != nil {
 		return &printedError{&codeError{code: exitUsage, msg: err.Error()}}

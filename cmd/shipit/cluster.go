@@ -72,10 +72,10 @@ func (c clusterTarget) applying(role release.Role) kube.ApplyOptions {
 	return o
 }
 
-// gaveUp gives an error that came of the rollout's own limit the limit's cause.
+// gaveUp gives an error (nil stays nil) that came of the rollout's own limit the limit's cause.
 func gaveUp(ctx context.Context, err error) error {
 	var failure *release.Failure
-	if errors.As(err, &failure) {
+	if err == nil || errors.As(err, &failure) {
 		return err
 	}
 	if cause := context.Cause(ctx); cause != nil && errors.As(cause, &failure) {

@@ -69,6 +69,9 @@ func (g *globals) explain(ctx context.Context, cmd *cobra.Command, err error) in
 	if g.output == "json" && !errors.As(err, &done) && code != exitUsage {
 		g.refusedDocument(code, err)
 	}
+	if !errors.As(err, &done) && cmd != nil {
+		_ = actionsOf(g).refuse(cmd.CommandPath(), err) // the exit code says it too
+	}
 	if msg := err.Error(); msg != "" {
 		fmt.Fprintf(g.term.err, "shipit: %s\n", oneLine(msg))
 	}

@@ -90,13 +90,8 @@ func (m machineTarget) Switch(ctx context.Context, role release.Role) (release.L
 	if err != nil {
 		return release.Live{}, err
 	}
-	m.site.report(release.Event{Phase: release.PhaseApply, Mark: release.MarkStart, Role: role.Name, Message: "switch to " + release.ShortDigest(role.Digest) + " on " + machine.Name()})
 	live, err := machine.Switch(ctx, role)
-	if err != nil {
-		return live, gaveUp(ctx, err)
-	}
-	m.site.report(release.Event{Phase: release.PhaseApply, Mark: release.MarkDone, Role: role.Name, Message: "runs", Ready: live.Ready, Desired: live.Desired})
-	return live, nil
+	return live, gaveUp(ctx, err)
 }
 
 func (m machineTarget) Observe(ctx context.Context, role release.Role) (release.Live, error) {

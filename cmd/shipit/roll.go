@@ -211,6 +211,9 @@ func (s *site) settle(ctx context.Context, lock *ledger.Lock, record release.Rec
 		s.attestDeployment(ctx, record)
 		s.tidy(ctx, record)
 	}
+	if _, err := s.ledger.Copy(ctx); err != nil {
+		s.report(release.Event{Phase: release.PhaseRecord, Mark: release.MarkNote, Message: "the registry has no copy of the record yet: " + oneLine(err.Error())})
+	}
 	return nil
 }
 

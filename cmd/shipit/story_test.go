@@ -23,6 +23,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/sigstore/cosign/v3/pkg/cosign"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -33,7 +34,9 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/joelhooks/shipit/internal/sample"
+	"github.com/joelhooks/shipit/ledger"
 	"github.com/joelhooks/shipit/release"
+	"github.com/joelhooks/shipit/target/kube"
 	"github.com/joelhooks/shipit/tools/bunbase"
 	"github.com/joelhooks/shipit/tools/devcluster/cluster"
 	"github.com/joelhooks/shipit/tools/devhost"
@@ -189,6 +192,7 @@ func (g ground) run(t *testing.T, file, config string) {
 			"exits": s.exits, "edit": s.edit, "commit": s.commit, "remove": s.remove, "tag": s.tag,
 			"pods": s.pods, "patch": s.patch, "records": s.records, "interrupt": s.interrupt,
 			"onhost": s.onHost, "network": s.network, "field": s.field,
+			"keys": s.keys, "alter": s.alter, "hold": s.hold, "login": s.login,
 		},
 	})
 }
@@ -215,6 +219,7 @@ func (s *story) setup(env *testscript.Env) error {
 	env.Setenv("NAMESPACE", s.namespace)
 	env.Setenv("REGISTRY", s.registry)
 	env.Setenv("HOME", env.WorkDir)
+	env.Setenv("SIGNING_POLICY", "\nsigning: {mode: none, policy: {keys: [cosign.pub], predicates: [signature, provenance]}}")
 	env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, ".cache"))
 	env.Cd = dir
 	return nil
@@ -312,6 +317,56 @@ func (s *story) field(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Fatalf("%s of %s is %v, want %s", args[0], p.Name, got, args[1])
 		}
 	}
+}
+
+// keys PRIVATE PUBLIC: makes a key pair; its password is "secret".
+func (s *story) keys(ts *testscript.TestScript, _ bool, args []string) {
+	pair, err := cosign.GenerateKeyPair(func(bool) ([]byte, error) { return []byte("secret"), nil })
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), pair.PrivateBytes, 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), pair.PublicBytes, 0o644))
+}
+
+// alter SEQ OLD NEW: changes a record in the cluster. It is immutable, so it is
+// deleted and made again, as an attacker would.
+func (s *story) alter(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, maps := context.Background(), s.client.CoreV1().ConfigMaps(s.namespace)
+	list, err := maps.List(ctx, metav1.ListOptions{})
+	ts.Check(err)
+	for _, m := range list.Items {
+		seq, _ := strconv.Atoi(args[0])
+		if !strings.HasSuffix(m.Name, fmt.Sprintf("-%06d", seq)) {
+			continue
+		}
+		if !strings.Contains(m.Data["record"], args[1]) {
+			ts.Fatalf("%q does not stand in record %s: %s", args[1], args[0], m.Data["record"])
+		}
+		m.Data["record"] = strings.ReplaceAll(m.Data["record"], args[1], args[2])
+		m.ResourceVersion, m.UID = "", ""
+		ts.Check(maps.Delete(ctx, m.Name, metav1.DeleteOptions{}))
+		_, err := maps.Create(ctx, &m, metav1.CreateOptions{})
+		ts.Check(err)
+		return
+	}
+	ts.Fatalf("there is no record %s", args[0])
+}
+
+// hold: another run takes the lock and keeps it until the story ends.
+func (s *story) hold(ts *testscript.TestScript, _ bool, _ []string) {
+	c, err := kube.Connect(kube.Options{Kubeconfig: s.kubeconfig})
+	ts.Check(err)
+	l := ledger.New(kube.NewStore(c, s.namespace, "system-bus"), "system-bus", ledger.Options{})
+	lock, err := l.Lock(context.Background(), ledger.LockOptions{Holder: "somebody@elsewhere"})
+	ts.Check(err)
+	ts.Defer(func() { _ = lock.Release(context.Background()) })
+}
+
+// login VAR: a registry that wants the password "secret" of "user"; VAR is its address.
+func (s *story) login(ts *testscript.TestScript, _ bool, args []string) {
+	addr, shut, err := cluster.RegistryWithLogin(context.Background(), s.t.TempDir(), cluster.Login{User: "user", Password: "secret"})
+	ts.Check(err)
+	ts.Defer(shut)
+	ts.Setenv(args[0], addr)
 }
 
 // onhost COMMAND…: runs a command on the host; what it prints becomes stdout.
