@@ -71,7 +71,11 @@ func (a actions) note(command string, findings []release.Finding) error {
 		return nil
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "## ❌ %s\n\n", command)
+	sign := "❌"
+	if release.Refuse(findings, nil) == nil {
+		sign = "⚠️"
+	}
+	fmt.Fprintf(&b, "## %s %s\n\n", sign, command)
 	for _, f := range findings {
 		level := "error"
 		if f.Severity == release.Warns {
