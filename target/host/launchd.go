@@ -48,7 +48,7 @@ func (l launchd) inspect(d Definition) Command {
 
 func (launchd) parse(out string) state {
 	s := state{phase: phaseAbsent}
-	print := map[string]string{}
+	told := map[string]string{}
 	for _, line := range strings.Split(out, "\n") {
 		key, value, found := strings.Cut(line, "=")
 		switch {
@@ -57,32 +57,32 @@ func (launchd) parse(out string) state {
 			s.phase, s.enabled = phaseDown, true
 		case key == "Print":
 			name, text, _ := strings.Cut(value, " = ")
-			if _, dup := print[name]; !dup {
-				print[name] = text
+			if _, dup := told[name]; !dup {
+				told[name] = text
 			}
 		}
 	}
 	if s.phase == phaseAbsent {
 		return s
 	}
-	s.pid = number(print["pid"])
-	s.restarts = max(0, number(print["runs"])-1)
-	s.exit, s.signal = launchdEnd(print)
-	s.phase = launchdPhase(print["state"], s)
+	s.pid = number(told["pid"])
+	s.restarts = max(0, number(told["runs"])-1)
+	s.exit, s.signal = launchdEnd(told)
+	s.phase = launchdPhase(told["state"], s)
 	if s.phase == phaseFailed || s.phase == phaseRestarting {
-		s.cause = print["state"]
+		s.cause = told["state"]
 	}
 	return s
 }
 
 // launchdEnd is how the last process ended: "last exit code = 1", "= 78:
 // EX_CONFIG", "= (never exited)", or "last terminating signal = Killed: 9".
-func launchdEnd(print map[string]string) (exit *int, signal string) {
-	if text := print["last terminating signal"]; text != "" {
+func launchdEnd(told map[string]string) (exit *int, signal string) {
+	if text := told["last terminating signal"]; text != "" {
 		_, n, _ := strings.Cut(text, ": ")
 		return nil, signalName(number(n))
 	}
-	code, _, _ := strings.Cut(print["last exit code"], ":")
+	code, _, _ := strings.Cut(told["last exit code"], ":")
 	if n, err := strconv.Atoi(strings.TrimSpace(code)); err == nil {
 		return &n, ""
 	}

@@ -55,8 +55,8 @@ func fetch(ctx context.Context, o Options) (parts, error) {
 	p.libraries = libraries[0] + ":" + filepath.Join(libraries[0], "systemd")
 	if _, err := os.Stat(p.rootfs); err != nil {
 		o.Progress("make a Debian " + suite + " (about 40s, once)")
-		make := func(dir string) error { return bootstrap(ctx, tools, dir, suite, mirror) }
-		if err := once(p.rootfs, make); err != nil {
+		build := func(dir string) error { return bootstrap(ctx, tools, dir, suite, mirror) }
+		if err := once(p.rootfs, build); err != nil {
 			return p, fmt.Errorf("make the disk image: %w", err)
 		}
 	}

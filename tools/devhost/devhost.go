@@ -147,7 +147,7 @@ func (h *Host) remove() error {
 		_ = h.cmd.Process.Kill() // an error says that it has ended
 		<-h.ended
 	}
-	return clear(h.dir, h.groups)
+	return wipe(h.dir, h.groups)
 }
 
 // Exec runs a program on the machine, through its namespaces and not its

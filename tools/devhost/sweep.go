@@ -43,7 +43,7 @@ func sweep(cache string) error {
 			errs = append(errs, f.Close())
 		}
 		if err == nil || errors.Is(err, os.ErrNotExist) && old(dir) {
-			errs = append(errs, clear(dir, groupsOf(filepath.Base(dir))))
+			errs = append(errs, wipe(dir, groupsOf(filepath.Base(dir))))
 		}
 	}
 	return errors.Join(errs...)
@@ -77,9 +77,9 @@ func (h *Host) makeGroups(id string) error {
 	return nil
 }
 
-// clear removes a boot's control groups, once their processes are gone, and its
+// wipe removes a boot's control groups, once their processes are gone, and its
 // folder.
-func clear(dir string, groups []string) error {
+func wipe(dir string, groups []string) error {
 	for _, group := range groups {
 		if err := removeGroup(group); err != nil {
 			return err
