@@ -55,6 +55,7 @@ func (w *wait) autopsy(ctx context.Context, err error) error {
 func refine(f *release.Failure) {
 	for _, line := range f.Log {
 		if wrongFormat.MatchString(line) && f.Code == "CrashLoop" {
+			f.Message += ": " + line
 			f.Code, f.Hint = "ExecFormat", "the program is for another architecture than the node's; build the image for its platform"
 			return
 		}

@@ -211,7 +211,7 @@ func ofConfig(message string) cause {
 			code = "ConfigMapMissing"
 		}
 		return cause{code: code, message: message, patience: atOnce, hint: "create it, or correct the reference to it"}
-	case strings.Contains(message, "runAsNonRoot") || strings.Contains(message, "non-numeric user"):
+	case strings.Contains(message, "runAsNonRoot") || strings.Contains(message, "non-root policy") || strings.Contains(message, "non-numeric user"):
 		return cause{code: "RunsAsRoot", message: message, patience: atOnce, hint: "give the image a numeric user other than 0, or set securityContext.runAsUser"}
 	default:
 		return cause{code: "ContainerConfig", message: message, patience: atOnce}
@@ -256,7 +256,7 @@ func ofExits(pod *corev1.Pod, s *corev1.ContainerStatus, h *history) (cause, boo
 	if last == nil {
 		last = s.LastTerminationState.Terminated
 	}
-	if last == nil || s.State.Running != nil && s.RestartCount < 2 {
+	if last == nil || s.State.Running != nil && !h.loops(s, last) {
 		return cause{}, false
 	}
 	if start, ok := ofStart(last.Message); ok && (last.Reason == "StartError" || last.Reason == "ContainerCannotRun") {
@@ -268,7 +268,7 @@ func ofExits(pod *corev1.Pod, s *corev1.ContainerStatus, h *history) (cause, boo
 		return cause{}, false
 	}
 	p := onlyByLimit
-	if h.loops(s, last) && pod.Spec.RestartPolicy == corev1.RestartPolicyAlways && s.State.Running == nil {
+	if h.loops(s, last) && pod.Spec.RestartPolicy == corev1.RestartPolicyAlways {
 		p = atOnce
 	}
 	return ofExit(s, last, h, p), true

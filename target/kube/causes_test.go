@@ -68,6 +68,7 @@ func TestDiagnose(t *testing.T) {
 		{name: "a missing ConfigMap", pod: waiting("CreateContainerConfigError", `configmap "settings" not found`), code: "ConfigMapMissing"},
 		{name: "a missing key of a ConfigMap", pod: waiting("CreateContainerConfigError", "couldn't find key a in ConfigMap ns/settings"), code: "ConfigMapKeyMissing"},
 		{name: "an image that runs as root where none may", pod: waiting("CreateContainerConfigError", "container has runAsNonRoot and image will run as root"), code: "RunsAsRoot"},
+		{name: "a pod that asks for root where none may", pod: waiting("CreateContainerConfigError", "container's runAsUser breaks non-root policy"), code: "RunsAsRoot"},
 		{name: "any other fault of the configuration", pod: waiting("CreateContainerConfigError", "cannot do that"), code: "ContainerConfig"},
 		{name: "a program that is not in the image", pod: waiting("CreateContainerError", `exec: "/app": stat /app: no such file or directory`), code: "StartFailed"},
 		{name: "a program for another architecture", pod: waiting("RunContainerError", "exec /app: exec format error"), code: "ExecFormat"},
@@ -80,9 +81,9 @@ func TestDiagnose(t *testing.T) {
 		{name: "a mount of a missing Secret", pod: waiting("ContainerCreating", ""), seen: warned("FailedMount", `MountVolume.SetUp failed for volume "keys" : secret "keys" not found`), code: "SecretMissing"},
 		{name: "a mount of a missing key", pod: waiting("ContainerCreating", ""), seen: warned("FailedMount", `MountVolume.SetUp failed for volume "keys" : references non-existent secret key: token`), code: "SecretKeyMissing"},
 		{name: "a runtime class that the node lacks", pod: waiting("ContainerCreating", ""), seen: warned("FailedCreatePodSandBox", `no runtime for "gvisor" is configured`), code: "RuntimeClassUnknown"},
-		{name: "the second exit with the same code", pod: exited(3, "Error", 2), code: "CrashLoop"},
-		{name: "running out of memory twice", pod: exited(137, "OOMKilled", 2), code: "OOMKilled"},
-		{name: "a liveness probe that kills", pod: exited(143, "Error", 2), seen: warned("Unhealthy", "Liveness probe failed: HTTP probe failed with statuscode: 500"), code: "ProbeFailed"},
+		{name: "the second exit with the same code", pod: exited(3, "Error", 1), code: "CrashLoop"},
+		{name: "running out of memory twice", pod: exited(137, "OOMKilled", 1), code: "OOMKilled"},
+		{name: "a liveness probe that kills", pod: exited(143, "Error", 1), seen: warned("Unhealthy", "Liveness probe failed: HTTP probe failed with statuscode: 500"), code: "ProbeFailed"},
 
 		// After a while.
 		{name: "a pull that fails for no known reason", pod: waiting("ErrImagePull", "something new"), code: "PullFailed", waits: lasting(unknownPullSpan)},

@@ -138,7 +138,7 @@ func options(t *testing.T) ApplyOptions {
 }
 
 func progress(t *testing.T) release.Progress {
-	return func(e release.Event) { t.Logf("%s %s %d/%d %s", e.Phase, e.Mark, e.Ready, e.Desired, e.Message) }
+	return func(e release.Event) { t.Logf("%s %s %s %d/%d %s", time.Now().Format("05.000"), e.Phase, e.Mark, e.Ready, e.Desired, e.Message) }
 }
 
 // roll applies a role and waits for it.

@@ -76,8 +76,8 @@ func (h *history) count(s *corev1.ContainerStatus, last *corev1.ContainerStateTe
 		}
 	}
 	all := int(s.RestartCount)
-	if s.State.Terminated != nil {
-		all++
+	if s.State.Running == nil {
+		all++ // it is counted when it is started again
 	}
 	if same == len(h.exits[s.Name]) {
 		return max(same, all)
@@ -118,11 +118,14 @@ func (h *history) probe(container string) (warning, bool) {
 // probeKilled is what the probe said for which the kubelet kills a container;
 // empty if no such probe failed.
 func (h *history) probeKilled(container string) string {
-	w, ok := h.probe(container)
-	if ok && (strings.HasPrefix(w.message, "Liveness") || strings.HasPrefix(w.message, "Startup")) {
-		return oneLine(w.message)
+	var found warning
+	for _, w := range h.events {
+		kills := strings.HasPrefix(w.message, "Liveness") || strings.HasPrefix(w.message, "Startup")
+		if w.reason == "Unhealthy" && kills && (w.container == container || w.container == "") && !w.at.Before(found.at) {
+			found = w
+		}
 	}
-	return ""
+	return oneLine(found.message)
 }
 
 // since is when the present cause was first seen.

@@ -72,7 +72,9 @@ func typed[T any](u *unstructured.Unstructured, read func(*T) state) (state, err
 }
 
 func ofDeployment(d *appsv1.Deployment) state {
-	s := state{pods: true, asked: int(or1(d.Spec.Replicas)), serving: int(min(d.Status.UpdatedReplicas, d.Status.AvailableReplicas))}
+	// The status counts old and new available pods in one; the old are taken to be available.
+	old := d.Status.Replicas - d.Status.UpdatedReplicas
+	s := state{pods: true, asked: int(or1(d.Spec.Replicas)), serving: int(max(0, min(d.Status.UpdatedReplicas, d.Status.AvailableReplicas-old)))}
 	if d.Status.ObservedGeneration < d.Generation {
 		s.serving, s.missing = 0, "its controller has not seen the change yet"
 		return s
@@ -93,10 +95,10 @@ func ofDeployment(d *appsv1.Deployment) state {
 		s.fault = &cause{code: "Paused", message: "the Deployment is paused, so nothing rolls out", patience: atOnce, hint: "remove spec.paused"}
 	case d.Status.UpdatedReplicas < or1(d.Spec.Replicas):
 		s.missing = fmt.Sprintf("%d of %d new pods made", d.Status.UpdatedReplicas, s.asked)
-	case d.Status.AvailableReplicas < d.Status.UpdatedReplicas:
-		s.missing = fmt.Sprintf("%d of %d new pods ready", d.Status.AvailableReplicas, s.asked)
-	case d.Status.Replicas > d.Status.UpdatedReplicas:
-		s.missing = fmt.Sprintf("%d old pods left", d.Status.Replicas-d.Status.UpdatedReplicas)
+	case d.Status.AvailableReplicas < d.Status.UpdatedReplicas, old > 0 && s.serving < s.asked:
+		s.missing = fmt.Sprintf("%d of %d new pods ready", s.serving, s.asked)
+	case old > 0:
+		s.missing = fmt.Sprintf("%d old pods left", old)
 	default:
 		s.ready, s.fault = true, nil
 	}
