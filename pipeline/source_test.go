@@ -127,6 +127,22 @@ func TestContentThatIsNotThereIsNamed(t *testing.T) {
 		require.ErrorAs(t, err, &missing)
 		require.Equal(t, page, missing.Path)
 	})
+	t.Run("an object with the bytes of another", func(t *testing.T) {
+		r := sample.New(t, sample.Options{})
+		object := func(path string) string {
+			id := r.Git("rev-parse", "HEAD:"+path)
+			return filepath.Join(r.Dir, ".git", "objects", id[:2], id[2:])
+		}
+		other, err := os.ReadFile(object("README.md"))
+		require.NoError(t, err)
+		require.NoError(t, os.Remove(object(page)))
+		require.NoError(t, os.WriteFile(object(page), other, 0o444))
+		_, err = open(t, r.Dir, "").ReadFile(context.Background(), page)
+		var damaged *MissingObjectError
+		require.ErrorAs(t, err, &damaged)
+		require.Equal(t, page, damaged.Path)
+		require.Contains(t, damaged.Reason, "is damaged")
+	})
 	t.Run("in a partial clone nothing is fetched", func(t *testing.T) {
 		r := sample.New(t, sample.Options{})
 		r.Git("config", "uploadpack.allowFilter", "true")
