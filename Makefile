@@ -2,7 +2,8 @@
 # passes all tests. Both install what they need and say so.
 
 export CGO_ENABLED := 0
-export GOFLAGS := -trimpath -buildvcs=false
+# Go plugins of kustomize are left out: with them the linker keeps every symbol, 23 MB more.
+export GOFLAGS := -trimpath -buildvcs=false -tags=kustomize_disable_go_plugin_support
 
 .PHONY: help demo test unit lint bench build tools clean
 

@@ -83,6 +83,11 @@ func (t *tree) check(ctx context.Context) ([]release.Finding, error) {
 		}
 		closures[name] = closure.Paths()
 	}
-	more, err := check.Run(ctx, check.Input{Config: t.cfg, Tree: t.files(ctx), Closures: closures, Keyed: probe.Validate(t.cfg)})
+	files := t.files(ctx)
+	files.missing = &[]*pipeline.MissingObjectError{}
+	more, err := check.Run(ctx, check.Input{Config: t.cfg, Tree: files, Closures: closures, Keyed: probe.Validate(t.cfg)})
+	for _, absent := range *files.missing {
+		findings = append(findings, release.Finding{Code: "NotRead", Severity: release.Warns, Object: absent.Path, Message: absent.Error()})
+	}
 	return append(findings, more...), err
 }

@@ -204,12 +204,28 @@ func (t *tree) sketch(ctx context.Context) (release.Release, error) {
 type sourceFiles struct {
 	ctx context.Context // lives as long as the one call that it is passed to
 	src pipeline.Source
+
+	missing *[]*pipeline.MissingObjectError // takes what ReadFiles left out; nil: it is an error
 }
 
 func (f sourceFiles) ReadFile(path string) ([]byte, error) { return f.src.ReadFile(f.ctx, path) }
 
+// ReadFiles goes on after a file that this clone does not hold, and notes it: only
+// what goes into an image must be whole.
 func (f sourceFiles) ReadFiles(paths []string, visit func(path string, content io.Reader) error) error {
-	return f.src.ReadFiles(f.ctx, paths, visit)
+	for {
+		err := f.src.ReadFiles(f.ctx, paths, visit)
+		var absent *pipeline.MissingObjectError
+		if !errors.As(err, &absent) {
+			return err
+		}
+		at := slices.Index(paths, absent.Path)
+		if at < 0 || f.missing == nil {
+			return err
+		}
+		*f.missing = append(*f.missing, absent)
+		paths = paths[at+1:]
+	}
 }
 
 func (f sourceFiles) List(dir string) ([]string, error) {

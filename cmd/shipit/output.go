@@ -22,8 +22,9 @@ type reporter struct {
 	events io.WriteCloser // nil: none wanted
 	live   bool           // a terminal that can overwrite its last line
 	color  bool
-	open   bool   // the last line is a live one, not yet ended
-	last   string // the last step printed plainly, so that it is not repeated
+	open   bool      // the last line is a live one, not yet ended
+	last   string    // the last step printed plainly, so that it is not repeated
+	told   time.Time // when the last line was printed
 	began  map[string]time.Time
 }
 
@@ -92,20 +93,23 @@ func (r *reporter) print(e release.Event) {
 		if r.live {
 			fmt.Fprintf(r.err, "\r\x1b[K%s %s", signs[e.Mark], line)
 			r.open = true
-		} else if line != r.last {
+		} else if line != r.last && e.At.Sub(r.told) >= quiet {
 			fmt.Fprintf(r.err, "%s %s\n", signs[e.Mark], line)
+			r.last, r.told = line, e.At
 		}
-		r.last = line
 		return
 	}
 	r.endLine()
+	r.told = e.At
 	sign := signs[e.Mark]
 	if c := colors[e.Mark]; r.color && c != "" {
 		sign = c + sign + "\x1b[0m"
 	}
 	fmt.Fprintf(r.err, "%s %s\n", sign, line)
-	r.last = ""
 }
+
+// quiet is how long a log stays without a line before a step is worth one.
+const quiet = 2 * time.Second
 
 func eventText(e release.Event) string {
 	var b strings.Builder

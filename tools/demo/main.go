@@ -147,7 +147,7 @@ func (d *demo) session(ctx context.Context) error {
 		{nil, "shipit status", 0},
 		{nil, "shipit rollback", 0},
 		{nil, "shipit history", 0},
-		{nil, "kubectl get pods -n busrig -o custom-columns=POD:.metadata.name,IMAGE:.spec.containers[0].image", 0},
+		{nil, "kubectl get deployments -n busrig -o custom-columns=NAME:.metadata.name,READY:.status.readyReplicas,IMAGE:.spec.template.spec.containers[0].image", 0},
 	}
 	for _, s := range steps {
 		if s.edit != nil {
