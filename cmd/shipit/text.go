@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -13,10 +14,10 @@ import (
 // recordText is one record as people read it.
 func recordText(w io.Writer, r release.Record) {
 	fmt.Fprintf(w, "%s %s %s %s: %s\n", r.App, r.ID(), versionOr(r), r.Kind, outcomeText(r))
-	if r.Reason != "" {
+	if r.Reason != "" && len(r.Failures) == 0 {
 		fmt.Fprintf(w, "  %s\n", r.Reason)
 	}
-	rolesText(w, r.Roles)
+	rolesText(w, withoutAutopsy(r))
 	for _, f := range r.Failures {
 		failureText(w, f)
 	}
@@ -43,6 +44,20 @@ func outcomeText(r release.Record) string {
 		s += ", withdrawn"
 	}
 	return s
+}
+
+// withoutAutopsy are the roles with the code of a failure in place of its words,
+// which stand below the table.
+func withoutAutopsy(r release.Record) []release.RoleRecord {
+	roles := slices.Clone(r.Roles)
+	for i := range roles {
+		for _, f := range r.Failures {
+			if f.Role == roles[i].Name {
+				roles[i].Reason = f.Code
+			}
+		}
+	}
+	return roles
 }
 
 func rolesText(w io.Writer, roles []release.RoleRecord) {
