@@ -26,10 +26,9 @@ func (l *lab) config() config.Host {
 	return config.Host{Address: l.Address, Key: l.Key, KnownHosts: l.KnownHosts}
 }
 
-// options make a dead connection known within a second.
 func (l *lab) options(t *testing.T) Options {
 	began := time.Now()
-	return Options{KeepAlive: 400 * time.Millisecond, Timeout: 3 * time.Second, Progress: func(e release.Event) {
+	return Options{Progress: func(e release.Event) {
 		if t.Context().Err() == nil { // the connection may outlive the story that made it
 			t.Logf("%6.2fs %s %s %s", time.Since(began).Seconds(), e.Phase, e.Mark, e.Message)
 		}
@@ -39,6 +38,17 @@ func (l *lab) options(t *testing.T) Options {
 func (l *lab) connect(t *testing.T) *Machine {
 	t.Helper()
 	m, err := Connect(t.Context(), l.config(), l.options(t))
+	require.NoError(t, err)
+	return m
+}
+
+// wary is a connection that is known to be dead after a second: too short a
+// time for a machine that is merely busy, so only for those that are cut.
+func (l *lab) wary(t *testing.T) *Machine {
+	t.Helper()
+	o := l.options(t)
+	o.KeepAlive = 500 * time.Millisecond
+	m, err := Connect(t.Context(), l.config(), o)
 	require.NoError(t, err)
 	return m
 }

@@ -64,7 +64,7 @@ func (s *stall) Read(p []byte) (int, error) {
 
 func cutWhileUnpacking(t *testing.T, l *lab) {
 	d := service("cut", 4010, "v1")
-	m := l.connect(t)
+	m := l.wary(t)
 	defer m.Close()
 	goOn, reached := make(chan struct{}), make(chan struct{})
 	layer := stalling(t, goOn, reached)
@@ -87,6 +87,7 @@ func cutWhileUnpacking(t *testing.T, l *lab) {
 	require.NotEmpty(t, l.sh(t, `ls "$1/staging"`, d.Root), "what was half done is there")
 	require.Empty(t, l.sh(t, `ls "$1/releases"`, d.Root), "and not in place")
 
+	require.NoError(t, l.m.Close())
 	l.m = l.connect(t)
 	_, err = l.ship(t, d, "")
 	require.NoError(t, err)
@@ -99,7 +100,7 @@ func cutWhileSwitching(t *testing.T, l *lab) {
 	_, err := l.ship(t, v1, "slow")
 	require.NoError(t, err)
 	require.NoError(t, l.m.Prepare(t.Context(), v2.role(t), contentOf(layerOf(t, file("app/version", "v2")))))
-	m := l.connect(t)
+	m := l.wary(t)
 	defer m.Close()
 	ended := make(chan error, 1)
 	go func() {
@@ -116,6 +117,7 @@ func cutWhileSwitching(t *testing.T, l *lab) {
 	require.ErrorAs(t, err, &lost)
 	require.NoError(t, l.Heal(t.Context()))
 
+	require.NoError(t, l.m.Close())
 	l.m = l.connect(t)
 	live, err := l.m.Observe(t.Context(), v2.role(t))
 	require.NoError(t, err)

@@ -52,7 +52,7 @@ func run() error {
 		case "deaf":
 			continue
 		case "slow":
-			time.Sleep(1500 * time.Millisecond)
+			time.Sleep(3 * time.Second)
 		}
 		return server.Shutdown(context.Background())
 	}
