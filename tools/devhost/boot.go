@@ -16,7 +16,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -119,7 +118,7 @@ func (h *Host) spawn(p parts) (start func() error, err error) {
 	if p.libraries != "" {
 		cmd.Env = append(cmd.Env, "LD_LIBRARY_PATH="+p.libraries)
 	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true}
+	cmd.SysProcAttr = attributes()
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
