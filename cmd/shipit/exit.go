@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -66,7 +67,7 @@ func (g *globals) explain(ctx context.Context, cmd *cobra.Command, err error) in
 	}
 	code := exitCode(ctx, err)
 	var done *printedError
-	if g.output == "json" && !errors.As(err, &done) && code != exitUsage {
+	if g.output == "json" && !errors.As(err, &done) {
 		g.refusedDocument(code, err)
 	}
 	if !errors.As(err, &done) && cmd != nil {
@@ -177,8 +178,8 @@ func (g *globals) refusedDocument(code int, err error) {
 		Error    string            `json:"error"`
 		ExitCode int               `json:"exitCode"`
 		Findings []release.Finding `json:"findings,omitempty"`
-	}{Error: oneLine(err.Error()), ExitCode: code}
-	doc.Outcome, doc.Roles = release.Refused, []release.RoleRecord{}
+	}{Record: g.about, Error: oneLine(err.Error()), ExitCode: code}
+	doc.Outcome, doc.Roles, doc.StartedAt = release.Refused, []release.RoleRecord{}, time.Now().UTC().Truncate(time.Millisecond)
 	var refuse *release.Refusal
 	if errors.As(err, &refuse) {
 		doc.Findings = refuse.Findings

@@ -108,9 +108,12 @@ func (s *site) failedOutcome(ctx context.Context, rel release.Release, record re
 		record.Failures = append(record.Failures, failure)
 		s.report(release.Event{Phase: release.PhaseWait, Mark: release.MarkFail, Message: failure.Error()})
 	}
-	interrupted := ctx.Err() != nil && failure == nil
+	var lost *ledger.LostError
 	switch {
-	case interrupted:
+	case errors.As(context.Cause(ctx), &lost):
+		// Another run may hold the lock by now: what is there is its to put right.
+		record.Outcome, record.Reason = release.Failed, oneLine(lost.Error())
+	case ctx.Err() != nil && failure == nil:
 		record.Outcome, record.Reason = release.Pending, "interrupted: "+whereReached(rel, out)
 	case s.noRestore:
 		record.Outcome = release.Failed
@@ -133,72 +136,6 @@ func (s *site) failedOutcome(ctx context.Context, rel release.Release, record re
 		}
 	}
 	return record
-}
-
-// runsAgain names the commit of what was put back: with equal bits its digest is
-// that of the failed release too.
-func (s *site) runsAgain(record release.Record) release.Record {
-	for _, good := range s.records {
-		if good.Seq != record.Restored {
-			continue
-		}
-		for i, r := range record.Roles {
-			for _, g := range good.Roles {
-				if g.Name == r.Name && g.Digest == r.LiveDigest {
-					record.Roles[i].LiveSHA = good.SHA
-				}
-			}
-		}
-	}
-	return record
-}
-
-// restore rolls the last good release out again, role by role, and says so in
-// the record. What fails on the way leaves the record failed, with both causes.
-func (s *site) restore(ctx context.Context, rel release.Release, record release.Record, out rollout) release.Record {
-	record.Outcome = release.Failed
-	good, found, err := s.lastGood(ctx, rel.Seq)
-	if err != nil || !found {
-		if err != nil {
-			record.Reason += "; read the last good release: " + oneLine(err.Error())
-		} else {
-			record.Reason += "; there is no earlier good release to restore"
-		}
-		return record
-	}
-	s.report(release.Event{Phase: release.PhaseRestore, Mark: release.MarkStart, Message: "restore " + good.ID()})
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
-	s.force = true
-	for _, name := range out.reached {
-		role, had := good.Role(name)
-		if !had {
-			s.withdrawRole(ctx, rel, name) // it is new: there is nothing to put back
-			continue
-		}
-		if err := s.target(role).Prepare(ctx, role); err != nil {
-			record.Reason += fmt.Sprintf("; restore %s: %s", name, oneLine(err.Error()))
-			return record
-		}
-		if _, err := s.target(role).Switch(ctx, role); err != nil {
-			record.Reason += fmt.Sprintf("; restore %s: %s", name, oneLine(err.Error()))
-			return record
-		}
-	}
-	if drifts := release.Compare(good, s.observe(ctx, good)); len(drifts) > 0 {
-		record.Reason += "; restored, but " + drifts[0].String()
-		return record
-	}
-	s.report(release.Event{Phase: release.PhaseRestore, Mark: release.MarkDone, Message: good.ID() + " runs again"})
-	record.Outcome, record.Restored = release.Restored, good.Seq
-	return record
-}
-
-func (s *site) withdrawRole(ctx context.Context, rel release.Release, name string) {
-	role, _ := rel.Role(name)
-	if err := s.target(role).Withdraw(ctx, role); err != nil {
-		s.report(release.Event{Phase: release.PhaseRestore, Mark: release.MarkNote, Role: name, Message: "take it away again: " + oneLine(err.Error())})
-	}
 }
 
 func (s *site) settle(ctx context.Context, lock *ledger.Lock, record release.Record) error {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/joelhooks/shipit/release"
 )
 
 // terminal is where a command writes: results to out, everything for people to err.
@@ -24,6 +26,8 @@ type globals struct {
 	events     string
 	timeout    time.Duration
 	term       terminal
+
+	about release.Record // as much of the result as is known, should there be no other
 }
 
 const exitHelp = `Exit codes:

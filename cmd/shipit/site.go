@@ -65,6 +65,7 @@ func newSite(g *globals, cfg config.Config) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
+	g.about.App = cfg.App
 	s := &site{cfg: cfg, globals: g, reporter: rep, timeout: cfg.Timeout.Or(5 * time.Minute), places: map[string]target{}, registered: map[string]string{}, bundles: map[string][]byte{}}
 	if g.timeout > 0 {
 		s.timeout = g.timeout

@@ -42,6 +42,7 @@ func openTree(ctx context.Context, g *globals, rev string) (*tree, error) {
 	if err != nil {
 		return nil, err
 	}
+	g.about.SHA, g.about.Version, g.about.Kind = src.SHA, version, release.KindRelease
 	t := &tree{site: s, source: src, version: version}
 	if err := s.notarize(ctx, t.files(ctx).ReadFile); err != nil {
 		return nil, s.abandon(err)
