@@ -1,0 +1,136 @@
+package release_test
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/joelhooks/shipit/release"
+)
+
+var (
+	cluster = release.Role{Name: "cluster", Target: release.TargetKubernetes, Digest: "sha256:index", Aliases: []string{"sha256:amd64", "sha256:config"}}
+	gateway = release.Role{Name: "gateway", Target: release.TargetHost, Digest: "sha256:gateway"}
+	both    = release.Release{App: "bus", Seq: 7, SHA: shaA, Kind: release.KindRelease, Roles: []release.Role{cluster, gateway}}
+)
+
+func live(ready, desired int, digests ...string) release.Live {
+	return release.Live{Digests: digests, Ready: ready, Desired: desired}
+}
+
+func TestCompare(t *testing.T) {
+	ok := live(1, 1, "sha256:gateway")
+	for _, tc := range []struct {
+		name    string
+		cluster release.Live
+		gateway release.Live
+		want    []release.DriftKind
+	}{
+		{"every role runs what was recorded", live(3, 3, "sha256:index"), ok, nil},
+		{"a runtime may name the platform's manifest or its config", live(3, 3, "sha256:amd64", "sha256:config"), ok, nil},
+		{"another image serves", live(3, 3, "sha256:other"), ok, []release.DriftKind{release.DriftDigest}},
+		{"an old pod still serves beside the new ones", live(3, 3, "sha256:index", "sha256:old"), ok, []release.DriftKind{release.DriftMixed}},
+		{"one pod is not ready", live(2, 3, "sha256:index"), ok, []release.DriftKind{release.DriftUnready}},
+		{"nothing serves", live(0, 3), ok, []release.DriftKind{release.DriftMissing}},
+		{"a role scaled to nothing serves nothing wrong", live(0, 0), ok, nil},
+		{"a host that runs nothing has drifted", live(1, 1, "sha256:index"), live(0, 0), []release.DriftKind{release.DriftMissing}},
+		{"a foreign process is drift whatever it runs", live(1, 1, "sha256:index"), release.Live{Digests: []string{"sha256:gateway"}, Ready: 1, Desired: 1, Note: "foreign directory"}, []release.DriftKind{release.DriftForeign}},
+		{"two roles drift in two ways", live(1, 1, "sha256:other"), live(0, 1), []release.DriftKind{release.DriftDigest, release.DriftMissing}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var got []release.DriftKind
+			for _, d := range release.Compare(both, map[string]release.Live{"cluster": tc.cluster, "gateway": tc.gateway}) {
+				got = append(got, d.Kind)
+			}
+			require.Equal(t, tc.want, got)
+		})
+	}
+}
+
+func TestObserve(t *testing.T) {
+	record := release.Begin(both, time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC))
+	require.Equal(t, release.Pending, record.Outcome)
+
+	t.Run("parity is told in the recorded digest, whatever the runtime calls it", func(t *testing.T) {
+		got := record.Observe(both, map[string]release.Live{"cluster": live(2, 2, "sha256:config"), "gateway": live(1, 1, "sha256:gateway")}, nil)
+		require.True(t, got.Parity)
+		require.Equal(t, "sha256:index", got.Roles[0].LiveDigest)
+		require.Equal(t, shaA, got.Roles[0].LiveSHA)
+	})
+	t.Run("a foreign digest is named by the commit that it was recorded for", func(t *testing.T) {
+		shaOf := func(role, digest string) string {
+			if role == "cluster" && digest == "sha256:old" {
+				return shaB
+			}
+			return ""
+		}
+		got := record.Observe(both, map[string]release.Live{"cluster": live(2, 2, "sha256:old"), "gateway": live(1, 1, "sha256:gateway")}, shaOf)
+		require.False(t, got.Parity)
+		require.Equal(t, shaB, got.Roles[0].LiveSHA)
+		require.False(t, got.Roles[0].InParity)
+		require.NotEmpty(t, got.Roles[0].Reason)
+		require.True(t, got.Roles[1].InParity)
+	})
+	t.Run("a release without roles is no parity", func(t *testing.T) {
+		require.False(t, release.Record{}.Observe(release.Release{}, nil, nil).Parity)
+	})
+	t.Run("observing leaves the record that it was called on alone", func(t *testing.T) {
+		record.Observe(both, map[string]release.Live{"cluster": live(2, 2, "sha256:index")}, nil)
+		require.Empty(t, record.Roles[0].LiveDigest)
+	})
+}
+
+func TestObjectsHash(t *testing.T) {
+	with := func(objects ...string) release.Release {
+		role := cluster
+		for _, o := range objects {
+			role.Objects = append(role.Objects, json.RawMessage(o))
+		}
+		return release.Release{Roles: []release.Role{role}}
+	}
+	base := with(`{"a":1}`, `{"b":2}`).ObjectsHash()
+	require.Equal(t, base, with(`{"a":1}`, `{"b":2}`).ObjectsHash())
+	require.NotEqual(t, base, with(`{"b":2}`, `{"a":1}`).ObjectsHash(), "order counts")
+	require.NotEqual(t, base, with(`{"a":1}{"b":2}`).ObjectsHash(), "where one object ends counts")
+	require.NotEqual(t, base, with(`{"a":1}`).ObjectsHash())
+}
+
+func TestRecordJSON(t *testing.T) {
+	record := release.Begin(both, time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+	record.Outcome, record.SettledAt, record.Previous = release.Settled, record.StartedAt.Add(time.Second), 6
+	data, err := json.Marshal(record)
+	require.NoError(t, err)
+	var fields map[string]any
+	require.NoError(t, json.Unmarshal(data, &fields))
+	for _, name := range []string{"app", "seq", "kind", "sha", "version", "outcome", "parity", "roles", "startedAt", "settledAt", "previous"} {
+		require.Contains(t, fields, name)
+	}
+	role, ok := fields["roles"].([]any)[0].(map[string]any)
+	require.True(t, ok)
+	for _, name := range []string{"name", "target", "image", "digest", "liveDigest", "liveSHA", "ready", "desired", "inParity", "reason"} {
+		require.Contains(t, role, name)
+	}
+	require.Equal(t, "2026-01-02T03:04:05Z", fields["startedAt"])
+
+	t.Run("a release comes back from its record", func(t *testing.T) {
+		objects := map[string][]json.RawMessage{"cluster": {json.RawMessage(`{}`)}}
+		again := record.Release(objects)
+		require.Equal(t, both.SHA, again.SHA)
+		require.Equal(t, cluster.Aliases, again.Roles[0].Aliases)
+		require.Equal(t, objects["cluster"], again.Roles[0].Objects)
+	})
+}
+
+func TestRefuse(t *testing.T) {
+	findings := []release.Finding{
+		{Code: "Warned", Severity: release.Warns},
+		{Code: "QuotaExceeded", Severity: release.Refuses, Role: "cluster", Message: "no room"},
+		{Code: "Untrusted", Severity: release.Refuses, Fixed: true, Message: "no signature"},
+	}
+	require.NoError(t, release.Refuse(findings[:1], nil))
+	require.NoError(t, release.Refuse(findings[:2], []string{"QuotaExceeded"}))
+	require.ErrorContains(t, release.Refuse(findings[:2], nil), "cluster: QuotaExceeded: no room")
+	require.ErrorContains(t, release.Refuse(findings, []string{"QuotaExceeded", "Untrusted"}), "no signature", "what is fixed cannot be allowed")
+}
