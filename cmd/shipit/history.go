@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -27,12 +26,9 @@ func newHistory(g *globals) *cobra.Command {
   shipit history -o json | jq '.records[] | select(.parity | not)'`,
 		Args: atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 1 {
-				seq, err := strconv.ParseInt(args[0], 10, 64)
-				if err != nil || seq < 1 {
-					return &usageError{fmt.Sprintf("%q is no sequence number", args[0])}
-				}
-				o.seq = seq
+			var err error
+			if o.seq, err = sequence(args); err != nil {
+				return err
 			}
 			return o.run(cmd.Context())
 		},

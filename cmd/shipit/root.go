@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -104,6 +105,18 @@ func first(args []string, def string) string {
 		return def
 	}
 	return args[0]
+}
+
+// sequence is the first argument as a sequence number; 0 if there is none.
+func sequence(args []string) (int64, error) {
+	if len(args) == 0 {
+		return 0, nil
+	}
+	seq, err := strconv.ParseInt(args[0], 10, 64)
+	if err != nil || seq < 1 {
+		return 0, &usageError{fmt.Sprintf("%q is no sequence number", args[0])}
+	}
+	return seq, nil
 }
 
 // version is the module's version as the Go toolchain recorded it.

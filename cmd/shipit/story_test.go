@@ -388,26 +388,27 @@ func (s *story) network(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // interrupt TEXT CODE COMMAND…: runs a command, sends SIGINT when its stderr says
-// TEXT, and checks the exit code.
+// TEXT, and checks the exit code; for the code "killed" it sends SIGKILL.
 func (s *story) interrupt(ts *testscript.TestScript, _ bool, args []string) {
-	path, err := exec.LookPath(args[2])
-	if err != nil {
-		path = filepath.Join(ts.Getenv("PATH"), args[2])
-	}
+	var path string
 	for _, dir := range filepath.SplitList(ts.Getenv("PATH")) {
 		if _, err := os.Stat(filepath.Join(dir, args[2])); err == nil {
 			path = filepath.Join(dir, args[2])
 			break
 		}
 	}
+	signal, want := os.Interrupt, args[1]
+	if args[1] == "killed" {
+		signal, want = os.Kill, "-1"
+	}
 	cmd := exec.Command(path, args[3:]...)
 	cmd.Dir = ts.MkAbs(".")
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+s.kubeconfig, "HOME="+ts.Getenv("HOME"), "XDG_CACHE_HOME="+ts.Getenv("XDG_CACHE_HOME"), "PATH="+ts.Getenv("PATH"))
-	w := &awaited{text: args[0], seen: func() { ts.Check(cmd.Process.Signal(os.Interrupt)) }}
+	w := &awaited{text: args[0], seen: func() { ts.Check(cmd.Process.Signal(signal)) }}
 	cmd.Stderr = w
-	err = cmd.Run()
+	err := cmd.Run()
 	var exit *exec.ExitError
-	if !errors.As(err, &exit) || strconv.Itoa(exit.ExitCode()) != args[1] {
+	if !errors.As(err, &exit) || strconv.Itoa(exit.ExitCode()) != want {
 		ts.Fatalf("ended with %v, want exit code %s; it said\n%s", err, args[1], w.all.String())
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/spf13/cobra"
@@ -46,12 +45,9 @@ Exit code 3 if something is not what it should be, 6 if only what runs has drift
   shipit verify --rebuild         prove the image from source`,
 		Args: atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 1 {
-				seq, err := strconv.ParseInt(args[0], 10, 64)
-				if err != nil || seq < 1 {
-					return &usageError{fmt.Sprintf("%q is no sequence number", args[0])}
-				}
-				o.seq = seq
+			var err error
+			if o.seq, err = sequence(args); err != nil {
+				return err
 			}
 			return o.run(cmd.Context())
 		},

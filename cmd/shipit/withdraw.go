@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strconv"
 
 	"github.com/spf13/cobra"
 )
@@ -24,9 +23,9 @@ it. A withdrawn release is never rolled back to, however validly it is signed.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			seq, err := strconv.ParseInt(args[0], 10, 64)
-			if err != nil || seq < 1 {
-				return &usageError{fmt.Sprintf("%q is no sequence number", args[0])}
+			seq, err := sequence(args)
+			if err != nil {
+				return err
 			}
 			return g.withdraw(cmd.Context(), seq, reason)
 		},
