@@ -69,6 +69,9 @@ func (s *survey) podNeeds(n needs, t template) {
 	n.add(ns, "", "pods/log", "get")
 	n.add(ns, "", "events", "list", "watch")
 	n.add(ns, "apps", "replicasets", "list", "watch")
+	if t.object.id.Kind == "StatefulSet" {
+		n.add(ns, "", "pods", "delete") // see unstick
+	}
 	if s.o.Probes {
 		n.add(ns, "", "pods/proxy", "get", "create", "update") // GET, POST, PUT
 	}
@@ -180,7 +183,7 @@ func (s *survey) accessTo(ctx context.Context, p permission) error {
 // Rules is the least Role, as YAML, that suffices to release, watch, lock and
 // roll back rel: one a namespace, and a ClusterRole where objects have none.
 func (c *Cluster) Rules(rel release.Release, o PreflightOptions) ([]byte, error) {
-	s := &survey{c: c, o: o, own: map[ID]*object{}, reads: map[ID]*reading{}}
+	s := &survey{c: c, o: o, own: map[ID]*object{}, reads: map[ID]*reading{}, shelves: map[shelf]*shelfReading{}}
 	for _, role := range rel.Roles {
 		if role.Target == release.TargetKubernetes {
 			if err := s.add(role); err != nil {

@@ -138,7 +138,9 @@ func options(t *testing.T) ApplyOptions {
 }
 
 func progress(t *testing.T) release.Progress {
-	return func(e release.Event) { t.Logf("%s %s %s %d/%d %s", time.Now().Format("05.000"), e.Phase, e.Mark, e.Ready, e.Desired, e.Message) }
+	return func(e release.Event) {
+		t.Logf("%s %s %s %d/%d %s", time.Now().Format("05.000"), e.Phase, e.Mark, e.Ready, e.Desired, e.Message)
+	}
 }
 
 // roll applies a role and waits for it.
@@ -187,4 +189,16 @@ spec:
 		doc = strings.Replace(doc, "spec:\n  template", "spec:\n  selector: {matchLabels: {app: web}}\n  template", 1)
 	}
 	return doc
+}
+
+// podUIDs are those of the pods of a namespace, by name.
+func podUIDs(t *testing.T, c *Cluster, ns string) map[string]types.UID {
+	t.Helper()
+	list, err := c.Client().CoreV1().Pods(ns).List(t.Context(), metav1.ListOptions{})
+	require.NoError(t, err)
+	out := map[string]types.UID{}
+	for _, p := range list.Items {
+		out[p.Name] = p.UID
+	}
+	return out
 }

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sort"
 	"sync"
@@ -35,7 +36,7 @@ type PreflightOptions struct {
 //
 // Diff finds besides what the API server says to the objects themselves.
 func (c *Cluster) Preflight(ctx context.Context, rel release.Release, o PreflightOptions) ([]release.Finding, error) {
-	s := &survey{c: c, o: o, own: map[ID]*object{}, reads: map[ID]*reading{}}
+	s := &survey{c: c, o: o, own: map[ID]*object{}, reads: map[ID]*reading{}, shelves: map[shelf]*shelfReading{}}
 	for _, role := range rel.Roles {
 		if role.Target != release.TargetKubernetes {
 			continue
@@ -68,6 +69,7 @@ type survey struct {
 	mu       sync.Mutex
 	findings []release.Finding
 	reads    map[ID]*reading
+	shelves  map[shelf]*shelfReading
 }
 
 // part is one role with what of it makes pods.
@@ -184,6 +186,47 @@ func (s *survey) read(ctx context.Context, id ID) (*unstructured.Unstructured, e
 		}
 	})
 	return r.live, r.err
+}
+
+// shelfReading is what the cluster has of the release's workloads of one kind in
+// one namespace, read once for all that ask for it.
+type shelfReading struct {
+	once  sync.Once
+	found map[ID]*unstructured.Unstructured
+	err   error
+}
+
+// live is a workload as it is in the cluster, nil if it is not there; known is
+// false if the caller may not look, which is a finding of its own.
+func (s *survey) live(ctx context.Context, o *object) (live *unstructured.Unstructured, known bool, err error) {
+	at := shelf{o.kind, o.id.Namespace}
+	s.mu.Lock()
+	r := s.shelves[at]
+	if r == nil {
+		r = &shelfReading{found: map[ID]*unstructured.Unstructured{}}
+		s.shelves[at] = r
+	}
+	s.mu.Unlock()
+	r.once.Do(func() {
+		var wanted []*object
+		for _, p := range s.parts {
+			for _, t := range p.pods {
+				if t.object.kind == at.kind && t.object.id.Namespace == at.namespace {
+					wanted = append(wanted, t.object)
+				}
+			}
+		}
+		list, err := s.c.readShelf(ctx, at, wanted)
+		for _, u := range list {
+			r.found[idOf(u)] = u
+		}
+		r.err = err
+	})
+	var forbidden *ForbiddenError
+	if errors.As(r.err, &forbidden) {
+		return nil, false, nil
+	}
+	return r.found[o.id], r.err == nil, r.err
 }
 
 // eachPod calls check for the pod of every workload, several at a time.

@@ -129,20 +129,6 @@ func (s *survey) surges(ctx context.Context, ns string, quotas []corev1.Resource
 	})
 }
 
-// live is the object as it is in the cluster, nil if it is not there; known is
-// false if the caller may not look, which is a finding of its own.
-func (s *survey) live(ctx context.Context, o *object) (live *unstructured.Unstructured, known bool, err error) {
-	u, err := s.c.fetch(ctx, o.kind, o.id.Namespace, o.id.Name)
-	var forbidden *ForbiddenError
-	switch {
-	case isGone(err):
-		return nil, true, nil
-	case errors.As(err, &forbidden):
-		return nil, false, nil
-	}
-	return u, err == nil, err
-}
-
 // surge is how many pods a rollout must be able to have besides those that are
 // there: 0 if it can go on without any.
 func surge(t template, live *unstructured.Unstructured) int {
