@@ -1,0 +1,50 @@
+package pipeline
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestALockfileIsHeldAgainstTheManifest(t *testing.T) {
+	m := manifest{
+		Dependencies:     map[string]string{"a": "^1.0.0", "w": "workspace:*"},
+		DevDependencies:  map[string]string{"d": "1.0.0"},
+		PeerDependencies: map[string]string{"p": "*"},
+	}
+	for _, tt := range []struct {
+		name   string
+		locked map[string]string
+		over   map[string]bool
+		want   string
+	}{
+		{"the same", map[string]string{"a": "^1.0.0", "w": "workspace:*", "d": "1.0.0"}, nil, ""},
+		{"a peer may be in it", map[string]string{"a": "^1.0.0", "w": "workspace:*", "d": "1.0.0", "p": "*"}, nil, ""},
+		{"another range", map[string]string{"a": "^0.9.0", "w": "workspace:*", "d": "1.0.0"}, nil, "a is ^0.9.0 in it, not ^1.0.0"},
+		{"an overridden range", map[string]string{"a": "2.0.0", "w": "workspace:*", "d": "1.0.0"}, map[string]bool{"a": true}, ""},
+		{"one missing", map[string]string{"a": "^1.0.0", "w": "workspace:*"}, nil, "d (1.0.0) is not in it"},
+		{"one too many", map[string]string{"a": "^1.0.0", "w": "workspace:*", "d": "1.0.0", "z": "1.0.0"}, nil, "z (1.0.0) is in it, but not declared any more"},
+		{"not in it at all", nil, nil, "a (^1.0.0) is not in it"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			require.Equal(t, tt.want, drift(m, tt.locked, tt.over))
+		})
+	}
+}
+
+func TestTheSpecsThatALockfileWasMadeFrom(t *testing.T) {
+	pnpm := "importers:\n  .: {}\n  packages/a:\n    dependencies:\n      x:\n        specifier: ^1.0.0\n        version: 1.2.3\n    devDependencies:\n      y:\n        specifier: 'catalog:'\n        version: 2.0.0\n"
+	bun := `{"workspaces":{"":{"name":"root"},"packages/a":{"dependencies":{"x":"^1.0.0",},"devDependencies":{"y":"catalog:",},},},}`
+	want := map[string]map[string]string{"": {}, "packages/a": {"x": "^1.0.0", "y": "catalog:"}}
+	for file, data := range map[string]string{"pnpm-lock.yaml": pnpm, "bun.lock": bun} {
+		got, err := lockedSpecs(file, []byte(data))
+		require.NoError(t, err)
+		require.Equal(t, want, got, file)
+	}
+}
+
+func TestThePackageOfAnOverride(t *testing.T) {
+	for key, want := range map[string]string{"a": "a", "a@1": "a", "@s/a@^1": "@s/a", "p>a": "a", "p@1>@s/a@2": "@s/a"} {
+		require.Equal(t, want, overrideName(key))
+	}
+}
