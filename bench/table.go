@@ -1,0 +1,186 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// table is what a run found out.
+type table struct {
+	tools   []tool
+	skipped []string
+	real    bool
+	rounds  int
+	limit   time.Duration
+	took    time.Duration
+	load    string // of the machine, when the run began
+	rows    []row
+}
+
+// row is one measure for every tool.
+type row struct {
+	section string
+	name    string
+	values  map[string]float64 // the figures by tool; a tool without one has a text or nothing
+	texts   map[string]string
+	unit    unit
+}
+
+// unit says how a figure is written.
+type unit string
+
+const (
+	seconds  unit = "s"
+	requests unit = "requests"
+	kibibyte unit = "KiB"
+)
+
+func (u unit) text(v float64) string {
+	switch {
+	case u == requests:
+		return fmt.Sprintf("%.0f", v)
+	case u == kibibyte:
+		return fmt.Sprintf("%.0f MB", v*1024/1e6)
+	case math.Abs(v) < 0.1:
+		return fmt.Sprintf("%.0f ms", v*1000)
+	default:
+		return fmt.Sprintf("%.2f s", v)
+	}
+}
+
+// figures collects what was measured in the rounds, by tool.
+type figures map[string][]float64
+
+func (f figures) add(t tool, v float64) { f[t.name] = append(f[t.name], v) }
+
+// between adds a span of time unless one of its ends was not seen.
+func (f figures) between(t tool, from, to time.Time) {
+	if !from.IsZero() && !to.IsZero() {
+		f.add(t, to.Sub(from).Seconds())
+	}
+}
+
+func median(list []float64) float64 {
+	sorted := slices.Sorted(slices.Values(list))
+	n := len(sorted)
+	if n%2 == 1 {
+		return sorted[n/2]
+	}
+	return (sorted[n/2-1] + sorted[n/2]) / 2
+}
+
+// figures adds a row of medians.
+func (t *table) figures(section, name string, u unit, f figures) {
+	r := row{section: section, name: name, unit: u, values: map[string]float64{}}
+	for tool, list := range f {
+		r.values[tool] = median(list)
+	}
+	t.rows = append(t.rows, r)
+}
+
+// words adds a row of outcomes.
+func (t *table) words(section, name string, texts map[string]string) {
+	t.rows = append(t.rows, row{section: section, name: name, texts: texts})
+}
+
+// cell is what stands in the row for a tool.
+func (r row) cell(tool string) string {
+	if v, ok := r.values[tool]; ok {
+		return r.unit.text(v)
+	}
+	if s := r.texts[tool]; s != "" {
+		return s
+	}
+	return "–"
+}
+
+// ratio is shipit's figure beside the best of the peers.
+func (r row) ratio() string {
+	own, ok := r.values["shipit"]
+	best := math.Inf(1)
+	for tool, v := range r.values {
+		if tool != "shipit" {
+			best = min(best, v)
+		}
+	}
+	if !ok || math.IsInf(best, 1) || best <= 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.2f", own/best)
+}
+
+// markdown is the whole result.
+func (t *table) markdown() string {
+	var b strings.Builder
+	pods := "simulated by kwok"
+	if t.real {
+		pods = "real: kubelet and containerd"
+	}
+	fmt.Fprintf(&b, "%s, %d cores, load %s when it began; pods are %s; median of %d; the run took %.0f s.\n",
+		runtime.Version(), runtime.NumCPU(), t.load, pods, t.rounds, t.took.Seconds())
+	for _, s := range t.skipped {
+		fmt.Fprintf(&b, "\nLeft out: %s.\n", s)
+	}
+	section := ""
+	for _, r := range t.rows {
+		if r.section != section {
+			section = r.section
+			t.head(&b, r)
+		}
+		cells := []string{r.name}
+		for _, tool := range t.tools {
+			cells = append(cells, r.cell(tool.name))
+		}
+		if r.values != nil {
+			cells = append(cells, r.ratio())
+		}
+		fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | "))
+	}
+	return b.String()
+}
+
+func (t *table) head(b *strings.Builder, r row) {
+	cells, line := []string{""}, "|---|"
+	for _, tool := range t.tools {
+		cells = append(cells, strings.TrimSpace(tool.name+" "+tool.version))
+		line += "---|"
+	}
+	if r.values != nil {
+		cells, line = append(cells, "shipit ÷ best peer"), line+"---|"
+	}
+	fmt.Fprintf(b, "\n### %s\n\n| %s |\n%s\n", r.section, strings.Join(cells, " | "), line)
+}
+
+const (
+	beginMark = "<!-- begin: written by go run . in bench -->\n"
+	endMark   = "<!-- end -->\n"
+)
+
+// writeTo puts the result between the marks of a document.
+func (t *table) writeTo(path string) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	head, rest, found := strings.Cut(string(text), beginMark)
+	_, tail, ended := strings.Cut(rest, endMark)
+	if !found || !ended {
+		return fmt.Errorf("%s has no place for the table, between %q and %q", path, strings.TrimSpace(beginMark), strings.TrimSpace(endMark))
+	}
+	return os.WriteFile(path, []byte(head+beginMark+"\n"+t.markdown()+"\n"+endMark+tail), 0o644)
+}
+
+// loadNow is how busy the machine is, as the kernel says it.
+func loadNow() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	load, _, _ := strings.Cut(string(text), " ")
+	return load
+}
