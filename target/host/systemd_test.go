@@ -44,6 +44,7 @@ func TestOnARealSystemd(t *testing.T) {
 		{"a link moved by hand is named, and set right without a restart", linkMoved},
 		{"a unit edited to another directory is named and refused", unitEdited},
 		{"a foreign process on the port is named, and nothing is touched", portTakenByAnother},
+		{"a process that outlives its service keeps the next from being started", outlived},
 		{"a service that ignores SIGTERM is stopped in bounded time", deafService},
 		{"a service that the manager would wait for without end is killed", endlessStop},
 		{"a service that ends at its start is a failure with its last words", crashes},
@@ -178,6 +179,28 @@ func portTakenByAnother(t *testing.T, l *lab) {
 
 	l.sh(t, `systemctl stop orphan.service`)
 	_, err = l.m.Switch(t.Context(), next.role(t))
+	require.NoError(t, err)
+}
+
+// outlived: KillMode=process leaves the child of a stopped service, which goes
+// on holding the port.
+func outlived(t *testing.T, l *lab) {
+	forking := func(version string) Definition {
+		d := service("outlived", 4016, version, "KillMode=process")
+		d.Content = strings.Replace(d.Content, "ExecStart=/usr/local/bin/serve", `ExecStart=/bin/sh -c "/usr/local/bin/serve & wait"`, 1)
+		return d
+	}
+	_, err := l.ship(t, forking("v1"), "")
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return l.listens(4016) }, 5*time.Second, 20*time.Millisecond)
+	_, err = l.ship(t, forking("v2"), "")
+	f := failureOf(t, err)
+	require.Equal(t, "PortTaken", f.Code)
+	require.Contains(t, f.Message, "(/usr/local/bin/serve)")
+	require.Equal(t, "inactive", l.sh(t, `systemctl show -p ActiveState --value "$1"`, forking("v2").File), "nothing was started beside it")
+	l.sh(t, `for p in /proc/[0-9]*; do if grep -q test.outlived "$p/cgroup" 2>/dev/null; then kill "${p#/proc/}"; fi; done`)
+	require.Eventually(t, func() bool { return !l.listens(4016) }, 5*time.Second, 20*time.Millisecond)
+	_, err = l.m.Switch(t.Context(), forking("v2").role(t))
 	require.NoError(t, err)
 }
 
