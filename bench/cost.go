@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -75,10 +78,21 @@ func (c *costs) of(ctx context.Context, d deployment, lines [][]string) (deploye
 	// The log gets a request when its answer has been sent.
 	time.Sleep(100 * time.Millisecond)
 	asked, err := d.audit.since(d.tool.commands.agent())
+	d.logRequests(m, asked)
 	c.took.add(d.tool, m.took().Seconds())
 	c.requests.add(d.tool, float64(len(asked)))
 	c.memory.add(d.tool, float64(m.MaxRSS))
 	return deployed{m, asked}, err
+}
+
+// logRequests keeps the last deploy's requests, for whoever keeps the work folder.
+func (d deployment) logRequests(m *measured, asked []request) {
+	var b strings.Builder
+	for _, r := range asked {
+		fmt.Fprintf(&b, "%4d ms  %-6s %s\n", r.Received.Sub(m.Start).Milliseconds(), r.Verb, r.RequestURI)
+	}
+	fmt.Fprintf(&b, "%4d ms  exit\n", m.took().Milliseconds())
+	_ = os.WriteFile(filepath.Join(d.dir, d.namespace+".requests"), []byte(b.String()), 0o644)
 }
 
 // deployed is one deploy that was measured.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 )
 
 // imageRows measures a new image until its pods are ready.
@@ -55,10 +56,12 @@ func rollbackRows(ctx context.Context, g *ground, t *table) error {
 type rolloutCosts struct {
 	costs
 	first, ready, complete, own figures
+
+	early map[string]int // how often a tool ended before the last pod was ready
 }
 
 func newRolloutCosts() *rolloutCosts {
-	return &rolloutCosts{first: figures{}, ready: figures{}, complete: figures{}, own: figures{}}
+	return &rolloutCosts{first: figures{}, ready: figures{}, complete: figures{}, own: figures{}, early: map[string]int{}}
 }
 
 // measure runs command lines that roll an edition out.
@@ -74,9 +77,17 @@ func (c *rolloutCosts) measure(ctx context.Context, d deployment, lines [][]stri
 	}
 	first := firstChange(m.asked)
 	c.first.between(d.tool, m.Start, first)
-	c.ready.between(d.tool, s.last(), m.End)
-	c.complete.between(d.tool, s.completed(), m.End)
-	if last := s.last(); !first.IsZero() && !last.IsZero() {
+	last, complete := s.last(), s.completed()
+	if last.IsZero() || last.After(m.End) {
+		c.early[d.tool.name]++
+		// What it has left under way must not be in the next round's figures.
+		return s.await(ctx, d)
+	}
+	c.ready.between(d.tool, last, m.End)
+	if complete.Before(m.End) {
+		c.complete.between(d.tool, complete, m.End)
+	}
+	if !first.IsZero() {
 		c.own.add(d.tool, (first.Sub(m.Start) + m.End.Sub(last)).Seconds())
 	}
 	return nil
@@ -87,6 +98,14 @@ func (c *rolloutCosts) rows(t *table, section, name string) {
 	t.figures(section, "without the pods' own time", seconds, c.own)
 	t.figures(section, "start to first change in the cluster", seconds, c.first)
 	t.figures(section, "last pod ready to exit", seconds, c.ready)
+	early := map[string]string{}
+	for _, tool := range t.tools {
+		early[tool.name] = "no"
+		if n := c.early[tool.name]; n > 0 {
+			early[tool.name] = fmt.Sprintf("**%d of %d times**", n, t.rounds)
+		}
+	}
+	t.words(section, "says success before the last pod is ready", early)
 	t.figures(section, "Deployment complete to exit", seconds, c.complete)
 	t.figures(section, "requests to the API server", requests, c.requests)
 	t.figures(section, "peak memory", kibibyte, c.memory)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"time"
@@ -140,4 +141,20 @@ func (s *sighting) secondExit() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.exit
+}
+
+// await waits until the Deployment says that all is there.
+func (s *sighting) await(ctx context.Context, d deployment) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, d.limit, errors.New(d.namespace+": the rollout does not end"))
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for s.completed().IsZero() || s.last().IsZero() {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+	return nil
 }

@@ -136,12 +136,17 @@ func (t *table) markdown() string {
 		for _, tool := range t.tools {
 			cells = append(cells, r.cell(tool.name))
 		}
-		if r.values != nil {
+		if t.hasRatio(section) {
 			cells = append(cells, r.ratio())
 		}
 		fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | "))
 	}
 	return b.String()
+}
+
+// hasRatio reports whether a section has figures to compare.
+func (t *table) hasRatio(section string) bool {
+	return slices.ContainsFunc(t.rows, func(r row) bool { return r.section == section && r.values != nil })
 }
 
 func (t *table) head(b *strings.Builder, r row) {
@@ -150,7 +155,7 @@ func (t *table) head(b *strings.Builder, r row) {
 		cells = append(cells, strings.TrimSpace(tool.name+" "+tool.version))
 		line += "---|"
 	}
-	if r.values != nil {
+	if t.hasRatio(r.section) {
 		cells, line = append(cells, "shipit ÷ best peer"), line+"---|"
 	}
 	fmt.Fprintf(b, "\n### %s\n\n| %s |\n%s\n", r.section, strings.Join(cells, " | "), line)

@@ -114,7 +114,7 @@ func (kappCommands) rollback(d deployment) [][]string { return kappDeploy(d, "be
 func kappDeploy(d deployment, file string) [][]string {
 	return [][]string{{
 		d.tool.program, "deploy", "-a", "app", "-n", d.namespace, "-f", d.file(file), "--yes", "--tty=false", "--logs=false",
-		"--wait-timeout", d.limit.String(), "--wait-check-interval", "50ms", "--apply-check-interval", "10ms",
+		"--wait-timeout", d.limit.String(), "--wait-check-interval", "200ms", "--apply-check-interval", "10ms",
 		"--apply-concurrency", "20", "--wait-concurrency", "20", "--app-changes-max-to-keep", "5",
 		"--dangerous-scope-to-fallback-allowed-namespaces", "--existing-non-labeled-resources-check=false",
 	}}
