@@ -98,7 +98,7 @@ func (a actions) note(command string, findings []release.Finding) error {
 // that line of the diff.
 func (a actions) annotate(level, title, object, message string) {
 	at := ""
-	if file, line, ok := strings.Cut(object, ":"); ok && isNumber(line) {
+	if file, line, ok := strings.Cut(object, ":"); ok && isNumber(line) && !strings.ContainsAny(file, "@ ") {
 		at = fmt.Sprintf("file=%s,line=%s,", escapeProperty(file), line)
 	}
 	fmt.Fprintf(a.err, "::%s %stitle=%s::%s\n", level, at, escapeProperty(title), escapeCommand(message))
