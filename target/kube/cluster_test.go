@@ -20,7 +20,7 @@ import (
 	"github.com/joelhooks/shipit/tools/devcluster/cluster"
 )
 
-// shared is one simulated cluster for all tests of the package: a real API
+// plane is one simulated cluster for all tests of the package: a real API
 // server, controllers and scheduler; the pods are kwok's.
 var plane struct {
 	once sync.Once
@@ -47,9 +47,6 @@ func connect(t *testing.T) *Cluster {
 		t.Skip("a cluster takes a while to come up, and -short is set")
 	}
 	plane.once.Do(func() {
-		if plane.path = os.Getenv("SHIPIT_TEST_KUBECONFIG"); plane.path != "" {
-			return
-		}
 		plane.up, plane.err = cluster.Up(context.Background(), cluster.Options{Audit: true, Nodes: 12, Progress: func(s string) { fmt.Fprintln(os.Stderr, s) }})
 		if plane.err == nil {
 			plane.path = plane.up.Kubeconfig

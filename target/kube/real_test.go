@@ -20,8 +20,8 @@ import (
 	"github.com/joelhooks/shipit/tools/devcluster/cluster"
 )
 
-// real brings up a real node, and pushes an image with bun to its registry.
-func real(t *testing.T) (*Cluster, *cluster.Cluster, string) {
+// realNode brings up a real node, and pushes an image with bun to its registry.
+func realNode(t *testing.T) (*Cluster, *cluster.Cluster, string) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("a real node takes a while to come up, and -short is set")
@@ -51,7 +51,8 @@ func push(t *testing.T, registry string, who authn.Authenticator) string {
 }
 
 // program is a Deployment of one pod that runs a line of JavaScript; lines for
-// its container can follow.
+// its container can follow. Without its readiness probe a program would count as
+// ready until it fails, and Kubernetes take the old pod away.
 func program(line string, extra ...string) string {
 	return fmt.Sprintf(`apiVersion: apps/v1
 kind: Deployment
@@ -67,17 +68,17 @@ spec:
       - name: main
         image: $IMAGE
         command: [bun, -e, %q]
+        readinessProbe: {periodSeconds: 1, httpGet: {path: /, port: 3111}}
 %s`, line, strings.Join(extra, "\n"))
 }
 
 const (
 	idle      = "setInterval(() => {}, 1000)"
 	answering = "Bun.serve({port: 3111, fetch: r => new Response(r.method + ' ' + new URL(r.url).pathname)})"
-	probed    = "        readinessProbe: {periodSeconds: 1, httpGet: {path: /, port: 3111}}"
 )
 
 func TestRealPods(t *testing.T) {
-	c, up, digest := real(t)
+	c, up, digest := realNode(t)
 	ns := namespace(t, c)
 	_, err := c.Client().CoreV1().Secrets(ns).Create(t.Context(), &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: "keys"}, StringData: map[string]string{"token": "hunter22"},
@@ -87,7 +88,7 @@ func TestRealPods(t *testing.T) {
 		return release.Role{Name: "web", Target: release.TargetKubernetes, Repository: up.Registry + "/app", Digest: digest,
 			Objects: roleOf(t, ns, digest, strings.ReplaceAll(doc, "$IMAGE", up.Registry+"/app@"+digest)).Objects}
 	}
-	good := role(program(answering, probed))
+	good := role(program(answering))
 	live, _, err := roll(t, c, good)
 	require.NoError(t, err)
 	require.Equal(t, []string{digest}, live.Digests, "the runtime reports what was asked for")
@@ -128,8 +129,8 @@ func TestRealPods(t *testing.T) {
 		{name: "a key that its Secret lacks", doc: program(answering, "        env: [{name: A, valueFrom: {secretKeyRef: {name: keys, key: nope}}}]"), code: "SecretKeyMissing", message: "nope"},
 		{name: "a ConfigMap that is missing, mounted", doc: program(answering, "        volumeMounts: [{name: v, mountPath: /v}]") + "\n      volumes: [{name: v, configMap: {name: nope}}]", code: "ConfigMapMissing", message: `"nope" not found`},
 		{name: "a container that would run as root", doc: program(answering, "        securityContext: {runAsNonRoot: true, runAsUser: 0}"), code: "RunsAsRoot", message: "non-root policy"},
-		{name: "a liveness probe that kills", doc: program(idle, "        livenessProbe: {periodSeconds: 1, failureThreshold: 1, httpGet: {path: /, port: 3111}}", probed), code: "ProbeFailed", message: "Liveness probe failed", signal: "SIGKILL"},
-		{name: "a readiness probe that never holds", doc: program(idle, "        startupProbe: {periodSeconds: 1, exec: {command: [bun, --version]}}", probed), code: "ProbeFailed", message: "Readiness probe failed"},
+		{name: "a liveness probe that kills", doc: program(idle, "        livenessProbe: {periodSeconds: 1, failureThreshold: 1, httpGet: {path: /, port: 3111}}"), code: "ProbeFailed", message: "Liveness probe failed", signal: "SIGKILL"},
+		{name: "a readiness probe that never holds", doc: program(idle, "        startupProbe: {periodSeconds: 1, exec: {command: [bun, --version]}}"), code: "ProbeFailed", message: "Readiness probe failed"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			bad := role(tc.doc)

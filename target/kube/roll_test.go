@@ -2,8 +2,11 @@ package kube
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 func TestRoll(t *testing.T) {
@@ -31,4 +34,30 @@ func TestRoll(t *testing.T) {
 	require.True(t, a.Changed())
 	require.Equal(t, []string{v2}, live.Digests)
 	require.Equal(t, 2, live.Ready)
+}
+
+func TestWaitEndsWithTheLastPod(t *testing.T) {
+	c := connect(t)
+	ns := namespace(t, c)
+	pods, err := c.Client().CoreV1().Pods(ns).Watch(t.Context(), metav1.ListOptions{})
+	require.NoError(t, err)
+	defer pods.Stop()
+	ready := make(chan time.Time, 100)
+	go func() {
+		for event := range pods.ResultChan() {
+			if p, ok := event.Object.(*corev1.Pod); ok && podReady(p) {
+				ready <- time.Now()
+			}
+		}
+	}()
+	_, _, err = roll(t, c, roleOf(t, ns, digestOf("v1"), deployment("web", 5)))
+	require.NoError(t, err)
+	ended := time.Now()
+	var last time.Time
+	for len(ready) > 0 {
+		last = <-ready
+	}
+	t.Logf("the wait ended %s after the last pod was ready", ended.Sub(last))
+	// Of this the controllers take most; a busy machine is given time.
+	require.Less(t, ended.Sub(last), 500*time.Millisecond)
 }

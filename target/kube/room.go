@@ -143,14 +143,14 @@ func surge(t template, live *unstructured.Unstructured) int {
 		return more
 	}
 	kind, _, _ := unstructured.NestedString(t.object.body.Object, "spec", "strategy", "type")
-	if kind == "Recreate" || part25(t, "maxUnavailable", false) > 0 {
+	if kind == "Recreate" || rollingNumber(t, "maxUnavailable", false) > 0 {
 		return more
 	}
-	return more + min(1, part25(t, "maxSurge", true))
+	return more + min(1, rollingNumber(t, "maxSurge", true))
 }
 
-// part25 is a rolling update's number, of which the default is a quarter.
-func part25(t template, field string, up bool) int {
+// rollingNumber is one of a rolling update's two numbers, of which the default is a quarter.
+func rollingNumber(t template, field string, up bool) int {
 	v, ok, _ := unstructured.NestedFieldNoCopy(t.object.body.Object, "spec", "strategy", "rollingUpdate", field)
 	n := intstr.FromString("25%")
 	if ok {
