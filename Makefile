@@ -2,8 +2,9 @@
 # passes all tests. Both install what they need and say so.
 
 export CGO_ENABLED := 0
-# Go plugins of kustomize are left out: with them the linker keeps every symbol, 23 MB more.
-export GOFLAGS := -trimpath -buildvcs=false -tags=kustomize_disable_go_plugin_support
+# Two tags leave out Go plugins of kustomize and traces of gRPC, which nothing here uses: with them
+# the linker must keep every method of every type, and the binary is 98 MB instead of 52.
+export GOFLAGS := -trimpath -buildvcs=false -tags=kustomize_disable_go_plugin_support,grpcnotrace
 
 .PHONY: help demo test unit lint bench build tools clean
 

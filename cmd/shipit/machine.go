@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -108,7 +109,8 @@ func (m machineTarget) Drift(context.Context, release.Role) ([]release.Drift, er
 
 func (m machineTarget) Diff(ctx context.Context, role release.Role) ([]change, []release.Finding, error) {
 	live, err := m.Observe(ctx, role)
-	if err != nil {
+	var failed *release.Failure
+	if err != nil && !errors.As(err, &failed) { // a service that failed runs nothing: that is a difference
 		return nil, nil, err
 	}
 	if role.Runs(live.Digest()) && live.Note == "" {
