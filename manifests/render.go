@@ -151,6 +151,28 @@ func Notes(role config.Role, objects []json.RawMessage) ([]release.Finding, erro
 				Hint:    "create the Secret outside of the release and name it in envFrom",
 			})
 		}
+		notes = append(notes, unprobed(role, o)...)
 	}
 	return notes, nil
+}
+
+// unprobed names the containers that count as ready as soon as they run: one
+// that crashes a moment later has been ready before.
+func unprobed(role config.Role, o object) []release.Finding {
+	if o.kind() == "Job" || o.kind() == "CronJob" || len(role.AllProbes()) > 0 {
+		return nil
+	}
+	var notes []release.Finding
+	for _, template := range o.podTemplates() {
+		for _, c := range mappings(mapping(template, "spec"), "containers") {
+			if c["readinessProbe"] == nil {
+				notes = append(notes, release.Finding{
+					Code: "NoReadinessProbe", Severity: release.Warns, Role: role.Name, Object: o.id(),
+					Message: fmt.Sprintf("container %s has no readiness probe: it counts as ready before it has done anything", text(c, "name")),
+					Hint:    "give it one, or give the role a probe in shipit.yaml",
+				})
+			}
+		}
+	}
+	return notes
 }

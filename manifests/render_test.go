@@ -201,9 +201,20 @@ stringData: {password: hunter2}
 		require.NotContains(t, n.String(), "hunter2")
 	}
 	require.Equal(t, []string{
+		"cluster: NoReadinessProbe Pod joelclaw/p: container c has no readiness probe: it counts as ready before it has done anything",
 		"cluster: OtherNamespace Secret elsewhere/s: is outside the role's namespace joelclaw",
 		"cluster: SecretInManifests Secret elsewhere/s: its values are in the tree, and are kept with every record",
 	}, lines)
+}
+
+func TestAProbeOfTheRoleStandsInForAReadinessProbe(t *testing.T) {
+	in := simple("ghcr.io/a/b", map[string]string{"k.yaml": "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, image: ghcr.io/a/b}]}\n"}, "k.yaml")
+	objects, err := manifests.Render(in)
+	require.NoError(t, err)
+	in.Role.Probe = &config.Probe{Path: "/"}
+	notes, err := manifests.Notes(in.Role, objects)
+	require.NoError(t, err)
+	require.Empty(t, notes)
 }
 
 // BenchmarkRender renders 500 objects of one file.

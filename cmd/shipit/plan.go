@@ -129,6 +129,20 @@ func (t *tree) notes(role release.Role) ([]release.Finding, error) {
 	return manifests.Notes(cfg, role.Objects)
 }
 
+// tellNotes says what is worth knowing of every role's manifests.
+func (t *tree) tellNotes(rel release.Release) error {
+	for _, role := range rel.Roles {
+		notes, err := t.notes(role)
+		if err != nil {
+			return err
+		}
+		for _, n := range notes {
+			t.report(release.Event{Phase: release.PhaseCheck, Mark: release.MarkNote, Message: n.String()})
+		}
+	}
+	return nil
+}
+
 // planFindings are the findings of a release, less those that only say that an
 // image which is still to be pushed is not in the registry.
 func (t *tree) planFindings(ctx context.Context, rel release.Release, unpushed map[string]bool) ([]release.Finding, error) {

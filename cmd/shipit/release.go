@@ -53,6 +53,9 @@ func (o *releaseOptions) run(ctx context.Context) error {
 	if err != nil {
 		return before(err)
 	}
+	if err := s.tellNotes(rel); err != nil {
+		return before(err)
+	}
 	if err := s.refuse(ctx, rel, s.judge, o.allow); err != nil {
 		return before(err)
 	}
