@@ -75,9 +75,11 @@ func TestApplyUnchanged(t *testing.T) {
 	for _, r := range a.Results {
 		require.Equal(t, Created, r.Action, "%s", r)
 	}
-	before := versions(t, c, ns)
+	before, log := versions(t, c, ns), &requests{t: t, path: plane.up.AuditLog}
+	log.since()
 	_, a, err = roll(t, c, role)
 	require.NoError(t, err)
+	require.Zero(t, log.since()["patch"], "what is unchanged is not even sent")
 	for _, r := range a.Results {
 		require.Equal(t, Unchanged, r.Action, "%s", r)
 	}
