@@ -28,6 +28,7 @@ type runner struct {
 	temp    string            // RUNNER_TEMP
 	bin     string            // folder of shipit
 	context map[string]string // what expressions stand for: inputs.rev, secrets.kubeconfig, …
+	carried map[string]string // what scripts wrote to GITHUB_ENV
 	onStep  func(name string) // before each script; nil is none
 
 	// When the log of a step says this, bash gets the signal that a runner sends
@@ -62,7 +63,7 @@ func (r *runner) value(text string) string {
 func (r *runner) run(id string, job *actionlint.Job) map[string]ran {
 	r.t.Helper()
 	results := map[string]ran{}
-	carried := map[string]string{}
+	r.carried = map[string]string{}
 	failed := false
 	for _, step := range job.Steps {
 		script, ok := step.Exec.(*actionlint.ExecRun)
@@ -77,12 +78,12 @@ func (r *runner) run(id string, job *actionlint.Job) map[string]ran {
 		if r.onStep != nil {
 			r.onStep(step.Name.Value)
 		}
-		env := r.env(carried, job.Env, step.Env)
+		env := r.env(job.Env, step.Env)
 		got := r.script(script.Run.Value, env)
 		results[step.Name.Value] = got
 		failed = failed || got.code != 0
 		for k, v := range pairs(r.t, env["GITHUB_ENV"]) {
-			carried[k] = v
+			r.carried[k] = v
 		}
 		for k, v := range got.outputs {
 			if step.ID != nil { // without an id nobody can read them
@@ -97,7 +98,7 @@ func (r *runner) run(id string, job *actionlint.Job) map[string]ran {
 }
 
 // env is the environment of one script, with nothing of the test's own but PATH.
-func (r *runner) env(carried map[string]string, blocks ...*actionlint.Env) map[string]string {
+func (r *runner) env(blocks ...*actionlint.Env) map[string]string {
 	r.t.Helper()
 	files := r.t.TempDir()
 	env := map[string]string{
@@ -109,7 +110,7 @@ func (r *runner) env(carried map[string]string, blocks ...*actionlint.Env) map[s
 		env[name] = filepath.Join(files, name)
 		require.NoError(r.t, os.WriteFile(env[name], nil, 0o644))
 	}
-	for k, v := range carried {
+	for k, v := range r.carried {
 		env[k] = v
 	}
 	for _, block := range blocks {

@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/crane"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -169,7 +171,8 @@ func TestShipHandsTheSSHKeyToAnAgent(t *testing.T) {
 		require.Zero(t, got["credentials"].code, got["credentials"].log)
 		require.Contains(t, got["release"].log, ssh.FingerprintSHA256(signer.PublicKey()))
 		require.NotContains(t, got["release"].log, "ssh-key", "the key is in no file")
-		require.Zero(t, got["remove credentials"].code, "there was an agent to end")
+		require.Zero(t, got["remove credentials"].code, got["remove credentials"].log)
+		noAgent(t, r)
 	})
 	t.Run("a key that is none fails the job and leaves no agent", func(t *testing.T) {
 		r := newRunner(t, map[string]string{"ssh-key": "nonsense"})
@@ -177,7 +180,22 @@ func TestShipHandsTheSSHKeyToAnAgent(t *testing.T) {
 		require.NotZero(t, got["credentials"].code)
 		require.NotContains(t, got, "release")
 		require.Zero(t, got["remove credentials"].code, got["remove credentials"].log)
+		noAgent(t, r)
 	})
+}
+
+// noAgent waits until nobody answers where the job's agent did.
+func noAgent(t *testing.T, r *runner) {
+	t.Helper()
+	socket := r.carried["SSH_AUTH_SOCK"]
+	require.NotEmpty(t, socket, "there was an agent")
+	require.Eventually(t, func() bool {
+		conn, err := net.Dial("unix", socket)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err != nil
+	}, 5*time.Second, 10*time.Millisecond, "the agent of %s still answers", socket)
 }
 
 func newShop(t *testing.T) *shop {
