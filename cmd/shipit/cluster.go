@@ -187,7 +187,12 @@ func (t *tree) leastRoles(rel release.Release) ([]byte, error) {
 		}
 	}
 	rel.Roles = kubernetes
-	c := clusterTarget{Cluster: &kube.Cluster{}, site: t.site}
+	// The cluster is asked only for kinds that are not of Kubernetes itself.
+	connection, err := kube.Connect(kube.Options{Kubeconfig: t.globals.kubeconfig, Context: t.globals.context, Progress: t.report})
+	if err != nil {
+		return nil, err
+	}
+	c := clusterTarget{Cluster: connection, site: t.site}
 	return c.Rules(rel, c.preflight())
 }
 

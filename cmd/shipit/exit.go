@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -155,10 +156,10 @@ func hintOf(cmd *cobra.Command, err error, code int) string {
 func refusalHint(r *release.Refusal) string {
 	var hints, codes []string
 	for _, f := range r.Findings {
-		if f.Hint != "" {
+		if f.Hint != "" && !slices.Contains(hints, f.Hint) {
 			hints = append(hints, f.Hint)
 		}
-		if !f.Fixed {
+		if !f.Fixed && !slices.Contains(codes, "--allow "+f.Code) {
 			codes = append(codes, "--allow "+f.Code)
 		}
 	}

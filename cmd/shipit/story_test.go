@@ -25,13 +25,17 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/sigstore/cosign/v3/pkg/cosign"
 	"github.com/stretchr/testify/require"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	apitypes "k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"sigs.k8s.io/yaml"
 
 	"github.com/joelhooks/shipit/internal/sample"
 	"github.com/joelhooks/shipit/ledger"
@@ -193,6 +197,7 @@ func (g ground) run(t *testing.T, file, config string) {
 			"pods": s.pods, "patch": s.patch, "records": s.records, "interrupt": s.interrupt,
 			"onhost": s.onHost, "network": s.network, "field": s.field,
 			"keys": s.keys, "alter": s.alter, "hold": s.hold, "login": s.login,
+			"user": s.user, "grant": s.grant,
 		},
 	})
 }
@@ -359,6 +364,42 @@ func (s *story) hold(ts *testscript.TestScript, _ bool, _ []string) {
 	lock, err := l.Lock(context.Background(), ledger.LockOptions{Holder: "somebody@elsewhere"})
 	ts.Check(err)
 	ts.Defer(func() { _ = lock.Release(context.Background()) })
+}
+
+// user FILE: a kubeconfig of a service account that may do nothing.
+func (s *story) user(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, accounts := context.Background(), s.client.CoreV1().ServiceAccounts(s.namespace)
+	_, err := accounts.Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "deployer"}}, metav1.CreateOptions{})
+	ts.Check(err)
+	token, err := accounts.CreateToken(ctx, "deployer", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	ts.Check(err)
+	cfg, err := clientcmd.LoadFromFile(s.kubeconfig)
+	ts.Check(err)
+	for _, user := range cfg.AuthInfos {
+		*user = *clientcmdapi.NewAuthInfo()
+		user.Token = token.Status.Token
+	}
+	ts.Check(clientcmd.WriteToFile(*cfg, ts.MkAbs(args[0])))
+}
+
+// grant FILE: makes the Roles of a YAML file and binds them to that account.
+func (s *story) grant(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, rbac := context.Background(), s.client.RbacV1()
+	for _, doc := range strings.Split(ts.ReadFile(args[0]), "\n---\n") {
+		var role rbacv1.Role
+		ts.Check(yaml.Unmarshal([]byte(doc), &role))
+		if role.Kind != "Role" {
+			continue
+		}
+		_, err := rbac.Roles(role.Namespace).Create(ctx, &role, metav1.CreateOptions{})
+		ts.Check(err)
+		_, err = rbac.RoleBindings(role.Namespace).Create(ctx, &rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: role.Name},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: role.Name},
+			Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: "deployer", Namespace: s.namespace}},
+		}, metav1.CreateOptions{})
+		ts.Check(err)
+	}
 }
 
 // login VAR: a registry that wants the password "secret" of "user"; VAR is its address.
