@@ -134,3 +134,11 @@ func TestRefuse(t *testing.T) {
 	require.ErrorContains(t, release.Refuse(findings[:2], nil), "cluster: QuotaExceeded: no room")
 	require.ErrorContains(t, release.Refuse(findings, []string{"QuotaExceeded", "Untrusted"}), "no signature", "what is fixed cannot be allowed")
 }
+
+func TestShortDigest(t *testing.T) {
+	const digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+	require.Equal(t, "sha256:0123456789ab", release.ShortDigest(digest))
+	require.Equal(t, "ghcr.io/a/b@sha256:0123456789ab", release.ShortDigest("ghcr.io/a/b@"+digest))
+	require.Equal(t, "path:/root/Code/system-bus-worker", release.ShortDigest("path:/root/Code/system-bus-worker"))
+	require.Equal(t, "", release.ShortDigest(""))
+}

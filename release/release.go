@@ -9,6 +9,7 @@ package release
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -94,11 +95,12 @@ func Short(sha string) string {
 	return sha
 }
 
-// ShortDigest abbreviates "sha256:…" to the algorithm and 12 digits.
+// ShortDigest abbreviates the digest in "sha256:…", or in a reference that ends
+// with one, to 12 digits; any other text is returned as it is.
 func ShortDigest(digest string) string {
-	const n = len("sha256:") + 12
-	if len(digest) > n {
-		return digest[:n]
+	const prefix, digits = "sha256:", 12
+	if at := strings.Index(digest, prefix); at >= 0 && len(digest) > at+len(prefix)+digits {
+		return digest[:at+len(prefix)+digits]
 	}
 	return digest
 }

@@ -103,27 +103,8 @@ func (c clusterTarget) Observe(ctx context.Context, role release.Role) (release.
 	return c.Cluster.Observe(ctx, role)
 }
 
-// Drift is what an apply of the same objects would put back. It needs the right
-// to try one; who only reads sees the digests that run and no more.
 func (c clusterTarget) Drift(ctx context.Context, role release.Role) ([]release.Drift, error) {
-	options := c.applying(role)
-	options.Force = true // what others own by now is just what is asked for here
-	plan, err := c.Cluster.Diff(ctx, role, options)
-	var forbidden *kube.ForbiddenError
-	if errors.As(err, &forbidden) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var drifts []release.Drift
-	for _, ch := range plan.Changes {
-		drifts = append(drifts, release.Drift{
-			Role: role.Name, Kind: release.DriftObject, Wanted: "as released", Live: "changed",
-			Detail: ch.Object.String() + " " + strings.Join(ch.Lines, ", "),
-		})
-	}
-	return drifts, nil
+	return c.Cluster.Drift(ctx, role, c.applying(role))
 }
 
 // Withdraw does nothing: the pods of a first release that failed are its evidence.
