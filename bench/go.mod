@@ -6,6 +6,7 @@ go 1.26.1
 require (
 	github.com/google/go-containerregistry v0.22.1
 	github.com/joelhooks/shipit v0.0.0
+	github.com/stretchr/testify v1.12.1
 	k8s.io/api v0.37.2
 	k8s.io/apimachinery v0.37.2
 	k8s.io/client-go v0.37.2

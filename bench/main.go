@@ -41,7 +41,7 @@ func run() int {
 	context.AfterFunc(ctx, stop) // a second Ctrl-C kills
 	var o options
 	flag.BoolVar(&o.real, "real", false, "real pods instead of simulated ones")
-	flag.IntVar(&o.rounds, "rounds", 5, "how often each figure is taken; the table holds the median")
+	flag.IntVar(&o.rounds, "rounds", 3, "how often each figure is taken; the table holds the median")
 	flag.DurationVar(&o.limit, "limit", 15*time.Second, "time limit given to peers, and to shipit, for one rollout")
 	flag.StringVar(&o.only, "only", "", "comma-separated parts to run: "+strings.Join(partNames(), ", ")+" (default: all)")
 	flag.StringVar(&o.doc, "doc", "../docs/benchmarks.md", "file that gets the table; empty: only stdout")
