@@ -205,7 +205,18 @@ func (n *Notary) trustIdentity(ctx context.Context, identity, issuer string) (tr
 		if who == nil {
 			return nil, "", errors.New("no certificate")
 		}
+		if run := who.SourceRepositoryURI; otherRun(run, n.repository()) {
+			return nil, "", fmt.Errorf("its certificate was issued to a run of %s, not of %s", run, n.repository())
+		}
 		return result, who.SubjectAlternativeName + " of " + who.Issuer, nil
 	}
 	return trust{name: identity + " of " + issuer, check: check}, nil
+}
+
+// otherRun reports whether a certificate was issued to a run of another
+// repository than the one that is wanted: a reusable workflow can be called by
+// anybody, and all its callers have its identity. Where either names none there
+// is nothing to compare.
+func otherRun(certified, wanted string) bool {
+	return certified != "" && wanted != "" && !sameRepository(certified, wanted)
 }

@@ -29,6 +29,7 @@ type Inputs struct {
 	root    Package       // of the workspace
 	scripts []string      // files from the root whose imports must resolve
 	roles   []config.Role // those of a cluster that run the image
+	shared  []string      // function ids that may have several owners
 }
 
 // Resolve finds the inputs of the image called name. What makes the image
@@ -54,7 +55,7 @@ func Resolve(ctx context.Context, s Source, cfg config.Config, name string) (Inp
 		return Inputs{}, fmt.Errorf("image %s: %w", name, err)
 	}
 	in := Inputs{Source: s, Name: name, Image: img, SourceURL: cfg.Source, Closure: c, root: w.root}
-	in.scripts = scripts(in, cfg)
+	in.scripts, in.shared = scripts(in, cfg), cfg.Functions.AllowDuplicates
 	for _, r := range cfg.Roles {
 		if r.Image == name && r.Kubernetes != nil {
 			in.roles = append(in.roles, r)

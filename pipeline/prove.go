@@ -111,6 +111,9 @@ func (p proof) all(ctx context.Context, list []platform) ([]release.Finding, err
 	if len(found) > 0 {
 		return sorted(found), nil
 	}
+	if found, err = p.functions(ctx, root); err != nil || len(found) > 0 {
+		return found, p.only(err)
+	}
 	found, err = p.start(ctx, root)
 	return found, p.only(err)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -179,6 +180,25 @@ func TestTheBasesOwnRuntimeHasTheLastWord(t *testing.T) {
 			c.Roles[0].Env["FIXTURE_FAULT"] = fault
 		}
 	}
+	t.Run("its functions have one owner each", func(t *testing.T) {
+		if err := startable(); err != nil {
+			t.Skip(err)
+		}
+		lists := func(printed string, shared ...string) func(*config.Config, *config.Image) {
+			return func(c *config.Config, i *config.Image) {
+				i.Functions = []string{"bun", "--no-install", "-e", "console.log(" + strconv.Quote(printed) + ")"}
+				c.Functions.AllowDuplicates = shared
+			}
+		}
+		const twice = `{"host": ["vault-sync", "dispatch"], "cluster": ["dispatch"]}`
+		require.NoError(t, build(t, nil, lists(`{"host": ["vault-sync"], "cluster": ["dispatch"]}`)))
+		require.NoError(t, build(t, nil, lists(twice, "dispatch")))
+		f := refused(t, build(t, nil, lists(twice)))
+		require.Equal(t, "DuplicateFunction", f.Code)
+		require.Equal(t, "dispatch", f.Object)
+		require.Contains(t, f.Message, "cluster and host")
+		require.Equal(t, "FunctionsFailed", refused(t, build(t, nil, lists("no JSON"))).Code)
+	})
 	t.Run("started for a moment", func(t *testing.T) {
 		if err := startable(); err != nil {
 			t.Skip(err)

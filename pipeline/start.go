@@ -55,14 +55,6 @@ func (p proof) start(ctx context.Context, root rootfs) ([]release.Finding, error
 	if span == 0 || len(p.in.Image.Entrypoint) == 0 {
 		return nil, nil
 	}
-	if err := startable(); err != nil {
-		return nil, err
-	}
-	for _, d := range []string{"app", "dev", "proc", "tmp"} {
-		if err := os.MkdirAll(filepath.Join(root.dir, d), 0o755); err != nil {
-			return nil, err
-		}
-	}
 	roles := p.in.roles
 	if len(roles) == 0 {
 		roles = []config.Role{{}}
@@ -83,13 +75,10 @@ func (p proof) start(ctx context.Context, root rootfs) ([]release.Finding, error
 func (p proof) startRole(ctx context.Context, root rootfs, r config.Role, span time.Duration) (*release.Finding, error) {
 	limited, cancel := context.WithTimeoutCause(ctx, span, errStayedUp)
 	defer cancel()
-	unshare, err := exec.LookPath("unshare")
+	cmd, err := p.inside(limited, root, r, p.in.Image.Entrypoint)
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"--mount", "--pid", "--fork", "--kill-child", "--net", "--", "/bin/sh", "-c", enter, "sh"}
-	cmd := group(limited, unshare, append(args, p.in.Image.Entrypoint...)...)
-	cmd.Env = p.startEnvironment(root, r, unshare)
 	tail, err := stream(cmd, nil, func(string) {})
 	switch {
 	case ctx.Err() != nil:
@@ -103,6 +92,27 @@ func (p proof) startRole(ctx context.Context, root rootfs, r config.Role, span t
 		fmt.Sprintf("ended within %s: %v: %s", span, err, strings.Join(tail[max(0, len(tail)-5):], " | ")), "it ran without a network; prove.start: 0s does not start it")
 	f.Role = r.Name
 	return &f, nil
+}
+
+// inside is a command that will run in the unpacked image, in the package's
+// folder, as the image's user and with a role's environment.
+func (p proof) inside(ctx context.Context, root rootfs, r config.Role, command []string) (*exec.Cmd, error) {
+	if err := startable(); err != nil {
+		return nil, err
+	}
+	for _, d := range []string{"app", "dev", "proc", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(root.dir, d), 0o755); err != nil {
+			return nil, err
+		}
+	}
+	unshare, err := exec.LookPath("unshare")
+	if err != nil {
+		return nil, err
+	}
+	args := []string{"--mount", "--pid", "--fork", "--kill-child", "--net", "--", "/bin/sh", "-c", enter, "sh"}
+	cmd := group(ctx, unshare, append(args, command...)...)
+	cmd.Env = p.startEnvironment(root, r, unshare)
+	return cmd, nil
 }
 
 var errStayedUp = errors.New("stayed up")

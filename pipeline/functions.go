@@ -1,0 +1,61 @@
+package pipeline
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/release"
+)
+
+// functionsLimit bounds the command that lists an image's functions.
+const functionsLimit = 30 * time.Second
+
+// functions runs the image's functions command in the built image and refuses
+// ids that two roles would own, before any role runs it.
+func (p proof) functions(ctx context.Context, root rootfs) ([]release.Finding, error) {
+	command := p.in.Image.Functions
+	if len(command) == 0 {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, functionsLimit)
+	defer cancel()
+	cmd, err := p.inside(ctx, root, config.Role{}, command)
+	if err != nil {
+		return nil, err
+	}
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	printed, err := cmd.Output()
+	if err != nil {
+		return []release.Finding{refusal("FunctionsFailed", strings.Join(command, " "), fmt.Sprintf("%v: %s", err, lastLine(stderr.String())), "it runs in the package's folder of the image, without a network")}, nil
+	}
+	var byRole map[string][]string
+	if err := json.Unmarshal(printed, &byRole); err != nil {
+		return []release.Finding{refusal("FunctionsFailed", strings.Join(command, " "), "did not print {\"role\": [\"id\", …]}: "+err.Error(), "")}, nil
+	}
+	return p.disputed(byRole), nil
+}
+
+// disputed are the ids with more than one owner that may not have it.
+func (p proof) disputed(byRole map[string][]string) []release.Finding {
+	owners := map[string][]string{}
+	for _, role := range slices.Sorted(maps.Keys(byRole)) {
+		for _, id := range byRole[role] {
+			owners[id] = append(owners[id], role)
+		}
+	}
+	var out []release.Finding
+	for _, id := range slices.Sorted(maps.Keys(owners)) {
+		if len(owners[id]) > 1 && !slices.Contains(p.in.shared, id) {
+			out = append(out, refusal("DuplicateFunction", id, "is a function of "+strings.Join(owners[id], " and "), "give it one owner, or add it to functions.allowDuplicates"))
+		}
+	}
+	return out
+}
