@@ -121,13 +121,38 @@ func (g *ground) start(ctx context.Context, t tool, purpose string, e edition) (
 	return d, d.mustDeploy(ctx, e)
 }
 
-// mustDeploy writes and deploys an edition that nothing is wrong with.
+// mustDeploy writes and deploys an edition that nothing is wrong with, and sees
+// to it that its rollout is over.
 func (d deployment) mustDeploy(ctx context.Context, e edition) error {
 	if err := d.tool.commands.write(ctx, d, e); err != nil {
 		return err
 	}
-	_, err := d.must(ctx, d.tool.commands.deploy(d))
-	return err
+	if _, err := d.must(ctx, d.tool.commands.deploy(d)); err != nil {
+		return err
+	}
+	return d.settled(ctx)
+}
+
+// settled waits until the Deployment says that all is there: not every tool does.
+func (d deployment) settled(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, d.limit, errors.New(d.namespace+": the rollout does not end"))
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		live, err := d.client.AppsV1().Deployments(d.namespace).Get(ctx, "app", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if complete(live) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
 }
 
 // must measures command lines that have to end with 0.

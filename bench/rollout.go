@@ -81,7 +81,7 @@ func (c *rolloutCosts) measure(ctx context.Context, d deployment, lines [][]stri
 	if last.IsZero() || last.After(m.End) {
 		c.early[d.tool.name]++
 		// What it has left under way must not be in the next round's figures.
-		return s.await(ctx, d)
+		return d.settled(ctx)
 	}
 	c.ready.between(d.tool, last, m.End)
 	if complete.Before(m.End) {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"sync"
 	"time"
@@ -101,11 +100,15 @@ func (s *sighting) deployment(d *appsv1.Deployment, generation int64, at time.Ti
 		s.begun = at
 		close(s.changed)
 	}
-	st := d.Status
-	all := st.ObservedGeneration >= d.Generation && st.UpdatedReplicas == replicas && st.AvailableReplicas == replicas && st.Replicas == replicas
-	if all && s.complete.IsZero() && d.Spec.Template.Spec.Containers[0].Image == s.image {
+	if complete(d) && s.complete.IsZero() && d.Spec.Template.Spec.Containers[0].Image == s.image {
 		s.complete = at
 	}
+}
+
+// complete reports whether a Deployment says that its rollout is over.
+func complete(d *appsv1.Deployment) bool {
+	s := d.Status
+	return s.ObservedGeneration >= d.Generation && s.UpdatedReplicas == replicas && s.AvailableReplicas == replicas && s.Replicas == replicas
 }
 
 // last is when the last new pod became ready; zero unless all did.
@@ -141,20 +144,4 @@ func (s *sighting) secondExit() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.exit
-}
-
-// await waits until the Deployment says that all is there.
-func (s *sighting) await(ctx context.Context, d deployment) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, d.limit, errors.New(d.namespace+": the rollout does not end"))
-	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for s.completed().IsZero() || s.last().IsZero() {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-tick.C:
-		}
-	}
-	return nil
 }
