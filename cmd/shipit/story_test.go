@@ -57,6 +57,9 @@ type ground struct {
 	base       string // a base image in the registry, by digest
 	client     kubernetes.Interface
 	host       *devhost.Host // nil where a story has no host
+
+	tools        string // folder of pnpm, for stories that install
+	dependencies string // folder with a worker's files that has 200 packages from npm
 }
 
 // TestStories runs every story against a real API server, real controllers and
@@ -81,7 +84,7 @@ func TestStories(t *testing.T) {
 // where the worker is run by bun.
 func TestStoriesOnRealPods(t *testing.T) {
 	g := real(t)
-	for _, file := range []string{"main-job", "equal-bits", "interrupt", "real/non-root"} {
+	for _, file := range []string{"main-job", "equal-bits", "interrupt", "real/non-root", "real/npm"} {
 		t.Run(file, func(t *testing.T) { g.run(t, "testdata/stories/"+file+".txtar", "") })
 	}
 }
@@ -100,7 +103,11 @@ func real(t *testing.T) ground {
 	t.Cleanup(func() { require.NoError(t, c.Down(context.Background())) })
 	bun, err := bunbase.Image(t.Context())
 	require.NoError(t, err)
-	return ground{kubeconfig: c.Kubeconfig, registry: c.Registry, base: pushBase(t, c.Registry, bun), client: clientOf(t, c.Kubeconfig)}
+	pnpm, err := bunbase.PNPM(t.Context())
+	require.NoError(t, err)
+	dependencies, err := filepath.Abs("../../pipeline/testdata/dependencies")
+	require.NoError(t, err)
+	return ground{tools: filepath.Dir(pnpm), dependencies: dependencies, kubeconfig: c.Kubeconfig, registry: c.Registry, base: pushBase(t, c.Registry, bun), client: clientOf(t, c.Kubeconfig)}
 }
 
 // TestStoriesOnHosts runs stories over three roles: a worker in a real pod, and a
@@ -226,6 +233,9 @@ func (s *story) setup(env *testscript.Env) error {
 	env.Setenv("HOME", env.WorkDir)
 	env.Setenv("SIGNING_POLICY", "\nsigning: {mode: none, policy: {keys: [cosign.pub], predicates: [signature, provenance]}}")
 	env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, ".cache"))
+	env.Setenv("DEPENDENCIES", s.dependencies)
+	env.Setenv("INSTALL", "package: packages/system-bus\n    run: [[pnpm, install, --frozen-lockfile, --prod, --filter, '@busrig/system-bus...']]")
+	env.Setenv("PATH", env.Getenv("PATH")+string(os.PathListSeparator)+s.tools)
 	env.Cd = dir
 	return nil
 }
