@@ -41,7 +41,7 @@ func failureRows(ctx context.Context, g *ground, t *table) error {
 		if f.fault == unpullable && g.real {
 			continue // what a registry has, the node can pull
 		}
-		took, reaction, texts := figures{}, figures{}, map[string]string{}
+		reaction, texts := figures{}, map[string]string{}
 		var mu sync.Mutex
 		one := func(ctx context.Context, tool tool) error {
 			end, err := g.fail(ctx, tool, f)
@@ -50,8 +50,7 @@ func failureRows(ctx context.Context, g *ground, t *table) error {
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			took.add(tool, end.took().Seconds())
-			if !end.symptom.IsZero() && !end.named.IsZero() {
+			if end.took() < g.limit { // who only mentions it and waits on has not acted on it
 				reaction.between(tool, end.symptom, end.named)
 			}
 			texts[tool.name] = end.text(g.limit)
