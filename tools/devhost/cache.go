@@ -78,7 +78,8 @@ func once(dir string, fill func(string) error) error {
 	return os.Rename(temp, dir)
 }
 
-// source is the suite of this Debian and the mirror it gets packages from.
+// source is the suite of this Debian and the mirror that it gets packages from;
+// "" leaves the choice to debootstrap.
 func source(ctx context.Context) (suite, mirror string, err error) {
 	data, err := os.ReadFile("/etc/os-release")
 	if err != nil {
@@ -89,7 +90,7 @@ func source(ctx context.Context) (suite, mirror string, err error) {
 			suite = strings.Trim(v, `"`)
 		}
 	}
-	out, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(SITE) $(REPO_URI)", "Created-By: Packages", "Suite: stable", "Component: main").Output()
+	out, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(SITE) $(REPO_URI)", "Created-By: Packages", "Codename: "+suite, "Component: main").Output()
 	if err == nil {
 		for _, line := range strings.Split(string(out), "\n") {
 			if _, uri, found := strings.Cut(line, " "); found && !strings.Contains(uri, "security") {
@@ -97,7 +98,7 @@ func source(ctx context.Context) (suite, mirror string, err error) {
 			}
 		}
 	}
-	return suite, "http://deb.debian.org/debian", nil
+	return suite, "", nil
 }
 
 // fetchTools unpacks the packages of the programs that boot the machine, with
@@ -146,7 +147,11 @@ printf 'PermitRootLogin prohibit-password\nUseDNS no\nHostKey /etc/ssh/ssh_host_
 touch /etc/machine-id`
 
 func bootstrap(ctx context.Context, tools, dir, suite, mirror string) error {
-	cmd := exec.CommandContext(ctx, filepath.Join(tools, "usr/sbin/debootstrap"), "--variant=minbase", "--include="+packages, suite, dir, mirror)
+	args := []string{"--variant=minbase", "--include=" + packages, suite, dir}
+	if mirror != "" {
+		args = append(args, mirror)
+	}
+	cmd := exec.CommandContext(ctx, filepath.Join(tools, "usr/sbin/debootstrap"), args...)
 	cmd.Env = append(os.Environ(), "DEBOOTSTRAP_DIR="+filepath.Join(tools, "usr/share/debootstrap"))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("debootstrap: %w: %s", err, tail(string(out), 600))
