@@ -43,7 +43,11 @@ type ground struct {
 // newGround brings up the cluster and the registry.
 func newGround(ctx context.Context, dir string, o options) (*ground, error) {
 	g := &ground{dir: dir, real: o.real, rounds: o.rounds, limit: o.limit}
-	c, err := cluster.Up(ctx, cluster.Options{Real: o.real, Nodes: 3, Audit: true, Progress: say})
+	how := cluster.Options{Real: o.real, Nodes: 3, Audit: true, Progress: say}
+	if o.real {
+		how.Nodes = 1
+	}
+	c, err := cluster.Up(ctx, how)
 	if err != nil {
 		return nil, err
 	}
