@@ -218,6 +218,7 @@ func (s *story) setup(env *testscript.Env) error {
 	env.Setenv("HOME", env.WorkDir)
 	env.Setenv("SIGNING_POLICY", "\nsigning: {mode: none, policy: {keys: [cosign.pub], predicates: [signature, provenance]}}")
 	env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, ".cache"))
+	env.Setenv("MANIFESTS", "\n      manifests: [k8s]")
 	env.Setenv("MISSING_SECRET", "namespace: "+s.namespace+"\n      envFrom: [not-there]")
 	env.Setenv("DEPENDENCIES", s.dependencies)
 	env.Setenv("INSTALL", "package: packages/system-bus\n    run: [[pnpm, install, --frozen-lockfile, --prod, --filter, '@busrig/system-bus...']]")

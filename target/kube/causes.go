@@ -165,7 +165,7 @@ var (
 	unreachable   = regexp.MustCompile(`(?i)dial tcp|i/o timeout|connection refused|connection reset|no such host|TLS handshake timeout|server misbehaving|network is unreachable|no route to host|deadline exceeded|unexpected EOF|: EOF|toomanyrequests|too many requests|status(?: code)?:? (?:429|5\d\d)|(?:^|[^:\d])(?:429|5\d\d) [A-Z]|service unavailable|QPS exceeded`)
 	deniedPull    = regexp.MustCompile(`(?i)unauthorized|authorization failed|failed to authorize|access denied|denied:|requested access|no basic auth credentials|insufficient_scope|authentication required|forbidden|\b40[13]\b`)
 	wrongPlatform = regexp.MustCompile(`(?i)no match for platform|no matching manifest|does not match the (?:specified|requested) platform|no image found in (?:manifest list|image index) for`)
-	unknownImage  = regexp.MustCompile(`(?i)manifest unknown|MANIFEST_UNKNOWN|NAME_UNKNOWN|name unknown|not found|repository .* does not exist|no such manifest|\b404\b`)
+	unknownImage  = regexp.MustCompile(`(?i)manifest unknown|MANIFEST_UNKNOWN|NAME_UNKNOWN|name unknown|not found|repository .* does not exist|no such manifest|is not in the registry|\b404\b`)
 	hexDigits     = regexp.MustCompile(`[0-9a-f]{12,}`)
 )
 

@@ -177,15 +177,13 @@ func (s *survey) reference(ctx context.Context, p part, by *object, ref referenc
 		f.Message, f.Hint = fmt.Sprintf("%s is not checked: %s", ref.id, forbidden), forbidden.Hint()
 	case err != nil:
 		return fmt.Errorf("look for %s: %w", ref.id, err)
-	case live == nil && ref.key == "":
+	case live == nil:
+		f.Code = reference{id: ref.id}.code() // no matter which of its keys is wanted
 		f.Message, f.Hint = ref.id.String()+" is not there", "create it, or put it among the role's manifests"
-	case live == nil, ref.key == "" || hasKey(live, ref.key):
-		return nil // a Secret that is missing as a whole is found by its own reference
+	case ref.key == "" || hasKey(live, ref.key):
+		return nil
 	default:
 		f.Message, f.Hint = fmt.Sprintf("%s has no key %q", ref.id, ref.key), "add the key, or correct the reference to it"
-	}
-	if live == nil && ref.key != "" {
-		return nil
 	}
 	s.find(f)
 	return nil
