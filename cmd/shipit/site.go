@@ -232,6 +232,9 @@ func shaFinder(records []release.Record) func(role, digest string) string {
 
 // tidy lets every place drop what no good release needs any more.
 func (s *site) tidy(ctx context.Context, record release.Record) {
+	if !slices.ContainsFunc(record.Roles, func(r release.RoleRecord) bool { return r.Target == release.TargetHost }) {
+		return // only machines keep releases
+	}
 	records, err := s.ledger.List(ctx)
 	if err != nil {
 		return // tidying waits for the next release
