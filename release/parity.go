@@ -88,6 +88,9 @@ func (r Record) Observe(rel Release, live map[string]Live, shaOf func(role, dige
 		role, _ := rel.Role(rec.Name)
 		l := live[rec.Name]
 		rec.Ready, rec.Desired, rec.LiveDigest, rec.LiveSHA = l.Ready, l.Desired, l.Digest(), ""
+		if rec.Wanted = l.Wanted; role.Runs(l.Wanted) {
+			rec.Wanted = role.Digest
+		}
 		switch {
 		case role.Runs(l.Digest()):
 			rec.LiveDigest, rec.LiveSHA = role.Digest, rel.SHA

@@ -59,6 +59,15 @@ func TestObserve(t *testing.T) {
 		require.Equal(t, "sha256:index", got.Roles[0].LiveDigest)
 		require.Equal(t, shaA, got.Roles[0].LiveSHA)
 	})
+	t.Run("what the place is told to run stands beside it", func(t *testing.T) {
+		told := live(2, 2, "sha256:config")
+		told.Wanted = "sha256:amd64"
+		other := live(1, 1, "sha256:gateway")
+		other.Wanted = "sha256:other"
+		got := record.Observe(both, map[string]release.Live{"cluster": told, "gateway": other}, nil)
+		require.Equal(t, "sha256:index", got.Roles[0].Wanted)
+		require.Equal(t, "sha256:other", got.Roles[1].Wanted)
+	})
 	t.Run("a foreign digest is named by the commit that it was recorded for", func(t *testing.T) {
 		shaOf := func(role, digest string) string {
 			if role == "cluster" && digest == "sha256:old" {

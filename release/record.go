@@ -61,6 +61,7 @@ type RoleRecord struct {
 	Repository string   `json:"repository,omitempty"`
 	Digest     string   `json:"digest"`
 	Aliases    []string `json:"aliases,omitempty"`
+	Wanted     string   `json:"wantedDigest,omitempty"` // what the place was told to run when it was read
 	LiveDigest string   `json:"liveDigest"`
 	LiveSHA    string   `json:"liveSHA"`
 	Ready      int      `json:"ready"`

@@ -108,6 +108,7 @@ func ShortDigest(digest string) string {
 // Live is what was seen to run for a role at one moment.
 type Live struct {
 	Digests []string  // every distinct digest that serves, most instances first; empty if nothing runs
+	Wanted  string    // the digest that the place is told to run now; empty if unknown
 	Ready   int       // instances that serve the wanted revision
 	Desired int       // instances asked for
 	Note    string    // what is odd about it, in words: a foreign directory, a deleted one; empty if nothing

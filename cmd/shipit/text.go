@@ -62,13 +62,13 @@ func withoutAutopsy(r release.Record) []release.RoleRecord {
 
 func rolesText(w io.Writer, roles []release.RoleRecord) {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "  ROLE\tTARGET\tRECORDED\tLIVE\tSHA\tREADY\tPARITY\t")
+	fmt.Fprintln(tw, "  ROLE\tTARGET\tRECORDED\tWANTED\tLIVE\tSHA\tREADY\tPARITY\t")
 	for _, r := range roles {
 		parity := "yes"
 		if !r.InParity {
 			parity = "NO"
 		}
-		fmt.Fprintf(tw, "  %s\t%s\t%s\t%s\t%s\t%d/%d\t%s\t%s\n", r.Name, r.Target, release.ShortDigest(r.Digest),
+		fmt.Fprintf(tw, "  %s\t%s\t%s\t%s\t%s\t%s\t%d/%d\t%s\t%s\n", r.Name, r.Target, release.ShortDigest(r.Digest), dash(release.ShortDigest(r.Wanted)),
 			dash(release.ShortDigest(r.LiveDigest)), dash(release.Short(r.LiveSHA)), r.Ready, r.Desired, parity, r.Reason)
 	}
 	_ = tw.Flush() // the writer below it reports its own errors

@@ -41,6 +41,12 @@ func (m *Machine) Observe(ctx context.Context, role release.Role) (release.Live,
 // live is the state as release sees it.
 func (m *Machine) live(d Definition, s state) release.Live {
 	live := release.Live{Desired: 1, At: time.Now().UTC(), Note: s.odd(d)}
+	switch s.unit {
+	case "same":
+		live.Wanted = d.Digest
+	case "differs":
+		live.Wanted = "another unit"
+	}
 	if digest := s.liveDigest(d); digest != "" && s.phase == phaseUp {
 		live.Digests, live.Ready = []string{digest}, 1
 		if h := s.foreign(); h != nil && !s.serves() {

@@ -180,6 +180,7 @@ func liveOf(role release.Role, objects []*object, live []*unstructured.Unstructu
 			continue
 		}
 		out.Desired += askedFor(u)
+		out.Wanted = askedImage(u, names)
 		mine := selectorFor(u)
 		for _, p := range pods {
 			if !mine(p) || p.DeletionTimestamp != nil || !podReady(p) {
@@ -204,6 +205,27 @@ func liveOf(role release.Role, objects []*object, live []*unstructured.Unstructu
 		return count[a] > count[b] || count[a] == count[b] && a < b
 	})
 	return out
+}
+
+// askedImage is the digest that a live workload's template asks for in one of the
+// containers, or the whole reference where that has none.
+func askedImage(u *unstructured.Unstructured, names map[string]bool) string {
+	spec, _, _ := unstructured.NestedMap(u.Object, "spec")
+	if t := podTemplate(u); t != nil {
+		spec, _ = t["spec"].(map[string]any)
+	}
+	list, _ := spec["containers"].([]any)
+	for _, item := range list {
+		m, _ := item.(map[string]any)
+		if name, _ := m["name"].(string); names[name] {
+			image, _ := m["image"].(string)
+			if _, digest, pinned := strings.Cut(image, "@"); pinned {
+				return digest
+			}
+			return image
+		}
+	}
+	return ""
 }
 
 // containersOf are the names of the containers that were rendered with the role's
