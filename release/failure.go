@@ -2,6 +2,7 @@ package release
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -85,7 +86,7 @@ func (r *Refusal) Error() string {
 func Refuse(findings []Finding, allowed []string) error {
 	var stop []Finding
 	for _, f := range findings {
-		if f.Severity == Refuses && (f.Fixed || !contains(allowed, f.Code)) {
+		if f.Severity == Refuses && (f.Fixed || !slices.Contains(allowed, f.Code)) {
 			stop = append(stop, f)
 		}
 	}
@@ -93,13 +94,4 @@ func Refuse(findings []Finding, allowed []string) error {
 		return nil
 	}
 	return &Refusal{Findings: stop}
-}
-
-func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
 }

@@ -9,6 +9,7 @@ package release
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -72,18 +73,7 @@ func (r Role) Reference() string { return r.Repository + "@" + r.Digest }
 
 // Runs reports whether a digest that a runtime reported is this role's image.
 func (r Role) Runs(reported string) bool {
-	if reported == "" {
-		return false
-	}
-	if reported == r.Digest {
-		return true
-	}
-	for _, alias := range r.Aliases {
-		if reported == alias {
-			return true
-		}
-	}
-	return false
+	return reported != "" && (reported == r.Digest || slices.Contains(r.Aliases, reported))
 }
 
 // Short abbreviates a commit SHA to the 7 digits that people read; anything

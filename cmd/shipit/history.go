@@ -37,7 +37,7 @@ func newHistory(g *globals) *cobra.Command {
 }
 
 func (o *historyOptions) run(ctx context.Context) error {
-	s, err := openLedger(ctx, o.globals)
+	s, err := openFile(ctx, o.globals)
 	if err != nil {
 		return err
 	}

@@ -57,9 +57,6 @@ func openFile(ctx context.Context, g *globals) (*site, error) {
 	return s, s.connect(ctx)
 }
 
-// openLedger is openFile for commands that only read records.
-func openLedger(ctx context.Context, g *globals) (*site, error) { return openFile(ctx, g) }
-
 func newSite(g *globals, cfg config.Config) (*site, error) {
 	rep, err := newReporter(g)
 	if err != nil {
