@@ -177,10 +177,12 @@ func TestAnAlteredRecordIsShownAndNeverChosen(t *testing.T) {
 		require.Equal(t, int64(1), chosen.Seq)
 
 		p.forge(t, "000003", with(parts(t, p.store, "000003"), "record", `"settled"`, `"failed"`))
-		current, ok, err := l.Current(t.Context())
+		recent, err := l.Recent(t.Context(), 3)
 		require.NoError(t, err)
-		require.True(t, ok)
-		require.Equal(t, int64(1), current.Record.Seq)
+		require.Len(t, recent, 3)
+		require.Contains(t, recent[1].Record.Altered, "previousHash")
+		require.False(t, recent[0].Record.Good(), "it says that it failed")
+		require.True(t, recent[2].Record.Good())
 
 		// Damage in the past does not stop the next release, and its number is new.
 		p.forge(t, "000003", nil)

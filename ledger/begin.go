@@ -25,13 +25,7 @@ const settleLimit = 30 * time.Second
 // An intent that a killed run left behind is sealed first, as it stands. A
 // *LostError, *ConflictError or *SizeError says that nothing was begun.
 func (l *Ledger) Begin(ctx context.Context, lock *Lock, rel release.Release, attachments map[string][]byte) (release.Record, error) {
-	var before kept
-	var gone withdrawn
-	err := atOnce(
-		func() error { return lock.check(ctx) },
-		func() (err error) { before, err = l.newest(ctx, lock.head.Load()); return err },
-		func() (err error) { gone, err = l.marked(ctx); return err },
-	)
+	before, gone, err := l.standing(ctx, lock)
 	if err != nil {
 		return release.Record{}, err
 	}
@@ -53,7 +47,8 @@ func (l *Ledger) Begin(ctx context.Context, lock *Lock, rel release.Release, att
 	if err != nil {
 		return release.Record{}, err
 	}
-	ok, err := l.store.Create(ctx, recordName(rec.Seq), parts, false)
+	name := recordName(rec.Seq)
+	version, ok, err := l.store.Create(ctx, name, parts, false)
 	if err != nil {
 		return release.Record{}, fmt.Errorf("keep record #%d: %w", rec.Seq, err)
 	}
@@ -61,7 +56,32 @@ func (l *Ledger) Begin(ctx context.Context, lock *Lock, rel release.Release, att
 		return release.Record{}, &ConflictError{Seq: rec.Seq, Place: l.store.Place()}
 	}
 	lock.head.Store(rec.Seq)
+	own := kept{name: name, seq: rec.Seq, parts: parts, version: version}
+	l.begun[name] = own
+	l.copies.begin(own, gone)
 	return rec, nil
+}
+
+// youth is how long a lock that was just taken is ours without asking.
+const youth = time.Second
+
+// standing is the newest record with the withdrawn releases, as they stand under
+// the lock.
+func (l *Ledger) standing(ctx context.Context, lock *Lock) (newest kept, gone withdrawn, err error) {
+	seen := lock.seen
+	lock.seen = nil // what is begun now makes it the past
+	switch {
+	case seen != nil && time.Since(lock.taken) < youth:
+		return first(seen.newest), seen.gone, nil
+	case seen != nil:
+		return first(seen.newest), seen.gone, lock.check(ctx)
+	}
+	err = atOnce(
+		func() error { return lock.check(ctx) },
+		func() error { found, err := l.newest(ctx, lock.head.Load(), 1); newest = first(found); return err },
+		func() (err error) { gone, err = l.marked(ctx); return err },
+	)
+	return newest, gone, err
 }
 
 func intent(rec release.Record, rel release.Release, attachments map[string][]byte) (map[string][]byte, error) {
@@ -110,11 +130,6 @@ func (l *Ledger) sealInterrupted(ctx context.Context, left kept) (kept, error) {
 	return left, nil
 }
 
-// Update notes how far a begun release has come, without sealing its record.
-func (l *Ledger) Update(ctx context.Context, lock *Lock, rec release.Record) error {
-	return l.write(ctx, lock, rec, false)
-}
-
 // Settle seals the record of a begun release with what became of it. Nobody can
 // write it again. It is retried for 30 seconds while the store is out of order;
 // pass a context that outlives an interrupt.
@@ -124,7 +139,7 @@ func (l *Ledger) Settle(ctx context.Context, lock *Lock, rec release.Record) err
 	ctx, cancel := context.WithTimeoutCause(ctx, settleLimit, fmt.Errorf("the outcome could not be kept within %s", settleLimit))
 	defer cancel()
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
-		err := l.write(ctx, lock, rec, true)
+		err := l.seal(ctx, lock, rec)
 		if err == nil || !temporary(err) {
 			return err
 		}
@@ -134,13 +149,8 @@ func (l *Ledger) Settle(ctx context.Context, lock *Lock, rec release.Record) err
 	}
 }
 
-func (l *Ledger) write(ctx context.Context, lock *Lock, rec release.Record, seal bool) error {
-	var now kept
-	var lost error
-	err := atOnce(
-		func() error { lost = lock.check(ctx); return nil },
-		func() (err error) { now, err = l.read(ctx, recordName(rec.Seq)); return err },
-	)
+func (l *Ledger) seal(ctx context.Context, lock *Lock, rec release.Record) error {
+	now, lost, err := l.toSeal(ctx, lock, recordName(rec.Seq))
 	if err != nil {
 		return err
 	}
@@ -152,7 +162,7 @@ func (l *Ledger) write(ctx context.Context, lock *Lock, rec release.Record, seal
 	if now.parts, err = outcome(now.parts, asBegun(rec, begun)); err != nil {
 		return err
 	}
-	if now.sealed && seal && bytes.Equal(before, now.parts[partRecord]) {
+	if now.sealed && bytes.Equal(before, now.parts[partRecord]) {
 		return nil // the answer to an earlier try was lost on its way
 	}
 	if lost != nil {
@@ -161,17 +171,31 @@ func (l *Ledger) write(ctx context.Context, lock *Lock, rec release.Record, seal
 	if now.sealed || begun.Fence != lock.Fence {
 		return &ConflictError{Seq: rec.Seq, Place: l.store.Place()}
 	}
-	if seal {
-		l.sign(ctx, rec.Seq, now.parts)
-	}
-	ok, err := l.store.Swap(ctx, recordName(rec.Seq), now.version, now.parts, seal)
+	l.sign(ctx, rec.Seq, now.parts)
+	ok, err := l.store.Swap(ctx, now.name, now.version, now.parts, true)
 	if err != nil {
 		return fmt.Errorf("keep record #%d: %w", rec.Seq, err)
 	}
 	if !ok {
 		return &ConflictError{Seq: rec.Seq, Place: l.store.Place()}
 	}
+	l.copies.owe(now)
 	return nil
+}
+
+// toSeal is the entry that is to be sealed: as this run has kept it, for the first
+// try, or as it is read. lost says that the lock is another run's by now.
+func (l *Ledger) toSeal(ctx context.Context, lock *Lock, name string) (now kept, lost, err error) {
+	now, own := l.begun[name]
+	delete(l.begun, name)
+	if own {
+		return now, lock.check(ctx), nil
+	}
+	err = atOnce(
+		func() error { lost = lock.check(ctx); return nil },
+		func() (err error) { now, err = l.read(ctx, name); return err },
+	)
+	return now, lost, err
 }
 
 // asBegun keeps what was decided when the record was begun, and drops what is

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"sync"
 )
 
 // Mirror keeps a second copy of what is sealed, apart from the store. It cannot
@@ -12,6 +14,9 @@ import (
 type Mirror interface {
 	// Put keeps an entry. A different entry of that name is left alone: error.
 	Put(ctx context.Context, name string, parts map[string][]byte) error
+	// Stage brings parts ahead of the entry that will have them. Nobody sees them,
+	// and it need not be done.
+	Stage(ctx context.Context, parts map[string][]byte) error
 	// Get returns an entry, or nil if there is none.
 	Get(ctx context.Context, name string) (parts map[string][]byte, err error)
 	// Names lists the entries of every kind, in any order.
@@ -20,37 +25,126 @@ type Mirror interface {
 	Place() string
 }
 
+// copies is what is known of the mirror, and what is still owed to it.
+type copies struct {
+	one   sync.Mutex      // of several Copy
+	there map[string]bool // what the mirror has; nil until it was asked
+
+	mu    sync.Mutex
+	owed  []kept // sealed by this run
+	begun kept   // by this run, and not yet sealed when it was noted
+	gone  withdrawn
+}
+
+// begin notes what this run knows of the store, so that it need not be listed.
+func (c *copies) begin(k kept, gone withdrawn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.begun, c.gone = k, gone
+}
+
+// names are those of all entries that there can be, as far as this run knows.
+func (c *copies) names() (before []string, begun kept) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for seq := int64(1); seq < c.begun.seq; seq++ {
+		before = append(before, recordName(seq))
+	}
+	for _, seq := range c.gone {
+		before = append(before, markName(seq))
+	}
+	return before, c.begun
+}
+
+func (c *copies) owe(k kept) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.owed = append(c.owed, k)
+}
+
+func (c *copies) take() []kept {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	owed := c.owed
+	c.owed = nil
+	return owed
+}
+
 // Copy brings to the mirror what is sealed and not yet there, also what an
 // earlier run could not copy, and returns how many entries it brought. Without
 // a mirror there is nothing to do. A release is none the worse for an error.
+//
+// It may run while a release is under way: then it brings ahead what will stay of
+// the begun record, and the next Copy has little to do.
 func (l *Ledger) Copy(ctx context.Context) (int, error) {
 	if l.opts.Mirror == nil {
 		return 0, nil
 	}
+	l.copies.one.Lock()
+	defer l.copies.one.Unlock()
+	copied, failed := 0, error(nil)
+	if l.copies.there == nil {
+		copied, failed = l.copyMissing(ctx)
+	}
+	for _, k := range l.copies.take() {
+		if l.copies.there[k.name] {
+			continue
+		}
+		if err := l.put(ctx, k); err != nil {
+			failed = errors.Join(failed, err)
+			continue
+		}
+		copied++
+	}
+	if failed != nil {
+		l.copies.there = nil // the next one looks for what is missing
+	}
+	return copied, failed
+}
+
+// copyMissing looks at both sides.
+func (l *Ledger) copyMissing(ctx context.Context) (int, error) {
 	there, err := l.opts.Mirror.Names(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("list the copies in %s: %w", l.opts.Mirror.Place(), err)
 	}
+	l.copies.there = map[string]bool{}
+	for _, name := range there {
+		l.copies.there[name] = true
+	}
+	names, begun := l.copies.names()
+	if !begun.found() {
+		if names, err = l.listed(ctx); err != nil {
+			return 0, err
+		}
+	}
 	copied := 0
 	var failed []error
+	for _, name := range names {
+		if l.copies.there[name] {
+			continue
+		}
+		ok, err := l.copyOne(ctx, name)
+		if ok {
+			copied++
+		}
+		failed = append(failed, err)
+	}
+	return copied, errors.Join(append(failed, l.stage(ctx, begun))...)
+}
+
+// listed are the names of all records and marks, oldest first.
+func (l *Ledger) listed(ctx context.Context) ([]string, error) {
+	var all []string
 	for _, kind := range []string{kindRecord, kindWithdrawn} {
 		names, err := l.store.Names(ctx, kind)
 		if err != nil {
-			return copied, fmt.Errorf("list the records in %s: %w", l.store.Place(), err)
+			return nil, fmt.Errorf("list the records in %s: %w", l.store.Place(), err)
 		}
 		slices.Sort(names)
-		for _, name := range names {
-			if slices.Contains(there, name) {
-				continue
-			}
-			ok, err := l.copyOne(ctx, name)
-			if ok {
-				copied++
-			}
-			failed = append(failed, err)
-		}
+		all = append(all, names...)
 	}
-	return copied, errors.Join(failed...)
+	return all, nil
 }
 
 func (l *Ledger) copyOne(ctx context.Context, name string) (bool, error) {
@@ -58,8 +152,27 @@ func (l *Ledger) copyOne(ctx context.Context, name string) (bool, error) {
 	if err != nil || !at.sealed {
 		return false, err
 	}
-	if err := l.opts.Mirror.Put(ctx, name, at.parts); err != nil {
-		return false, fmt.Errorf("copy record %s to %s: %w", name, l.opts.Mirror.Place(), err)
+	err = l.put(ctx, at)
+	return err == nil, err
+}
+
+// stage brings ahead what will stay of a begun entry.
+func (l *Ledger) stage(ctx context.Context, begun kept) error {
+	if !begun.found() {
+		return nil
 	}
-	return true, nil
+	stays := maps.Clone(begun.parts)
+	delete(stays, partRecord)
+	if err := l.opts.Mirror.Stage(ctx, stays); err != nil {
+		return fmt.Errorf("bring parts of record %s to %s: %w", begun.name, l.opts.Mirror.Place(), err)
+	}
+	return nil
+}
+
+func (l *Ledger) put(ctx context.Context, k kept) error {
+	if err := l.opts.Mirror.Put(ctx, k.name, k.parts); err != nil {
+		return fmt.Errorf("copy record %s to %s: %w", k.name, l.opts.Mirror.Place(), err)
+	}
+	l.copies.there[k.name] = true
+	return nil
 }

@@ -37,18 +37,21 @@ type file struct {
 	Binary   map[string][]byte `json:"binary,omitempty"`
 }
 
-// Create keeps a new entry; ok is false if the name is taken.
-func (d *Directory) Create(ctx context.Context, name string, parts map[string][]byte, sealed bool) (bool, error) {
-	ok := false
-	err := d.exclusive(ctx, func() error {
+// Create keeps a new entry and gives its version; ok is false if the name is taken.
+func (d *Directory) Create(ctx context.Context, name string, parts map[string][]byte, sealed bool) (version string, ok bool, err error) {
+	err = d.exclusive(ctx, func() error {
 		_, err := os.Stat(d.path(name))
 		if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		ok = true
-		return d.put(d.path(name), newFile(parts, sealed))
+		if err := d.put(d.path(name), newFile(parts, sealed)); err != nil {
+			return err
+		}
+		_, version, err = d.get(d.path(name))
+		ok = err == nil
+		return err
 	})
-	return ok && err == nil, err
+	return version, ok, err
 }
 
 // Read returns an entry; version is "" if there is none.

@@ -24,7 +24,10 @@ type Lock struct {
 	stop   context.CancelFunc // ends the heartbeat
 	done   chan struct{}      // closed when it has ended
 
-	head atomic.Int64 // the newest number given; the next renewal writes it down
+	head   atomic.Int64 // the newest number given; the next renewal writes it down
+	taken  time.Time
+	asSeen bool
+	seen   *look // what is known of the records; nil once a record was begun
 
 	mu      sync.Mutex
 	claim   claim
@@ -54,7 +57,7 @@ func (e *LostError) Unwrap() error { return e.Err }
 func hold(ctx context.Context, l *Ledger, mine claim, version string) *Lock {
 	// Clean-up after an interrupt still needs the lock, so it outlives ctx.
 	lasting := context.WithoutCancel(ctx)
-	k := &Lock{Holder: mine.holder, Fence: mine.fence, ledger: l, claim: mine, version: version, done: make(chan struct{})}
+	k := &Lock{Holder: mine.holder, Fence: mine.fence, ledger: l, claim: mine, version: version, done: make(chan struct{}), taken: time.Now()}
 	k.lost, k.lose = context.WithCancelCause(lasting)
 	beats, stop := context.WithCancel(lasting)
 	k.stop = stop
@@ -62,6 +65,19 @@ func hold(ctx context.Context, l *Ledger, mine claim, version string) *Lock {
 	go k.beat(beats)
 	return k
 }
+
+// knowing keeps what was seen before the lock was taken as it was seen. A nil lock
+// stays nil.
+func (k *Lock) knowing(seen *look) *Lock {
+	if k != nil {
+		k.seen, k.asSeen = seen, true
+	}
+	return k
+}
+
+// AsSeen reports whether the lock was taken just as a Look saw it. Then nobody else
+// has had it since, and what was read after the Look still stands.
+func (k *Lock) AsSeen() bool { return k.asSeen }
 
 // Context is a context that also ends, with a *LostError as its cause, when the
 // lock is lost. stop must be called when it is no longer needed.

@@ -28,8 +28,8 @@ import (
 // An entry is a set of named parts and is known by its name: a sequence number
 // of six digits or more, followed for other kinds by "-" and the kind.
 type Store interface {
-	// Create keeps a new entry; ok is false if the name is taken.
-	Create(ctx context.Context, name string, parts map[string][]byte, sealed bool) (ok bool, err error)
+	// Create keeps a new entry and gives its version; ok is false if the name is taken.
+	Create(ctx context.Context, name string, parts map[string][]byte, sealed bool) (version string, ok bool, err error)
 	// Read returns an entry; version is "" if there is none.
 	Read(ctx context.Context, name string) (parts map[string][]byte, version string, sealed bool, err error)
 	// Swap replaces an unsealed entry that still has that version, and may seal it for ever.
@@ -72,11 +72,16 @@ type Options struct {
 	VerifySig func(ctx context.Context, kept, signature []byte) error
 }
 
-// Ledger is the lock and the records of one app.
+// Ledger is the lock and the records of one app, as one run uses them. It is
+// not for use by several goroutines at once, but for Copy.
 type Ledger struct {
 	store Store
 	app   string
 	opts  Options
+
+	seen  *look           // by Look, until the lock is taken
+	begun map[string]kept // by Begin, as this run kept them
+	copies
 }
 
 // New is the ledger of an app in a store. It reads nothing yet.
@@ -84,7 +89,7 @@ func New(store Store, app string, opts Options) *Ledger {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	return &Ledger{store: store, app: app, opts: opts}
+	return &Ledger{store: store, app: app, opts: opts, begun: map[string]kept{}}
 }
 
 // now is the time in the precision in which records keep it.

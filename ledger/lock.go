@@ -86,6 +86,8 @@ func (s sighting) same(c claim) bool {
 // Lock takes the app's lock and keeps it by a heartbeat until Release, also
 // after ctx has ended. A *HeldError says that another living run holds it.
 //
+// After a Look the lock is taken as it was seen, if it was free.
+//
 // Clocks of different machines are not compared. A holder on this machine is
 // known to live or to be dead by its process; any other must be seen to renew
 // within its TTL, and is taken over if it does not.
@@ -95,6 +97,15 @@ func (l *Ledger) Lock(ctx context.Context, opts LockOptions) (*Lock, error) {
 	}
 	if opts.TTL <= 0 {
 		opts.TTL = defaultTTL
+	}
+	// Of an earlier look only a free lock is believed: a holder may have written since.
+	if seen := l.seen; seen != nil {
+		l.seen = nil
+		if claim := readClaim(seen.fields); seen.version != "" && claim.holder == "" {
+			if lock, err := l.take(ctx, seen.version, claim, opts); lock != nil || err != nil {
+				return lock.knowing(seen), err
+			}
+		}
 	}
 	var seen sighting
 	for {
@@ -157,11 +168,11 @@ func (l *Ledger) reportHolder(c claim, wait bool) {
 func (l *Ledger) take(ctx context.Context, version string, old claim, opts LockOptions) (*Lock, error) {
 	if version == "" {
 		// Someone may have deleted the lock: its number must grow all the same.
-		head, err := l.newest(ctx, 0)
+		newest, err := l.newest(ctx, 0, 1)
 		if err != nil {
 			return nil, err
 		}
-		old.fence, old.head = head.record().Fence, head.seq
+		old.fence, old.head = first(newest).record().Fence, first(newest).seq
 	}
 	now := l.now()
 	mine := claim{

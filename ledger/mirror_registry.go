@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"sync"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -32,13 +33,15 @@ const (
 type RegistryMirror struct {
 	repository name.Repository
 	options    []remote.Option
+	pusher     func() (*remote.Pusher, error) // one, which remembers what it has sent
 }
 
 // NewRegistryMirror keeps copies in a repository of their own, conventionally
 // the image's with "/releases" added: as referrers of the image they would be
 // fetched by everything that looks for its signature.
 func NewRegistryMirror(repository name.Repository, options ...remote.Option) *RegistryMirror {
-	return &RegistryMirror{repository: repository, options: options}
+	pusher := sync.OnceValues(func() (*remote.Pusher, error) { return remote.NewPusher(options...) })
+	return &RegistryMirror{repository: repository, options: options, pusher: pusher}
 }
 
 // Place is the repository's name.
@@ -70,22 +73,56 @@ func (m *RegistryMirror) Put(ctx context.Context, entry string, parts map[string
 		return err
 	}
 	tag := m.repository.Tag(entry)
-	options := m.with(ctx)
-	there, err := remote.Head(tag, options...)
-	switch {
-	case err == nil && there.Digest == digestOf(made.raw):
-		return nil
-	case err == nil:
-		return &DifferentError{Reference: tag.Name(), Digest: there.Digest.String()}
-	case !absent(err):
+	done := false
+	err = atOnce(
+		func() (err error) { done, err = m.has(ctx, tag, digestOf(made.raw)); return err },
+		func() error { return m.upload(ctx, layers) },
+	)
+	if err != nil || done {
 		return err
 	}
-	for _, layer := range layers {
-		if err := remote.WriteLayer(m.repository, layer, options...); err != nil {
-			return err
-		}
+	pusher, err := m.pusher()
+	if err != nil {
+		return err
 	}
-	return remote.Put(tag, made, options...)
+	return pusher.Put(ctx, tag, made)
+}
+
+// has reports whether a tag is there with a digest; with another one it is an error.
+func (m *RegistryMirror) has(ctx context.Context, tag name.Tag, want v1.Hash) (bool, error) {
+	there, err := remote.Head(tag, m.with(ctx)...)
+	switch {
+	case absent(err):
+		return false, nil
+	case err != nil:
+		return false, err
+	case there.Digest != want:
+		return false, &DifferentError{Reference: tag.Name(), Digest: there.Digest.String()}
+	}
+	return true, nil
+}
+
+// Stage uploads parts that no entry names yet.
+func (m *RegistryMirror) Stage(ctx context.Context, parts map[string][]byte) error {
+	_, layers, err := newArtifact("", parts)
+	if err != nil {
+		return err
+	}
+	return m.upload(ctx, layers)
+}
+
+// upload sends what the registry lacks of the layers, all at once. What this run
+// has sent before is not asked for again.
+func (m *RegistryMirror) upload(ctx context.Context, layers []v1.Layer) error {
+	pusher, err := m.pusher()
+	if err != nil {
+		return err
+	}
+	var jobs []func() error
+	for _, layer := range layers {
+		jobs = append(jobs, func() error { return pusher.Upload(ctx, m.repository, layer) })
+	}
+	return atOnce(jobs...)
 }
 
 // Get returns an entry, or nil if there is none.

@@ -5,55 +5,59 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"sync"
 
 	"github.com/joelhooks/shipit/release"
 )
 
-// Head is the newest record, whatever became of it; false if there is none.
-func (l *Ledger) Head(ctx context.Context) (Entry, bool, error) {
-	head, gone, err := l.newestAndWithdrawn(ctx)
-	if err != nil || !head.found() {
-		return Entry{}, false, err
-	}
-	e, err := newEntry(head.seq, l.app, head.parts, head.sealed)
-	e.Record.Withdrawn = gone.has(e.Record)
-	return e, err == nil, err
+// look is what was read of the lock, and after it of the records. If the lock was
+// free and is taken just as it was seen, nobody else has had it in between, and
+// the records are what was read.
+type look struct {
+	fields  map[string]string
+	version string
+	newest  []kept
+	gone    withdrawn
 }
 
-// Current is the newest good record, what should be running, without reading
-// older ones; false if there is none.
-func (l *Ledger) Current(ctx context.Context) (Entry, bool, error) {
-	at, gone, err := l.newestAndWithdrawn(ctx)
-	if err != nil {
-		return Entry{}, false, err
+// Look reads what Lock and Begin need to know, so that it can be read at the same
+// time as other things. Nothing is read again after an earlier Look or Recent.
+func (l *Ledger) Look(ctx context.Context) error {
+	if l.seen != nil {
+		return nil
 	}
-	var after release.Record
-	for at.found() {
-		e, err := newEntry(at.seq, l.app, at.parts, at.sealed)
-		if err == nil {
-			err = linked(e, after)
-		}
-		if err != nil {
-			l.report(release.PhaseRecord, release.MarkNote, "%v", err)
-		} else if e.Record.Withdrawn = gone.has(e.Record); e.Record.Good() {
-			return e, true, nil
-		}
-		after = at.record()
-		next := at.seq - 1
-		if after.Seq == at.seq && after.Previous < at.seq {
-			next = after.Previous
-		}
-		if next <= 0 {
-			break
-		}
-		if at, err = l.read(ctx, recordName(next)); err != nil {
-			return Entry{}, false, err
-		}
-	}
-	return Entry{}, false, nil
+	return l.look(ctx, 1)
 }
+
+func (l *Ledger) look(ctx context.Context, n int) (err error) {
+	var seen look
+	if seen.fields, seen.version, err = l.store.ReadLock(ctx); err != nil {
+		return fmt.Errorf("read the lock: %w", err)
+	}
+	err = atOnce(
+		func() (err error) { seen.newest, err = l.newest(ctx, readClaim(seen.fields).head, n); return err },
+		func() (err error) { seen.gone, err = l.marked(ctx); return err },
+	)
+	if err == nil {
+		l.seen = &seen
+	}
+	return err
+}
+
+// Recent are the newest n records or some more, newest first, as List has them,
+// without reading older ones. One that is to be rolled out must pass Trust.
+func (l *Ledger) Recent(ctx context.Context, n int) ([]Entry, error) {
+	if err := l.look(ctx, n); err != nil {
+		return nil, err
+	}
+	return slices.Collect(l.judged(l.seen.newest, l.seen.gone)), nil
+}
+
+// Trust holds an entry against its signature, where the ledger verifies those. The
+// error is an *AlteredError.
+func (l *Ledger) Trust(ctx context.Context, e Entry) error { return l.verifySignature(ctx, e) }
 
 // Read returns one record with its objects, ready to be rolled out again, if it
 // is what was once kept: by its own hashes, by the record after it, and by its
@@ -65,7 +69,7 @@ func (l *Ledger) Read(ctx context.Context, seq int64) (Entry, error) {
 	err := atOnce(
 		func() (err error) { at, err = l.read(ctx, recordName(seq)); return err },
 		func() (err error) { next, err = l.read(ctx, recordName(seq+1)); return err },
-		func() (err error) { _, gone, err = l.newestAndWithdrawn(ctx); return err },
+		func() (err error) { gone, err = l.allWithdrawn(ctx); return err },
 	)
 	if err != nil {
 		return Entry{}, err
@@ -121,23 +125,36 @@ func (l *Ledger) List(ctx context.Context) ([]release.Record, error) {
 	if err != nil {
 		return nil, err
 	}
+	slices.Reverse(entries)
 	records := make([]release.Record, 0, len(entries))
-	var after release.Record
-	for i, k := range slices.Backward(entries) {
-		if i == len(entries)-1 {
-			gone = gone.and(k.record())
-		}
-		e, err := newEntry(k.seq, l.app, k.parts, k.sealed)
-		if err == nil {
-			err = linked(e, after)
-		}
-		if after = e.Record; err != nil {
-			e.Record.App, e.Record.Seq, e.Record.Altered = l.app, k.seq, alteration(err)
-		}
-		e.Record.Withdrawn = gone.has(e.Record)
+	for e := range l.judged(entries, gone) {
 		records = append(records, e.Record)
 	}
 	return records, nil
+}
+
+// judged are entries, newest first, as each can be judged by itself and by the one
+// after it.
+func (l *Ledger) judged(newest []kept, gone withdrawn) iter.Seq[Entry] {
+	return func(yield func(Entry) bool) {
+		var after release.Record
+		for i, k := range newest {
+			if i == 0 {
+				gone = gone.and(k.record())
+			}
+			e, err := newEntry(k.seq, l.app, k.parts, k.sealed)
+			if err == nil {
+				err = linked(e, after)
+			}
+			if after = e.Record; err != nil {
+				e.Record.App, e.Record.Seq, e.Record.Altered = l.app, k.seq, alteration(err)
+			}
+			e.Record.Withdrawn = gone.has(e.Record)
+			if !yield(e) {
+				return
+			}
+		}
+	}
 }
 
 func alteration(err error) string {
@@ -178,7 +195,7 @@ func (l *Ledger) unlisted(ctx context.Context, entries []kept) ([]kept, error) {
 	for _, k := range entries {
 		listed[k.seq] = true
 	}
-	if !listed[head.seq] {
+	if !listed[head.seq] { // 0, where there is none, counts as listed
 		entries, listed[head.seq] = append(entries, head), true
 	}
 	for i := 0; i < len(entries); i++ {
@@ -198,13 +215,15 @@ func (l *Ledger) unlisted(ctx context.Context, entries []kept) ([]kept, error) {
 	return entries, nil
 }
 
-// newestAndWithdrawn is the newest entry with all withdrawn releases.
-func (l *Ledger) newestAndWithdrawn(ctx context.Context) (head kept, gone withdrawn, err error) {
-	err = atOnce(
+// allWithdrawn are the withdrawn releases, those too whose mark was taken away.
+func (l *Ledger) allWithdrawn(ctx context.Context) (withdrawn, error) {
+	var head kept
+	var gone withdrawn
+	err := atOnce(
 		func() (err error) { head, err = l.hinted(ctx); return err },
 		func() (err error) { gone, err = l.marked(ctx); return err },
 	)
-	return head, gone.and(head.record()), err
+	return gone.and(head.record()), err
 }
 
 // hinted is the newest entry, found by what the lock last heard.
@@ -213,47 +232,76 @@ func (l *Ledger) hinted(ctx context.Context) (kept, error) {
 	if err != nil {
 		return kept{}, fmt.Errorf("read the lock: %w", err)
 	}
-	return l.newest(ctx, readClaim(fields).head)
+	newest, err := l.newest(ctx, readClaim(fields).head, 1)
+	return first(newest), err
 }
 
-// newest is the newest entry, found from a number that was newest once, so that
-// the cost does not grow with the number of records. A run that was killed may
-// have given further numbers; a wrong hint costs one listing.
-func (l *Ledger) newest(ctx context.Context, hint int64) (kept, error) {
-	var head, next kept
-	if hint > 0 {
-		err := atOnce(
-			func() (err error) { head, err = l.read(ctx, recordName(hint)); return err },
-			func() (err error) { next, err = l.read(ctx, recordName(hint+1)); return err },
-		)
+func first(newest []kept) kept {
+	if len(newest) == 0 {
+		return kept{}
+	}
+	return newest[0]
+}
+
+// newest are the n newest entries or some more, newest first, found from a number
+// that was newest once, so that the cost does not grow with the number of
+// records. A run that was killed may have given further numbers; a wrong hint
+// costs one listing.
+func (l *Ledger) newest(ctx context.Context, hint int64, n int) ([]kept, error) {
+	window, err := l.window(ctx, hint, n)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc(window, func(k kept) bool { return k.seq == hint }) {
+		if hint, err = l.lastListed(ctx); err != nil || hint == 0 {
+			return nil, err
+		}
+		if window, err = l.window(ctx, hint, n); err != nil {
+			return nil, err
+		}
+	}
+	for len(window) > 0 && window[0].seq > hint {
+		hint = window[0].seq
+		next, err := l.read(ctx, recordName(hint+1))
 		if err != nil {
-			return kept{}, err
+			return nil, err
+		}
+		if next.found() {
+			window = slices.Insert(window, 0, next)
 		}
 	}
-	if !head.found() {
-		names, err := l.store.Names(ctx, kindRecord)
-		if err != nil {
-			return kept{}, fmt.Errorf("list the records in %s: %w", l.store.Place(), err)
-		}
-		var last int64
-		for _, name := range names {
-			if seq, ok := nameSeq(name); ok {
-				last = max(last, seq)
-			}
-		}
-		if last == 0 {
-			return kept{}, nil
-		}
-		return l.read(ctx, recordName(last))
+	return window, nil
+}
+
+// window reads the entry after a number, that number's, and those before it, n of
+// them, at the same time. What is not there is left out.
+func (l *Ledger) window(ctx context.Context, hint int64, n int) ([]kept, error) {
+	if hint == 0 {
+		return nil, nil
 	}
-	for next.found() {
-		head = next
-		var err error
-		if next, err = l.read(ctx, recordName(head.seq+1)); err != nil {
-			return kept{}, err
+	found := make([]kept, min(int64(n), hint)+1)
+	var reads []func() error
+	for i := range found {
+		name := recordName(hint + 1 - int64(i))
+		reads = append(reads, func() (err error) { found[i], err = l.read(ctx, name); return err })
+	}
+	err := atOnce(reads...)
+	return slices.DeleteFunc(found, func(k kept) bool { return !k.found() }), err
+}
+
+// lastListed is the highest number that a listing shows; 0 if there is none.
+func (l *Ledger) lastListed(ctx context.Context) (int64, error) {
+	names, err := l.store.Names(ctx, kindRecord)
+	if err != nil {
+		return 0, fmt.Errorf("list the records in %s: %w", l.store.Place(), err)
+	}
+	var last int64
+	for _, name := range names {
+		if seq, ok := nameSeq(name); ok {
+			last = max(last, seq)
 		}
 	}
-	return head, nil
+	return last, nil
 }
 
 func (l *Ledger) read(ctx context.Context, name string) (kept, error) {

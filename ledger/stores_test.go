@@ -55,7 +55,7 @@ func directory(t *testing.T) place {
 		forge: func(t *testing.T, name string, parts map[string][]byte) {
 			require.NoError(t, os.Remove(path(name)))
 			if parts != nil {
-				ok, err := store.Create(t.Context(), name, parts, true)
+				_, ok, err := store.Create(t.Context(), name, parts, true)
 				require.NoError(t, err)
 				require.True(t, ok)
 			}
@@ -75,7 +75,7 @@ func inCluster(t *testing.T) place {
 		forge: func(t *testing.T, name string, parts map[string][]byte) {
 			require.NoError(t, maps.Delete(t.Context(), "shipit-"+app+"-"+name, metav1.DeleteOptions{}))
 			if parts != nil {
-				ok, err := store.Create(t.Context(), name, parts, true)
+				_, ok, err := store.Create(t.Context(), name, parts, true)
 				require.NoError(t, err)
 				require.True(t, ok)
 			}

@@ -41,17 +41,22 @@ func (l *Ledger) Withdraw(ctx context.Context, lock *Lock, seq int64, reason str
 	if content := at.record().Content(); content < seq {
 		return l.Withdraw(ctx, lock, content, reason)
 	}
-	kept, err := encode(mark{
+	marked, err := encode(mark{
 		App: l.app, Seq: seq, Reason: reason, By: lock.Holder, At: l.now(), RecordHash: hash(at.parts[partRecord]),
 	})
 	if err != nil {
 		return err
 	}
-	parts := map[string][]byte{partRecord: kept}
+	parts := map[string][]byte{partRecord: marked}
 	l.sign(ctx, seq, parts)
 	// A taken name is the mark of an earlier withdrawal, which says as much.
-	if _, err := l.store.Create(ctx, markName(seq), parts, true); err != nil {
+	name := markName(seq)
+	version, fresh, err := l.store.Create(ctx, name, parts, true)
+	if err != nil {
 		return fmt.Errorf("withdraw record #%d: %w", seq, err)
+	}
+	if fresh {
+		l.copies.owe(kept{name: name, seq: seq, parts: parts, version: version, sealed: true})
 	}
 	return nil
 }

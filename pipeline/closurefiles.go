@@ -103,7 +103,7 @@ func (b *closureBuilder) checkFiles(ctx context.Context) error {
 			links = append(links, blob{f.Path, f.ID})
 		}
 	}
-	return readBlobs(ctx, b.source.GitDir, links, func(l blob, _ int64, r io.Reader) error {
+	return b.source.objects.read(ctx, links, func(l blob, _ int64, r io.Reader) error {
 		target, err := io.ReadAll(r)
 		if err != nil {
 			return err

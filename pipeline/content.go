@@ -40,14 +40,14 @@ type Entry struct {
 type Content struct {
 	Entries []Entry
 
-	gitDir string
-	dir    string // the folder it was read from, if it lies on disk
+	objects *objects // of the repository that blobs are in
+	dir     string   // the folder it was read from, if it lies on disk
 }
 
 // gitContent is the closure as committed. With links, the workspace's packages
 // are linked into each other's node_modules, as an install would do.
 func gitContent(ctx context.Context, in Inputs, links bool) (Content, error) {
-	c := Content{gitDir: in.Source.GitDir}
+	c := Content{objects: in.Source.objects}
 	targets := map[string]string{}
 	var symlinks []blob
 	for _, f := range in.Closure.Files {
@@ -55,7 +55,7 @@ func gitContent(ctx context.Context, in Inputs, links bool) (Content, error) {
 			symlinks = append(symlinks, blob{f.Path, f.ID})
 		}
 	}
-	err := readBlobs(ctx, c.gitDir, symlinks, func(b blob, _ int64, r io.Reader) error {
+	err := c.objects.read(ctx, symlinks, func(b blob, _ int64, r io.Reader) error {
 		target, err := io.ReadAll(r)
 		targets[b.path] = string(target)
 		return err
@@ -143,7 +143,7 @@ func (c *Content) sort() error {
 
 // only is the part of the content that keep accepts.
 func (c Content) only(keep func(Entry) bool) Content {
-	out := Content{gitDir: c.gitDir, dir: c.dir}
+	out := Content{objects: c.objects, dir: c.dir}
 	for _, e := range c.Entries {
 		if keep(e) {
 			out.Entries = append(out.Entries, e)
@@ -182,7 +182,7 @@ func (c Content) each(ctx context.Context, fn func(Entry, io.Reader) error) erro
 			blobs = append(blobs, blob{e.Path, e.blob})
 		}
 	}
-	err := readBlobs(ctx, c.gitDir, blobs, func(_ blob, size int64, r io.Reader) error {
+	err := c.objects.read(ctx, blobs, func(_ blob, size int64, r io.Reader) error {
 		if err := others(); err != nil {
 			return err
 		}

@@ -16,5 +16,5 @@ func (s Source) ReadFiles(ctx context.Context, paths []string, visit func(path s
 			blobs = append(blobs, blob{f.Path, f.ID})
 		}
 	}
-	return readBlobs(ctx, s.GitDir, blobs, func(b blob, _ int64, r io.Reader) error { return visit(b.path, r) })
+	return s.objects.read(ctx, blobs, func(b blob, _ int64, r io.Reader) error { return visit(b.path, r) })
 }

@@ -23,6 +23,7 @@ type Source struct {
 	Tree   string // id of its root tree
 
 	shallow bool
+	objects *objects
 	files   map[string]File   // every blob, link and submodule by path
 	trees   map[string]string // folder → tree id; "" is the root
 }
@@ -63,7 +64,7 @@ func (e *NotRepositoryError) Error() string {
 }
 
 // Open resolves rev ("" is HEAD) in the repository that holds dir and lists the
-// commit's tree. Errors are *NotRepositoryError, *NoSuchRevError and
+// commit's tree. Close is for when nothing more is read. Errors are *NotRepositoryError, *NoSuchRevError and
 // *AmbiguousRevError.
 func Open(ctx context.Context, dir, rev string) (Source, error) {
 	if rev == "" {
@@ -73,66 +74,51 @@ func Open(ctx context.Context, dir, rev string) (Source, error) {
 	if err := s.locate(ctx, dir); err != nil {
 		return Source{}, err
 	}
-	if err := s.resolve(ctx, dir); err != nil {
-		return Source{}, err
-	}
 	if err := s.list(ctx); err != nil {
 		return Source{}, fmt.Errorf("list the tree of %s: %w", s.SHA, err)
 	}
 	return s, nil
 }
 
+// Close ends the git process that reads the objects; it would end with this one.
+func (s Source) Close() error { return s.objects.close() }
+
+// locate finds the repository, the commit and its tree in one question to git,
+// which answers line by line up to what it cannot find.
 func (s *Source) locate(ctx context.Context, dir string) error {
-	out, _, err := git(ctx, dir, "rev-parse", "--absolute-git-dir", "--is-shallow-repository", "--is-inside-work-tree")
-	if err != nil {
-		var said *gitError
-		if errors.As(err, &said) {
-			return &NotRepositoryError{Dir: dir, Detail: lastLine(firstLine(said.stderr))}
-		}
+	if strings.HasPrefix(s.Rev, "-") {
+		return &NoSuchRevError{Rev: s.Rev, Dir: dir}
+	}
+	// The work tree comes last: a bare repository has none.
+	out, stderr, err := git(ctx, dir, "rev-parse", "--absolute-git-dir", "--is-shallow-repository", "--is-inside-work-tree",
+		s.Rev+"^{commit}", s.Rev+"^{tree}", "--show-toplevel")
+	var said *gitError
+	if err != nil && !errors.As(err, &said) {
 		return fmt.Errorf("read %s with git: %w", dir, err)
 	}
-	lines := strings.Split(strings.TrimSpace(out), "\n")
-	if len(lines) != 3 {
-		return &NotRepositoryError{Dir: dir, Detail: strings.TrimSpace(out)}
+	lines := strings.Split(strings.TrimSuffix(out, "\n"), "\n")
+	if len(lines) < 3 {
+		return &NotRepositoryError{Dir: dir, Detail: lastLine(firstLine(stderr))}
 	}
-	s.GitDir, s.Top, s.shallow = lines[0], lines[0], lines[1] == "true"
-	if lines[2] == "true" {
-		top, _, err := git(ctx, dir, "rev-parse", "--show-toplevel")
-		if err != nil {
-			return err
-		}
-		s.Top = strings.TrimSuffix(top, "\n")
+	s.GitDir, s.Top, s.shallow, s.objects = lines[0], lines[0], lines[1] == "true", &objects{gitDir: lines[0]}
+	if strings.Contains(stderr, "is ambiguous") {
+		return &AmbiguousRevError{Rev: s.Rev, Detail: ambiguity(stderr)}
+	}
+	if len(lines) < 5 || !objectID.MatchString(lines[3]) || !objectID.MatchString(lines[4]) {
+		return &NoSuchRevError{Rev: s.Rev, Dir: dir}
+	}
+	s.SHA, s.Tree = lines[3], lines[4]
+	if len(lines) > 5 {
+		s.Top = lines[5]
 	}
 	return nil
 }
+
+var objectID = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
 
 func firstLine(s string) string {
 	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
 	return line
-}
-
-func (s *Source) resolve(ctx context.Context, dir string) error {
-	if strings.HasPrefix(s.Rev, "-") {
-		return &NoSuchRevError{Rev: s.Rev, Dir: dir}
-	}
-	out, stderr, err := git(ctx, dir, "rev-parse", "--verify", "--end-of-options", s.Rev+"^{commit}")
-	if strings.Contains(stderr, "is ambiguous") {
-		return &AmbiguousRevError{Rev: s.Rev, Detail: ambiguity(stderr)}
-	}
-	if err != nil {
-		var said *gitError
-		if errors.As(err, &said) {
-			return &NoSuchRevError{Rev: s.Rev, Dir: dir}
-		}
-		return fmt.Errorf("resolve %s: %w", s.Rev, err)
-	}
-	s.SHA = strings.TrimSpace(out)
-	tree, _, err := git(ctx, dir, "rev-parse", "--verify", s.SHA+"^{tree}")
-	if err != nil {
-		return fmt.Errorf("resolve %s: %w", s.Rev, err)
-	}
-	s.Tree = strings.TrimSpace(tree)
-	return nil
 }
 
 // ambiguity is the list of candidates that git prints as hints, in one line.
@@ -210,7 +196,7 @@ func (s Source) ReadFile(ctx context.Context, p string) ([]byte, error) {
 		return nil, &NotInTreeError{Path: p, SHA: s.SHA}
 	}
 	var data []byte
-	err := readBlobs(ctx, s.GitDir, []blob{{f.Path, f.ID}}, func(_ blob, _ int64, r io.Reader) (err error) {
+	err := s.objects.read(ctx, []blob{{f.Path, f.ID}}, func(_ blob, _ int64, r io.Reader) (err error) {
 		data, err = io.ReadAll(r)
 		return err
 	})

@@ -26,7 +26,7 @@ func (b *closureBuilder) tsconfigs(ctx context.Context, all map[string]File) err
 	for len(next) > 0 {
 		now := next
 		next = nil
-		err := readBlobs(ctx, b.source.GitDir, now, func(c blob, _ int64, r io.Reader) error {
+		err := b.source.objects.read(ctx, now, func(c blob, _ int64, r io.Reader) error {
 			data, err := io.ReadAll(r)
 			for _, p := range extended(c.path, data) {
 				f, ok := b.source.files[p]

@@ -158,7 +158,7 @@ func readPackages(ctx context.Context, s Source, manifests []string) ([]Package,
 		}
 	}
 	var out []Package
-	err := readBlobs(ctx, s.GitDir, blobs, func(b blob, _ int64, r io.Reader) error {
+	err := s.objects.read(ctx, blobs, func(b blob, _ int64, r io.Reader) error {
 		var m manifest
 		data, err := io.ReadAll(r)
 		if err == nil {

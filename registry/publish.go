@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"golang.org/x/sync/errgroup"
 )
 
 // Publication is an image, and the tags under which people will find it.
@@ -91,6 +92,18 @@ func (c *Client) Tag(ctx context.Context, repository, digest string, tags ...str
 	if err != nil {
 		return nil, err
 	}
+	hash, err := v1.NewHash(digest)
+	if err != nil {
+		return nil, fmt.Errorf("digest %q: %w", digest, err)
+	}
+	reading, err := c.session(ctx, repo, pull)
+	if err != nil {
+		return nil, err
+	}
+	open, err := c.free(ctx, reading, wanted, hash)
+	if err != nil || len(open) == 0 {
+		return nil, err
+	}
 	s, err := c.session(ctx, repo, push)
 	if err != nil {
 		return nil, err
@@ -98,10 +111,6 @@ func (c *Client) Tag(ctx context.Context, repository, digest string, tags ...str
 	manifest, err := remote.Get(ref, s.options(ctx)...)
 	if err != nil {
 		return nil, c.explain(ctx, s, ref.Name(), err)
-	}
-	open, err := c.free(ctx, s, wanted, manifest.Digest)
-	if err != nil {
-		return nil, err
 	}
 	return c.write(ctx, s, open, fetched{manifest})
 }
@@ -125,18 +134,22 @@ func tagsOf(repo name.Repository, names []string) ([]name.Tag, error) {
 // free returns the tags that are still to be written. One that names another
 // digest is a *TagTakenError.
 func (c *Client) free(ctx context.Context, s *session, tags []name.Tag, digest v1.Hash) ([]name.Tag, error) {
+	found := make([]string, len(tags))
+	group, gctx := errgroup.WithContext(ctx)
+	for i, tag := range tags {
+		group.Go(func() (err error) { found[i], err = c.found(gctx, s, tag); return err })
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
 	var open []name.Tag
-	for _, tag := range tags {
-		found, err := c.found(ctx, s, tag)
-		if err != nil {
-			return nil, err
-		}
-		switch found {
+	for i, tag := range tags {
+		switch found[i] {
 		case "":
 			open = append(open, tag)
 		case digest.String():
 		default:
-			return nil, &TagTakenError{Ref: tag.Name(), Wanted: digest.String(), Found: found}
+			return nil, &TagTakenError{Ref: tag.Name(), Wanted: digest.String(), Found: found[i]}
 		}
 	}
 	return open, nil

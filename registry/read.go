@@ -122,15 +122,19 @@ func (c *Client) Index(ctx context.Context, ref string) (v1.ImageIndex, error) {
 	return index, nil
 }
 
-// Digests lists the other digests under which a runtime may report what ref
-// names; see ArtifactDigests.
-func (c *Client) Digests(ctx context.Context, ref string) ([]string, error) {
+// Find is the digest that ref names, with the other digests under which a runtime
+// may report it; see ArtifactDigests.
+func (c *Client) Find(ctx context.Context, ref string) (digest string, aliases []string, err error) {
 	a, err := c.Artifact(ctx, ref)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	digests, err := ArtifactDigests(a)
-	return digests, c.reading(ctx, ref, err)
+	own, err := a.Digest()
+	if err != nil {
+		return "", nil, c.reading(ctx, ref, err)
+	}
+	aliases, err = ArtifactDigests(a)
+	return own.String(), aliases, c.reading(ctx, ref, err)
 }
 
 // ArtifactDigests lists the digests below an artifact's own: those of every

@@ -218,7 +218,7 @@ func TestReading(t *testing.T) {
 		require.Equal(t, repository+":absent", none.Ref)
 	})
 	t.Run("an index has the digests and platforms of its images, without attestations", func(t *testing.T) {
-		got, err := c.Digests(ctx, repository+"@"+digestOf(t, index))
+		_, got, err := c.Find(ctx, repository+"@"+digestOf(t, index))
 		require.NoError(t, err)
 		var want []string
 		for _, i := range []v1.Image{amd, arm} {
@@ -234,7 +234,7 @@ func TestReading(t *testing.T) {
 	t.Run("an image has its config's digest and platform", func(t *testing.T) {
 		config, err := single.ConfigName()
 		require.NoError(t, err)
-		got, err := c.Digests(ctx, repository+":"+sha2)
+		_, got, err := c.Find(ctx, repository+":"+sha2)
 		require.NoError(t, err)
 		require.Equal(t, []string{config.String()}, got)
 		here, err := ArtifactDigests(single)

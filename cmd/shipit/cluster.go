@@ -16,25 +16,34 @@ import (
 	"github.com/joelhooks/shipit/target/kube"
 )
 
-// clusterTarget is the target of roles that run in Kubernetes.
+// clusterTarget is the target of all roles that run in Kubernetes.
 type clusterTarget struct {
 	*kube.Cluster
-	site *site
+	site     *site
+	surveyed kube.Surveyed // by the last Preflight
 }
 
-func (c clusterTarget) Preflight(ctx context.Context, rel release.Release, roles []release.Role) ([]release.Finding, error) {
+func (c *clusterTarget) Preflight(ctx context.Context, rel release.Release, roles []release.Role) (_ []release.Finding, err error) {
 	rel.Roles = roles
-	return c.Cluster.Preflight(ctx, rel, c.preflight())
+	c.surveyed, err = c.Cluster.Preflight(ctx, rel, c.preflight())
+	return c.surveyed.Findings, err
 }
 
-func (c clusterTarget) preflight() kube.PreflightOptions {
-	return kube.PreflightOptions{
-		App: c.site.cfg.App, Namespace: c.site.namespace(), Probes: slices.ContainsFunc(c.site.cfg.Roles, asksHTTP), CanPull: c.canPull, Platforms: c.site.registry.Platforms,
+func (c *clusterTarget) preflight() kube.PreflightOptions {
+	o := kube.PreflightOptions{
+		App: c.site.cfg.App, Namespace: c.site.namespace(), Probes: slices.ContainsFunc(c.site.cfg.Roles, asksHTTP), CanPull: c.canPull,
+		Platforms: c.site.registry.Platforms, Apply: map[string]kube.ApplyOptions{}, Tried: c.site.tried,
 	}
+	for _, r := range c.site.cfg.Roles {
+		if r.Kubernetes != nil {
+			o.Apply[r.Name] = c.applying(r.Name)
+		}
+	}
+	return o
 }
 
 // canPull tries a pull secret as the kubelet would.
-func (c clusterTarget) canPull(ctx context.Context, ref string, dockerConfig []byte) error {
+func (c *clusterTarget) canPull(ctx context.Context, ref string, dockerConfig []byte) error {
 	if dockerConfig == nil {
 		return c.site.registry.CanPull(ctx, ref, nil)
 	}
@@ -46,11 +55,15 @@ func (c clusterTarget) canPull(ctx context.Context, ref string, dockerConfig []b
 }
 
 // Prepare does nothing: nodes pull when a pod is scheduled.
-func (c clusterTarget) Prepare(context.Context, release.Role) error { return nil }
+func (c *clusterTarget) Prepare(context.Context, release.Role) error { return nil }
 
-func (c clusterTarget) Switch(ctx context.Context, role release.Role) (release.Live, error) {
+func (c *clusterTarget) Switch(ctx context.Context, role release.Role) (release.Live, error) {
 	c.site.report(release.Event{Phase: release.PhaseApply, Mark: release.MarkStart, Role: role.Name, Message: "apply " + release.ShortDigest(role.Digest)})
-	applied, err := c.Apply(ctx, role, c.applying(role))
+	how := c.applying(role.Name)
+	if c.site.asSeen {
+		how.Before = c.surveyed
+	}
+	applied, err := c.Apply(ctx, role, how)
 	if err != nil {
 		return release.Live{}, gaveUp(ctx, err)
 	}
@@ -64,9 +77,9 @@ func (c clusterTarget) Switch(ctx context.Context, role release.Role) (release.L
 	return live, nil
 }
 
-func (c clusterTarget) applying(role release.Role) kube.ApplyOptions {
+func (c *clusterTarget) applying(role string) kube.ApplyOptions {
 	o := kube.ApplyOptions{App: c.site.cfg.App, Force: c.site.force, Progress: c.site.report}
-	if r, ok := c.site.cfg.Role(role.Name); ok && r.Kubernetes != nil {
+	if r, ok := c.site.cfg.Role(role); ok && r.Kubernetes != nil {
 		o.Namespace, o.Conflicts = r.Kubernetes.Namespace, r.Kubernetes.Conflicts
 	}
 	return o
@@ -99,19 +112,21 @@ func tally(a kube.Applied) string {
 	return strings.Join(parts, ", ")
 }
 
-func (c clusterTarget) Observe(ctx context.Context, role release.Role) (release.Live, error) {
+func (c *clusterTarget) Observe(ctx context.Context, role release.Role) (release.Live, error) {
 	return c.Cluster.Observe(ctx, role)
 }
 
-func (c clusterTarget) Drift(ctx context.Context, role release.Role) ([]release.Drift, error) {
-	return c.Cluster.Drift(ctx, role, c.applying(role))
+func (c *clusterTarget) Drift(ctx context.Context, role release.Role) ([]release.Drift, error) {
+	return c.Cluster.Drift(ctx, role, c.applying(role.Name))
 }
 
 // Withdraw does nothing: the pods of a first release that failed are its evidence.
-func (c clusterTarget) Withdraw(context.Context, release.Role) error { return nil }
+func (c *clusterTarget) Withdraw(context.Context, release.Role) error { return nil }
 
-func (c clusterTarget) Diff(ctx context.Context, role release.Role) ([]change, []release.Finding, error) {
-	plan, err := c.Cluster.Diff(ctx, role, c.applying(role))
+func (c *clusterTarget) Diff(ctx context.Context, role release.Role) ([]change, []release.Finding, error) {
+	how := c.applying(role.Name)
+	how.Before = c.surveyed
+	plan, err := c.Cluster.Diff(ctx, role, how)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -122,7 +137,7 @@ func (c clusterTarget) Diff(ctx context.Context, role release.Role) ([]change, [
 	return changes, plan.Findings, nil
 }
 
-func (c clusterTarget) Do(ctx context.Context, role release.Role, req *http.Request) (*http.Response, error) {
+func (c *clusterTarget) Do(ctx context.Context, role release.Role, req *http.Request) (*http.Response, error) {
 	out := kube.Request{Method: req.Method, Path: req.URL.RequestURI(), Headers: map[string]string{}}
 	if port, err := strconv.Atoi(req.URL.Port()); err == nil {
 		out.Port = port
@@ -145,9 +160,9 @@ func (c clusterTarget) Do(ctx context.Context, role release.Role, req *http.Requ
 }
 
 // Settled does nothing: the apply has pruned already.
-func (c clusterTarget) Settled(context.Context, release.Role, []release.Record) error { return nil }
+func (c *clusterTarget) Settled(context.Context, release.Role, []release.Record) error { return nil }
 
-func (c clusterTarget) Close() error { return nil }
+func (c *clusterTarget) Close() error { return nil }
 
 // namespace holds the ledger: that of the first role in Kubernetes, or "".
 func (s *site) namespace() string {

@@ -11,32 +11,42 @@ import (
 	"github.com/joelhooks/shipit/target/kube"
 )
 
-// connect reaches every place that the configuration names: one connection to
-// the cluster, one to each machine. What cannot be reached ends the command
-// before it has done anything.
+// connect reaches every place that the configuration names, and opens the ledger.
 func (s *site) connect(ctx context.Context) error {
+	if err := s.reach(ctx); err != nil {
+		return s.abandon(err)
+	}
+	s.openLedger(ctx)
+	return nil
+}
+
+// reach connects to the cluster and to each machine. What cannot be reached ends
+// the command before it has done anything.
+func (s *site) reach(ctx context.Context) error {
 	machines := host.NewMachines(host.Options{Progress: s.report})
-	var shared *kube.Cluster
 	for _, r := range s.cfg.Roles {
 		switch {
 		case r.Kubernetes != nil:
-			if shared == nil {
+			if s.cluster == nil {
 				c, err := s.reachCluster(ctx)
 				if err != nil {
-					return s.abandon(err)
+					return err
 				}
-				shared = c
+				s.cluster = &clusterTarget{Cluster: c, site: s}
 			}
-			s.places[r.Name] = &clusterTarget{Cluster: shared, site: s}
+			s.places[r.Name] = s.cluster
 		case r.Host != nil:
 			s.places[r.Name] = &machineTarget{machines: machines, place: *r.Host, site: s}
 			if _, err := machines.For(ctx, *r.Host); err != nil {
-				return s.abandon(fmt.Errorf("%s: %w", r.Name, err))
+				return fmt.Errorf("%s: %w", r.Name, err)
 			}
 		}
 	}
-	s.ledger = ledger.New(s.store(shared), s.cfg.App, s.keeping(ctx))
 	return nil
+}
+
+func (s *site) openLedger(ctx context.Context) {
+	s.ledger = ledger.New(s.store(), s.cfg.App, s.keeping(ctx))
 }
 
 // abandon closes what was opened; nothing was changed.
@@ -55,9 +65,9 @@ func (s *site) reachCluster(ctx context.Context) (*kube.Cluster, error) {
 
 // store is where the records are kept: in the cluster if a role runs there,
 // otherwise in a directory.
-func (s *site) store(c *kube.Cluster) ledger.Store {
-	if c != nil {
-		return kube.NewStore(c, s.namespace(), s.cfg.App)
+func (s *site) store() ledger.Store {
+	if s.cluster != nil {
+		return kube.NewStore(s.cluster.Cluster, s.namespace(), s.cfg.App)
 	}
 	return ledger.NewDirectory(s.stateDir(), s.cfg.App)
 }

@@ -102,7 +102,7 @@ func (t *tree) buildOptions() pipeline.Options {
 // known asks the registry for a build of the same inputs.
 func (b imageBuilder) known(ctx context.Context) (imageBuilt, bool, error) {
 	repository := b.inputs.Image.Repository
-	digest, err := b.registry.Resolve(ctx, repository+":"+inputsTag(b.inputs.Key))
+	digest, aliases, err := b.registry.Find(ctx, repository+":"+inputsTag(b.inputs.Key))
 	var (
 		missing *registry.NotFoundError
 		denied  *registry.AuthError
@@ -111,10 +111,6 @@ func (b imageBuilder) known(ctx context.Context) (imageBuilt, bool, error) {
 	if errors.As(err, &missing) || errors.As(err, &denied) {
 		return imageBuilt{}, false, nil
 	}
-	if err != nil {
-		return imageBuilt{}, false, err
-	}
-	aliases, err := b.registry.Digests(ctx, repository+"@"+digest)
 	if err != nil {
 		return imageBuilt{}, false, err
 	}

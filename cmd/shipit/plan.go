@@ -146,6 +146,7 @@ func (t *tree) tellNotes(rel release.Release) error {
 // planFindings are the findings of a release, less those that only say that an
 // image which is still to be pushed is not in the registry.
 func (t *tree) planFindings(ctx context.Context, rel release.Release, unpushed map[string]bool) ([]release.Finding, error) {
+	t.tried = true // by Diff, all of them
 	all, err := t.findings(ctx, rel)
 	var kept []release.Finding
 	for _, f := range all {
@@ -161,11 +162,14 @@ func (t *tree) planFindings(ctx context.Context, rel release.Release, unpushed m
 // lastRecord is the newest good record; false where there is none or the ledger
 // cannot be read: a plan may be made before the first release.
 func (s *site) lastRecord(ctx context.Context) (release.Record, bool) {
-	records, err := s.ledger.List(ctx)
-	if err != nil {
-		return release.Record{}, false
-	}
-	return release.Current(records)
+	entry, err := s.entry(ctx, func(newest []release.Record) (release.Record, error) {
+		current, ok := release.Current(newest)
+		if !ok {
+			return current, &release.NoneError{}
+		}
+		return current, nil
+	})
+	return entry.Record, err == nil
 }
 
 func planText(w io.Writer, p planResult) {

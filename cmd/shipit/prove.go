@@ -66,6 +66,9 @@ func (s *site) functions(ctx context.Context, rel release.Release) (*release.Fun
 	return &owned, errors.Join(append(errs, probe.Disputed(owned))...)
 }
 
+// asks reports whether probe has anything to ask of a role.
+func asks(r config.Role) bool { return len(r.AllProbes()) > 0 || r.Register != nil }
+
 func asksHTTP(r config.Role) bool {
 	for _, p := range r.AllProbes() {
 		if p.Path != "" {

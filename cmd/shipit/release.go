@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/joelhooks/shipit/release"
 )
@@ -49,7 +50,7 @@ func (o *releaseOptions) run(ctx context.Context) error {
 	defer s.Close()
 	s.noRestore = o.noRestore
 
-	rel, err := s.publish(ctx)
+	rel, err := s.published(ctx)
 	if err != nil {
 		return before(err)
 	}
@@ -61,6 +62,15 @@ func (o *releaseOptions) run(ctx context.Context) error {
 	}
 	record, err := roll(ctx, s.site, rel)
 	return o.conclude(record, err)
+}
+
+// published is publish, and while that is under way a look at the ledger. What
+// keeps it from being looked at is told when it is needed.
+func (t *tree) published(ctx context.Context) (rel release.Release, err error) {
+	group, gctx := errgroup.WithContext(ctx)
+	group.Go(func() error { _ = t.ledger.Look(gctx); return nil })
+	group.Go(func() (err error) { rel, err = t.publish(gctx); return err })
+	return rel, group.Wait()
 }
 
 // conclude prints the record of a roll, if there is one, and passes its error on.

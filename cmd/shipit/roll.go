@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/joelhooks/shipit/ledger"
@@ -30,11 +31,12 @@ func roll(ctx context.Context, s *site, rel release.Release) (release.Record, er
 		return release.Record{}, before(fmt.Errorf("begin %s: %w", rel.ID(), err))
 	}
 	rel.Seq = record.Seq
+	ahead := s.copyAhead(ctx)
 	rollout, failed := s.switchRoles(ctx, rel)
 	record = s.outcome(ctx, rel, record, rollout, failed)
 
 	// The outcome is kept even when the user has given up waiting.
-	err = s.settle(context.WithoutCancel(ctx), lock, record)
+	err = s.settle(context.WithoutCancel(ctx), lock, record, ahead)
 	return record, errors.Join(verdict(record, failed), err)
 }
 
@@ -42,7 +44,8 @@ func roll(ctx context.Context, s *site, rel release.Release) (release.Record, er
 type rollout struct {
 	live      map[string]release.Live
 	took      map[string]time.Duration
-	reached   []string // roles that were begun, in order; the last one failed if any did
+	reached   []string  // roles that were begun, in order; the last one failed if any did
+	touched   time.Time // when a role was last switched or asked: what was seen before is old
 	functions *release.Functions
 }
 
@@ -63,11 +66,12 @@ func (s *site) switchRoles(ctx context.Context, rel release.Release) (rollout, e
 	defer cancel()
 	for _, role := range rel.Roles {
 		began := s.now()
-		out.reached = append(out.reached, role.Name)
+		out.reached, out.touched = append(out.reached, role.Name), began
 		live, err := s.target(role).Switch(ctx, role)
 		out.live[role.Name], out.took[role.Name] = live, s.now().Sub(began)
-		if err == nil {
+		if cfg, ok := s.cfg.Role(role.Name); ok && err == nil && asks(cfg) {
 			err = s.probe(ctx, role)
+			out.touched = s.now()
 		}
 		if err != nil {
 			return out, roleError(role, err)
@@ -84,8 +88,7 @@ func (s *site) outcome(ctx context.Context, rel release.Release, record release.
 	quiet := context.WithoutCancel(ctx)
 	record.Functions = out.functions
 	if failed == nil {
-		live := s.observe(quiet, rel)
-		record = record.Observe(rel, live, nil)
+		record = record.Observe(rel, s.observeSince(quiet, rel, out.live, out.touched), nil)
 		record.Outcome = release.Settled
 		if !record.Parity {
 			record.Reason = record.Drift[0].String()
@@ -138,19 +141,35 @@ func (s *site) failedOutcome(ctx context.Context, rel release.Release, record re
 	return record
 }
 
-func (s *site) settle(ctx context.Context, lock *ledger.Lock, record release.Record) error {
+// copyAhead begins to copy to the registry what is known before the roles are
+// switched. The returned func ends it.
+func (s *site) copyAhead(ctx context.Context) (stop func()) {
+	ctx, stop = context.WithCancel(context.WithoutCancel(ctx))
+	go func() { _, _ = s.ledger.Copy(ctx) }() // the copy of the outcome waits for it, and tells what keeps it
+	return stop
+}
+
+// settle keeps the outcome. What follows from it is done at the same time, and
+// fails nothing.
+func (s *site) settle(ctx context.Context, lock *ledger.Lock, record release.Record, stopAhead func()) error {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
+	context.AfterFunc(ctx, stopAhead)
 	if err := s.ledger.Settle(ctx, lock, record); err != nil {
 		return fmt.Errorf("record %s: %w", record.ID(), err)
 	}
+	var after sync.WaitGroup
+	after.Go(func() { s.unlock(lock) })
+	after.Go(func() {
+		if _, err := s.ledger.Copy(ctx); err != nil {
+			s.report(release.Event{Phase: release.PhaseRecord, Mark: release.MarkNote, Message: "the registry has no copy of the record yet: " + oneLine(err.Error())})
+		}
+	})
 	if record.Outcome == release.Settled {
-		s.attestDeployment(ctx, record)
-		s.tidy(ctx, record)
+		after.Go(func() { s.attestDeployment(ctx, record) })
+		after.Go(func() { s.tidy(ctx, record) })
 	}
-	if _, err := s.ledger.Copy(ctx); err != nil {
-		s.report(release.Event{Phase: release.PhaseRecord, Mark: release.MarkNote, Message: "the registry has no copy of the record yet: " + oneLine(err.Error())})
-	}
+	after.Wait()
 	return nil
 }
 

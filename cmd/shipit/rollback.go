@@ -60,20 +60,12 @@ func (o *rollbackOptions) run(ctx context.Context) error {
 // earlier reads the release that a rollback goes to from the ledger, and what is
 // kept beside it.
 func (s *site) earlier(ctx context.Context, to string) (release.Release, map[string][]byte, error) {
-	records, err := s.ledger.List(ctx)
-	if err != nil {
-		return release.Release{}, nil, err
-	}
-	chosen, err := release.Choose(records, to)
-	if err != nil {
-		return release.Release{}, nil, err
-	}
-	entry, err := s.ledger.Read(ctx, chosen.Seq)
+	entry, err := s.entry(ctx, func(newest []release.Record) (release.Record, error) { return release.Choose(newest, to) })
 	if err != nil {
 		return release.Release{}, nil, err
 	}
 	rel := entry.Release()
-	rel.Kind, rel.Origin, rel.Seq = release.KindRollback, chosen.Content(), 0
-	s.report(release.Event{Phase: release.PhaseCheck, Mark: release.MarkNote, Message: "back to " + chosen.ID() + " " + versionOr(chosen)})
+	rel.Kind, rel.Origin, rel.Seq = release.KindRollback, entry.Record.Content(), 0
+	s.report(release.Event{Phase: release.PhaseCheck, Mark: release.MarkNote, Message: "back to " + entry.Record.ID() + " " + versionOr(entry.Record)})
 	return rel, entry.Attachments, nil
 }

@@ -162,6 +162,7 @@ func (t *tree) ancestor(ctx context.Context, commit, branch string) (bool, error
 	if err != nil {
 		return false, err
 	}
+	defer src.Close()
 	return src.IsAncestor(ctx, branch)
 }
 

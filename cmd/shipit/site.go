@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/joelhooks/shipit/attest"
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/ledger"
@@ -26,13 +28,16 @@ type site struct {
 	reporter   *reporter
 	registry   *registry.Client
 	places     map[string]target // by role name
+	cluster    *clusterTarget    // of those, the one of roles in Kubernetes; nil: there are none
 	notary     *attest.Notary
 	bundles    map[string][]byte // what fulfilled the policy, to be kept with the record
 	ledger     *ledger.Ledger
 	timeout    time.Duration
 	noRestore  bool
 	force      bool              // take fields of objects from other owners: allowed by name, or putting a release back
-	records    []release.Record  // as last listed; newest first
+	tried      bool              // objects are tried one by one, as plan does: the checks need not
+	asSeen     bool              // the lock was taken as it was seen before the checks: what they read still stands
+	records    []release.Record  // as last read; newest first
 	registered map[string]string // by role: the answer that proved its registration
 }
 
@@ -88,9 +93,10 @@ func (s *site) now() time.Time               { return time.Now() }
 func (s *site) report(e release.Event)       { s.reporter.report(e) }
 func (s *site) target(r release.Role) target { return s.places[r.Name] }
 
-// lock takes the app's lock and says so.
 func (s *site) lock(ctx context.Context) (*ledger.Lock, error) {
-	return s.ledger.Lock(ctx, ledger.LockOptions{})
+	lock, err := s.ledger.Lock(ctx, ledger.LockOptions{})
+	s.asSeen = err == nil && lock.AsSeen()
+	return lock, err
 }
 
 func (s *site) unlock(l *ledger.Lock) {
@@ -104,16 +110,14 @@ func (s *site) unlock(l *ledger.Lock) {
 // refuse stops a release that cannot work, before the first write.
 func (s *site) refuse(ctx context.Context, rel release.Release, judge judge, allow []string) error {
 	s.report(release.Event{Phase: release.PhaseCheck, Mark: release.MarkStart, Message: "check what could stop " + release.Short(rel.SHA)})
-	findings, err := s.trust(ctx, rel, judge)
-	if err != nil {
+	var untrusted, findings []release.Finding
+	group, gctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) { untrusted, err = s.trust(gctx, rel, judge); return err })
+	group.Go(func() (err error) { findings, err = s.findings(gctx, rel); return err })
+	if err := group.Wait(); err != nil {
 		return err
 	}
-	findings = append(findings, probe.Validate(s.cfg)...)
-	more, err := s.findings(ctx, rel)
-	if err != nil {
-		return err
-	}
-	findings = append(findings, more...)
+	findings = slices.Concat(untrusted, probe.Validate(s.cfg), findings)
 	for _, f := range findings {
 		if f.Severity == release.Warns || slices.Contains(allow, f.Code) && !f.Fixed {
 			s.report(release.Event{Phase: release.PhaseCheck, Mark: release.MarkNote, Message: f.String()})
@@ -160,6 +164,19 @@ func (s *site) observe(ctx context.Context, rel release.Release) map[string]rele
 	return live
 }
 
+// observeSince is observe for the roles of which what is known is older than since.
+func (s *site) observeSince(ctx context.Context, rel release.Release, known map[string]release.Live, since time.Time) map[string]release.Live {
+	stale := rel
+	stale.Roles = slices.DeleteFunc(slices.Clone(rel.Roles), func(r release.Role) bool { return known[r.Name].At.After(since) })
+	live := s.observe(ctx, stale)
+	for _, r := range rel.Roles {
+		if known[r.Name].At.After(since) {
+			live[r.Name] = known[r.Name]
+		}
+	}
+	return live
+}
+
 func (s *site) observeAll(ctx context.Context, rel release.Release) (map[string]release.Live, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -194,20 +211,50 @@ func (s *site) recorded(ctx context.Context, seq int64) (release.Release, error)
 	return entry.Release(), err
 }
 
-// lastGood is the newest good release before seq.
-func (s *site) lastGood(ctx context.Context, seq int64) (release.Release, bool, error) {
-	records, err := s.ledger.List(ctx)
+// few is how many records are looked at before all are read: what is wanted is
+// nearly always among them.
+const few = 4
+
+// entry finds a record, ready to be rolled out again, among the newest few or
+// else among all. choose gives a *release.NoneError if none is the one.
+func (s *site) entry(ctx context.Context, choose func(newest []release.Record) (release.Record, error)) (ledger.Entry, error) {
+	recent, err := s.ledger.Recent(ctx, few)
 	if err != nil {
-		return release.Release{}, false, err
+		return ledger.Entry{}, err
 	}
-	s.records = records
-	for _, r := range records {
-		if r.Seq < seq && r.Good() {
-			rel, err := s.recorded(ctx, r.Seq)
-			return rel, err == nil, err
+	s.records = nil
+	for _, e := range recent {
+		s.records = append(s.records, e.Record)
+	}
+	if chosen, err := choose(s.records); err == nil {
+		e := recent[slices.IndexFunc(recent, func(e ledger.Entry) bool { return e.Record.Seq == chosen.Seq })]
+		return e, s.ledger.Trust(ctx, e)
+	}
+	if s.records, err = s.ledger.List(ctx); err != nil {
+		return ledger.Entry{}, err
+	}
+	chosen, err := choose(s.records)
+	if err != nil {
+		return ledger.Entry{}, err
+	}
+	return s.ledger.Read(ctx, chosen.Seq)
+}
+
+// lastGood is the newest good release before seq; false if there is none.
+func (s *site) lastGood(ctx context.Context, seq int64) (release.Release, bool, error) {
+	entry, err := s.entry(ctx, func(newest []release.Record) (release.Record, error) {
+		for _, r := range newest {
+			if r.Seq < seq && r.Good() {
+				return r, nil
+			}
 		}
+		return release.Record{}, &release.NoneError{}
+	})
+	var none *release.NoneError
+	if errors.As(err, &none) {
+		return release.Release{}, false, nil
 	}
-	return release.Release{}, false, nil
+	return entry.Release(), err == nil, err
 }
 
 // shaOf names the commit of a digest that an earlier release recorded.

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/manifests"
 	"github.com/joelhooks/shipit/pipeline"
@@ -26,6 +28,21 @@ type tree struct {
 
 // openTree reads a commit and its configuration; no cluster and no host is reached.
 func openTree(ctx context.Context, g *globals, rev string) (*tree, error) {
+	return open(ctx, g, rev, func(*site, context.Context) error { return nil })
+}
+
+// openCommit is openTree with everything that the roles run on.
+func openCommit(ctx context.Context, g *globals, rev string) (*tree, error) {
+	t, err := open(ctx, g, rev, (*site).reach)
+	if err != nil {
+		return nil, err
+	}
+	t.openLedger(ctx)
+	return t, nil
+}
+
+// open reads a commit, and while git is at work reaches what the command needs.
+func open(ctx context.Context, g *globals, rev string, reach func(*site, context.Context) error) (*tree, error) {
 	src, err := pipeline.Open(ctx, g.dir, rev)
 	if err != nil {
 		return nil, err
@@ -34,34 +51,35 @@ func openTree(ctx context.Context, g *globals, rev string) (*tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	version, err := src.Version(ctx)
-	if err != nil {
-		return nil, before(fmt.Errorf("version of %s: %w", release.Short(src.SHA), err))
-	}
 	s, err := newSite(g, cfg)
 	if err != nil {
 		return nil, err
 	}
-	g.about.SHA, g.about.Version, g.about.Kind = src.SHA, version, release.KindRelease
-	t := &tree{site: s, source: src, version: version}
-	if err := s.notarize(ctx, t.files(ctx).ReadFile); err != nil {
+	g.about.SHA, g.about.Kind = src.SHA, release.KindRelease
+	t := &tree{site: s, source: src}
+	var dirty []string
+	group, gctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return reach(s, gctx) })
+	group.Go(func() (err error) {
+		if t.version, err = src.Version(gctx); err != nil {
+			return fmt.Errorf("version of %s: %w", release.Short(src.SHA), err)
+		}
+		return nil
+	})
+	group.Go(func() error { dirty, _ = src.Dirty(gctx); return nil }) // it is for a note only
+	if err := errors.Join(s.notarize(ctx, t.files(ctx).ReadFile), group.Wait()); err != nil {
 		return nil, s.abandon(err)
 	}
-	t.report(release.Event{Phase: release.PhaseSource, Mark: release.MarkDone, Message: fmt.Sprintf("source %s %s", release.Short(src.SHA), version)})
-	if dirty, err := src.Dirty(ctx); err == nil && len(dirty) > 0 {
+	g.about.Version = t.version
+	t.report(release.Event{Phase: release.PhaseSource, Mark: release.MarkDone, Message: fmt.Sprintf("source %s %s", release.Short(src.SHA), t.version)})
+	if len(dirty) > 0 {
 		t.report(release.Event{Phase: release.PhaseSource, Mark: release.MarkNote, Message: fmt.Sprintf("%d uncommitted change(s) are not part of it, %s first", len(dirty), dirty[0])})
 	}
 	return t, nil
 }
 
-// openCommit is openTree with everything that the roles run on.
-func openCommit(ctx context.Context, g *globals, rev string) (*tree, error) {
-	t, err := openTree(ctx, g, rev)
-	if err != nil {
-		return nil, err
-	}
-	return t, t.connect(ctx)
-}
+// Close lets go of the commit, and of what the site has opened.
+func (t *tree) Close() error { return errors.Join(t.source.Close(), t.site.Close()) }
 
 // configOf reads the configuration of the commit itself, or the file that
 // --config names.

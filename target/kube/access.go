@@ -49,7 +49,7 @@ func (s *survey) needs() []permission {
 				n.add(ns, k.gvr.Group, k.gvr.Resource, "get")
 			}
 		}
-		set := homeOf("", p.objects)
+		set := s.home(p)
 		n.add(set, "", "configmaps", "get", "create", "patch")
 		for _, t := range p.pods {
 			s.podNeeds(n, t)
@@ -183,13 +183,9 @@ func (s *survey) accessTo(ctx context.Context, p permission) error {
 // Rules is the least Role, as YAML, that suffices to release, watch, lock and
 // roll back rel: one a namespace, and a ClusterRole where objects have none.
 func (c *Cluster) Rules(rel release.Release, o PreflightOptions) ([]byte, error) {
-	s := &survey{c: c, o: o, own: map[ID]*object{}, reads: map[ID]*reading{}, shelves: map[shelf]*shelfReading{}}
-	for _, role := range rel.Roles {
-		if role.Target == release.TargetKubernetes {
-			if err := s.add(role); err != nil {
-				return nil, err
-			}
-		}
+	s, err := c.survey(rel, o)
+	if err != nil {
+		return nil, err
 	}
 	byPlace := map[string][]rbacv1.PolicyRule{}
 	var places []string

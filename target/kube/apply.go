@@ -31,7 +31,12 @@ type ApplyOptions struct {
 	Force     bool // take every field in conflict
 	DryRun    bool // let the server try, and change nothing
 	Progress  release.Progress
+	// Before is what a Preflight read, where nothing of the role can have changed
+	// since; the zero value reads anew.
+	Before Surveyed
 }
+
+func (o ApplyOptions) policy() policy { return policy{owners: o.Conflicts, force: o.Force} }
 
 // Action is what became of one object.
 type Action string
@@ -57,11 +62,13 @@ func (r Result) String() string { return r.Object.String() + " " + string(r.Acti
 type Applied struct {
 	Results []Result // in the order of the role's objects
 
+	objects  []*object
 	set      applySet
 	extent   extent                            // of the objects that are wanted
 	widened  bool                              // the parent still names more than that
 	obsolete map[ID]member                     // to be pruned once all is ready
 	live     map[ID]*unstructured.Unstructured // of the unchanged
+	since    map[ID]string                     // of the others: the resourceVersion that the apply gave them
 }
 
 // Changed reports whether anything was written.
@@ -85,22 +92,16 @@ func (c *Cluster) Apply(ctx context.Context, role release.Role, o ApplyOptions) 
 	if o.DryRun {
 		return c.rehearse(ctx, role, o)
 	}
-	objects, err := parse(role)
+	run := &applyRun{c: c, o: o, role: role.Name, actions: map[ID]Action{}}
+	objects, set, before, err := c.stock(ctx, role, o)
 	if err != nil {
 		return Applied{}, err
 	}
-	if err := c.resolve(objects); err != nil {
-		return Applied{}, err
-	}
-	run := &applyRun{c: c, o: o, role: role.Name, set: newApplySet(o.App, role.Name, homeOf(o.Namespace, objects))}
-	if run.before, err = c.take(ctx, run.set, objects); err != nil {
-		return Applied{}, fmt.Errorf("read what role %s has: %w", role.Name, err)
-	}
+	run.set, run.before = set, before
 	run.done = Applied{
-		set: run.set, extent: extentOf(objects), obsolete: obsolete(run.before, objects),
-		live: map[ID]*unstructured.Unstructured{},
+		objects: objects, set: run.set, extent: extentOf(objects), obsolete: obsolete(run.before, objects),
+		live: map[ID]*unstructured.Unstructured{}, since: map[ID]string{},
 	}
-	run.actions = map[ID]Action{}
 	err = run.waves(ctx, objects)
 	for _, obj := range objects {
 		if action, ok := run.actions[obj.id]; ok {
@@ -108,6 +109,27 @@ func (c *Cluster) Apply(ctx context.Context, role release.Role, o ApplyOptions) 
 		}
 	}
 	return run.done, err
+}
+
+// stock are the role's objects and what the cluster has of them, read now unless a
+// Preflight has done so.
+func (c *Cluster) stock(ctx context.Context, role release.Role, o ApplyOptions) ([]*object, applySet, inventory, error) {
+	objects, inv, known := o.Before.of(role)
+	if !known {
+		var err error
+		if objects, err = c.parsed(role); err != nil {
+			return nil, applySet{}, inventory{}, err
+		}
+	}
+	set := newApplySet(o.App, role.Name, homeOf(o.Namespace, objects))
+	if known {
+		return objects, set, inv, nil
+	}
+	inv, err := c.take(ctx, set, objects)
+	if err != nil {
+		err = fmt.Errorf("read what role %s has: %w", role.Name, err)
+	}
+	return objects, set, inv, err
 }
 
 // homeOf is the namespace of the set's parent.
@@ -234,34 +256,49 @@ func naming(id ID, err error) error {
 
 // one applies one object, or finds that there is nothing to do.
 func (r *applyRun) one(ctx context.Context, o *object) (Action, error) {
-	p := policy{owners: r.o.Conflicts, force: r.o.Force}
+	p := r.o.policy()
 	found := r.before.members[o.id]
-	want := r.set.claim(o)
-	cedeBeforehand(want, found.live, p)
-	if found.live != nil && found.live.GetAnnotations()[appliedAnnotation] == o.hash && covers(want, found.live.Object) {
+	if r.set.has(o, found.live, p) {
 		r.remember(o, found.live)
 		return Unchanged, nil
 	}
+	want := r.set.claim(o)
+	cedeBeforehand(want, found.live, p)
 	got, err := r.c.applyFresh(ctx, o, want, patchOptions{}, p)
 	if o.id.Kind == "Job" && apierrors.IsInvalid(err) && found.live != nil {
 		if err := r.c.replace(ctx, o, found.live.GetUID()); err != nil {
 			return "", err
 		}
 		if got, err = r.c.apply(ctx, o, r.set.claim(o), patchOptions{}, p); err == nil {
+			r.wrote(o, got)
 			return Replaced, nil
 		}
 	}
 	switch {
 	case err != nil:
 		return "", err
-	case got.created:
-		return Created, nil
 	case found.live != nil && got.meta.ResourceVersion == found.live.GetResourceVersion():
 		r.remember(o, found.live)
 		return Unchanged, nil
-	default:
-		return Configured, nil
 	}
+	r.wrote(o, got)
+	if got.created {
+		return Created, nil
+	}
+	return Configured, nil
+}
+
+// has reports whether an object is in the cluster just as it would be sent.
+func (s applySet) has(o *object, live *unstructured.Unstructured, p policy) bool {
+	if live == nil || live.GetAnnotations()[appliedAnnotation] != o.hash || live.GetLabels()[partOfLabel] != s.id {
+		return false
+	}
+	want := o.body.Object
+	if cedes(live, p) {
+		want = o.body.DeepCopy().Object
+		cedeBeforehand(want, live, p)
+	}
+	return covers(want, live.Object)
 }
 
 // claim is the object as it is sent: with the set's label and the hash by which
@@ -275,7 +312,7 @@ func (s applySet) claim(o *object) map[string]any {
 	if notes == nil {
 		notes = map[string]string{}
 	}
-	labels[partOfLabel], notes[appliedAnnotation] = s.id(), o.hash
+	labels[partOfLabel], notes[appliedAnnotation] = s.id, o.hash
 	u.SetLabels(labels)
 	u.SetAnnotations(notes)
 	return u.Object
@@ -302,6 +339,12 @@ func (r *applyRun) remember(o *object, live *unstructured.Unstructured) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.done.live[o.id] = live
+}
+
+func (r *applyRun) wrote(o *object, got answer) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.done.since[o.id] = got.meta.ResourceVersion
 }
 
 func (r *applyRun) note(id ID, action Action) {

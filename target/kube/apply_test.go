@@ -288,7 +288,7 @@ spec: {accessModes: [ReadWriteOnce], storageClassName: none, resources: {request
 		parent, err := c.Client().CoreV1().ConfigMaps(ns).Get(t.Context(), "shipit-test-web", metav1.GetOptions{})
 		require.NoError(t, err)
 		require.Equal(t, "Deployment.apps", parent.Annotations[setKinds])
-		require.Equal(t, newApplySet("test", "web", ns).id(), parent.Labels[setIDLabel])
+		require.Equal(t, newApplySet("test", "web", ns).id, parent.Labels[setIDLabel])
 	})
 	t.Run("after that there is nothing to do", func(t *testing.T) {
 		_, a, err := roll(t, c, small)

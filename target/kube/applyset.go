@@ -30,17 +30,14 @@ const (
 type applySet struct {
 	app, role string
 	parent    ID
+	id        string // the label value by which members are known
 }
 
 func newApplySet(app, role, namespace string) applySet {
-	name := "shipit-" + app + "-" + role
-	return applySet{app: app, role: role, parent: ID{Kind: "ConfigMap", Namespace: namespace, Name: name}}
-}
-
-// id is the label value by which members are known.
-func (s applySet) id() string {
+	s := applySet{app: app, role: role, parent: ID{Kind: "ConfigMap", Namespace: namespace, Name: "shipit-" + app + "-" + role}}
 	sum := sha256.Sum256([]byte(s.parent.Name + "." + s.parent.Namespace + "." + s.parent.Kind + "." + s.parent.Group))
-	return "applyset-" + base64.RawURLEncoding.EncodeToString(sum[:]) + "-v1"
+	s.id = "applyset-" + base64.RawURLEncoding.EncodeToString(sum[:]) + "-v1"
+	return s
 }
 
 // extent is where the members of a set are.
@@ -204,7 +201,7 @@ func (c *Cluster) listedAs(gk schema.GroupKind, done map[shelf]bool) (kind, bool
 func (c *Cluster) read(ctx context.Context, group *errgroup.Group, mu *sync.Mutex, s applySet, shelves map[shelf]bool, into map[ID]member) {
 	for sh := range shelves {
 		group.Go(func() error {
-			items, err := c.list(ctx, sh.kind, sh.namespace, partOfLabel+"="+s.id())
+			items, err := c.list(ctx, sh.kind, sh.namespace, partOfLabel+"="+s.id)
 			if apierrors.IsNotFound(err) {
 				return nil // the kind is defined by this very release
 			}
@@ -227,7 +224,7 @@ func (c *Cluster) read(ctx context.Context, group *errgroup.Group, mu *sync.Mute
 // parent says so already.
 func (c *Cluster) writeParent(ctx context.Context, s applySet, parent *unstructured.Unstructured, e extent) error {
 	want := e.annotations(s.parent.Namespace)
-	if parent != nil && covers(anyMap(want), anyMap(parent.GetAnnotations())) && parent.GetLabels()[setIDLabel] == s.id() {
+	if parent != nil && covers(anyMap(want), anyMap(parent.GetAnnotations())) && parent.GetLabels()[setIDLabel] == s.id {
 		return nil
 	}
 	configMap, err := c.kinds.of(schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"})
@@ -238,7 +235,7 @@ func (c *Cluster) writeParent(ctx context.Context, s applySet, parent *unstructu
 		"apiVersion": "v1", "kind": "ConfigMap",
 		"metadata": map[string]any{
 			"name": s.parent.Name, "namespace": s.parent.Namespace, "annotations": anyMap(want),
-			"labels": map[string]any{setIDLabel: s.id(), "shipit.dev/app": s.app, "shipit.dev/role": s.role, "app.kubernetes.io/managed-by": Manager},
+			"labels": map[string]any{setIDLabel: s.id, "shipit.dev/app": s.app, "shipit.dev/role": s.role, "app.kubernetes.io/managed-by": Manager},
 		},
 	}
 	if _, err := c.patch(ctx, &object{id: s.parent, kind: configMap}, body, patchOptions{force: true}); err != nil {

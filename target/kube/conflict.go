@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
 
@@ -140,6 +141,11 @@ func dropField(body map[string]any, field string) bool {
 	}
 	drop(body, target)
 	return true
+}
+
+// cedes reports whether anything of a live object may have to be left to another.
+func cedes(live *unstructured.Unstructured, p policy) bool {
+	return !p.force && slices.ContainsFunc(others(live), func(o owner) bool { return o.autoscaler() || p.owners[o.manager] == cede })
 }
 
 // cedeBeforehand removes from want the fields that a live object's autoscaler or

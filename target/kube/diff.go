@@ -27,18 +27,12 @@ type Plan struct {
 
 // Diff tries every object of the role on the server and changes nothing.
 func (c *Cluster) Diff(ctx context.Context, role release.Role, o ApplyOptions) (Plan, error) {
-	objects, err := parse(role)
+	t := &trial{c: c, role: role.Name, policy: o.policy(), looks: true}
+	objects, set, before, err := c.stock(ctx, role, o)
 	if err != nil {
 		return Plan{}, err
 	}
-	if err := c.resolve(objects); err != nil {
-		return Plan{}, err
-	}
-	t := &trial{c: c, role: role.Name, policy: policy{owners: o.Conflicts, force: o.Force}}
-	t.set = newApplySet(o.App, role.Name, homeOf(o.Namespace, objects))
-	if t.before, err = c.take(ctx, t.set, objects); err != nil {
-		return Plan{}, fmt.Errorf("read what role %s has: %w", role.Name, err)
-	}
+	t.set, t.before = set, before
 	changes, findings := make([]*Change, len(objects)), make([][]release.Finding, len(objects))
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
@@ -74,23 +68,24 @@ type trial struct {
 	set    applySet
 	before inventory
 	policy policy
+	looks  bool // reads what is there and no member yet, for the difference
 }
 
 // one tries one object. No change and no finding: it is as it should be.
 func (t *trial) one(ctx context.Context, o *object, all []*object) (*Change, []release.Finding, error) {
 	live := t.before.members[o.id].live
-	if live == nil {
+	if live == nil && t.looks {
 		found, err := t.c.fetch(ctx, o.kind, o.id.Namespace, o.id.Name)
 		if err != nil && !apierrors.IsNotFound(err) {
 			return nil, nil, fmt.Errorf("read %s: %w", o.id, err)
 		}
 		live = found
 	}
-	want := t.set.claim(o)
-	cedeBeforehand(want, live, t.policy)
-	if live != nil && live.GetAnnotations()[appliedAnnotation] == o.hash && covers(want, live.Object) {
+	if t.set.has(o, live, t.policy) {
 		return nil, nil, nil
 	}
+	want := t.set.claim(o)
+	cedeBeforehand(want, live, t.policy)
 	got, err := t.c.apply(ctx, o, want, patchOptions{dryRun: true, strict: true, whole: true}, t.policy)
 	switch {
 	case err == nil && live == nil, apierrors.IsNotFound(err) && awaited(o, all):

@@ -17,18 +17,11 @@ import (
 // that are gone. What the policy cedes, and replicas that an autoscaler holds,
 // is no drift. One request a kind and namespace is made.
 func (c *Cluster) Drift(ctx context.Context, role release.Role, o ApplyOptions) ([]release.Drift, error) {
-	objects, err := parse(role)
+	objects, _, inv, err := c.stock(ctx, role, o)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.resolve(objects); err != nil {
-		return nil, err
-	}
-	inv, err := c.take(ctx, newApplySet(o.App, role.Name, homeOf(o.Namespace, objects)), objects)
-	if err != nil {
-		return nil, fmt.Errorf("read what role %s has: %w", role.Name, err)
-	}
-	p := policy{owners: o.Conflicts}
+	p := o.policy()
 	var out []release.Drift
 	for _, obj := range objects {
 		live := inv.members[obj.id].live

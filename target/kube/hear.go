@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"sort"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -30,7 +31,7 @@ func (w *wait) feeds() []*feed {
 	}
 	var out []*feed
 	for s := range shelves {
-		out = append(out, &feed{what: s.kind.gvr.Resource, selector: partOfLabel + "=" + w.a.set.id(),
+		out = append(out, &feed{what: s.kind.gvr.Resource, selector: partOfLabel + "=" + w.a.set.id,
 			open: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 				return w.c.objects.Resource(s.kind.gvr).Namespace(s.namespace).Watch(ctx, o)
 			}})
@@ -138,7 +139,7 @@ func (w *wait) forget(f *feed) {
 func (w *wait) hearRoot(u *unstructured.Unstructured, gone bool) {
 	id := idOf(u)
 	r, ok := w.roots[id]
-	if !ok {
+	if !ok || older(u.GetResourceVersion(), w.a.since[id]) {
 		return
 	}
 	if gone {
@@ -148,6 +149,16 @@ func (w *wait) hearRoot(u *unstructured.Unstructured, gone bool) {
 	u.SetManagedFields(nil)
 	r.live, r.judged = u, false
 	w.take(u.GetUID(), r.h)
+}
+
+// older reports whether one version of an object came before another. A watch may
+// begin with what the server's cache has, which lags behind what was just written;
+// that would look as if all were over. The versions of one resource are integers
+// that grow (KEP-5504); of any others nothing is known.
+func older(version, than string) bool {
+	a, errA := strconv.ParseUint(version, 10, 64)
+	b, errB := strconv.ParseUint(than, 10, 64)
+	return errA == nil && errB == nil && a < b
 }
 
 func (w *wait) hearSet(m *metav1.PartialObjectMetadata, n news) {

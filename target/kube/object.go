@@ -44,6 +44,15 @@ func idOf(u *unstructured.Unstructured) ID {
 	return ID{Group: gvk.Group, Kind: gvk.Kind, Namespace: u.GetNamespace(), Name: u.GetName()}
 }
 
+// parsed are the rendered objects of a role, each with its resource.
+func (c *Cluster) parsed(role release.Role) ([]*object, error) {
+	objects, err := parse(role)
+	if err != nil {
+		return nil, err
+	}
+	return objects, c.resolve(objects)
+}
+
 // parse reads the rendered objects of a role without touching the network.
 func parse(role release.Role) ([]*object, error) {
 	objects := make([]*object, 0, len(role.Objects))

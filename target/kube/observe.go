@@ -24,15 +24,33 @@ import (
 // no image name: a pod whose runtime reports no digest counts as running none.
 // Jobs and schedules serve nothing and are not counted.
 func (c *Cluster) Observe(ctx context.Context, role release.Role) (release.Live, error) {
-	objects, live, err := c.workloads(ctx, role)
-	if err != nil {
-		return release.Live{}, fmt.Errorf("observe role %s: %w", role.Name, err)
-	}
-	pods, err := c.podsOf(ctx, live)
+	objects, live, pods, err := c.running(ctx, role)
 	if err != nil {
 		return release.Live{}, fmt.Errorf("observe role %s: %w", role.Name, err)
 	}
 	return liveOf(role, objects, live, pods, time.Now()), nil
+}
+
+// running reads the role's workloads and, at the same time, what their rendered
+// selectors find: a selector never changes.
+func (c *Cluster) running(ctx context.Context, role release.Role) (objects []*object, live []*unstructured.Unstructured, pods []*corev1.Pod, err error) {
+	all, err := parse(role)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	var bodies []*unstructured.Unstructured
+	for _, o := range all {
+		if podTemplate(o.body) != nil || o.id.Kind == "Pod" {
+			objects, bodies = append(objects, o), append(bodies, o.body)
+		}
+	}
+	if err := c.resolve(objects); err != nil {
+		return nil, nil, nil, err
+	}
+	group, gctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) { live, err = c.workloads(gctx, objects); return err })
+	group.Go(func() (err error) { pods, err = c.podsOf(gctx, serving(objects, bodies)); return err })
+	return objects, live, pods, group.Wait()
 }
 
 // serves reports whether a workload's pods serve for as long as it is there.
@@ -44,23 +62,10 @@ func serves(o *object) bool {
 	return false
 }
 
-// workloads reads the role's workloads as they are; one that is not there is left out.
-func (c *Cluster) workloads(ctx context.Context, role release.Role) ([]*object, []*unstructured.Unstructured, error) {
-	objects, err := parse(role)
-	if err != nil {
-		return nil, nil, err
-	}
-	var wanted []*object
-	for _, o := range objects {
-		if podTemplate(o.body) != nil || o.id.Kind == "Pod" {
-			wanted = append(wanted, o)
-		}
-	}
-	if err := c.resolve(wanted); err != nil {
-		return nil, nil, err
-	}
+// workloads reads those that serve as they are; one that is not there is left out.
+func (c *Cluster) workloads(ctx context.Context, objects []*object) ([]*unstructured.Unstructured, error) {
 	byShelf := map[shelf][]*object{}
-	for _, o := range wanted {
+	for _, o := range objects {
 		if serves(o) {
 			s := shelf{o.kind, o.id.Namespace}
 			byShelf[s] = append(byShelf[s], o)
@@ -79,7 +84,7 @@ func (c *Cluster) workloads(ctx context.Context, role release.Role) ([]*object, 
 			return err
 		})
 	}
-	return wanted, live, group.Wait()
+	return live, group.Wait()
 }
 
 // serving are the live objects whose pods serve.

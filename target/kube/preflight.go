@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"sync"
 
@@ -20,8 +21,10 @@ import (
 // PreflightOptions give what a preflight cannot know by itself.
 type PreflightOptions struct {
 	App       string
-	Namespace string // of the lock and the records; default: that of the first object
-	Probes    bool   // pods will be asked by Get
+	Namespace string                  // of the lock and the records; default: that of the first object
+	Apply     map[string]ApplyOptions // by role: how it will be applied
+	Tried     bool                    // Diff has the server try the objects; the preflight need not
+	Probes    bool                    // pods will be asked by Get
 	// CanPull tries to read an image's manifest by reference with the content of a
 	// pull secret, nil for none. A nil func skips the check.
 	CanPull func(ctx context.Context, ref string, dockerConfigJSON []byte) error
@@ -31,11 +34,52 @@ type PreflightOptions struct {
 
 // Preflight finds what would make the release fail, before anything changes:
 // what pods name and is not there, images that cannot be pulled or run, nodes
-// and quotas without room, and what the caller may not do. All is asked at the
-// same time. What cannot be looked at for want of a permission is a warning.
-//
-// Diff finds besides what the API server says to the objects themselves.
-func (c *Cluster) Preflight(ctx context.Context, rel release.Release, o PreflightOptions) ([]release.Finding, error) {
+// and quotas without room, what the caller may not do, and what the server says
+// to a dry run. All is asked at the same time. What cannot be looked at for want
+// of a permission is a warning.
+func (c *Cluster) Preflight(ctx context.Context, rel release.Release, o PreflightOptions) (Surveyed, error) {
+	s, err := c.survey(rel, o)
+	if err != nil || len(s.parts) == 0 {
+		return Surveyed{}, err
+	}
+	group, gctx := errgroup.WithContext(ctx)
+	for i := range s.parts {
+		s.parts[i].stock = sync.OnceValues(func() (inventory, error) { return s.take(gctx, s.parts[i]) })
+	}
+	checks := []func(context.Context) error{s.access, s.references, s.pulls, s.nodes, s.quotas, s.admission, s.budgets, s.objects}
+	for _, check := range checks {
+		group.Go(func() error { return check(gctx) })
+	}
+	for _, p := range s.parts {
+		group.Go(func() error { _, err := p.stock(); return err })
+	}
+	if err := group.Wait(); err != nil {
+		return Surveyed{}, err
+	}
+	return Surveyed{Findings: s.sorted(), parts: s.parts}, nil
+}
+
+// Surveyed is what a Preflight found. Apply takes it, so that what was read need
+// not be read again.
+type Surveyed struct {
+	Findings []release.Finding
+	parts    []part
+}
+
+// of is what is known of this very role: its objects, parsed, and what the
+// cluster has of them. false if nothing is, or what it has could not be read.
+func (s Surveyed) of(role release.Role) ([]*object, inventory, bool) {
+	for _, p := range s.parts {
+		if p.role.Name != role.Name || len(p.role.Objects) != len(role.Objects) || len(role.Objects) == 0 || &p.role.Objects[0] != &role.Objects[0] {
+			continue
+		}
+		inv, err := p.stock()
+		return p.objects, inv, err == nil && inv.members != nil
+	}
+	return nil, inventory{}, false
+}
+
+func (c *Cluster) survey(rel release.Release, o PreflightOptions) (*survey, error) {
 	s := &survey{c: c, o: o, own: map[ID]*object{}, reads: map[ID]*reading{}, shelves: map[shelf]*shelfReading{}}
 	for _, role := range rel.Roles {
 		if role.Target != release.TargetKubernetes {
@@ -45,18 +89,7 @@ func (c *Cluster) Preflight(ctx context.Context, rel release.Release, o Prefligh
 			return nil, err
 		}
 	}
-	if len(s.parts) == 0 {
-		return nil, nil
-	}
-	group, gctx := errgroup.WithContext(ctx)
-	checks := []func(context.Context) error{s.access, s.references, s.pulls, s.nodes, s.quotas, s.admission, s.budgets}
-	for _, check := range checks {
-		group.Go(func() error { return check(gctx) })
-	}
-	if err := group.Wait(); err != nil {
-		return nil, err
-	}
-	return s.sorted(), nil
+	return s, nil
 }
 
 // survey is one Preflight under way.
@@ -68,6 +101,7 @@ type survey struct {
 
 	mu       sync.Mutex
 	findings []release.Finding
+	refused  []release.Finding // by dry runs
 	reads    map[ID]*reading
 	shelves  map[shelf]*shelfReading
 }
@@ -77,6 +111,7 @@ type part struct {
 	role    release.Role
 	objects []*object
 	pods    []template
+	stock   func() (inventory, error) // what the cluster has of it, read once
 }
 
 // template is the pod of one workload.
@@ -89,11 +124,8 @@ type template struct {
 }
 
 func (s *survey) add(role release.Role) error {
-	objects, err := parse(role)
+	objects, err := s.c.parsed(role)
 	if err != nil {
-		return err
-	}
-	if err := s.c.resolve(objects); err != nil {
 		return err
 	}
 	p := part{role: role, objects: objects}
@@ -143,7 +175,15 @@ func (s *survey) find(f release.Finding) {
 	s.findings = append(s.findings, f)
 }
 
+// sorted are all findings. What a dry run says is left out where another check,
+// which has more to say, has found it too.
 func (s *survey) sorted() []release.Finding {
+	others := s.findings
+	for _, f := range s.refused {
+		if !slices.ContainsFunc(others, func(o release.Finding) bool { return o.Code == f.Code }) {
+			s.find(f)
+		}
+	}
 	sort.SliceStable(s.findings, func(i, j int) bool {
 		a, b := s.findings[i], s.findings[j]
 		if a.Severity != b.Severity {
@@ -188,6 +228,79 @@ func (s *survey) read(ctx context.Context, id ID) (*unstructured.Unstructured, e
 	return r.live, r.err
 }
 
+// tries is how many objects, and how many pods, the server is asked to try: more
+// would make a preflight as dear as the release.
+const tries = 10
+
+// objects has the server try those that would change: it says what it would refuse,
+// by object and field. Of many it is asked for the workloads and for one of each
+// other kind first; Diff asks for all.
+func (s *survey) objects(ctx context.Context) error {
+	if s.o.Tried {
+		return nil
+	}
+	type attempt struct {
+		*trial
+		object *object
+		all    []*object
+	}
+	var first, rest []attempt
+	for _, p := range s.parts {
+		inv, err := p.stock()
+		if err != nil || inv.members == nil {
+			return err
+		}
+		t := &trial{c: s.c, role: p.role.Name, set: s.setOf(p), before: inv, policy: s.o.Apply[p.role.Name].policy()}
+		seen := map[kind]bool{}
+		for _, o := range p.objects {
+			switch {
+			case t.set.has(o, inv.members[o.id].live, t.policy):
+			case rank(o.kind) == rankWorkload || !seen[o.kind]:
+				first, seen[o.kind] = append(first, attempt{t, o, p.objects}), true
+			default:
+				rest = append(rest, attempt{t, o, p.objects})
+			}
+		}
+	}
+	all := append(first, rest...)
+	group, gctx := errgroup.WithContext(ctx)
+	for _, a := range all[:min(len(all), tries)] {
+		group.Go(func() error {
+			_, findings, err := a.one(gctx, a.object, a.all)
+			s.refuse(findings...)
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// refuse notes what the server would refuse.
+func (s *survey) refuse(findings ...release.Finding) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refused = append(s.refused, findings...)
+}
+
+// setOf is the ApplySet of a part.
+func (s *survey) setOf(p part) applySet { return newApplySet(s.o.App, p.role.Name, s.home(p)) }
+
+// home is the namespace of the parent of a part's ApplySet.
+func (s *survey) home(p part) string { return homeOf(s.o.Apply[p.role.Name].Namespace, p.objects) }
+
+// take reads what the cluster has of a part. Where the caller may not look there
+// is nothing, and that is a finding of its own.
+func (s *survey) take(ctx context.Context, p part) (inventory, error) {
+	inv, err := s.c.take(ctx, s.setOf(p), p.objects)
+	var forbidden *ForbiddenError
+	if errors.As(s.c.explain(err), &forbidden) {
+		return inventory{}, nil
+	}
+	if err != nil {
+		return inventory{}, fmt.Errorf("read what role %s has: %w", p.role.Name, err)
+	}
+	return inv, nil
+}
+
 // shelfReading is what the cluster has of the release's workloads of one kind in
 // one namespace, read once for all that ask for it.
 type shelfReading struct {
@@ -198,7 +311,12 @@ type shelfReading struct {
 
 // live is a workload as it is in the cluster, nil if it is not there; known is
 // false if the caller may not look, which is a finding of its own.
-func (s *survey) live(ctx context.Context, o *object) (live *unstructured.Unstructured, known bool, err error) {
+func (s *survey) live(ctx context.Context, p part, o *object) (live *unstructured.Unstructured, known bool, err error) {
+	inv, err := p.stock()
+	if m, ok := inv.members[o.id]; ok || err != nil {
+		return m.live, err == nil, err
+	}
+	// It is not there, or is no member yet.
 	at := shelf{o.kind, o.id.Namespace}
 	s.mu.Lock()
 	r := s.shelves[at]

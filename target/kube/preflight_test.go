@@ -21,10 +21,10 @@ func preflight(t *testing.T, c *Cluster, role release.Role, o PreflightOptions) 
 	found, err := c.Preflight(t.Context(), release.Release{App: "test", Roles: []release.Role{role}}, o)
 	require.NoError(t, err)
 	t.Logf("preflight took %s", time.Since(began))
-	for _, f := range found {
+	for _, f := range found.Findings {
 		t.Log(f.Severity, f)
 	}
-	return found
+	return found.Findings
 }
 
 func TestPreflight(t *testing.T) {

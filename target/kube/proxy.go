@@ -60,11 +60,7 @@ func (c *Cluster) Get(ctx context.Context, role release.Role, r Request) (Respon
 
 // newest is the youngest ready pod that runs the role's image.
 func (c *Cluster) newest(ctx context.Context, role release.Role) (*corev1.Pod, error) {
-	objects, live, err := c.workloads(ctx, role)
-	if err != nil {
-		return nil, err
-	}
-	pods, err := c.podsOf(ctx, live)
+	objects, live, pods, err := c.running(ctx, role)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 )
 
 func TestRoll(t *testing.T) {
@@ -34,6 +36,33 @@ func TestRoll(t *testing.T) {
 	require.True(t, a.Changed())
 	require.Equal(t, []string{v2}, live.Digests)
 	require.Equal(t, 2, live.Ready)
+}
+
+func TestWhatAWatchKnowsFromBeforeTheApplyIsNotBelieved(t *testing.T) {
+	c := connect(t)
+	ns := namespace(t, c)
+	v1, v2 := roleOf(t, ns, digestOf("v1"), deployment("web", 1)), roleOf(t, ns, digestOf("v2"), deployment("web", 1))
+	_, _, err := roll(t, c, v1)
+	require.NoError(t, err)
+	before, err := c.Client().AppsV1().Deployments(ns).Get(t.Context(), "web", metav1.GetOptions{})
+	require.NoError(t, err)
+	raw, err := runtime.DefaultUnstructuredConverter.ToUnstructured(before)
+	require.NoError(t, err)
+	stale := &unstructured.Unstructured{Object: raw}
+	stale.SetAPIVersion("apps/v1")
+	stale.SetKind("Deployment")
+
+	a, err := c.Apply(t.Context(), v2, options(t))
+	require.NoError(t, err)
+	w := newWait(c, v2, a, WaitOptions{}, a.objects)
+	w.hear(news{object: stale})
+	done, _, err := w.judge()
+	require.NoError(t, err)
+	require.False(t, done, "its rollout was over before the apply, and says nothing of the new one")
+
+	live, err := c.Wait(t.Context(), v2, a, WaitOptions{})
+	require.NoError(t, err)
+	require.Equal(t, []string{digestOf("v2")}, live.Digests)
 }
 
 func TestWaitEndsWithTheLastPod(t *testing.T) {

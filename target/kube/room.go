@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
@@ -110,7 +111,7 @@ func (s *survey) surges(ctx context.Context, ns string, quotas []corev1.Resource
 		if t.object.id.Namespace != ns {
 			return nil
 		}
-		live, known, err := s.live(ctx, t.object)
+		live, known, err := s.live(ctx, p, t.object)
 		if err != nil || !known {
 			return err
 		}
@@ -202,21 +203,22 @@ func usedNote(used resource.Quantity) string {
 }
 
 // admission lets the server admit a pod of each workload whose pods would
-// change: its Pod Security level, limits, classes and webhooks are found so. A
-// caller who may not create pods is spared; the other checks find most of it.
+// change, up to some: its Pod Security level, limits, classes and webhooks are
+// found so. A caller who may not create pods is spared; the other checks find
+// most of it.
 func (s *survey) admission(ctx context.Context) error {
+	var tried atomic.Int32
 	return s.eachPod(ctx, func(ctx context.Context, p part, t template) error {
 		ns := t.object.id.Namespace
 		if s.own[ID{Kind: "Namespace", Name: ns}] != nil {
 			return nil
 		}
-		live, known, err := s.live(ctx, t.object)
-		if err != nil || !known || live != nil && covers(podTemplate(t.object.body), podTemplate(live)) {
+		if fresh, err := s.makesPods(ctx, p, t); err != nil || !fresh || tried.Add(1) > tries {
 			return err
 		}
 		pod := &corev1.Pod{ObjectMeta: *t.pod.ObjectMeta.DeepCopy(), Spec: *t.spec.DeepCopy()}
 		pod.Name, pod.GenerateName, pod.Namespace = "", "shipit-preflight-", ns
-		_, err = s.c.typed.CoreV1().Pods(ns).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}, FieldManager: Manager})
+		_, err := s.c.typed.CoreV1().Pods(ns).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}, FieldManager: Manager})
 		if err == nil {
 			return nil
 		}
@@ -228,27 +230,20 @@ func (s *survey) admission(ctx context.Context) error {
 		for _, f := range refusals(p.role.Name, t.object.id, err) {
 			f.Message = "the API server refuses its pod: " + f.Message
 			f.Fixed = false
-			if s.otherwiseFound(f.Code) {
-				continue
-			}
-			s.find(f)
+			s.refuse(f)
 		}
 		return nil
 	})
 }
 
-// otherwiseFound are codes that another check finds with more to say, and the
-// dry run only sometimes.
-func (s *survey) otherwiseFound(code string) bool {
-	switch code {
-	case "ServiceAccountMissing", "PriorityClassMissing", "RuntimeClassMissing":
-		return true
-	case "QuotaExceeded":
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return slices.ContainsFunc(s.findings, func(f release.Finding) bool { return f.Code == code })
+// makesPods reports whether a workload would get new pods, as far as the caller may
+// know.
+func (s *survey) makesPods(ctx context.Context, p part, t template) (bool, error) {
+	live, known, err := s.live(ctx, p, t.object)
+	if err != nil || !known {
+		return false, err
 	}
-	return false
+	return live == nil || !covers(podTemplate(t.object.body), podTemplate(live)), nil
 }
 
 // budgets warns of a PodDisruptionBudget that no pod may ever leave: it blocks

@@ -56,13 +56,16 @@ const (
 // Place is the namespace's name.
 func (s *Store) Place() string { return "namespace " + s.namespace }
 
-// Create keeps a new entry; ok is false if the name is taken.
-func (s *Store) Create(ctx context.Context, name string, parts map[string][]byte, sealed bool) (bool, error) {
-	_, err := s.cluster.typed.CoreV1().ConfigMaps(s.namespace).Create(ctx, s.configMap(name, parts, sealed), metav1.CreateOptions{FieldManager: Manager})
-	if apierrors.IsAlreadyExists(err) {
-		return false, nil
+// Create keeps a new entry and gives its version; ok is false if the name is taken.
+func (s *Store) Create(ctx context.Context, name string, parts map[string][]byte, sealed bool) (version string, ok bool, err error) {
+	cm, err := s.cluster.typed.CoreV1().ConfigMaps(s.namespace).Create(ctx, s.configMap(name, parts, sealed), metav1.CreateOptions{FieldManager: Manager})
+	switch {
+	case apierrors.IsAlreadyExists(err):
+		return "", false, nil
+	case err != nil:
+		return "", false, s.explain(err)
 	}
-	return err == nil, s.explain(err)
+	return cm.ResourceVersion, true, nil
 }
 
 // Read returns an entry; version is "" if there is none.

@@ -33,13 +33,7 @@ var errGaveUp = errors.New("the time limit is over")
 // Objects that the role no longer has are pruned only when all is ready, so that
 // what serves goes on serving until then.
 func (c *Cluster) Wait(ctx context.Context, role release.Role, a Applied, o WaitOptions) (release.Live, error) {
-	objects, err := parse(role)
-	if err != nil {
-		return release.Live{}, err
-	}
-	if err := c.resolve(objects); err != nil {
-		return release.Live{}, err
-	}
+	objects := a.objects
 	if o.Timeout <= 0 {
 		o.Timeout = DefaultTimeout
 	}
@@ -58,7 +52,7 @@ func (c *Cluster) Wait(ctx context.Context, role release.Role, a Applied, o Wait
 	}
 	live := w.workloads()
 	seen := liveOf(role, objects, live, pods, time.Now())
-	if pods != nil && seen.Ready >= seen.Desired {
+	if pods != nil && len(release.Compare(release.Release{Roles: []release.Role{role}}, map[string]release.Live{role.Name: seen})) == 0 {
 		return seen, nil
 	}
 	// Nothing was watched, or the watch of the pods is behind that of their owners.

@@ -1,0 +1,200 @@
+package pipeline
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha1" //nolint:gosec // git names objects by it
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// blob is one file of a commit.
+type blob struct{ path, id string }
+
+// MissingObjectError is a file of the commit whose content this clone does not
+// hold (a partial clone), or holds damaged.
+type MissingObjectError struct{ Path, ID, Reason string }
+
+func (e *MissingObjectError) Error() string {
+	return fmt.Sprintf("%s: object %s %s", e.Path, e.ID, e.Reason)
+}
+
+// objects reads the blobs of a repository. To start git takes milliseconds, so the
+// process that has answered stays for the next question.
+type objects struct {
+	gitDir string
+	mu     sync.Mutex
+	idle   *catFile // nil: none has answered yet, or the last one was ended
+}
+
+// many is from how many blobs on git writes its answers in large pieces, which
+// needs a process of its own.
+const many = 100
+
+// read passes the exact bytes of every blob to fn, in order. Each blob is checked
+// against its id; a missing one is a *MissingObjectError. fn may itself read.
+func (o *objects) read(ctx context.Context, blobs []blob, fn func(b blob, size int64, r io.Reader) error) error {
+	switch {
+	case len(blobs) == 0:
+		return nil
+	case len(blobs) >= many || !o.mu.TryLock():
+		cat, err := startCatFile(ctx, o.gitDir, true)
+		if err != nil {
+			return err
+		}
+		err = cat.read(ctx, blobs, fn)
+		return errors.Join(err, cat.end(err))
+	}
+	defer o.mu.Unlock()
+	if o.idle == nil {
+		cat, err := startCatFile(context.WithoutCancel(ctx), o.gitDir, false)
+		if err != nil {
+			return err
+		}
+		o.idle = cat
+	}
+	err := o.idle.read(ctx, blobs, fn)
+	if err != nil { // what it still has to say is for nobody
+		_ = o.idle.end(err)
+		o.idle = nil
+	}
+	return err
+}
+
+// close ends the process that stayed, if there is one.
+func (o *objects) close() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.idle == nil {
+		return nil
+	}
+	cat := o.idle
+	o.idle = nil
+	return cat.end(nil)
+}
+
+// catFile is a running git that answers with the content of the objects it is
+// asked for.
+type catFile struct {
+	once   bool // it is asked one time, and answers in large pieces
+	cmd    *exec.Cmd
+	in     io.WriteCloser
+	out    *bufio.Reader
+	stderr bytes.Buffer
+	asking sync.WaitGroup
+}
+
+func startCatFile(ctx context.Context, gitDir string, once bool) (*catFile, error) {
+	args, buffer := []string{"--git-dir=" + gitDir, "cat-file", "--batch"}, 64<<10
+	if once {
+		args, buffer = append(args, "--buffer"), 1<<20
+	}
+	c := &catFile{once: once, cmd: gitCommand(ctx, gitDir, args...)}
+	c.cmd.Stderr = &c.stderr
+	var err error
+	if c.in, err = c.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := c.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	c.out = bufio.NewReaderSize(out, buffer)
+	if err := c.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start git: %w", err)
+	}
+	return c, nil
+}
+
+func (c *catFile) read(ctx context.Context, blobs []blob, fn func(b blob, size int64, r io.Reader) error) error {
+	stop := context.AfterFunc(ctx, func() { _ = c.cmd.Process.Kill() })
+	defer stop()
+	c.asking.Go(func() {
+		w := bufio.NewWriter(c.in)
+		for _, b := range blobs {
+			_, _ = w.WriteString(b.id + "\n")
+		}
+		_ = w.Flush()
+		if c.once {
+			_ = c.in.Close() // only the end of the questions brings the last answers
+		}
+	})
+	for _, b := range blobs {
+		if err := c.readBlob(b, fn); err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// end ends the process: at once if reading failed, else when it has no more
+// questions. It fills in what git itself said of a missing object.
+func (c *catFile) end(failed error) error {
+	if failed != nil {
+		_ = c.cmd.Process.Kill()
+	}
+	_ = c.in.Close()
+	c.asking.Wait()
+	err := c.cmd.Wait()
+	var missing *MissingObjectError
+	switch {
+	case errors.As(failed, &missing) && missing.Reason == endOfStream:
+		missing.Reason = "cannot be read: " + lastLine(c.stderr.String())
+		return nil
+	case failed != nil || err == nil:
+		return nil
+	}
+	return fmt.Errorf("git cat-file: %s", lastLine(c.stderr.String()))
+}
+
+const endOfStream = "ended"
+
+func (c *catFile) readBlob(b blob, fn func(blob, int64, io.Reader) error) error {
+	head, err := c.out.ReadString('\n')
+	if err != nil {
+		return &MissingObjectError{Path: b.path, ID: b.id, Reason: endOfStream}
+	}
+	fields := strings.Fields(head)
+	if len(fields) != 3 || fields[1] != "blob" {
+		return &MissingObjectError{Path: b.path, ID: b.id, Reason: "is missing from this clone"}
+	}
+	size, err := strconv.ParseInt(fields[2], 10, 64)
+	if err != nil {
+		return fmt.Errorf("read %s: git said %q", b.path, head)
+	}
+	sum := objectHash(b.id, size)
+	body := io.TeeReader(io.LimitReader(c.out, size), sum)
+	if err := fn(b, size, body); err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, body); err != nil {
+		return fmt.Errorf("read %s: %w", b.path, err)
+	}
+	if got := hex.EncodeToString(sum.Sum(nil)); got != b.id {
+		return &MissingObjectError{Path: b.path, ID: b.id, Reason: "is damaged: its bytes are those of " + got}
+	}
+	_, err = c.out.Discard(1)
+	return err
+}
+
+// objectHash is the hash that names a blob of that size, as long as id.
+func objectHash(id string, size int64) hash.Hash {
+	sum := sha1.New() //nolint:gosec // git names objects by it
+	if len(id) == 2*sha256.Size {
+		sum = sha256.New()
+	}
+	fmt.Fprintf(sum, "blob %d\x00", size)
+	return sum
+}
