@@ -2,14 +2,17 @@ package manifests
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"path"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
 	"sigs.k8s.io/yaml"
 )
 
@@ -65,30 +68,38 @@ func readFolder(tree Tree, at string, files []string) ([]object, error) {
 	return objects, nil
 }
 
-// parse reads the documents of one file.
+// parse reads the documents of one file, several at a time.
 func parse(file string, data []byte) ([]object, error) {
-	var objects []object
-	for _, doc := range split(data) {
-		asJSON, err := yaml.YAMLToJSONStrict(doc.text)
-		if err != nil {
-			return nil, doc.fault(file, err)
-		}
-		if bytes.Equal(asJSON, []byte("null")) {
-			continue // only comments
-		}
-		o := object{file: file, line: doc.line}
-		dec := json.NewDecoder(bytes.NewReader(asJSON))
-		dec.UseNumber()
-		if err := dec.Decode(&o.fields); err != nil {
-			return nil, &Error{Code: BadManifest, File: file, Line: doc.line, Msg: "is no mapping, so no Kubernetes object"}
-		}
-		flat, err := flatten(o)
-		if err != nil {
-			return nil, err
-		}
-		objects = append(objects, flat...)
+	docs := split(data)
+	found, errs := make([][]object, len(docs)), make([]error, len(docs))
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, doc := range docs {
+		group.Go(func() error {
+			found[i], errs[i] = doc.objects(file)
+			return nil
+		})
 	}
-	return objects, nil
+	_ = group.Wait()                                // its errors are in errs
+	return slices.Concat(found...), cmp.Or(errs...) // the first in the file
+}
+
+// objects reads one document: an object, a List of them, or only comments.
+func (d document) objects(file string) ([]object, error) {
+	asJSON, err := yaml.YAMLToJSONStrict(d.text)
+	if err != nil {
+		return nil, d.fault(file, err)
+	}
+	if bytes.Equal(asJSON, []byte("null")) {
+		return nil, nil
+	}
+	o := object{file: file, line: d.line}
+	dec := json.NewDecoder(bytes.NewReader(asJSON))
+	dec.UseNumber()
+	if err := dec.Decode(&o.fields); err != nil {
+		return nil, &Error{Code: BadManifest, File: file, Line: d.line, Msg: "is no mapping, so no Kubernetes object"}
+	}
+	return flatten(o)
 }
 
 // flatten checks that o is an object, and takes a List apart.

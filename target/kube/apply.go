@@ -67,7 +67,7 @@ type Applied struct {
 	extent   extent                            // of the objects that are wanted
 	widened  bool                              // the parent still names more than that
 	obsolete map[ID]member                     // to be pruned once all is ready
-	live     map[ID]*unstructured.Unstructured // of the unchanged
+	live     map[ID]*unstructured.Unstructured // of the unchanged, and of what can be waited for
 	since    map[ID]string                     // of the others: the resourceVersion that the apply gave them
 }
 
@@ -264,12 +264,12 @@ func (r *applyRun) one(ctx context.Context, o *object) (Action, error) {
 	}
 	want := r.set.claim(o)
 	cedeBeforehand(want, found.live, p)
-	got, err := r.c.applyFresh(ctx, o, want, patchOptions{}, p)
+	got, err := r.c.applyFresh(ctx, o, want, patchOptions{whole: waits(o)}, p)
 	if o.id.Kind == "Job" && apierrors.IsInvalid(err) && found.live != nil {
 		if err := r.c.replace(ctx, o, found.live.GetUID()); err != nil {
 			return "", err
 		}
-		if got, err = r.c.apply(ctx, o, r.set.claim(o), patchOptions{}, p); err == nil {
+		if got, err = r.c.apply(ctx, o, r.set.claim(o), patchOptions{whole: true}, p); err == nil {
 			r.wrote(o, got)
 			return Replaced, nil
 		}
@@ -277,7 +277,7 @@ func (r *applyRun) one(ctx context.Context, o *object) (Action, error) {
 	switch {
 	case err != nil:
 		return "", err
-	case found.live != nil && got.meta.ResourceVersion == found.live.GetResourceVersion():
+	case found.live != nil && got.version == found.live.GetResourceVersion():
 		r.remember(o, found.live)
 		return Unchanged, nil
 	}
@@ -293,12 +293,11 @@ func (s applySet) has(o *object, live *unstructured.Unstructured, p policy) bool
 	if live == nil || live.GetAnnotations()[appliedAnnotation] != o.hash || live.GetLabels()[partOfLabel] != s.id {
 		return false
 	}
-	want := o.body.Object
-	if cedes(live, p) {
-		want = o.body.DeepCopy().Object
-		cedeBeforehand(want, live, p)
+	if covers(o.body.Object, live.Object) {
+		return true
 	}
-	return covers(want, live.Object)
+	want := o.body.DeepCopy().Object
+	return cedeBeforehand(want, live, p) && covers(want, live.Object)
 }
 
 // claim is the object as it is sent: with the set's label and the hash by which
@@ -344,7 +343,12 @@ func (r *applyRun) remember(o *object, live *unstructured.Unstructured) {
 func (r *applyRun) wrote(o *object, got answer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.done.since[o.id] = got.meta.ResourceVersion
+	r.done.since[o.id] = got.version
+	if got.whole != nil {
+		// What changed nothing that runs may be ready already.
+		got.whole.SetManagedFields(nil)
+		r.done.live[o.id] = got.whole
+	}
 }
 
 func (r *applyRun) note(id ID, action Action) {

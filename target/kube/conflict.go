@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"sort"
 	"strings"
 
@@ -143,22 +142,18 @@ func dropField(body map[string]any, field string) bool {
 	return true
 }
 
-// cedes reports whether anything of a live object may have to be left to another.
-func cedes(live *unstructured.Unstructured, p policy) bool {
-	return !p.force && slices.ContainsFunc(others(live), func(o owner) bool { return o.autoscaler() || p.owners[o.manager] == cede })
-}
-
 // cedeBeforehand removes from want the fields that a live object's autoscaler or
 // a manager with the policy "cede" holds with another value, so that an object
-// with such fields can be unchanged.
-func cedeBeforehand(want map[string]any, live *unstructured.Unstructured, p policy) {
+// with such fields can be unchanged. It reports whether any was removed.
+func cedeBeforehand(want map[string]any, live *unstructured.Unstructured, p policy) (ceded bool) {
 	if live == nil || p.force {
-		return
+		return false
 	}
 	replicas := fieldpath.MakePathOrDie("spec", "replicas")
 	for _, o := range others(live) {
 		if o.autoscaler() && o.fields.Has(replicas) {
 			drop(want, replicas)
+			ceded = true
 		}
 		if p.owners[o.manager] != cede {
 			continue
@@ -168,7 +163,9 @@ func cedeBeforehand(want map[string]any, live *unstructured.Unstructured, p poli
 			theirs, there := lookup(live.Object, path)
 			if said && there && !covers(ours, theirs) {
 				drop(want, path)
+				ceded = true
 			}
 		})
 	}
+	return ceded
 }

@@ -234,7 +234,7 @@ const tries = 10
 
 // objects has the server try those that would change: it says what it would refuse,
 // by object and field. Of many it is asked for the workloads and for one of each
-// other kind first; Diff asks for all.
+// other kind; Diff asks for all.
 func (s *survey) objects(ctx context.Context) error {
 	if s.o.Tried {
 		return nil
@@ -262,9 +262,11 @@ func (s *survey) objects(ctx context.Context) error {
 			}
 		}
 	}
-	all := append(first, rest...)
+	if len(first)+len(rest) <= tries {
+		first = append(first, rest...)
+	}
 	group, gctx := errgroup.WithContext(ctx)
-	for _, a := range all[:min(len(all), tries)] {
+	for _, a := range first[:min(len(first), tries)] {
 		group.Go(func() error {
 			_, findings, err := a.one(gctx, a.object, a.all)
 			s.refuse(findings...)

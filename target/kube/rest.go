@@ -48,7 +48,7 @@ func (c *Cluster) fetch(ctx context.Context, k kind, namespace, name string) (*u
 		if err != nil {
 			return err
 		}
-		return json.Unmarshal(body, &u.Object)
+		return u.UnmarshalJSON(body)
 	})
 	if err != nil {
 		return nil, err
@@ -82,7 +82,7 @@ type patchOptions struct {
 // answer is what the server says to a patch.
 type answer struct {
 	created bool
-	meta    metav1.ObjectMeta
+	version string                     // resourceVersion
 	whole   *unstructured.Unstructured // if asked for
 }
 
@@ -114,14 +114,18 @@ func (c *Cluster) patch(ctx context.Context, o *object, body map[string]any, p p
 		got = answer{created: code == 201}
 		if p.whole {
 			got.whole = &unstructured.Unstructured{}
-			return json.Unmarshal(reply, &got.whole.Object)
-		}
-		var m metav1.PartialObjectMetadata
-		if err := json.Unmarshal(reply, &m); err != nil {
+			err = got.whole.UnmarshalJSON(reply)
+			got.version = got.whole.GetResourceVersion()
 			return err
 		}
-		got.meta = m.ObjectMeta
-		return nil
+		var m struct {
+			Metadata struct {
+				ResourceVersion string `json:"resourceVersion"`
+			} `json:"metadata"`
+		}
+		err = json.Unmarshal(reply, &m)
+		got.version = m.Metadata.ResourceVersion
+		return err
 	})
 	return got, err
 }

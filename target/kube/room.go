@@ -33,6 +33,9 @@ func (s *survey) unread(what string, err error) error {
 
 // nodes checks that some node can run each pod, and the image its architecture.
 func (s *survey) nodes(ctx context.Context) error {
+	if fresh, err := s.makesAny(ctx); err != nil || !fresh {
+		return err
+	}
 	list, err := s.c.typed.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return s.unread("room and platform of the nodes are", err)
@@ -90,6 +93,9 @@ func (s *survey) platforms(ctx context.Context, p part, t template, nodes []*cor
 
 // quotas checks that the surge of a rollout has room in every ResourceQuota.
 func (s *survey) quotas(ctx context.Context) error {
+	if fresh, err := s.makesAny(ctx); err != nil || !fresh {
+		return err
+	}
 	group, gctx := errgroup.WithContext(ctx)
 	for _, ns := range s.namespaces() {
 		group.Go(func() error {
@@ -236,14 +242,23 @@ func (s *survey) admission(ctx context.Context) error {
 	})
 }
 
-// makesPods reports whether a workload would get new pods, as far as the caller may
-// know.
+// makesPods reports whether a workload would get new pods. One that the caller may
+// not look at is taken to.
 func (s *survey) makesPods(ctx context.Context, p part, t template) (bool, error) {
 	live, known, err := s.live(ctx, p, t.object)
-	if err != nil || !known {
-		return false, err
+	return err == nil && (!known || live == nil || t.replicas > askedFor(live) || !covers(podTemplate(t.object.body), podTemplate(live))), err
+}
+
+// makesAny reports whether any workload would get new pods: only then room is needed.
+func (s *survey) makesAny(ctx context.Context) (bool, error) {
+	for _, p := range s.parts {
+		for _, t := range p.pods {
+			if fresh, err := s.makesPods(ctx, p, t); err != nil || fresh {
+				return fresh, err
+			}
+		}
 	}
-	return live == nil || !covers(podTemplate(t.object.body), podTemplate(live)), nil
+	return false, nil
 }
 
 // budgets warns of a PodDisruptionBudget that no pod may ever leave: it blocks
