@@ -1,0 +1,185 @@
+package ledger_test
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/joelhooks/shipit/ledger"
+	"github.com/joelhooks/shipit/release"
+)
+
+// counting is a store that notes what is asked of it.
+type counting struct {
+	ledger.Store
+	mu    sync.Mutex
+	asked []string
+}
+
+func (c *counting) note(what string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked = append(c.asked, what)
+}
+
+func (c *counting) ReadLock(ctx context.Context) (map[string]string, string, error) {
+	c.note("read the lock")
+	return c.Store.ReadLock(ctx)
+}
+
+func (c *counting) SwapLock(ctx context.Context, seen string, fields map[string]string) (string, bool, error) {
+	c.note("write the lock")
+	return c.Store.SwapLock(ctx, seen, fields)
+}
+
+func (c *counting) Read(ctx context.Context, name string) (map[string][]byte, string, bool, error) {
+	c.note("read " + name)
+	return c.Store.Read(ctx, name)
+}
+
+func (c *counting) Names(ctx context.Context, kind string) ([]string, error) {
+	c.note("list " + kind)
+	return c.Store.Names(ctx, kind)
+}
+
+func (c *counting) Create(ctx context.Context, name string, parts map[string][]byte, sealed bool) (string, bool, error) {
+	c.note("create " + name)
+	return c.Store.Create(ctx, name, parts, sealed)
+}
+
+func (c *counting) Swap(ctx context.Context, name, seen string, parts map[string][]byte, sealed bool) (bool, error) {
+	c.note("write " + name)
+	return c.Store.Swap(ctx, name, seen, parts, sealed)
+}
+
+func TestAReleaseReadsTheLedgerOnce(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, p place) {
+		threeRecords(t, p, ledger.Options{})
+		store := &counting{Store: p.store}
+		mirror, _ := newMirror(t, nil)
+		l := ledger.New(store, app, ledger.Options{Mirror: mirror})
+		require.NoError(t, l.Look(t.Context()))
+		require.NoError(t, l.Look(t.Context()), "it has been looked at")
+		lock, err := l.Lock(t.Context(), ledger.LockOptions{TTL: time.Hour})
+		require.NoError(t, err)
+		require.True(t, lock.AsSeen())
+		rec, err := l.Begin(t.Context(), lock, version(4), nil)
+		require.NoError(t, err)
+		require.Equal(t, int64(4), rec.Seq)
+		rec.Outcome, rec.Parity = release.Settled, true
+		require.NoError(t, l.Settle(t.Context(), lock, rec))
+		require.NoError(t, lock.Release(t.Context()))
+
+		slices.Sort(store.asked)
+		require.Equal(t, []string{
+			"create 000004", "list withdrawn", "read 000003", "read 000004",
+			"read the lock", "read the lock", // before it is taken, and before the outcome is kept
+			"write 000004", "write the lock", "write the lock",
+		}, store.asked)
+
+		store.asked = nil
+		copied, err := l.Copy(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, 4, copied)
+		slices.Sort(store.asked)
+		require.Equal(t, []string{"read 000001", "read 000002", "read 000003"}, store.asked, "its own record it knows")
+		requireWhole(t, l)
+	})
+}
+
+func TestALookThatIsOutOfDateIsNotUsed(t *testing.T) {
+	t.Run("another run has shipped since", func(t *testing.T) {
+		onEveryStore(t, func(t *testing.T, p place) {
+			l, other := ledger.New(p.store, app, ledger.Options{}), ledger.New(p.store, app, ledger.Options{})
+			lock, err := other.Lock(t.Context(), ledger.LockOptions{})
+			require.NoError(t, err)
+			settled(t, other, lock, 1)
+			require.NoError(t, lock.Release(t.Context()))
+			require.NoError(t, l.Look(t.Context()))
+
+			lock, err = other.Lock(t.Context(), ledger.LockOptions{})
+			require.NoError(t, err)
+			settled(t, other, lock, 2)
+			require.NoError(t, lock.Release(t.Context()))
+
+			mine := take(t, l)
+			require.False(t, mine.AsSeen())
+			rec := settled(t, l, mine, 3)
+			require.Equal(t, int64(3), rec.Seq)
+			require.Equal(t, int64(2), rec.Previous)
+			requireWhole(t, l)
+		})
+	})
+	t.Run("its holder wrote once more before it died", func(t *testing.T) {
+		onEveryStore(t, func(t *testing.T, p place) {
+			l, other := ledger.New(p.store, app, ledger.Options{}), ledger.New(p.store, app, ledger.Options{})
+			lock, err := other.Lock(t.Context(), ledger.LockOptions{TTL: time.Hour})
+			require.NoError(t, err)
+			fields, seen, err := p.store.ReadLock(t.Context())
+			require.NoError(t, err)
+			process := strings.Fields(fields["process"])
+			if len(process) != 3 || process[2] == "-" {
+				t.Skip("this system does not tell when a process began")
+			}
+			rec, err := other.Begin(t.Context(), lock, version(1), nil)
+			require.NoError(t, err)
+			rec.Outcome, rec.Parity = release.Settled, true
+			fields["process"] = process[0] + " " + process[1] + " 1" // one that has ended
+			_, ok, err := p.store.SwapLock(t.Context(), seen, fields)
+			require.NoError(t, err)
+			require.True(t, ok)
+			require.NoError(t, l.Look(t.Context())) // the record is begun
+			require.NoError(t, other.Settle(t.Context(), lock, rec))
+
+			mine := take(t, l)
+			require.False(t, mine.AsSeen())
+			require.Equal(t, int64(2), settled(t, l, mine, 2).Seq)
+			requireWhole(t, l)
+		})
+	})
+}
+
+func TestPartsGoAheadOfTheOutcome(t *testing.T) {
+	var mu sync.Mutex
+	uploads, lists := 0, 0
+	mirror, _ := newMirror(t, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			switch {
+			case r.Method == http.MethodPost:
+				uploads++
+			case strings.HasSuffix(r.URL.Path, "/tags/list"):
+				lists++
+			}
+			mu.Unlock()
+			next.ServeHTTP(w, r)
+		})
+	})
+	p := directory(t)
+	l := ledger.New(p.store, app, ledger.Options{Mirror: mirror})
+	lock := take(t, l)
+	rec, err := l.Begin(t.Context(), lock, version(1), map[string][]byte{"worker.bundle": {1, 2, 3}})
+	require.NoError(t, err)
+	copied, err := l.Copy(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, copied, "what has not ended has no copy")
+	names, err := mirror.Names(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, names, "nobody sees what went ahead")
+
+	uploads, lists = 0, 0
+	rec.Outcome, rec.Parity = release.Settled, true
+	require.NoError(t, l.Settle(t.Context(), lock, rec))
+	copied, err = l.Copy(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, 1, copied)
+	require.Equal(t, 1, uploads, "the record itself")
+	require.Zero(t, lists)
+	requireWhole(t, l)
+}
