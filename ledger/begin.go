@@ -109,7 +109,11 @@ func (l *Ledger) sealInterrupted(ctx context.Context, left kept) (kept, error) {
 	rec := left.record()
 	if rec.Seq == left.seq { // else it cannot be read, and is sealed as it is
 		if rec.Outcome == release.Pending {
-			rec.Reason = "interrupted: " + rec.Holder + " did not come back"
+			gone := "interrupted: " + rec.Holder + " did not come back"
+			if rec.Reason != "" {
+				gone = rec.Reason + "; " + gone
+			}
+			rec.Reason = gone
 		}
 		raw, err := encode(rec)
 		if err != nil {
@@ -130,6 +134,12 @@ func (l *Ledger) sealInterrupted(ctx context.Context, left kept) (kept, error) {
 	return left, nil
 }
 
+// Note keeps what is known of a begun release so far, without sealing its record:
+// a run that is killed later does not take it along.
+func (l *Ledger) Note(ctx context.Context, lock *Lock, rec release.Record) error {
+	return l.write(ctx, lock, rec, false)
+}
+
 // Settle seals the record of a begun release with what became of it. Nobody can
 // write it again. It is retried for 30 seconds while the store is out of order;
 // pass a context that outlives an interrupt.
@@ -139,7 +149,7 @@ func (l *Ledger) Settle(ctx context.Context, lock *Lock, rec release.Record) err
 	ctx, cancel := context.WithTimeoutCause(ctx, settleLimit, fmt.Errorf("the outcome could not be kept within %s", settleLimit))
 	defer cancel()
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
-		err := l.seal(ctx, lock, rec)
+		err := l.write(ctx, lock, rec, true)
 		if err == nil || !temporary(err) {
 			return err
 		}
@@ -149,8 +159,8 @@ func (l *Ledger) Settle(ctx context.Context, lock *Lock, rec release.Record) err
 	}
 }
 
-func (l *Ledger) seal(ctx context.Context, lock *Lock, rec release.Record) error {
-	now, lost, err := l.toSeal(ctx, lock, recordName(rec.Seq))
+func (l *Ledger) write(ctx context.Context, lock *Lock, rec release.Record, seal bool) error {
+	now, lost, err := l.own(ctx, lock, recordName(rec.Seq))
 	if err != nil {
 		return err
 	}
@@ -162,7 +172,7 @@ func (l *Ledger) seal(ctx context.Context, lock *Lock, rec release.Record) error
 	if now.parts, err = outcome(now.parts, asBegun(rec, begun)); err != nil {
 		return err
 	}
-	if now.sealed && bytes.Equal(before, now.parts[partRecord]) {
+	if now.sealed && seal && bytes.Equal(before, now.parts[partRecord]) {
 		return nil // the answer to an earlier try was lost on its way
 	}
 	if lost != nil {
@@ -171,21 +181,25 @@ func (l *Ledger) seal(ctx context.Context, lock *Lock, rec release.Record) error
 	if now.sealed || begun.Fence != lock.Fence {
 		return &ConflictError{Seq: rec.Seq, Place: l.store.Place()}
 	}
-	l.sign(ctx, rec.Seq, now.parts)
-	ok, err := l.store.Swap(ctx, now.name, now.version, now.parts, true)
+	if seal {
+		l.sign(ctx, rec.Seq, now.parts)
+	}
+	ok, err := l.store.Swap(ctx, now.name, now.version, now.parts, seal)
 	if err != nil {
 		return fmt.Errorf("keep record #%d: %w", rec.Seq, err)
 	}
 	if !ok {
 		return &ConflictError{Seq: rec.Seq, Place: l.store.Place()}
 	}
-	l.copies.owe(now)
+	if seal {
+		l.copies.owe(now)
+	}
 	return nil
 }
 
-// toSeal is the entry that is to be sealed: as this run has kept it, for the first
-// try, or as it is read. lost says that the lock is another run's by now.
-func (l *Ledger) toSeal(ctx context.Context, lock *Lock, name string) (now kept, lost, err error) {
+// own is the entry of a begun release: as this run has kept it, the first time, or
+// as it is read. lost says that the lock is another run's by now.
+func (l *Ledger) own(ctx context.Context, lock *Lock, name string) (now kept, lost, err error) {
 	now, own := l.begun[name]
 	delete(l.begun, name)
 	if own {

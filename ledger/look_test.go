@@ -183,3 +183,28 @@ func TestPartsGoAheadOfTheOutcome(t *testing.T) {
 	require.Zero(t, lists)
 	requireWhole(t, l)
 }
+
+func TestWhatWasNotedOutlivesItsRun(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, p place) {
+		l := ledger.New(p.store, app, ledger.Options{})
+		lock, err := l.Lock(t.Context(), ledger.LockOptions{})
+		require.NoError(t, err)
+		rec, err := l.Begin(t.Context(), lock, version(1), nil)
+		require.NoError(t, err)
+		rec.Reason, rec.Failures = "cluster: CrashLoop", []*release.Failure{{Code: "CrashLoop", Log: []string{"the last line"}}}
+		require.NoError(t, l.Note(t.Context(), lock, rec))
+		require.NoError(t, lock.Release(t.Context())) // and nothing more is heard of it
+
+		next := take(t, l)
+		require.Equal(t, int64(2), settled(t, l, next, 2).Seq)
+		left, err := l.Read(t.Context(), 1)
+		require.NoError(t, err)
+		require.True(t, left.Sealed)
+		require.Equal(t, release.Pending, left.Record.Outcome)
+		require.Equal(t, "cluster: CrashLoop; interrupted: "+rec.Holder+" did not come back", left.Record.Reason)
+		require.Equal(t, rec.Failures, left.Record.Failures)
+		var conflict *ledger.ConflictError
+		require.ErrorAs(t, l.Note(t.Context(), next, rec), &conflict, "it is sealed")
+		requireWhole(t, l)
+	})
+}

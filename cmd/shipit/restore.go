@@ -10,6 +10,10 @@ import (
 // restore rolls the last good release out again, role by role, and says so in
 // the record. What fails on the way leaves the record failed, with both causes.
 func (s *site) restore(ctx context.Context, rel release.Release, record release.Record, out rollout) release.Record {
+	// The evidence is kept first: this run may be killed while it puts things back.
+	if err := s.ledger.Note(ctx, s.held, record); err != nil {
+		s.report(release.Event{Phase: release.PhaseRecord, Mark: release.MarkNote, Message: oneLine(err.Error())})
+	}
 	record.Outcome = release.Failed
 	good, found, err := s.lastGood(ctx, rel.Seq)
 	if err != nil || !found {

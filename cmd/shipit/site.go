@@ -36,6 +36,7 @@ type site struct {
 	noRestore  bool
 	force      bool              // take fields of objects from other owners: allowed by name, or putting a release back
 	tried      bool              // objects are tried one by one, as plan does: the checks need not
+	held       *ledger.Lock      // once it was taken
 	asSeen     bool              // the lock was taken as it was seen before the checks: what they read still stands
 	records    []release.Record  // as last read; newest first
 	registered map[string]string // by role: the answer that proved its registration
@@ -95,7 +96,7 @@ func (s *site) target(r release.Role) target { return s.places[r.Name] }
 
 func (s *site) lock(ctx context.Context) (*ledger.Lock, error) {
 	lock, err := s.ledger.Lock(ctx, ledger.LockOptions{})
-	s.asSeen = err == nil && lock.AsSeen()
+	s.held, s.asSeen = lock, err == nil && lock.AsSeen()
 	return lock, err
 }
 

@@ -2,7 +2,10 @@ package kube
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -91,6 +94,10 @@ kind: PodDisruptionBudget
 metadata: {name: web, namespace: $NS}
 spec: {minAvailable: 2, selector: {matchLabels: {app: web}}}`},
 			code: "BudgetBlocks", message: "never lets one of the 2 pods", warns: true},
+		{name: "a field that there is not", objects: []string{strings.Replace(deployment("web", 2), "replicas:", "replica:", 1)},
+			code: "InvalidObject", message: "replica"},
+		{name: "a value that the server does not take", objects: []string{deployment("web", 2), strings.Replace(service, "port: 80,", "port: 0,", 1)},
+			code: "InvalidObject", message: "spec.ports[0].port: Invalid value: 0"},
 		{name: "the namespace does not take the pod", objects: []string{pod("hostNetwork: true"), "{apiVersion: v1, kind: ConfigMap, metadata: {name: x, namespace: $NS}}"},
 			code: "PodSecurity", message: "violates PodSecurity"},
 	} {
@@ -109,6 +116,67 @@ spec: {minAvailable: 2, selector: {matchLabels: {app: web}}}`},
 			require.Equal(t, tc.warns, found[0].Severity == release.Warns)
 		})
 	}
+}
+
+func TestPreflightTriesWhatWouldChange(t *testing.T) {
+	c := connect(t)
+	ns := namespace(t, c)
+	log := &requests{t: t, path: plane.up.AuditLog}
+	role := fleet(t, ns, digestOf("v1"), 40, 15, 0)
+	log.since()
+	require.Empty(t, preflight(t, c, role, PreflightOptions{}))
+	counts := log.since()
+	require.Equal(t, tries, counts["patch"], "workloads, and one ConfigMap of many")
+	require.Equal(t, tries+1, counts["create"], "pods, and what the caller may do")
+	require.Empty(t, preflight(t, c, role, PreflightOptions{Tried: true}))
+	require.Zero(t, log.since()["patch"])
+
+	_, _, err := roll(t, c, role)
+	require.NoError(t, err)
+	log.since()
+	require.Empty(t, preflight(t, c, role, PreflightOptions{}))
+	counts = log.since()
+	require.Zero(t, counts["patch"], "nothing would change")
+	require.Equal(t, 1, counts["create"])
+	require.LessOrEqual(t, counts["all"], 5, "%v: nodes and quotas are no matter without new pods", counts)
+
+	last := len(role.Objects) - 1
+	role.Objects = slices.Clone(role.Objects)
+	role.Objects[last] = json.RawMessage(strings.Replace(string(role.Objects[last]), `"n":"39"`, `"n":{"m":1}`, 1))
+	found := preflight(t, c, role, PreflightOptions{})
+	require.Len(t, found, 1)
+	require.Equal(t, "InvalidObject", found[0].Code)
+	require.Equal(t, "ConfigMap "+ns+"/c39", found[0].Object)
+}
+
+func TestApplyTakesWhatAPreflightRead(t *testing.T) {
+	c := connect(t)
+	ns := namespace(t, c)
+	log := &requests{t: t, path: plane.up.AuditLog}
+	v1, v2 := roleOf(t, ns, digestOf("v1"), deployment("web", 1), service), roleOf(t, ns, digestOf("v2"), deployment("web", 1), service)
+	_, _, err := roll(t, c, v1)
+	require.NoError(t, err)
+	surveyed, err := c.Preflight(t.Context(), release.Release{App: "test", Roles: []release.Role{v2}}, PreflightOptions{App: "test", Apply: map[string]ApplyOptions{"web": options(t)}})
+	require.NoError(t, err)
+	require.Empty(t, surveyed.Findings)
+
+	how := options(t)
+	how.Before = surveyed
+	log.since()
+	a, err := c.Apply(t.Context(), v2, how)
+	require.NoError(t, err)
+	require.Equal(t, map[string]int{"patch": 1, "all": 1}, log.since(), "the Service is known to be unchanged")
+	live, err := c.Wait(t.Context(), v2, a, WaitOptions{})
+	require.NoError(t, err)
+	require.Equal(t, []string{digestOf("v2")}, live.Digests)
+
+	// It says nothing of another release's role of that name.
+	a, err = c.Apply(t.Context(), v1, how)
+	require.NoError(t, err)
+	require.True(t, a.Changed())
+	live, err = c.Wait(t.Context(), v1, a, WaitOptions{})
+	require.NoError(t, err)
+	require.Equal(t, []string{digestOf("v1")}, live.Digests)
 }
 
 func TestPreflightOfQuotas(t *testing.T) {
