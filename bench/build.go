@@ -25,7 +25,7 @@ func peerPackages() map[string]string {
 func tools(ctx context.Context, dir string) ([]tool, []string, error) {
 	bin := filepath.Join(dir, "bin", "shipit")
 	say("build shipit")
-	if out, err := goBuild(ctx, "..", bin, "./cmd/shipit").CombinedOutput(); err != nil {
+	if out, err := goBuild(ctx, "..", bin, "./cmd/shipit", "-tags", shipitTags).CombinedOutput(); err != nil {
 		return nil, nil, fmt.Errorf("build shipit: %w\n%s", err, out)
 	}
 	list := []tool{{name: "shipit", program: bin, commands: shipitCommands{}}}
@@ -85,13 +85,16 @@ func buildPeer(ctx context.Context, name string) (program, version string, err e
 	return program, version, os.Rename(program+".part", program)
 }
 
+// shipitTags are those with which shipit is released, see the Makefile.
+const shipitTags = "kustomize_disable_go_plugin_support,grpcnotrace"
+
 // goBuild is a niced `go build -v`: others may be at work on this machine.
-func goBuild(ctx context.Context, dir, out, pkg string) *exec.Cmd {
+func goBuild(ctx context.Context, dir, out, pkg string, flags ...string) *exec.Cmd {
 	abs, err := filepath.Abs(out)
 	if err != nil {
 		abs = out
 	}
-	args := []string{"go", "build", "-v", "-ldflags", "-s -w", "-o", abs, pkg}
+	args := append([]string{"go", "build", "-v", "-ldflags", "-s -w", "-o", abs}, append(flags, pkg)...)
 	if nice, err := exec.LookPath("nice"); err == nil {
 		args = append([]string{nice, "-n", "15"}, args...)
 	}

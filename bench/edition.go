@@ -22,7 +22,8 @@ const (
 // edition is a state of the app that can be deployed: a Deployment and
 // ConfigMaps. Every tool gets the same.
 type edition struct {
-	objects  int // the Deployment among them
+	objects  int // the Deployments among them
+	fleet    int // Deployments besides "app", of 5 pods each
 	image    int // which of the two images
 	revision int // in every object, but not in the pods: a new one restarts nothing
 	restart  int // in the pods: a new one restarts them
@@ -34,7 +35,7 @@ const replicas = 2
 // yaml gives the objects with the image named so.
 func (e edition) yaml(d deployment, image string) []byte {
 	var b bytes.Buffer
-	for i := range e.objects - 1 {
+	for i := range e.objects - 1 - e.fleet {
 		fmt.Fprintf(&b, configMap, i, d.namespace, e.revision, strings.Repeat("words ", 50))
 	}
 	var pods, container, second string
@@ -54,7 +55,14 @@ func (e edition) yaml(d deployment, image string) []byte {
 	if e.fault == missingSecret && !d.real {
 		annotations += ", shipit.dev/simulated-fate: no-config" // kwok looks for no Secret
 	}
-	fmt.Fprintf(&b, deploymentYAML, d.namespace, e.revision, replicas, annotations, pods, image, container, second)
+	one := func(name string, replicas int) {
+		fmt.Fprintf(&b, deploymentYAML, name, d.namespace, e.revision, replicas, annotations, pods, image, container, second)
+	}
+	for i := range e.fleet {
+		one(fmt.Sprintf("fleet-%03d", i), 5)
+		b.WriteString("---\n")
+	}
+	one("app", replicas)
 	return b.Bytes()
 }
 
@@ -67,21 +75,21 @@ data: {revision: 'r%d', text: '%s'}
 
 const deploymentYAML = `apiVersion: apps/v1
 kind: Deployment
-metadata: {name: app, namespace: %s, annotations: {revision: 'r%d'}}
+metadata: {name: %[1]s, namespace: %[2]s, annotations: {revision: 'r%[3]d'}}
 spec:
-  replicas: %d
-  selector: {matchLabels: {app: app}}
+  replicas: %[4]d
+  selector: {matchLabels: {app: %[1]s}}
   template:
     metadata:
-      labels: {app: app}
-      annotations: {%s}
+      labels: {app: %[1]s}
+      annotations: {%[5]s}
     spec:
-      terminationGracePeriodSeconds: 1%s
+      terminationGracePeriodSeconds: 1%[6]s
       containers:
       - name: app
-        image: '%s'
+        image: '%[7]s'
         ports: [{containerPort: 3111}]
         readinessProbe: {httpGet: {path: /, port: 3111}, periodSeconds: 1}
         env:
-        - {name: WORKER_ROLE, value: cluster}%s%s
+        - {name: WORKER_ROLE, value: cluster}%[8]s%[9]s
 `

@@ -103,7 +103,7 @@ type part struct {
 
 func allParts() []part {
 	return []part{
-		{"unchanged", unchangedRows}, {"image", imageRows}, {"rollback", rollbackRows},
+		{"unchanged", unchangedRows}, {"image", imageRows}, {"rollback", rollbackRows}, {"large", largeRows},
 		{"failures", failureRows}, {"mishaps", mishapRows},
 	}
 }

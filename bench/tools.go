@@ -61,7 +61,7 @@ func (kubectlCommands) write(_ context.Context, d deployment, e edition) error {
 func (kubectlCommands) deploy(d deployment) [][]string {
 	return [][]string{
 		{d.tool.program, "apply", "--server-side", "--force-conflicts", "--validate=false", "-n", d.namespace, "-f", d.file("objects.yaml")},
-		{d.tool.program, "rollout", "status", "deployment/app", "-n", d.namespace, "--timeout", d.limit.String()},
+		{d.tool.program, "rollout", "status", "deployment", "-n", d.namespace, "--timeout", d.limit.String()},
 	}
 }
 

@@ -64,6 +64,7 @@ func (c *clusterTarget) Switch(ctx context.Context, role release.Role) (release.
 		how.Before = c.surveyed
 	}
 	applied, err := c.Apply(ctx, role, how)
+	c.surveyed = c.surveyed.Without(role.Name)
 	if err != nil {
 		return release.Live{}, gaveUp(ctx, err)
 	}

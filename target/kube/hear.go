@@ -134,6 +134,19 @@ func (w *wait) forget(f *feed) {
 			p.feed = nil
 		}
 	}
+	for _, r := range w.roots {
+		r.heard = true
+	}
+}
+
+// touch marks the root that an object is, or belongs to: it has to be looked at.
+func (w *wait) touch(uid types.UID) {
+	if set, ok := w.sets[uid]; ok {
+		uid = set.owner
+	}
+	if r := w.uids[uid]; r != nil {
+		r.heard = true
+	}
 }
 
 func (w *wait) hearRoot(u *unstructured.Unstructured, gone bool) {
@@ -142,12 +155,14 @@ func (w *wait) hearRoot(u *unstructured.Unstructured, gone bool) {
 	if !ok || older(u.GetResourceVersion(), w.a.since[id]) {
 		return
 	}
+	r.heard = true
 	if gone {
-		r.live, r.judged, r.state = nil, false, state{missing: "was deleted"}
+		r.live, r.judged, r.elsewhere, r.state = nil, false, false, state{missing: "was deleted"}
 		return
 	}
 	u.SetManagedFields(nil)
 	r.live, r.judged = u, false
+	w.uids[u.GetUID()] = r
 	w.take(u.GetUID(), r.h)
 }
 
@@ -191,9 +206,11 @@ func (w *wait) hearPod(p *corev1.Pod, n news) {
 
 // own keeps the index of what a controller has.
 func (w *wait) own(owner *metav1.OwnerReference, uid types.UID, gone bool) {
+	w.touch(uid)
 	if owner == nil {
 		return
 	}
+	w.touch(owner.UID)
 	if gone {
 		delete(w.owned[owner.UID], uid)
 		return
@@ -230,16 +247,19 @@ func (w *wait) hearWarning(e *corev1.Event) {
 	uid := e.InvolvedObject.UID
 	if p, ok := w.pods[uid]; ok {
 		p.h.warn(note)
+		w.touch(uid)
+		if owner := metav1.GetControllerOfNoCopy(p); owner != nil {
+			w.touch(owner.UID)
+		}
 		return
 	}
-	for _, id := range w.order {
-		if r := w.roots[id]; r.live != nil && r.live.GetUID() == uid {
-			// What was refused before this rollout says nothing of it.
-			if !at.Before(w.began.Truncate(1e9).Add(-1e9)) || !w.changed(r) {
-				r.h.warn(note)
-			}
-			return
+	if r := w.uids[uid]; r != nil {
+		// What was refused before this rollout says nothing of it.
+		if !at.Before(w.began.Truncate(1e9).Add(-1e9)) || !w.changed(r) {
+			r.h.warn(note)
+			r.heard = true
 		}
+		return
 	}
 	w.strays[uid] = append(w.strays[uid], note)
 }

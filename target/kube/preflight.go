@@ -66,6 +66,13 @@ type Surveyed struct {
 	parts    []part
 }
 
+// Without is what is left when a role's part is no longer needed: it holds all that
+// the cluster has of the role.
+func (s Surveyed) Without(role string) Surveyed {
+	s.parts = slices.DeleteFunc(slices.Clone(s.parts), func(p part) bool { return p.role.Name == role })
+	return s
+}
+
 // of is what is known of this very role: its objects, parsed, and what the
 // cluster has of them. false if nothing is, or what it has could not be read.
 func (s Surveyed) of(role release.Role) ([]*object, inventory, bool) {

@@ -20,7 +20,7 @@ func (w *wait) unstick(ctx context.Context) {
 	pods := kind{gvr: corev1.SchemeGroupVersion.WithResource("pods"), namespaced: true}
 	for _, id := range w.order {
 		r := w.roots[id]
-		if r.live == nil || r.state.ready || id.Kind != "StatefulSet" || id.Group != "apps" {
+		if r.live == nil || r.over() || id.Kind != "StatefulSet" || id.Group != "apps" {
 			continue
 		}
 		for _, p := range w.stuck(r) {

@@ -18,9 +18,14 @@ type ending struct {
 
 func (e *ending) Error() string { return e.code + ": " + e.message }
 
-// judge looks at every root. An *ending is the error of one that failed for good.
+// glance is how often what is not ready is looked at without any news: some
+// causes show only by the time that has passed.
+const glance = time.Second
+
+// judge looks at every root of which there is news, or whose time has come. An
+// *ending is the error of one that failed for good. again is when to look next.
 func (w *wait) judge() (done bool, again time.Duration, err error) {
-	done, again = true, time.Second
+	done, again = true, glance
 	now := time.Now()
 	for _, id := range w.order {
 		r := w.roots[id]
@@ -28,28 +33,43 @@ func (w *wait) judge() (done bool, again time.Duration, err error) {
 			done = false
 			continue
 		}
-		if !r.judged {
-			if r.state, err = judge(r.live); err != nil {
+		if r.heard || !r.over() && !now.Before(r.due) {
+			r.heard = false
+			if err := w.look(r, now); err != nil {
 				return false, 0, err
 			}
-			r.judged = true
 		}
-		if r.state.ready {
-			continue
-		}
-		if r.object.id.Kind == "PersistentVolumeClaim" && r.state.fault == nil && w.waitsForPod(r) {
-			continue
-		}
-		done = false
-		worst, left := w.worst(r, now)
-		if worst != nil {
-			return false, 0, worst
-		}
-		if left > 0 {
-			again = min(again, left)
+		if !r.over() {
+			done = false
+			again = min(again, r.due.Sub(now))
 		}
 	}
 	return done, max(again, 10*time.Millisecond), nil
+}
+
+// over reports whether there is nothing to wait for in a root, as it was last seen.
+func (r *root) over() bool { return r.state.ready || r.elsewhere }
+
+// look judges one root. The error is an *ending if it failed for good.
+func (w *wait) look(r *root, now time.Time) (err error) {
+	if !r.judged {
+		if r.state, err = judge(r.live); err != nil {
+			return err
+		}
+		r.judged = true
+	}
+	r.elsewhere = r.object.id.Kind == "PersistentVolumeClaim" && r.state.fault == nil && w.waitsForPod(r)
+	if r.over() {
+		return nil
+	}
+	worst, left := w.worst(r, now)
+	if worst != nil {
+		return worst
+	}
+	if r.due = now.Add(glance); left > 0 {
+		r.due = now.Add(min(glance, left))
+	}
+	return nil
 }
 
 // worst is the cause that ends the wait for a root, nil if there is none yet; then

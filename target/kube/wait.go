@@ -70,6 +70,7 @@ type wait struct {
 	o     WaitOptions
 	roots map[ID]*root
 	order []ID
+	uids  map[types.UID]*root
 	began time.Time
 
 	sets      map[types.UID]replicaSet
@@ -88,6 +89,11 @@ type root struct {
 	judged bool // state is that of live
 	state  state
 	h      *history // of its own warnings and faults
+
+	elsewhere bool // what is waited for is another root: a pod that will use it
+
+	heard bool      // of it or its pods, since it was last looked at
+	due   time.Time // when to look at it without any news
 }
 
 // replicaSet is what has to be known of one.
@@ -105,12 +111,15 @@ type pod struct {
 }
 
 func newWait(c *Cluster, role release.Role, a Applied, o WaitOptions, objects []*object) *wait {
-	w := &wait{c: c, role: role, a: a, o: o, roots: map[ID]*root{}, began: time.Now(), sets: map[types.UID]replicaSet{},
+	w := &wait{c: c, role: role, a: a, o: o, roots: map[ID]*root{}, uids: map[types.UID]*root{}, began: time.Now(), sets: map[types.UID]replicaSet{},
 		pods: map[types.UID]*pod{}, owned: map[types.UID]map[types.UID]bool{}, strays: map[types.UID][]warning{}, listening: map[string]bool{}, freed: map[types.UID]bool{}}
 	for _, obj := range objects {
 		if waits(obj) {
-			w.roots[obj.id] = &root{object: obj, live: a.live[obj.id], h: newHistory()}
-			w.order = append(w.order, obj.id)
+			r := &root{object: obj, live: a.live[obj.id], h: newHistory(), heard: true}
+			w.roots[obj.id], w.order = r, append(w.order, obj.id)
+			if r.live != nil {
+				w.uids[r.live.GetUID()] = r
+			}
 		}
 	}
 	return w
@@ -178,9 +187,7 @@ func (w *wait) step(ctx context.Context) (done bool, again time.Duration, err er
 	if err != nil {
 		return false, 0, w.autopsy(ctx, err)
 	}
-	if !done {
-		w.unstick(ctx)
-	}
+	w.unstick(ctx)
 	w.show(done)
 	return done, again, nil
 }

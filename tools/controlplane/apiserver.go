@@ -98,7 +98,8 @@ func (p *plane) optional(f flags) ([]string, error) {
 		if err := os.WriteFile(policy, []byte(auditPolicy), 0o600); err != nil {
 			return nil, err
 		}
-		args = append(args, "--audit-policy-file="+policy, "--audit-log-path="+f.auditLog)
+		args = append(args, "--audit-policy-file="+policy, "--audit-log-path="+f.auditLog,
+			"--audit-log-maxsize=4096") // MB: a log that is moved away is one that readers lose
 	}
 	if f.proxy != "" {
 		egress := p.file("egress.yaml")

@@ -75,6 +75,9 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 		if err := CanRunReal(); err != nil {
 			return nil, fmt.Errorf("a real node cannot run here: %w", err)
 		}
+		if o.Nodes > 1 {
+			return nil, fmt.Errorf("a real cluster has one node, not %d", o.Nodes)
+		}
 	}
 	st, err := claim(o.Dir)
 	if err != nil {

@@ -205,3 +205,11 @@ func TestARealNodeLeavesNothing(t *testing.T) {
 		require.Equal(t, before, traces(t))
 	})
 }
+
+func TestARealClusterOfSeveralNodesIsRefused(t *testing.T) {
+	if err := cluster.CanRunReal(); err != nil {
+		t.Skip("a real node cannot run here: " + err.Error())
+	}
+	_, err := cluster.Up(t.Context(), cluster.Options{Real: true, Nodes: 2})
+	require.ErrorContains(t, err, "a real cluster has one node, not 2")
+}
