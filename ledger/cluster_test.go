@@ -39,8 +39,8 @@ func TestAMissingNamespaceIsNamed(t *testing.T) {
 }
 
 func TestWhatTheCallerMayNotDoIsNamed(t *testing.T) {
-	admin := testCluster(t)
-	namespace := newNamespace(t, admin)
+	testCluster(t)
+	namespace := newNamespace(t, shared.kubeconfig)
 	nobody, err := clientcmd.LoadFromFile(shared.kubeconfig)
 	require.NoError(t, err)
 	for _, user := range nobody.AuthInfos {
@@ -64,10 +64,10 @@ func TestWhatTheCallerMayNotDoIsNamed(t *testing.T) {
 
 func TestARecordWithoutItsLabelsIsStillListed(t *testing.T) {
 	c := testCluster(t)
-	namespace := newNamespace(t, c)
+	namespace := newNamespace(t, shared.kubeconfig)
 	l := threeRecords(t, place{store: kube.NewStore(c, namespace, app)}, ledger.Options{})
 	for _, name := range []string{"shipit-system-bus-000003", "shipit-system-bus-000002"} {
-		_, err := c.Client().CoreV1().ConfigMaps(namespace).Patch(t.Context(), name, types.MergePatchType,
+		_, err := client(t, shared.kubeconfig).CoreV1().ConfigMaps(namespace).Patch(t.Context(), name, types.MergePatchType,
 			[]byte(`{"metadata":{"labels":null}}`), metav1.PatchOptions{})
 		require.NoError(t, err)
 	}
@@ -85,7 +85,7 @@ func TestAnOutcomeIsKeptThroughARestartOfTheAPIServer(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, up.Down(context.Background())) })
 	c := connect(t, up.Kubeconfig)
-	l := ledger.New(kube.NewStore(c, newNamespace(t, c), app), app, ledger.Options{})
+	l := ledger.New(kube.NewStore(c, newNamespace(t, up.Kubeconfig), app), app, ledger.Options{})
 	lock := take(t, l)
 	rec, err := l.Begin(t.Context(), lock, version(1), nil)
 	require.NoError(t, err)

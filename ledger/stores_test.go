@@ -14,6 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/joelhooks/shipit/ledger"
 	"github.com/joelhooks/shipit/release"
@@ -67,9 +69,9 @@ func directory(t *testing.T) place {
 
 func inCluster(t *testing.T) place {
 	c := testCluster(t)
-	namespace := newNamespace(t, c)
+	namespace := newNamespace(t, shared.kubeconfig)
 	store := kube.NewStore(c, namespace, app)
-	maps := c.Client().CoreV1().ConfigMaps(namespace)
+	maps := client(t, shared.kubeconfig).CoreV1().ConfigMaps(namespace)
 	return place{
 		store: store,
 		forge: func(t *testing.T, name string, parts map[string][]byte) {
@@ -81,7 +83,7 @@ func inCluster(t *testing.T) place {
 			}
 		},
 		loseLock: func(t *testing.T) {
-			leases := c.Client().CoordinationV1().Leases(namespace)
+			leases := client(t, shared.kubeconfig).CoordinationV1().Leases(namespace)
 			require.NoError(t, leases.Delete(t.Context(), "shipit-"+app, metav1.DeleteOptions{}))
 		},
 		reopen: []string{"KUBECONFIG=" + shared.kubeconfig, "LEDGER_NAMESPACE=" + namespace},
@@ -133,9 +135,19 @@ func connect(t *testing.T, kubeconfig string) *kube.Cluster {
 	return c
 }
 
-func newNamespace(t *testing.T, c *kube.Cluster) string {
+// client is client-go's own client, for what only tests do.
+func client(t *testing.T, kubeconfig string) kubernetes.Interface {
 	t.Helper()
-	ns, err := c.Client().CoreV1().Namespaces().Create(t.Context(),
+	cfg, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	require.NoError(t, err)
+	made, err := kubernetes.NewForConfig(cfg)
+	require.NoError(t, err)
+	return made
+}
+
+func newNamespace(t *testing.T, kubeconfig string) string {
+	t.Helper()
+	ns, err := client(t, kubeconfig).CoreV1().Namespaces().Create(t.Context(),
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "ledger-"}}, metav1.CreateOptions{})
 	require.NoError(t, err)
 	return ns.Name

@@ -17,7 +17,8 @@ import (
 	"sync"
 )
 
-// blob is one file of a commit.
+// blob is one file of a commit. Instead of its id its name in a commit will do:
+// SHA:path.
 type blob struct{ path, id string }
 
 // MissingObjectError is a file of the commit whose content this clone does not
@@ -174,7 +175,11 @@ func (c *catFile) readBlob(b blob, fn func(blob, int64, io.Reader) error) error 
 	if err != nil {
 		return fmt.Errorf("read %s: git said %q", b.path, head)
 	}
-	sum := objectHash(b.id, size)
+	id := fields[0]
+	if !strings.Contains(b.id, ":") {
+		id = b.id
+	}
+	sum := objectHash(id, size)
 	body := io.TeeReader(io.LimitReader(c.out, size), sum)
 	if err := fn(b, size, body); err != nil {
 		return err
@@ -182,8 +187,8 @@ func (c *catFile) readBlob(b blob, fn func(blob, int64, io.Reader) error) error 
 	if _, err := io.Copy(io.Discard, body); err != nil {
 		return fmt.Errorf("read %s: %w", b.path, err)
 	}
-	if got := hex.EncodeToString(sum.Sum(nil)); got != b.id {
-		return &MissingObjectError{Path: b.path, ID: b.id, Reason: "is damaged: its bytes are those of " + got}
+	if got := hex.EncodeToString(sum.Sum(nil)); got != id {
+		return &MissingObjectError{Path: b.path, ID: id, Reason: "is damaged: its bytes are those of " + got}
 	}
 	_, err = c.out.Discard(1)
 	return err

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"sort"
 	"strings"
+	"sync"
 )
 
 // Source is the tree of one commit. It is read from git's objects; the working
@@ -24,6 +25,7 @@ type Source struct {
 
 	shallow bool
 	objects *objects
+	early   map[string][]byte // files that were read while the tree was listed
 	files   map[string]File   // every blob, link and submodule by path
 	trees   map[string]string // folder → tree id; "" is the root
 }
@@ -64,20 +66,40 @@ func (e *NotRepositoryError) Error() string {
 }
 
 // Open resolves rev ("" is HEAD) in the repository that holds dir and lists the
-// commit's tree. Close is for when nothing more is read. Errors are *NotRepositoryError, *NoSuchRevError and
+// commit's tree; files that are sure to be asked for are read at the same time. Close is for when nothing more is read. Errors are *NotRepositoryError, *NoSuchRevError and
 // *AmbiguousRevError.
-func Open(ctx context.Context, dir, rev string) (Source, error) {
+func Open(ctx context.Context, dir, rev string, files ...string) (Source, error) {
 	if rev == "" {
 		rev = "HEAD"
 	}
-	s := Source{Rev: rev, files: map[string]File{}, trees: map[string]string{}}
+	s := Source{Rev: rev, early: map[string][]byte{}, files: map[string]File{}, trees: map[string]string{}}
 	if err := s.locate(ctx, dir); err != nil {
 		return Source{}, err
 	}
-	if err := s.list(ctx); err != nil {
+	var reading sync.WaitGroup
+	reading.Go(func() { s.readEarly(ctx, files) })
+	err := s.list(ctx)
+	reading.Wait()
+	if err != nil {
+		_ = s.Close()
 		return Source{}, fmt.Errorf("list the tree of %s: %w", s.SHA, err)
 	}
 	return s, nil
+}
+
+// readEarly reads files by their names in the commit. What it cannot read is told
+// to whoever asks for it.
+func (s *Source) readEarly(ctx context.Context, files []string) {
+	for _, p := range files {
+		var data []byte
+		err := s.objects.read(ctx, []blob{{p, s.SHA + ":" + p}}, func(_ blob, _ int64, r io.Reader) (err error) {
+			data, err = io.ReadAll(r)
+			return err
+		})
+		if err == nil {
+			s.early[p] = data
+		}
+	}
 }
 
 // Close ends the git process that reads the objects; it would end with this one.
@@ -194,6 +216,9 @@ func (s Source) ReadFile(ctx context.Context, p string) ([]byte, error) {
 	f, ok := s.files[path.Clean(p)]
 	if !ok || f.Mode == modeSubmodule {
 		return nil, &NotInTreeError{Path: p, SHA: s.SHA}
+	}
+	if data, ok := s.early[f.Path]; ok {
+		return data, nil
 	}
 	var data []byte
 	err := s.objects.read(ctx, []blob{{f.Path, f.ID}}, func(_ blob, _ int64, r io.Reader) (err error) {

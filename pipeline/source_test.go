@@ -160,6 +160,42 @@ func TestContentThatIsNotThereIsNamed(t *testing.T) {
 	})
 }
 
+func TestWhatIsReadWhileTheTreeIsListed(t *testing.T) {
+	r := sample.New(t, sample.Options{})
+	const page = "packages/website/src/page.ts"
+	want, err := open(t, r.Dir, "").ReadFile(t.Context(), page)
+	require.NoError(t, err)
+
+	s, err := Open(t.Context(), r.Dir, "", page, "no/such.ts")
+	require.NoError(t, err)
+	defer s.Close()
+	got, err := s.ReadFile(t.Context(), page)
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+	require.Equal(t, want, s.early[page])
+	_, err = s.ReadFile(t.Context(), "no/such.ts")
+	var none *NotInTreeError
+	require.ErrorAs(t, err, &none)
+	other, err := s.ReadFile(t.Context(), "package.json")
+	require.NoError(t, err)
+	require.NotEmpty(t, other, "a file that was not there ended that git; another answers")
+
+	// A damaged object is not believed because it was early.
+	id := r.Git("rev-parse", "HEAD:"+page)
+	object := filepath.Join(r.Dir, ".git", "objects", id[:2], id[2:])
+	id = r.Git("rev-parse", "HEAD:README.md")
+	readme, err := os.ReadFile(filepath.Join(r.Dir, ".git", "objects", id[:2], id[2:]))
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(object))
+	require.NoError(t, os.WriteFile(object, readme, 0o444))
+	s, err = Open(t.Context(), r.Dir, "", page)
+	require.NoError(t, err)
+	defer s.Close()
+	_, err = s.ReadFile(t.Context(), page)
+	var damaged *MissingObjectError
+	require.ErrorAs(t, err, &damaged)
+}
+
 func TestVersion(t *testing.T) {
 	version := func(t *testing.T, r *sample.Repo) string {
 		t.Helper()

@@ -43,7 +43,7 @@ func openCommit(ctx context.Context, g *globals, rev string) (*tree, error) {
 
 // open reads a commit, and while git is at work reaches what the command needs.
 func open(ctx context.Context, g *globals, rev string, reach func(*site, context.Context) error) (*tree, error) {
-	src, err := pipeline.Open(ctx, g.dir, rev)
+	src, err := pipeline.Open(ctx, g.dir, rev, config.File)
 	if err != nil {
 		return nil, err
 	}

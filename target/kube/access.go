@@ -128,14 +128,13 @@ func (s *survey) access(ctx context.Context) error {
 func (s *survey) accessIn(ctx context.Context, ns string, list []permission) error {
 	// Without a namespace the server answers only for one; the default stands for all.
 	review := &authv1.SelfSubjectRulesReview{Spec: authv1.SelfSubjectRulesReviewSpec{Namespace: firstOf(ns, "default")}}
-	rules, err := s.c.typed.AuthorizationV1().SelfSubjectRulesReviews().Create(ctx, review, metav1.CreateOptions{})
-	if err != nil {
+	if err := s.c.typed.create(ctx, rulesReviewsKind, "", review, metav1.CreateOptions{}); err != nil {
 		return s.c.explain(err)
 	}
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
 	for _, p := range list {
-		if ns != "" && granted(rules.Status.ResourceRules, p) {
+		if ns != "" && granted(review.Status.ResourceRules, p) {
 			continue
 		}
 		group.Go(func() error { return s.accessTo(gctx, p) })
@@ -163,11 +162,10 @@ func (s *survey) accessTo(ctx context.Context, p permission) error {
 	review := &authv1.SelfSubjectAccessReview{Spec: authv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authv1.ResourceAttributes{
 		Namespace: p.namespace, Verb: p.verb, Group: p.group, Resource: resource, Subresource: sub, Name: p.name,
 	}}}
-	got, err := s.c.typed.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
-	if err != nil {
+	if err := s.c.typed.create(ctx, accessReviewsKind, "", review, metav1.CreateOptions{}); err != nil {
 		return s.c.explain(err)
 	}
-	if got.Status.Allowed {
+	if review.Status.Allowed {
 		return nil
 	}
 	f := release.Finding{Code: "Forbidden", Severity: release.Refuses, Fixed: true, Message: "not allowed to " + p.String(),

@@ -90,9 +90,8 @@ func clip(line string) string {
 func (c *Cluster) logOf(ctx context.Context, p *corev1.Pod, container string) []string {
 	lines, most := int64(logLines), int64(logBytes)
 	for _, previous := range []bool{restarted(p, container), false} {
-		body, err := c.typed.CoreV1().Pods(p.Namespace).GetLogs(p.Name, &corev1.PodLogOptions{
-			Container: container, Previous: previous, TailLines: &lines, LimitBytes: &most,
-		}).DoRaw(ctx)
+		o := &corev1.PodLogOptions{Container: container, Previous: previous, TailLines: &lines, LimitBytes: &most}
+		body, err := c.raw().Get().AbsPath(podsKind.path(p.Namespace, p.Name)+"/log").VersionedParams(o, c.typed.params).DoRaw(ctx)
 		if err == nil && len(body) > 0 {
 			return strings.Split(strings.TrimRight(string(body), "\n"), "\n")
 		}
@@ -118,8 +117,9 @@ func restarted(p *corev1.Pod, container string) bool {
 // eventsOf are the pod's warnings, read now if none were watched.
 func (c *Cluster) eventsOf(ctx context.Context, p *pod) []string {
 	if len(p.h.events) == 0 {
-		list, err := c.typed.CoreV1().Events(p.Namespace).List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.uid=" + string(p.UID) + ",type=Warning"})
-		if err != nil {
+		var list corev1.EventList
+		only := metav1.ListOptions{FieldSelector: "involvedObject.uid=" + string(p.UID) + ",type=Warning"}
+		if c.typed.list(ctx, eventsKind, p.Namespace, only, &list) != nil {
 			return nil // the failure is told without them
 		}
 		for i := range list.Items {
@@ -135,8 +135,8 @@ func (c *Cluster) eventsOf(ctx context.Context, p *pod) []string {
 func (c *Cluster) secretsOf(ctx context.Context, p *corev1.Pod) []string {
 	var values []string
 	for name := range secretNames(&p.Spec) {
-		s, err := c.typed.CoreV1().Secrets(p.Namespace).Get(ctx, name, metav1.GetOptions{})
-		if err != nil {
+		var s corev1.Secret
+		if c.typed.get(ctx, secretsKind, p.Namespace, name, &s) != nil {
 			continue
 		}
 		for _, v := range s.Data {

@@ -14,6 +14,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 
 	"github.com/joelhooks/shipit/release"
@@ -56,6 +58,15 @@ func connect(t *testing.T) *Cluster {
 	c, err := Connect(Options{Kubeconfig: plane.path})
 	require.NoError(t, err)
 	return c
+}
+
+// Client is client-go's own client, for what only tests do.
+func (c *Cluster) Client() kubernetes.Interface {
+	client, err := kubernetes.NewForConfigAndClient(&rest.Config{Host: c.host}, c.http)
+	if err != nil {
+		panic(err) // the connection has been made before
+	}
+	return client
 }
 
 // namespace makes a namespace of the test's own, with the service account that

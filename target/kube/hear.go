@@ -39,7 +39,7 @@ func (w *wait) feeds() []*feed {
 	for ns := range places {
 		selector := w.podSelector(ns)
 		out = append(out,
-			&feed{what: "pods", selector: selector, open: w.c.typed.CoreV1().Pods(ns).Watch},
+			&feed{what: "pods", selector: selector, open: w.c.typed.watching(podsKind, ns)},
 			&feed{what: "replicasets", selector: selector,
 				open: w.c.meta.Resource(schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "replicasets"}).Namespace(ns).Watch})
 	}
@@ -55,7 +55,7 @@ func (w *wait) warnings() []*feed {
 			continue
 		}
 		w.listening[id.Namespace] = true
-		out = append(out, &feed{what: "events", fields: "type=Warning", open: w.c.typed.CoreV1().Events(id.Namespace).Watch})
+		out = append(out, &feed{what: "events", fields: "type=Warning", open: w.c.typed.watching(eventsKind, id.Namespace)})
 	}
 	return out
 }

@@ -5,9 +5,9 @@ import (
 	"strings"
 	"sync"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/discovery"
 )
 
 // wellKnown are the kinds of every cluster: group/version, kind, resource; a
@@ -38,14 +38,14 @@ coordination.k8s.io/v1:Lease:leases discovery.k8s.io/v1:EndpointSlice:endpointsl
 // CustomResourceDefinitions that are applied, and asks the server for one
 // group and version at a time.
 type kinds struct {
-	server discovery.DiscoveryInterface
+	served func(path string, into any) error // asks the server
 	mu     sync.Mutex
 	known  map[schema.GroupVersionKind]kind
 	listed map[schema.GroupKind]kind
 }
 
-func newKinds(server discovery.DiscoveryInterface) *kinds {
-	k := &kinds{server: server, known: map[schema.GroupVersionKind]kind{}, listed: map[schema.GroupKind]kind{}}
+func newKinds(served func(path string, into any) error) *kinds {
+	k := &kinds{served: served, known: map[schema.GroupVersionKind]kind{}, listed: map[schema.GroupKind]kind{}}
 	for _, line := range wellKnown {
 		part := strings.Split(line, ":")
 		group, version, _ := strings.Cut(part[0], "/")
@@ -73,8 +73,9 @@ func (k *kinds) of(gvk schema.GroupVersionKind) (kind, error) {
 	if found, ok := k.known[gvk]; ok {
 		return found, nil
 	}
-	list, err := k.server.ServerResourcesForGroupVersion(gvk.GroupVersion().String())
-	if err != nil {
+	var list metav1.APIResourceList
+	at := kind{gvr: gvk.GroupVersion().WithResource("")}.path("", "")
+	if err := k.served(strings.TrimSuffix(at, "/"), &list); err != nil {
 		return kind{}, err
 	}
 	for _, r := range list.APIResources {
@@ -97,8 +98,8 @@ func (k *kinds) any(gk schema.GroupKind) (kind, bool, error) {
 	if ok {
 		return found, true, nil
 	}
-	groups, err := k.server.ServerGroups()
-	if err != nil {
+	var groups metav1.APIGroupList
+	if err := k.served("/apis", &groups); err != nil {
 		return kind{}, false, err
 	}
 	for _, g := range groups.Groups {

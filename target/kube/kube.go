@@ -16,7 +16,6 @@ import (
 
 	"github.com/go-logr/logr"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -46,7 +45,7 @@ type Cluster struct {
 	host    string
 	name    string // of the context, for messages
 	http    *http.Client
-	typed   kubernetes.Interface
+	typed   typedClient
 	objects dynamic.Interface
 	meta    metadata.Interface
 	kinds   *kinds
@@ -87,10 +86,7 @@ func (c *Cluster) build(cfg *rest.Config) error {
 	if c.http, err = rest.HTTPClientFor(cfg); err != nil {
 		return fmt.Errorf("read the cluster's credentials: %w", err)
 	}
-	binary := rest.CopyConfig(cfg)
-	binary.ContentType = "application/vnd.kubernetes.protobuf"
-	binary.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
-	if c.typed, err = kubernetes.NewForConfigAndClient(binary, c.http); err != nil {
+	if c.typed, err = newTypedClient(cfg, c); err != nil {
 		return fmt.Errorf("client for %s: %w", c.host, err)
 	}
 	if c.objects, err = dynamic.NewForConfigAndClient(cfg, c.http); err != nil {
@@ -99,12 +95,9 @@ func (c *Cluster) build(cfg *rest.Config) error {
 	if c.meta, err = metadata.NewForConfigAndClient(metadata.ConfigFor(cfg), c.http); err != nil {
 		return fmt.Errorf("client for %s: %w", c.host, err)
 	}
-	c.kinds = newKinds(c.typed.Discovery())
+	c.kinds = newKinds(c.served)
 	return nil
 }
-
-// Client is the typed client, for what else is kept in the cluster.
-func (c *Cluster) Client() kubernetes.Interface { return c.typed }
 
 // Name is the context that is used; empty inside a cluster.
 func (c *Cluster) Name() string { return c.name }

@@ -150,8 +150,8 @@ func (c *Cluster) podsOf(ctx context.Context, live []*unstructured.Unstructured)
 	for ns, set := range common {
 		group.Go(func() error {
 			return c.patiently(gctx, func() error {
-				list, err := c.typed.CoreV1().Pods(ns).List(gctx, metav1.ListOptions{LabelSelector: labels.Set(set).String()})
-				if err != nil {
+				var list corev1.PodList
+				if err := c.typed.list(gctx, podsKind, ns, metav1.ListOptions{LabelSelector: labels.Set(set).String()}, &list); err != nil {
 					return err
 				}
 				mu.Lock()

@@ -88,8 +88,7 @@ func (c *Cluster) newest(ctx context.Context, role release.Role) (*corev1.Pod, e
 
 func (c *Cluster) ask(ctx context.Context, p *corev1.Pod, r Request) (Response, error) {
 	path, query, _ := strings.Cut(r.Path, "?")
-	target := c.typed.CoreV1().RESTClient().Get().Namespace(p.Namespace).Resource("pods").
-		Name(p.Name + ":" + strconv.Itoa(r.Port)).SubResource("proxy").URL()
+	target := c.raw().Get().AbsPath(podsKind.path(p.Namespace, p.Name) + ":" + strconv.Itoa(r.Port) + "/proxy").URL()
 	target.Path += "/" + strings.TrimPrefix(path, "/")
 	target.RawQuery = query
 	method := firstOf(r.Method, http.MethodGet)

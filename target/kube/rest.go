@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"strconv"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -29,7 +30,7 @@ func (k kind) path(namespace, name string) string {
 	return p
 }
 
-func (c *Cluster) raw() rest.Interface { return c.typed.CoreV1().RESTClient() }
+func (c *Cluster) raw() rest.Interface { return c.typed.rest }
 
 // bodyOf is the body of an answer, or the error that the API server put into it:
 // Raw alone knows the code of the answer and none of its words.
@@ -38,6 +39,18 @@ func bodyOf(res rest.Result) ([]byte, error) {
 		return nil, err
 	}
 	return res.Raw()
+}
+
+// served reads what the server says at a path of its discovery. It takes half a
+// minute at most.
+func (c *Cluster) served(path string, into any) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	body, err := bodyOf(c.raw().Get().AbsPath(path).SetHeader("Accept", "application/json").Do(ctx))
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(body, into)
 }
 
 // fetch reads one object.

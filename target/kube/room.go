@@ -36,8 +36,8 @@ func (s *survey) nodes(ctx context.Context) error {
 	if fresh, err := s.makesAny(ctx); err != nil || !fresh {
 		return err
 	}
-	list, err := s.c.typed.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
-	if err != nil {
+	var list corev1.NodeList
+	if err := s.c.typed.list(ctx, nodesKind, "", metav1.ListOptions{}, &list); err != nil {
 		return s.unread("room and platform of the nodes are", err)
 	}
 	return s.eachPod(ctx, func(ctx context.Context, p part, t template) error {
@@ -99,8 +99,8 @@ func (s *survey) quotas(ctx context.Context) error {
 	group, gctx := errgroup.WithContext(ctx)
 	for _, ns := range s.namespaces() {
 		group.Go(func() error {
-			list, err := s.c.typed.CoreV1().ResourceQuotas(ns).List(gctx, metav1.ListOptions{})
-			if err != nil {
+			var list corev1.ResourceQuotaList
+			if err := s.c.typed.list(gctx, quotasKind, ns, metav1.ListOptions{}, &list); err != nil {
 				return s.unread("quotas of namespace "+ns+" are", err)
 			}
 			if len(list.Items) == 0 {
@@ -224,7 +224,7 @@ func (s *survey) admission(ctx context.Context) error {
 		}
 		pod := &corev1.Pod{ObjectMeta: *t.pod.ObjectMeta.DeepCopy(), Spec: *t.spec.DeepCopy()}
 		pod.Name, pod.GenerateName, pod.Namespace = "", "shipit-preflight-", ns
-		_, err := s.c.typed.CoreV1().Pods(ns).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}, FieldManager: Manager})
+		err := s.c.typed.create(ctx, podsKind, ns, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}, FieldManager: Manager})
 		if err == nil {
 			return nil
 		}

@@ -58,7 +58,8 @@ func (s *Store) Place() string { return "namespace " + s.namespace }
 
 // Create keeps a new entry and gives its version; ok is false if the name is taken.
 func (s *Store) Create(ctx context.Context, name string, parts map[string][]byte, sealed bool) (version string, ok bool, err error) {
-	cm, err := s.cluster.typed.CoreV1().ConfigMaps(s.namespace).Create(ctx, s.configMap(name, parts, sealed), metav1.CreateOptions{FieldManager: Manager})
+	cm := s.configMap(name, parts, sealed)
+	err = s.cluster.typed.create(ctx, configMapsKind, s.namespace, cm, metav1.CreateOptions{FieldManager: Manager})
 	switch {
 	case apierrors.IsAlreadyExists(err):
 		return "", false, nil
@@ -70,11 +71,9 @@ func (s *Store) Create(ctx context.Context, name string, parts map[string][]byte
 
 // Read returns an entry; version is "" if there is none.
 func (s *Store) Read(ctx context.Context, name string) (parts map[string][]byte, version string, sealed bool, err error) {
-	var cm *corev1.ConfigMap
+	cm := &corev1.ConfigMap{}
 	err = s.cluster.patiently(ctx, func() error {
-		var err error
-		cm, err = s.cluster.typed.CoreV1().ConfigMaps(s.namespace).Get(ctx, s.prefix()+name, metav1.GetOptions{})
-		return err
+		return s.cluster.typed.get(ctx, configMapsKind, s.namespace, s.prefix()+name, cm)
 	})
 	if apierrors.IsNotFound(err) {
 		return nil, "", false, nil
@@ -89,7 +88,7 @@ func (s *Store) Read(ctx context.Context, name string) (parts map[string][]byte,
 func (s *Store) Swap(ctx context.Context, name, version string, parts map[string][]byte, sealed bool) (bool, error) {
 	cm := s.configMap(name, parts, sealed)
 	cm.ResourceVersion = version
-	_, err := s.cluster.typed.CoreV1().ConfigMaps(s.namespace).Update(ctx, cm, metav1.UpdateOptions{FieldManager: Manager})
+	err := s.cluster.typed.update(ctx, configMapsKind, s.namespace, cm.Name, cm)
 	switch {
 	case isGone(err):
 		return false, nil
@@ -126,12 +125,8 @@ func (s *Store) Names(ctx context.Context, kind string) ([]string, error) {
 // Scan reads every entry of a kind, some at a time.
 func (s *Store) Scan(ctx context.Context, kind string, each func(name string, parts map[string][]byte, sealed bool) error) error {
 	pages := pager.New(func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-		var page *corev1.ConfigMapList
-		err := s.cluster.patiently(ctx, func() error {
-			var err error
-			page, err = s.cluster.typed.CoreV1().ConfigMaps(s.namespace).List(ctx, o)
-			return err
-		})
+		page := &corev1.ConfigMapList{}
+		err := s.cluster.patiently(ctx, func() error { return s.cluster.typed.list(ctx, configMapsKind, s.namespace, o, page) })
 		return page, err
 	})
 	pages.PageSize = entriesAtOnce

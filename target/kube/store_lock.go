@@ -19,11 +19,9 @@ const (
 
 // ReadLock returns the lock's fields; version is "" if it was never taken.
 func (s *Store) ReadLock(ctx context.Context) (fields map[string]string, version string, err error) {
-	var lease *coordinationv1.Lease
+	lease := &coordinationv1.Lease{}
 	err = s.cluster.patiently(ctx, func() error {
-		var err error
-		lease, err = s.cluster.typed.CoordinationV1().Leases(s.namespace).Get(ctx, s.lockName(), metav1.GetOptions{})
-		return err
+		return s.cluster.typed.get(ctx, leasesKind, s.namespace, s.lockName(), lease)
 	})
 	if apierrors.IsNotFound(err) {
 		return nil, "", nil
@@ -38,12 +36,11 @@ func (s *Store) ReadLock(ctx context.Context) (fields map[string]string, version
 // that there is none.
 func (s *Store) SwapLock(ctx context.Context, version string, fields map[string]string) (newVersion string, ok bool, err error) {
 	lease := s.lease(fields)
-	leases := s.cluster.typed.CoordinationV1().Leases(s.namespace)
 	if version == "" {
-		lease, err = leases.Create(ctx, lease, metav1.CreateOptions{FieldManager: Manager})
+		err = s.cluster.typed.create(ctx, leasesKind, s.namespace, lease, metav1.CreateOptions{FieldManager: Manager})
 	} else {
 		lease.ResourceVersion = version
-		lease, err = leases.Update(ctx, lease, metav1.UpdateOptions{FieldManager: Manager})
+		err = s.cluster.typed.update(ctx, leasesKind, s.namespace, lease.Name, lease)
 	}
 	if err == nil {
 		return lease.ResourceVersion, true, nil

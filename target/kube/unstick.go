@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 
 	"github.com/joelhooks/shipit/release"
 )
@@ -17,7 +16,6 @@ import (
 // but first waits until they are ready, so that a broken revision could never
 // be left: Kubernetes documents this as a step to take by hand.
 func (w *wait) unstick(ctx context.Context) {
-	pods := kind{gvr: corev1.SchemeGroupVersion.WithResource("pods"), namespaced: true}
 	for _, id := range w.order {
 		r := w.roots[id]
 		if r.live == nil || r.over() || id.Kind != "StatefulSet" || id.Group != "apps" {
@@ -28,7 +26,7 @@ func (w *wait) unstick(ctx context.Context) {
 			e := release.Event{Phase: release.PhaseWait, Mark: release.MarkNote, Role: w.role.Name,
 				Message: fmt.Sprintf("Pod %s/%s of another revision is not ready and was deleted, so that the update can go on", p.Namespace, p.Name)}
 			pod := ID{Kind: "Pod", Namespace: p.Namespace, Name: p.Name}
-			if err := w.c.remove(ctx, pods, pod, p.UID); err != nil {
+			if err := w.c.remove(ctx, podsKind, pod, p.UID); err != nil {
 				e.Message = fmt.Sprintf("%s keeps the update from going on and could not be deleted: %s", pod, oneLine(err.Error()))
 			}
 			w.o.Progress.Report(e)
