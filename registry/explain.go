@@ -169,3 +169,9 @@ func oneLine(text string) string {
 	}
 	return strings.TrimSpace(text)
 }
+
+// mismatch recognises the library's errors for bytes under a wrong digest;
+// their type is internal to it.
+func mismatch(err error) bool {
+	return strings.Contains(err.Error(), "error verifying") || strings.Contains(err.Error(), "does not match requested digest")
+}

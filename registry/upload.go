@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -262,4 +263,11 @@ func (u *upload) repeatable(ctx context.Context, err error) bool {
 	}
 	var wire *url.Error
 	return errors.As(err, &wire) && typed(err) == nil && passing(wire.Err)
+}
+
+// broke reports whether a transfer ended in the middle, which says nothing
+// against the next one.
+func broke(ctx context.Context, err error) bool {
+	var disk *os.PathError
+	return ctx.Err() == nil && typed(err) == nil && !errors.As(err, &disk) && !mismatch(err) && passing(err)
 }

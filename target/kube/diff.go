@@ -163,7 +163,7 @@ func refusals(role string, id ID, err error) []release.Finding {
 	case apierrors.IsForbidden(err):
 		return []release.Finding{fixed(finding(admissionCode(s.Message), s.Message, ""))}
 	case apierrors.IsNotFound(err):
-		return []release.Finding{fixed(finding("NamespaceMissing", s.Message, "create the namespace, or put it among the role's manifests"))}
+		return []release.Finding{fixed(finding("NamespaceMissing", s.Message, "`kubectl create namespace "+id.Namespace+"` makes it, or put it among the role's manifests"))}
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sort"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
@@ -42,6 +43,7 @@ func (c *Cluster) Preflight(ctx context.Context, rel release.Release, o Prefligh
 	if err != nil || len(s.parts) == 0 {
 		return Surveyed{}, err
 	}
+	began := time.Now()
 	group, gctx := errgroup.WithContext(ctx)
 	for i := range s.parts {
 		s.parts[i].stock = sync.OnceValues(func() (inventory, error) { return s.take(gctx, s.parts[i]) })
@@ -56,7 +58,7 @@ func (c *Cluster) Preflight(ctx context.Context, rel release.Release, o Prefligh
 	if err := group.Wait(); err != nil {
 		return Surveyed{}, err
 	}
-	return Surveyed{Findings: s.sorted(), parts: s.parts}, nil
+	return Surveyed{Findings: s.sorted(), parts: s.parts, at: began}, nil
 }
 
 // Surveyed is what a Preflight found. Apply takes it, so that what was read need
@@ -64,7 +66,12 @@ func (c *Cluster) Preflight(ctx context.Context, rel release.Release, o Prefligh
 type Surveyed struct {
 	Findings []release.Finding
 	parts    []part
+	at       time.Time
 }
+
+// fresh is how long what a preflight read is good for: after that another hand
+// may well have changed it.
+const fresh = 5 * time.Second
 
 // Without is what is left when a role's part is no longer needed: it holds all that
 // the cluster has of the role.
@@ -74,8 +81,11 @@ func (s Surveyed) Without(role string) Surveyed {
 }
 
 // of is what is known of this very role: its objects, parsed, and what the
-// cluster has of them. false if nothing is, or what it has could not be read.
+// cluster has of them. false if nothing is, or nothing that is good still.
 func (s Surveyed) of(role release.Role) ([]*object, inventory, bool) {
+	if time.Since(s.at) > fresh {
+		return nil, inventory{}, false
+	}
 	for _, p := range s.parts {
 		if p.role.Name != role.Name || len(p.role.Objects) != len(role.Objects) || len(role.Objects) == 0 || &p.role.Objects[0] != &role.Objects[0] {
 			continue

@@ -170,7 +170,16 @@ func TestApplyTakesWhatAPreflightRead(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{digestOf("v2")}, live.Digests)
 
-	// It says nothing of another release's role of that name.
+	// It is good for a moment only,
+	old := how
+	old.Before.at = old.Before.at.Add(-2 * fresh)
+	log.since()
+	a, err = c.Apply(t.Context(), v2, old)
+	require.NoError(t, err)
+	require.False(t, a.Changed())
+	require.NotZero(t, log.since()["list"])
+
+	// and says nothing of another release's role of that name.
 	a, err = c.Apply(t.Context(), v1, how)
 	require.NoError(t, err)
 	require.True(t, a.Changed())
