@@ -111,7 +111,8 @@ type Probe struct {
 	Every   Duration `yaml:"every"`  // between tries; default 500ms
 }
 
-// Event is a synthetic event: sent in one place, awaited in another.
+// Event is a synthetic event: sent in one place, awaited in another. It is sent
+// after the role has registered.
 type Event struct {
 	Send  Request `yaml:"send"`
 	Await Request `yaml:"await"` // repeated until its Expect holds; ${ID} is the event's own id in every field

@@ -11,20 +11,47 @@ import (
 )
 
 // probe asks a role that was just switched whether it does its work, and proves
-// that it registered its functions.
+// that it registered its functions. Synthetic events come last: none reaches a
+// worker that has not registered.
 func (s *site) probe(ctx context.Context, role release.Role) error {
 	cfg, ok := s.cfg.Role(role.Name)
 	if !ok {
 		return nil
 	}
+	var asked, events []config.Probe
 	for _, p := range cfg.AllProbes() {
+		if p.Event != nil {
+			events = append(events, p)
+		} else {
+			asked = append(asked, p)
+		}
+	}
+	if err := s.hold(ctx, role, cfg, asked); err != nil {
+		return err
+	}
+	if err := s.register(ctx, role, cfg); err != nil {
+		return err
+	}
+	if err := s.hold(ctx, role, cfg, events); err != nil {
+		return err
+	}
+	if n := len(asked) + len(events); n > 0 {
+		s.report(release.Event{Phase: release.PhaseVerify, Mark: release.MarkDone, Role: role.Name, Message: fmt.Sprintf("%d probe(s) hold", n)})
+	}
+	return nil
+}
+
+// hold runs probes, each until it holds.
+func (s *site) hold(ctx context.Context, role release.Role, cfg config.Role, probes []config.Probe) error {
+	for _, p := range probes {
 		if err := probe.Run(ctx, cfg, p, s.ask(role)); err != nil {
 			return gaveUp(ctx, err)
 		}
 	}
-	if n := len(cfg.AllProbes()); n > 0 {
-		s.report(release.Event{Phase: release.PhaseVerify, Mark: release.MarkDone, Role: role.Name, Message: fmt.Sprintf("%d probe(s) hold", n)})
-	}
+	return nil
+}
+
+func (s *site) register(ctx context.Context, role release.Role, cfg config.Role) error {
 	if cfg.Register == nil {
 		return nil
 	}

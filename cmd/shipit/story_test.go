@@ -106,13 +106,13 @@ func TestStoriesOnHosts(t *testing.T) {
 	require.NoError(t, err)
 	for _, story := range []string{"three-roles", "by-hand"} {
 		t.Run(story, func(t *testing.T) {
-			h, err := devhost.Up(t.Context(), devhost.Options{Files: map[string]string{"/usr/local/bin/bun": bun}, Progress: progressOf(t)})
+			h, err := devhost.Up(t.Context(), devhost.Options{Files: map[string]string{"/usr/local/bin/bun": bun, "/opt/functions.ts": "testdata/stories/hosts/functions.ts"}, Progress: progressOf(t)})
 			require.NoError(t, err)
 			t.Cleanup(func() { require.NoError(t, h.Down()) })
 			g.host = h
 			config, err := os.ReadFile("testdata/stories/hosts/shipit.yaml")
 			require.NoError(t, err)
-			fill := strings.NewReplacer("${HOST}", h.Address, "${KEY}", h.Key, "${KNOWN_HOSTS}", h.KnownHosts, "${ROOT}", h.Root)
+			fill := strings.NewReplacer("${HOST}", h.Address, "${KEY}", h.Key, "${KNOWN_HOSTS}", h.KnownHosts, "${ROOT}", h.Root, "${IP}", h.IP)
 			g.run(t, "testdata/stories/hosts/"+story+".txtar", fill.Replace(string(config)))
 		})
 	}

@@ -67,6 +67,13 @@ async function register(origin: string): Promise<Response> {
   }
 }
 
+// Runs a function for an event, as the function server asks.
+async function run(request: Request): Promise<Response> {
+  const { function: id, event } = await request.json();
+  if (!ids(active).includes(id)) return Response.json({ message: `${id} is not of this role` }, { status: 404 });
+  return Response.json({ ran: id, role, event: event.id });
+}
+
 async function answer(request: Request): Promise<Response> {
   const url = new URL(request.url);
   if (url.pathname === "/" && request.method === "GET") {
@@ -75,7 +82,8 @@ async function answer(request: Request): Promise<Response> {
   if (url.pathname !== "/api/inngest") return new Response("not found", { status: 404 });
   if (request.method === "PUT") return register(url.origin);
   if (request.method === "GET") return Response.json({ function_count: active.length, mode: "dev" });
-  return new Response("method not allowed", { status: 405, headers: { Allow: "GET, PUT" } });
+  if (request.method === "POST") return run(request);
+  return new Response("method not allowed", { status: 405, headers: { Allow: "GET, POST, PUT" } });
 }
 
 const server = Bun.serve({ port, fetch: answer });
