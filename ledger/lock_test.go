@@ -112,6 +112,16 @@ func TestAKilledRunIsTakenOverAndItsIntentIsKept(t *testing.T) {
 	})
 }
 
+// anEarlier is a process of the same id that began earlier, and so has ended.
+func anEarlier(t *testing.T, process string) string {
+	t.Helper()
+	fields := strings.Fields(process)
+	if len(fields) != 3 || fields[2] == "-" {
+		t.Skip("this system does not tell when a process began")
+	}
+	return fields[0] + " " + fields[1] + " 1"
+}
+
 func TestAProcessIDThatWasGivenAgainIsNotTheHolder(t *testing.T) {
 	onEveryStore(t, func(t *testing.T, p place) {
 		l := ledger.New(p.store, app, ledger.Options{})
@@ -119,11 +129,7 @@ func TestAProcessIDThatWasGivenAgainIsNotTheHolder(t *testing.T) {
 		require.NoError(t, err)
 		fields, seen, err := p.store.ReadLock(t.Context())
 		require.NoError(t, err)
-		process := strings.Fields(fields["process"])
-		if len(process) != 3 || process[2] == "-" {
-			t.Skip("this system does not tell when a process began")
-		}
-		fields["process"] = process[0] + " " + process[1] + " 1" // began earlier
+		fields["process"] = anEarlier(t, fields["process"])
 		_, ok, err := p.store.SwapLock(t.Context(), seen, fields)
 		require.NoError(t, err)
 		require.True(t, ok)

@@ -111,27 +111,6 @@ func (c *Cluster) Apply(ctx context.Context, role release.Role, o ApplyOptions) 
 	return run.done, err
 }
 
-// stock are the role's objects and what the cluster has of them, read now unless a
-// Preflight has done so.
-func (c *Cluster) stock(ctx context.Context, role release.Role, o ApplyOptions) ([]*object, applySet, inventory, error) {
-	objects, inv, known := o.Before.of(role)
-	if !known {
-		var err error
-		if objects, err = c.parsed(role); err != nil {
-			return nil, applySet{}, inventory{}, err
-		}
-	}
-	set := newApplySet(o.App, role.Name, homeOf(o.Namespace, objects))
-	if known {
-		return objects, set, inv, nil
-	}
-	inv, err := c.take(ctx, set, objects)
-	if err != nil {
-		err = fmt.Errorf("read what role %s has: %w", role.Name, err)
-	}
-	return objects, set, inv, err
-}
-
 // homeOf is the namespace of the set's parent.
 func homeOf(asked string, objects []*object) string {
 	if asked != "" {
@@ -286,35 +265,6 @@ func (r *applyRun) one(ctx context.Context, o *object) (Action, error) {
 		return Created, nil
 	}
 	return Configured, nil
-}
-
-// has reports whether an object is in the cluster just as it would be sent.
-func (s applySet) has(o *object, live *unstructured.Unstructured, p policy) bool {
-	if live == nil || live.GetAnnotations()[appliedAnnotation] != o.hash || live.GetLabels()[partOfLabel] != s.id {
-		return false
-	}
-	if covers(o.body.Object, live.Object) {
-		return true
-	}
-	want := o.body.DeepCopy().Object
-	return cedeBeforehand(want, live, p) && covers(want, live.Object)
-}
-
-// claim is the object as it is sent: with the set's label and the hash by which
-// the next run finds it unchanged.
-func (s applySet) claim(o *object) map[string]any {
-	u := o.body.DeepCopy()
-	labels, notes := u.GetLabels(), u.GetAnnotations()
-	if labels == nil {
-		labels = map[string]string{}
-	}
-	if notes == nil {
-		notes = map[string]string{}
-	}
-	labels[partOfLabel], notes[appliedAnnotation] = s.id, o.hash
-	u.SetLabels(labels)
-	u.SetAnnotations(notes)
-	return u.Object
 }
 
 // applyFresh waits out the moment in which the server does not yet serve a kind

@@ -251,3 +251,20 @@ func anyMap(m map[string]string) map[string]any {
 	}
 	return out
 }
+
+// claim is the object as it is sent: with the set's label and the hash by which
+// the next run finds it unchanged.
+func (s applySet) claim(o *object) map[string]any {
+	u := o.body.DeepCopy()
+	labels, notes := u.GetLabels(), u.GetAnnotations()
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	if notes == nil {
+		notes = map[string]string{}
+	}
+	labels[partOfLabel], notes[appliedAnnotation] = s.id, o.hash
+	u.SetLabels(labels)
+	u.SetAnnotations(notes)
+	return u.Object
+}

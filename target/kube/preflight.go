@@ -61,41 +61,6 @@ func (c *Cluster) Preflight(ctx context.Context, rel release.Release, o Prefligh
 	return Surveyed{Findings: s.sorted(), parts: s.parts, at: began}, nil
 }
 
-// Surveyed is what a Preflight found. Apply takes it, so that what was read need
-// not be read again.
-type Surveyed struct {
-	Findings []release.Finding
-	parts    []part
-	at       time.Time
-}
-
-// fresh is how long what a preflight read is good for: after that another hand
-// may well have changed it.
-const fresh = 5 * time.Second
-
-// Without is what is left when a role's part is no longer needed: it holds all that
-// the cluster has of the role.
-func (s Surveyed) Without(role string) Surveyed {
-	s.parts = slices.DeleteFunc(slices.Clone(s.parts), func(p part) bool { return p.role.Name == role })
-	return s
-}
-
-// of is what is known of this very role: its objects, parsed, and what the
-// cluster has of them. false if nothing is, or nothing that is good still.
-func (s Surveyed) of(role release.Role) ([]*object, inventory, bool) {
-	if time.Since(s.at) > fresh {
-		return nil, inventory{}, false
-	}
-	for _, p := range s.parts {
-		if p.role.Name != role.Name || len(p.role.Objects) != len(role.Objects) || len(role.Objects) == 0 || &p.role.Objects[0] != &role.Objects[0] {
-			continue
-		}
-		inv, err := p.stock()
-		return p.objects, inv, err == nil && inv.members != nil
-	}
-	return nil, inventory{}, false
-}
-
 func (c *Cluster) survey(rel release.Release, o PreflightOptions) (*survey, error) {
 	s := &survey{c: c, o: o, own: map[ID]*object{}, reads: map[ID]*reading{}, shelves: map[shelf]*shelfReading{}}
 	for _, role := range rel.Roles {
@@ -243,61 +208,6 @@ func (s *survey) read(ctx context.Context, id ID) (*unstructured.Unstructured, e
 		}
 	})
 	return r.live, r.err
-}
-
-// tries is how many objects, and how many pods, the server is asked to try: more
-// would make a preflight as dear as the release.
-const tries = 10
-
-// objects has the server try those that would change: it says what it would refuse,
-// by object and field. Of many it is asked for the workloads and for one of each
-// other kind; Diff asks for all.
-func (s *survey) objects(ctx context.Context) error {
-	if s.o.Tried {
-		return nil
-	}
-	type attempt struct {
-		*trial
-		object *object
-		all    []*object
-	}
-	var first, rest []attempt
-	for _, p := range s.parts {
-		inv, err := p.stock()
-		if err != nil || inv.members == nil {
-			return err
-		}
-		t := &trial{c: s.c, role: p.role.Name, set: s.setOf(p), before: inv, policy: s.o.Apply[p.role.Name].policy()}
-		seen := map[kind]bool{}
-		for _, o := range p.objects {
-			switch {
-			case t.set.has(o, inv.members[o.id].live, t.policy):
-			case rank(o.kind) == rankWorkload || !seen[o.kind]:
-				first, seen[o.kind] = append(first, attempt{t, o, p.objects}), true
-			default:
-				rest = append(rest, attempt{t, o, p.objects})
-			}
-		}
-	}
-	if len(first)+len(rest) <= tries {
-		first = append(first, rest...)
-	}
-	group, gctx := errgroup.WithContext(ctx)
-	for _, a := range first[:min(len(first), tries)] {
-		group.Go(func() error {
-			_, findings, err := a.one(gctx, a.object, a.all)
-			s.refuse(findings...)
-			return err
-		})
-	}
-	return group.Wait()
-}
-
-// refuse notes what the server would refuse.
-func (s *survey) refuse(findings ...release.Finding) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.refused = append(s.refused, findings...)
 }
 
 // setOf is the ApplySet of a part.

@@ -5,7 +5,20 @@ import (
 	"reflect"
 
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
+
+// has reports whether an object is in the cluster just as it would be sent.
+func (s applySet) has(o *object, live *unstructured.Unstructured, p policy) bool {
+	if live == nil || live.GetAnnotations()[appliedAnnotation] != o.hash || live.GetLabels()[partOfLabel] != s.id {
+		return false
+	}
+	if covers(o.body.Object, live.Object) {
+		return true
+	}
+	want := o.body.DeepCopy().Object
+	return cedeBeforehand(want, live, p) && covers(want, live.Object)
+}
 
 // covers reports whether live holds everything that want says, so that applying
 // want would change nothing. What live has besides is the server's or another's.
