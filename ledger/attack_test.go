@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -331,10 +332,14 @@ func TestACopyIsAnArtifactOfItsOwnType(t *testing.T) {
 	var made struct {
 		ArtifactType string
 		Config       struct{ MediaType string }
+		Layers       []any
+		Annotations  map[string]string
 	}
 	require.NoError(t, json.Unmarshal(manifest, &made))
 	require.Equal(t, ledger.RecordType, made.ArtifactType)
 	require.Equal(t, ledger.RecordType, made.Config.MediaType)
+	require.Len(t, made.Layers, 1, "the record is no layer")
+	require.Equal(t, base64.StdEncoding.EncodeToString(entry["record"]), made.Annotations["dev.shipit.part.record"])
 	back, err := mirror.Get(t.Context(), "000001")
 	require.NoError(t, err)
 	require.Equal(t, entry, back)
@@ -354,8 +359,8 @@ func TestARegistryThatServesOtherBytesUnderTheDigestIsCaught(t *testing.T) {
 			next.ServeHTTP(w, r)
 		})
 	})
-	require.NoError(t, mirror.Put(t.Context(), "000001", map[string][]byte{"record": []byte(`{"seq":1}`)}))
+	require.NoError(t, mirror.Put(t.Context(), "000001", map[string][]byte{"record": []byte(`{"seq":1}`), "objects.json.gz": {1, 2, 3}}))
 	lie = true
 	_, err := mirror.Get(t.Context(), "000001")
-	require.ErrorContains(t, err, "part record")
+	require.ErrorContains(t, err, "part objects.json.gz")
 }

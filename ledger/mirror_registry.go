@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -24,12 +26,15 @@ const RecordType = "application/vnd.shipit.release.v1+json"
 
 const (
 	partType  = "application/vnd.shipit.release.part.v1"
+	partNote  = "dev.shipit.part." // and a part's name: the part itself, in base64
 	titleNote = "org.opencontainers.image.title"
 	copyLimit = 8 << 20 // of one part
 )
 
 // RegistryMirror keeps copies in a repository of a registry: one artifact an
-// entry, tagged with the entry's name, each part a layer.
+// entry, tagged with the entry's name. Each part is a layer, but for those that
+// only the outcome brings: they are annotations, so that once the others went
+// ahead the outcome costs one write.
 type RegistryMirror struct {
 	repository name.Repository
 	options    []remote.Option
@@ -143,6 +148,13 @@ func (m *RegistryMirror) Get(ctx context.Context, entry string) (map[string][]by
 		return nil, fmt.Errorf("%s is a %q, not a record", m.repository.Tag(entry), a.ArtifactType)
 	}
 	parts := map[string][]byte{}
+	for note, coded := range a.Annotations {
+		if part, ok := strings.CutPrefix(note, partNote); ok {
+			if parts[part], err = base64.StdEncoding.DecodeString(coded); err != nil {
+				return nil, fmt.Errorf("part %s of %s: %w", part, m.repository.Tag(entry), err)
+			}
+		}
+	}
 	for _, layer := range a.Layers {
 		part, err := m.part(layer, options)
 		if err != nil {
@@ -195,6 +207,10 @@ func newArtifact(entry string, parts map[string][]byte) (artifact, []v1.Layer, e
 		Annotations: map[string]string{titleNote: entry},
 	}}
 	for _, part := range slices.Sorted(maps.Keys(parts)) {
+		if part == partRecord || part == partSignature {
+			a.Annotations[partNote+part] = base64.StdEncoding.EncodeToString(parts[part])
+			continue
+		}
 		layers = append(layers, static.NewLayer(parts[part], partType))
 		a.Layers = append(a.Layers, v1.Descriptor{
 			MediaType: partType, Digest: digestOf(parts[part]), Size: int64(len(parts[part])),
