@@ -18,10 +18,13 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// EngineError is why no Dagger engine can be used, in one line, and what to do.
-type EngineError struct{ Reason, Hint string }
+// EngineError is why no Dagger engine can be used, in one line.
+type EngineError struct{ reason, hint string }
 
-func (e *EngineError) Error() string { return "no Dagger engine: " + e.Reason }
+func (e *EngineError) Error() string { return "no Dagger engine: " + e.reason }
+
+// Hint is what to do about it; it may be "".
+func (e *EngineError) Hint() string { return e.hint }
 
 // Each look at an engine before it is used ends within its limit: what is not
 // there would otherwise be waited for over minutes.
@@ -62,8 +65,8 @@ func (e *engine) close() {
 func connect(ctx context.Context, in Inputs, opts Options) (*engine, error) {
 	if len(in.Image.Run)+len(in.Image.Test) > 0 && in.Image.Toolchain == "" {
 		return nil, &EngineError{
-			Reason: fmt.Sprintf("images.%s has commands to run and no toolchain to run them in", in.Name),
-			Hint:   "name one by digest, such as docker.io/library/node:22-bookworm-slim@sha256:…",
+			reason: fmt.Sprintf("images.%s has commands to run and no toolchain to run them in", in.Name),
+			hint:   "name one by digest, such as docker.io/library/node:22-bookworm-slim@sha256:…",
 		}
 	}
 	e := &engine{opts: opts}
@@ -82,7 +85,7 @@ func connect(ctx context.Context, in Inputs, opts Options) (*engine, error) {
 		return nil, err
 	}
 	if e.client, err = dagger.Connect(ctx, dagger.WithConn(conn)); err != nil {
-		return nil, &EngineError{Reason: err.Error()}
+		return nil, &EngineError{reason: err.Error()}
 	}
 	limited, cancel := context.WithTimeout(ctx, sessionLimit)
 	defer cancel()
@@ -91,7 +94,7 @@ func connect(ctx context.Context, in Inputs, opts Options) (*engine, error) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		return nil, &EngineError{Reason: fmt.Sprintf("the session of %s does not answer: %s", e.by, firstLine(err.Error())), Hint: "start the engine again"}
+		return nil, &EngineError{reason: fmt.Sprintf("the session of %s does not answer: %s", e.by, firstLine(err.Error())), hint: "start the engine again"}
 	}
 	return e, nil
 }
@@ -102,12 +105,12 @@ func presentSession(ctx context.Context) (engineconn.EngineConn, error) {
 	port := os.Getenv(sessionPort)
 	conn, _, err := engineconn.FromSessionEnv()
 	if err != nil {
-		return nil, &EngineError{Reason: err.Error(), Hint: fmt.Sprintf("set both %s and %s, or neither", sessionPort, sessionToken)}
+		return nil, &EngineError{reason: err.Error(), hint: fmt.Sprintf("set both %s and %s, or neither", sessionPort, sessionToken)}
 	}
 	if err := dial(ctx, "tcp", net.JoinHostPort("127.0.0.1", port)); err != nil {
 		return nil, &EngineError{
-			Reason: fmt.Sprintf("%s is %s, and nothing answers there", sessionPort, port),
-			Hint:   fmt.Sprintf("unset %s and %s, or run inside a new `dagger run`", sessionPort, sessionToken),
+			reason: fmt.Sprintf("%s is %s, and nothing answers there", sessionPort, port),
+			hint:   fmt.Sprintf("unset %s and %s, or run inside a new `dagger run`", sessionPort, sessionToken),
 		}
 	}
 	return conn, nil
@@ -167,8 +170,8 @@ func reachable(ctx context.Context) (string, error) {
 		tried = append(tried, "neither Docker nor Podman is installed")
 	}
 	return "", &EngineError{
-		Reason: fmt.Sprintf("%s, and %s names no runner", strings.Join(tried, ", "), runnerHost),
-		Hint:   fmt.Sprintf("start Docker or Podman, or set %s to a remote engine such as tcp://host:port or kube-pod://…", runnerHost),
+		reason: fmt.Sprintf("%s, and %s names no runner", strings.Join(tried, ", "), runnerHost),
+		hint:   fmt.Sprintf("start Docker or Podman, or set %s to a remote engine such as tcp://host:port or kube-pod://…", runnerHost),
 	}
 }
 
@@ -191,7 +194,7 @@ func answers(ctx context.Context, name string) error {
 func runnerReachable(ctx context.Context, host string) error {
 	u, err := url.Parse(host)
 	if err != nil || u.Scheme == "" {
-		return &EngineError{Reason: fmt.Sprintf("%s is %q, which is no address", runnerHost, host), Hint: "such as unix:///run/dagger/engine.sock or tcp://host:port"}
+		return &EngineError{reason: fmt.Sprintf("%s is %q, which is no address", runnerHost, host), hint: "such as unix:///run/dagger/engine.sock or tcp://host:port"}
 	}
 	hint := fmt.Sprintf("start the engine, or set %s to where it is", runnerHost)
 	switch u.Scheme {
@@ -208,7 +211,7 @@ func runnerReachable(ctx context.Context, host string) error {
 		hint = "install kubectl"
 	}
 	if err != nil {
-		return &EngineError{Reason: fmt.Sprintf("%s is %s, and that cannot be reached: %s", runnerHost, host, firstLine(err.Error())), Hint: hint}
+		return &EngineError{reason: fmt.Sprintf("%s is %s, and that cannot be reached: %s", runnerHost, host, firstLine(err.Error())), hint: hint}
 	}
 	return nil
 }
@@ -219,7 +222,7 @@ func commandLine(ctx context.Context, opts Options) (string, error) {
 	if named := os.Getenv(cliBinary); named != "" {
 		path, err := exec.LookPath(named)
 		if err != nil {
-			return "", &EngineError{Reason: fmt.Sprintf("%s is %s, which cannot be run", cliBinary, named), Hint: "unset it, or name the dagger program"}
+			return "", &EngineError{reason: fmt.Sprintf("%s is %s, which cannot be run", cliBinary, named), hint: "unset it, or name the dagger program"}
 		}
 		return path, nil
 	}
@@ -235,8 +238,8 @@ func commandLine(ctx context.Context, opts Options) (string, error) {
 	}
 	if err != nil {
 		return "", &EngineError{
-			Reason: fmt.Sprintf("the dagger program is not installed and cannot be downloaded: %s", firstLine(err.Error())),
-			Hint:   "install it (https://docs.dagger.io/install), or name it in " + cliBinary,
+			reason: fmt.Sprintf("the dagger program is not installed and cannot be downloaded: %s", firstLine(err.Error())),
+			hint:   "install it (https://docs.dagger.io/install), or name it in " + cliBinary,
 		}
 	}
 	return path, nil

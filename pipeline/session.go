@@ -65,7 +65,7 @@ func openSession(ctx context.Context, cli string, drain time.Duration, line func
 	cmd.Stdout, cmd.Stderr = outWrite, errWrite
 	cmd.WaitDelay = time.Second
 	if err := cmd.Start(); err != nil {
-		return s, &EngineError{Reason: fmt.Sprintf("start %s: %v", cli, err)}
+		return s, &EngineError{reason: fmt.Sprintf("start %s: %v", cli, err)}
 	}
 	go func() {
 		_ = cmd.Wait()
@@ -99,9 +99,9 @@ func (s *session) await(ctx context.Context, params <-chan engineconn.ConnectPar
 		s.Client = sessionClient(p)
 		return nil
 	case said := <-last:
-		return &EngineError{Reason: "`dagger session` ended: " + said, Hint: hint}
+		return &EngineError{reason: "`dagger session` ended: " + said, hint: hint}
 	case <-limit.C:
-		return &EngineError{Reason: fmt.Sprintf("`dagger session` did not start within %s", sessionLimit), Hint: hint}
+		return &EngineError{reason: fmt.Sprintf("`dagger session` did not start within %s", sessionLimit), hint: hint}
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
