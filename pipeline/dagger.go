@@ -112,8 +112,10 @@ const (
 	cacheRoot = homeRoot + "/caches"
 )
 
+// toolchain is the image that commands run in. They run as root in it, whatever
+// user it names: the closure and the caches belong to root in the engine.
 func (r daggerRun) toolchain(p dagger.Platform) *dagger.Container {
-	return r.engine.client.Container(dagger.ContainerOpts{Platform: p}).From(r.in.Image.Toolchain)
+	return r.engine.client.Container(dagger.ContainerOpts{Platform: p}).From(r.in.Image.Toolchain).WithUser("0:0")
 }
 
 func (r daggerRun) withClosure(c *dagger.Container) *dagger.Container {

@@ -223,6 +223,7 @@ func TestTheQueriesOfADaggerBuild(t *testing.T) {
 	c := engine.exported()
 	require.Equal(t, "linux/amd64", c.all("container")[0].args["platform"])
 	require.Equal(t, toolchain, c.all("from")[0].args["address"])
+	require.Equal(t, "0:0", c.all("withUser")[0].args["name"], "the closure and the caches are root's")
 	require.Equal(t, treeRoot, c.all("withDirectory")[0].args["path"])
 	require.Equal(t, treeRoot, c.all("withWorkdir")[0].args["path"])
 	require.Equal(t, treeRoot, c.all("directory")[0].args["path"], "only the tree is taken out")
