@@ -123,10 +123,10 @@ func (r daggerRun) withClosure(c *dagger.Container) *dagger.Container {
 }
 
 // withCaches keeps package stores, and the folders that the image names, between
-// builds. No two apps share them.
+// builds. An engine may serve many apps: no two images share them.
 func (r daggerRun) withCaches(c *dagger.Container) *dagger.Container {
 	for _, at := range append([]string{cacheRoot}, r.in.Image.Caches...) {
-		key := "shipit" + strings.ReplaceAll(path.Clean("/"+at), "/", "-")
+		key := "shipit-" + r.in.Image.Repository + path.Clean("/"+at)
 		if r.engine.opts.NoCache {
 			key += "-" + r.salt
 		}

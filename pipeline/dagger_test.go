@@ -232,7 +232,9 @@ func TestTheQueriesOfADaggerBuild(t *testing.T) {
 	for _, m := range c.all("withMountedCache") {
 		caches[m.args["path"]] = engine.object(m.args["cache"])[0].args["key"]
 	}
-	require.Equal(t, map[any]any{cacheRoot: "shipit-tmp-shipit-build-home-caches", "/root/.bun": "shipit-root-.bun"}, caches)
+	require.Equal(t, map[any]any{
+		cacheRoot: "shipit-registry.test/worker/tmp/shipit-build/home/caches", "/root/.bun": "shipit-registry.test/worker/root/.bun",
+	}, caches)
 
 	env := map[any]any{}
 	for _, e := range c.all("withEnvVariable") {
