@@ -32,7 +32,7 @@ type Image struct {
 	Run        [][]string        `yaml:"run"`        // commands that install and build; none: workspace links only
 	Toolchain  string            `yaml:"toolchain"`  // image by digest in which Dagger runs them
 	Secrets    []string          `yaml:"secrets"`    // environment variables that the commands may read; never part of the key or the image
-	Caches     []string          `yaml:"caches"`     // paths that Dagger keeps between builds
+	Caches     []string          `yaml:"caches"`     // paths that Dagger keeps between builds; nothing in them is in the image
 	Test       [][]string        `yaml:"test"`       // commands that must pass before the image is pushed
 	Include    []string          `yaml:"include"`    // further files or folders of the tree that go in
 	Entrypoint []string          `yaml:"entrypoint"`

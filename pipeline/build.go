@@ -3,7 +3,11 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"path"
+	"slices"
 	"strings"
+
+	"github.com/joelhooks/shipit/config"
 )
 
 // Build makes the image of the inputs, or finds its layers on disk. It pushes
@@ -56,6 +60,7 @@ func makeLayers(ctx context.Context, in Inputs, list []platform, store cache, op
 	defer with.close()
 	made := build{Builder: with.name, Layers: map[string][]layer{}}
 	err = with.make(ctx, in, list, func(names []string, c Content) error {
+		c = c.without(treeCaches(in.Image))
 		if err := prove(ctx, in, list, c, opts); err != nil {
 			return err
 		}
@@ -73,6 +78,25 @@ func makeLayers(ctx context.Context, in Inputs, list []platform, store cache, op
 		return nil
 	})
 	return made, err
+}
+
+// treeCaches are the image's caches that lie in the tree, as paths in it, sorted.
+// They outlive a build, so no image has anything of them, with either builder.
+func treeCaches(img config.Image) []string {
+	var out []string
+	for _, at := range img.Caches {
+		at = path.Clean(at)
+		if path.IsAbs(at) {
+			rest, ok := strings.CutPrefix(at, treeRoot+"/")
+			if !ok {
+				continue
+			}
+			at = rest
+		}
+		out = append(out, at)
+	}
+	slices.Sort(out)
+	return out
 }
 
 // builder makes content for the platforms and hands it to use.

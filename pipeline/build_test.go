@@ -203,6 +203,7 @@ func TestTheKeyCoversTheRecipe(t *testing.T) {
 		"entrypoint": func(i *config.Image) { i.Entrypoint = []string{"bun"} },
 		"user":       func(i *config.Image) { i.User = "1001" },
 		"env":        func(i *config.Image) { i.Env = map[string]string{"A": "b"} },
+		"caches":     func(i *config.Image) { i.Caches = []string{".turbo"} },
 	} {
 		img := workerImage()
 		change(&img)
@@ -213,7 +214,22 @@ func TestTheKeyCoversTheRecipe(t *testing.T) {
 	}
 	img := workerImage()
 	img.Secrets, img.Caches = []string{"NPM_TOKEN"}, []string{"/root/.cache"}
-	require.Equal(t, "as it is", seen[resolve(t, r.Dir, img).Key], "secrets and caches are no inputs")
+	require.Equal(t, "as it is", seen[resolve(t, r.Dir, img).Key], "secrets, and caches outside the tree, are no inputs")
+}
+
+func TestNothingOfACacheIsInTheImage(t *testing.T) {
+	r := sample.New(t, sample.Options{Edits: map[string]string{"packages/system-bus/.turbo/committed": "x"}})
+	img := workerImage()
+	img.Run = [][]string{{"sh", "-c", "mkdir -p .next/deep/cache .out/cache && touch .next/deep/cache/x .out/cache/x .out/kept packages/system-bus/.turbo/log"}}
+	img.Caches = []string{".next/deep/cache", "./.out/cache/", "packages/system-bus/.turbo", "/root/.cache"}
+	headers, _ := headers(t, buildImage(t, r.Dir, img).Artifact.(v1.Image))
+	var of []string
+	for p := range headers {
+		if strings.Contains(p, ".next") || strings.Contains(p, ".out") || strings.Contains(p, ".turbo") {
+			of = append(of, p)
+		}
+	}
+	require.ElementsMatch(t, []string{"app/.out/", "app/.out/kept"}, of)
 }
 
 func TestABuiltKeyIsNotBuiltAgain(t *testing.T) {

@@ -152,6 +152,26 @@ func (c Content) only(keep func(Entry) bool) Content {
 	return out
 }
 
+// without is the content without the folders, all that is in them, and the
+// folders above them that hold nothing else: an engine makes and removes those.
+func (c Content) without(folders []string) Content {
+	out := c
+	for _, f := range folders {
+		out = out.only(func(e Entry) bool { return e.Path != f && !strings.HasPrefix(e.Path, f+"/") })
+		for d := path.Dir(f); d != "." && !out.hasBelow(d); d = path.Dir(d) {
+			out = out.only(func(e Entry) bool { return e.Path != d || e.Kind != KindDir })
+		}
+	}
+	if len(out.Entries) != len(c.Entries) {
+		out.dir = "" // what is there is more
+	}
+	return out
+}
+
+func (c Content) hasBelow(folder string) bool {
+	return slices.ContainsFunc(c.Entries, func(e Entry) bool { return strings.HasPrefix(e.Path, folder+"/") })
+}
+
 // find returns the entry of that very path.
 func (c Content) find(p string) (Entry, bool) {
 	i, ok := slices.BinarySearchFunc(c.Entries, p, func(e Entry, p string) int { return strings.Compare(e.Path, p) })

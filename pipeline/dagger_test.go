@@ -188,6 +188,10 @@ func TestBothBuildersGiveOneDigest(t *testing.T) {
 		"of commands": func(i *config.Image) {
 			i.Run = [][]string{{"sh", "-c", "cd packages/system-bus && mkdir -p -m 700 node_modules/.cache empty && date +%N > node_modules/.modules.yaml && echo made > made && chmod 700 made"}}
 		},
+		"of caches in the tree": func(i *config.Image) {
+			i.Caches = []string{"packages/system-bus/.turbo/", treeRoot + "/.cache/made"}
+			i.Run = [][]string{{"sh", "-c", "mkdir -p packages/system-bus/.turbo .cache/made && date +%N | tee .cache/made/now > packages/system-bus/.turbo/now && echo kept > .cache/kept"}}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			img := workerImage()

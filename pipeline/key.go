@@ -17,7 +17,7 @@ const format = 1
 const compressor = "klauspost/compress v1.20.4 gzip 6"
 
 // key is the hash of all that decides the image's bytes and whether it may be
-// pushed. Names of secrets and caches are not in it.
+// pushed. Names of secrets are not in it, nor caches outside the tree.
 func key(in Inputs) string {
 	type file struct{ Path, Mode, ID string }
 	img := in.Image
@@ -34,11 +34,12 @@ func key(in Inputs) string {
 		Prove              config.Prove
 		Scripts            []string
 		Files              []file
+		Caches             []string `json:",omitempty"` // nothing of them is in the image
 	}{
 		Format: format, Compressor: compressor, Package: in.Closure.Package, SourceURL: in.SourceURL,
 		Base: img.Base, Toolchain: img.Toolchain, Platforms: slices.Sorted(slices.Values(img.Platforms)),
 		Run: img.Run, Test: img.Test, Entrypoint: img.Entrypoint, User: img.UserOr(), Env: img.Env, Prove: img.Prove,
-		Scripts: in.scripts,
+		Scripts: in.scripts, Caches: treeCaches(img),
 	}
 	for _, f := range in.Closure.Files {
 		id := f.ID
