@@ -197,7 +197,7 @@ func (r daggerRun) explain(ctx context.Context, err error) error {
 	}
 	var exec *dagger.ExecError
 	if !errors.As(err, &exec) {
-		return fmt.Errorf("dagger: %w", err)
+		return errors.New("dagger: " + plain(err.Error()))
 	}
 	var secrets []string
 	for _, name := range r.in.Image.Secrets {

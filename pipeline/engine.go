@@ -33,6 +33,7 @@ const (
 	runtimeLimit  = 5 * time.Second
 	downloadLimit = 60 * time.Second
 	sessionLimit  = 2 * time.Minute // an engine may have to be pulled first
+	runnerLimit   = 30 * time.Second
 	drainLimit    = 10 * time.Second
 )
 
@@ -85,7 +86,7 @@ func connect(ctx context.Context, in Inputs, opts Options) (*engine, error) {
 		return nil, err
 	}
 	if e.client, err = dagger.Connect(ctx, dagger.WithConn(conn)); err != nil {
-		return nil, &EngineError{reason: err.Error()}
+		return nil, &EngineError{reason: plain(err.Error())}
 	}
 	limited, cancel := context.WithTimeout(ctx, sessionLimit)
 	defer cancel()
@@ -94,7 +95,7 @@ func connect(ctx context.Context, in Inputs, opts Options) (*engine, error) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		return nil, &EngineError{reason: fmt.Sprintf("the session of %s does not answer: %s", e.by, firstLine(err.Error())), hint: "start the engine again"}
+		return nil, &EngineError{reason: fmt.Sprintf("the session of %s does not answer: %s", e.by, plain(firstLine(err.Error()))), hint: "start the engine again"}
 	}
 	return e, nil
 }
@@ -137,16 +138,26 @@ func (e *engine) startSession(ctx context.Context) (engineconn.EngineConn, error
 	if err != nil {
 		return nil, err
 	}
-	drain := e.opts.drain
-	if drain == 0 {
-		drain = drainLimit
+	limits := limits{start: startLimit(by), drain: e.opts.drain}
+	if limits.drain == 0 {
+		limits.drain = drainLimit
 	}
-	s, err := openSession(ctx, cli, drain, func(line string) { e.opts.report(release.MarkStep, "%s", line) })
+	s, err := openSession(ctx, cli, limits, func(line string) { e.opts.report(release.MarkStep, "%s", line) })
 	if err != nil {
 		return nil, err
 	}
 	e.end = s.end
 	return s, nil
+}
+
+// startLimit is how long a session may take to start. A runner that runs already
+// has nothing to pull: what accepts a connection and says nothing is no engine.
+func startLimit(by string) time.Duration {
+	scheme, _, _ := strings.Cut(os.Getenv(runnerHost), "://")
+	if by != runnerHost || strings.HasSuffix(scheme, "image") {
+		return sessionLimit
+	}
+	return runnerLimit
 }
 
 // reachable says what an engine can be reached by: the runner that the

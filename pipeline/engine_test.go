@@ -175,6 +175,12 @@ func TestNoSessionIsLeftBehind(t *testing.T) {
 		require.ErrorIs(t, err, context.Canceled)
 		gone(t, pidFile)
 	})
+	t.Run("when the session does not start", func(t *testing.T) {
+		pidFile := stubborn(t, "")
+		_, err := openSession(context.Background(), filepath.Join(filepath.Dir(pidFile), "dagger"), limits{start: time.Second}, func(string) {})
+		require.ErrorContains(t, err, "did not start within 1s")
+		gone(t, pidFile)
+	})
 	t.Run("when the session does not answer", func(t *testing.T) {
 		pidFile := stubborn(t, fmt.Sprintf(`echo '{"port":%s,"session_token":"x"}'`, closedPort(t)))
 		_, err := connect(context.Background(), Inputs{}, Options{drain: 100 * time.Millisecond})
@@ -183,6 +189,33 @@ func TestNoSessionIsLeftBehind(t *testing.T) {
 		require.ErrorContains(t, err, "does not answer")
 		gone(t, pidFile)
 	})
+}
+
+// The lines are those of the command line v0.20.0 on a real engine.
+func TestWhatASessionSaysIsPlain(t *testing.T) {
+	for line, want := range map[string]string{
+		"1   : dagger session --label dagger.io/sdk.name:go":                              "dagger session --label dagger.io/sdk.name:go",
+		"4   : ┆ ┆ connecting to engine DONE [0.0s]":                                      "connecting to engine DONE [0.0s]",
+		"14  : [1m12s] | added 12 packages":                                               "added 12 packages",
+		"2   : ┆ [0.2s] | Cannot connect to the Docker daemon":                            "Cannot connect to the Docker daemon",
+		"1   : ! start engine: failed to run command [docker version]: exit status 1":     "! start engine: failed to run command [docker version]: exit status 1",
+		"Error: start engine: exit status 1 [traceparent:7c41158e5b2ae786-46cc0a6311db]":  "start engine: exit status 1",
+		"registry.test/node@sha256:00: not found [traceparent:2ebe06465b96-ed16a2f19f5d]": "registry.test/node@sha256:00: not found",
+		"": "",
+	} {
+		require.Equal(t, want, plain(line))
+	}
+}
+
+func TestARunnerThatRunsIsNotWaitedForAsOneThatIsPulled(t *testing.T) {
+	for host, want := range map[string]time.Duration{
+		"unix:///run/dagger/engine.sock": runnerLimit, "tcp://127.0.0.1:1234": runnerLimit, "kube-pod://engine": runnerLimit,
+		"docker-container://engine": runnerLimit, "docker-image://registry.test/engine": sessionLimit, "image://registry.test/engine": sessionLimit,
+	} {
+		t.Setenv(runnerHost, host)
+		require.Equal(t, want, startLimit(runnerHost), host)
+	}
+	require.Equal(t, sessionLimit, startLimit("docker"))
 }
 
 func TestASessionOfOurOwn(t *testing.T) {
@@ -196,7 +229,7 @@ func TestASessionOfOurOwn(t *testing.T) {
 	require.NoError(t, err)
 	bin := noEngine(t)
 	program(t, bin, "podman", "exit 0")
-	program(t, bin, "dagger", fmt.Sprintf(`echo "$@" > %s/args; echo starting >&2; echo '{"port":%s,"session_token":"t0ken"}'; cat > /dev/null; echo ended > %s/ended`, bin, port, bin))
+	program(t, bin, "dagger", fmt.Sprintf(`echo "$@" > %s/args; echo "2   : ┆ starting, NO_COLOR=$NO_COLOR" >&2; echo '{"port":%s,"session_token":"t0ken"}'; cat > /dev/null; echo ended > %s/ended`, bin, port, bin))
 	var lines []string
 	e, err := connect(context.Background(), Inputs{}, Options{Progress: func(e release.Event) { lines = append(lines, e.Message) }})
 	require.NoError(t, err)
@@ -207,5 +240,5 @@ func TestASessionOfOurOwn(t *testing.T) {
 	args, err := os.ReadFile(filepath.Join(bin, "args"))
 	require.NoError(t, err)
 	require.True(t, strings.HasPrefix(string(args), "session "))
-	require.Contains(t, lines, "starting")
+	require.Contains(t, lines, "starting, NO_COLOR=1")
 }

@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"os/exec"
+	"regexp"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -23,8 +26,12 @@ type session struct {
 	stdin io.Closer
 	ended chan struct{} // closed when the process has been collected
 	once  *sync.Once
-	drain time.Duration // how long it may take to end once its input is closed
+	limits
 }
+
+// limits are how long a session may take to start, and to end once its input is
+// closed.
+type limits struct{ start, drain time.Duration }
 
 // Host is part of every address; the client dials the session whatever it is.
 func (s session) Host() string { return "dagger" }
@@ -51,10 +58,11 @@ func (s session) end() {
 
 // openSession starts a session and waits until it says where it listens. What it
 // writes for people goes to line.
-func openSession(ctx context.Context, cli string, drain time.Duration, line func(string)) (session, error) {
+func openSession(ctx context.Context, cli string, limits limits, line func(string)) (session, error) {
 	cmd := exec.Command(cli, "session", "--label", "dagger.io/sdk.name:go", "--label", "dagger.io/sdk.version:"+engineconn.CLIVersion)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	s := session{cmd: cmd, ended: make(chan struct{}), once: &sync.Once{}, drain: drain}
+	cmd.Env = append(os.Environ(), "NO_COLOR=1", "DAGGER_NO_NAG=1")
+	s := session{cmd: cmd, ended: make(chan struct{}), once: &sync.Once{}, limits: limits}
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return s, err
@@ -91,7 +99,7 @@ func (s session) kill() {
 
 // await takes the session's address, or says why there is none.
 func (s *session) await(ctx context.Context, params <-chan engineconn.ConnectParams, last <-chan string) error {
-	limit := time.NewTimer(sessionLimit)
+	limit := time.NewTimer(s.start)
 	defer limit.Stop()
 	hint := "see whether `dagger version` and `docker version` answer"
 	select {
@@ -99,9 +107,12 @@ func (s *session) await(ctx context.Context, params <-chan engineconn.ConnectPar
 		s.Client = sessionClient(p)
 		return nil
 	case said := <-last:
+		if said == "" {
+			said = "it said nothing"
+		}
 		return &EngineError{reason: "`dagger session` ended: " + said, hint: hint}
 	case <-limit.C:
-		return &EngineError{reason: fmt.Sprintf("`dagger session` did not start within %s", sessionLimit), hint: hint}
+		return &EngineError{reason: fmt.Sprintf("`dagger session` did not start within %s", s.start), hint: hint}
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
@@ -119,11 +130,19 @@ func readParams(r io.Reader, params chan<- engineconn.ConnectParams) {
 	_, _ = io.Copy(io.Discard, in)
 }
 
+// drawing is what a session puts around what it has to say: the number of a
+// span, the lines of its tree, a clock, and the id of a trace.
+var drawing = regexp.MustCompile(`^\d+ *: (┆ )*(\[[0-9dhms.]+\] \| )?|^Error: | *\[traceparent:[0-9a-f-]+\]`)
+
+func plain(line string) string {
+	return strings.TrimSpace(drawing.ReplaceAllString(line, ""))
+}
+
 // pass hands on lines and returns the last.
 func pass(r io.Reader, line func(string)) (last string) {
 	scan := bufio.NewScanner(r)
 	for scan.Scan() {
-		if text := scan.Text(); text != "" {
+		if text := plain(scan.Text()); text != "" {
 			last = text
 			line(text)
 		}
