@@ -135,8 +135,12 @@ func (r daggerRun) withCaches(c *dagger.Container) *dagger.Container {
 	return c
 }
 
-// credential are variables whose value must not be seen in an engine's log.
-var credential = regexp.MustCompile(`(?i)auth|token|passw|secret|cert|key`)
+// credential are variables, by name, whose value must not be seen in an engine's
+// log; userInfo are values, such as a proxy's address with a password.
+var (
+	credential = regexp.MustCompile(`(?i)auth|token|passw|secret|cert|key`)
+	userInfo   = regexp.MustCompile(`://[^/]*@`)
+)
 
 func (r daggerRun) withEnvironment(c *dagger.Container) *dagger.Container {
 	set := buildVariables(homeRoot, cacheRoot)
@@ -149,7 +153,7 @@ func (r daggerRun) withEnvironment(c *dagger.Container) *dagger.Container {
 		isFile := name == "NODE_EXTRA_CA_CERTS" || strings.HasPrefix(name, "SSL_CERT")
 		switch {
 		case !passed(name) || isFile:
-		case credential.MatchString(name):
+		case credential.MatchString(name) || userInfo.MatchString(value):
 			c = c.WithSecretVariable(name, r.engine.client.SetSecret(name, value))
 		default:
 			set[name] = value

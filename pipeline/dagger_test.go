@@ -216,6 +216,7 @@ func TestTheQueriesOfADaggerBuild(t *testing.T) {
 	t.Setenv("NPM_TOKEN", "s3cret")
 	t.Setenv("NPM_CONFIG_REGISTRY", "https://registry.test")
 	t.Setenv("NPM_CONFIG__AUTH", "s3cret-too")
+	t.Setenv("HTTPS_PROXY", "http://me:s3cret@proxy.test:3128")
 	img := workerImage()
 	img.Toolchain, img.Secrets, img.Caches = toolchain, []string{"NPM_TOKEN", "UNSET"}, []string{"/root/.bun"}
 	img.Run = [][]string{{"true", "install"}, {"true", "build"}}
@@ -253,7 +254,7 @@ func TestTheQueriesOfADaggerBuild(t *testing.T) {
 	for _, x := range c.all("withSecretVariable") {
 		secrets[x.args["name"]] = engine.object(x.args["secret"])[0].args["plaintext"]
 	}
-	require.Equal(t, map[any]any{"NPM_TOKEN": "s3cret", "NPM_CONFIG__AUTH": "s3cret-too"}, secrets)
+	require.Equal(t, map[any]any{"NPM_TOKEN": "s3cret", "NPM_CONFIG__AUTH": "s3cret-too", "HTTPS_PROXY": "http://me:s3cret@proxy.test:3128"}, secrets)
 
 	var commands []string
 	for _, e := range c.all("withExec") {
