@@ -337,7 +337,11 @@ func TestARealEngine(t *testing.T) {
 	head, err := remote.Head(tag)
 	require.NoError(t, err)
 	img.Toolchain = tag.Context().Digest(head.Digest.String()).String()
-	img.Run = [][]string{{"sh", "-c", "mkdir -p -m 700 made && echo made > made/file && pwd > packages/system-bus/where && ln -s $PWD/made packages/system-bus/link"}}
+	img.Caches = []string{"packages/system-bus/.turbo", ".next/cache", "unused/cache"}
+	img.Run = [][]string{
+		{"sh", "-c", "mkdir -p -m 700 made && echo made > made/file && pwd > packages/system-bus/where && ln -s $PWD/made packages/system-bus/link"},
+		{"sh", "-c", "mkdir -p packages/system-bus/.turbo .next/cache && date | tee .next/cache/at > packages/system-bus/.turbo/at"},
+	}
 	in := resolve(t, r.Dir, img)
 	opts := testOptions(t)
 	opts.buildRoot = ""
