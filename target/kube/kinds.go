@@ -98,18 +98,34 @@ func (k *kinds) any(gk schema.GroupKind) (kind, bool, error) {
 	if ok {
 		return found, true, nil
 	}
-	var groups metav1.APIGroupList
-	if err := k.served("/apis", &groups); err != nil {
+	version, err := k.preferred(gk.Group)
+	if err != nil || version == "" {
 		return kind{}, false, err
 	}
-	for _, g := range groups.Groups {
-		if g.Name != gk.Group {
-			continue
+	found, err = k.of(gk.WithVersion(version))
+	return found, err == nil, nil
+}
+
+// preferred is the version of a group that the server prefers; "" if it has no
+// such group.
+func (k *kinds) preferred(group string) (string, error) {
+	if group == "" { // the core, which /apis does not list
+		var core metav1.APIVersions
+		if err := k.served("/api", &core); err != nil || len(core.Versions) == 0 {
+			return "", err
 		}
-		found, err := k.of(schema.GroupVersionKind{Group: gk.Group, Version: g.PreferredVersion.Version, Kind: gk.Kind})
-		return found, err == nil, nil
+		return core.Versions[0], nil
 	}
-	return kind{}, false, nil
+	var groups metav1.APIGroupList
+	if err := k.served("/apis", &groups); err != nil {
+		return "", err
+	}
+	for _, g := range groups.Groups {
+		if g.Name == group {
+			return g.PreferredVersion.Version, nil
+		}
+	}
+	return "", nil
 }
 
 // learn takes a kind from its definition, so that it need not be asked for.

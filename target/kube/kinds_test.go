@@ -110,3 +110,26 @@ func TestDefinitions(t *testing.T) {
 		require.Empty(t, list)
 	})
 }
+
+func TestKindsThatNoReleaseNames(t *testing.T) {
+	c := connect(t)
+	t.Run("one of the core group is found, though /apis does not list that group", func(t *testing.T) {
+		k, known, err := c.kinds.any(schema.GroupKind{Kind: "Event"})
+		require.NoError(t, err)
+		require.True(t, known)
+		require.Equal(t, "/api/v1/namespaces/x/events", k.path("x", ""))
+	})
+	t.Run("one of another group is found in the version that the server prefers", func(t *testing.T) {
+		k, known, err := c.kinds.any(schema.GroupKind{Group: "apps", Kind: "ControllerRevision"})
+		require.NoError(t, err)
+		require.True(t, known)
+		require.Equal(t, "/apis/apps/v1/namespaces/x/controllerrevisions", k.path("x", ""))
+	})
+	t.Run("one that the server lacks is not there, which is no error", func(t *testing.T) {
+		for _, gk := range []schema.GroupKind{{Kind: "Nope"}, {Group: "apps", Kind: "Nope"}, {Group: "nope.test", Kind: "Nope"}} {
+			_, known, err := c.kinds.any(gk)
+			require.NoError(t, err)
+			require.False(t, known, gk)
+		}
+	})
+}
