@@ -199,7 +199,7 @@ func TestAnOutcomeIsKeptAfterTheUserGaveUp(t *testing.T) {
 	onEveryStore(t, func(t *testing.T, p place) {
 		l := ledger.New(p.store, app, ledger.Options{})
 		ctx, interrupt := context.WithCancel(t.Context())
-		lock, err := l.Lock(ctx, ledger.LockOptions{TTL: 600 * time.Millisecond})
+		lock, err := l.Lock(ctx, ledger.LockOptions{TTL: 3 * time.Second})
 		require.NoError(t, err)
 		rec, err := l.Begin(ctx, lock, version(1), nil)
 		require.NoError(t, err)

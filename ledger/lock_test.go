@@ -153,7 +153,7 @@ func (e *elsewhere) SwapLock(ctx context.Context, seen string, fields map[string
 }
 
 func TestClocksOfOtherMachinesAreNotBelieved(t *testing.T) {
-	const ttl = 1500 * time.Millisecond
+	const ttl = 3 * time.Second
 	for name, skew := range map[string]time.Duration{"an hour ahead": time.Hour, "an hour behind": -time.Hour} {
 		t.Run("a holder whose clock is "+name, func(t *testing.T) {
 			onEveryStore(t, func(t *testing.T, p place) {
@@ -190,7 +190,7 @@ func (s slow) ReadLock(ctx context.Context) (map[string]string, string, error) {
 }
 
 func TestALivingHolderIsNotTakenOverByOneWhoLooksTooSeldom(t *testing.T) {
-	const ttl = 300 * time.Millisecond
+	const ttl = 1500 * time.Millisecond
 	onEveryStore(t, func(t *testing.T, p place) {
 		there := ledger.New(&elsewhere{Store: p.store}, app, ledger.Options{})
 		theirs, err := there.Lock(t.Context(), ledger.LockOptions{Holder: "ci", TTL: ttl})
@@ -272,7 +272,7 @@ func TestALostLockEndsTheRun(t *testing.T) {
 	})
 	t.Run("when it cannot be renewed, before another may take it", func(t *testing.T) {
 		onEveryStore(t, func(t *testing.T, p place) {
-			const ttl = 1200 * time.Millisecond
+			const ttl = 3 * time.Second
 			far := &elsewhere{Store: p.store}
 			l := ledger.New(far, app, ledger.Options{})
 			lock, err := l.Lock(t.Context(), ledger.LockOptions{TTL: ttl})
@@ -331,7 +331,7 @@ func TestAnAnswerThatDidNotArriveLosesNothing(t *testing.T) {
 	onEveryStore(t, func(t *testing.T, p place) {
 		store := &flaky{Store: p.store}
 		l := ledger.New(store, app, ledger.Options{})
-		lock, err := l.Lock(t.Context(), ledger.LockOptions{TTL: 900 * time.Millisecond})
+		lock, err := l.Lock(t.Context(), ledger.LockOptions{TTL: 6 * time.Second})
 		require.NoError(t, err)
 		ctx, stop := lock.Context(t.Context())
 		defer stop()
