@@ -107,7 +107,7 @@ func TestSystemdIsToldInItsOwnWords(t *testing.T) {
 	require.Len(t, s.start(d, state{}), 3, "enable, reset-failed, start")
 	require.Len(t, s.start(d, state{enabled: true}), 2)
 	require.Equal(t, "systemctl start", s.start(d, state{})[2].program())
-	require.Contains(t, s.log(d, state{invocation: "abc"}).Argv, "_SYSTEMD_INVOCATION_ID=abc")
+	require.Contains(t, s.log(d, state{invocation: "abc"})[1].Argv, "_SYSTEMD_INVOCATION_ID=abc")
 	require.Equal(t, "/etc/systemd/system/com.joel.worker.service", d.unitFile(s.home))
 	d.Domain = "user"
 	require.Equal(t, "/home/joel/.config/systemd/user/com.joel.worker.service", d.unitFile(s.home))

@@ -151,11 +151,11 @@ func (l launchd) kill(d Definition) Command {
 
 func (launchd) forget(Definition) []Command { return nil }
 
-func (launchd) log(d Definition, _ state) Command {
+func (launchd) log(d Definition, _ state) []Command {
 	if len(d.Logs) == 0 {
-		return Command{Argv: []string{"true"}}
+		return []Command{{Argv: []string{"true"}}}
 	}
-	return Command{Argv: append([]string{"tail", "-n", "40"}, d.Logs...), Tolerate: []int{1}}
+	return []Command{{Argv: append([]string{"tail", "-n", "40"}, d.Logs...), Tolerate: []int{1}}}
 }
 
 func (l launchd) check(d Definition) Command {

@@ -32,7 +32,7 @@ func TestLaunchdIsToldInItsOwnWords(t *testing.T) {
 	}, l.start(d, state{}))
 	require.Equal(t, Command{Argv: []string{"launchctl", "bootout", "system/com.joel.gateway"}, Tolerate: []int{3, 36, 113}}, l.stop(d))
 	require.Equal(t, Command{Argv: []string{"launchctl", "kill", "SIGKILL", "system/com.joel.gateway"}, Tolerate: []int{3, 113}}, l.kill(d))
-	require.Equal(t, []string{"tail", "-n", "40", "/opt/gateway/log/gateway.log"}, l.log(d, state{}).Argv)
+	require.Equal(t, []string{"tail", "-n", "40", "/opt/gateway/log/gateway.log"}, l.log(d, state{})[0].Argv)
 	require.Empty(t, l.reload(d), "a plist is read when it is loaded")
 
 	d.Domain = "gui/501"

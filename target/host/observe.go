@@ -153,9 +153,12 @@ func (m *Machine) failure(ctx context.Context, d Definition, s state) *release.F
 // be read: the failure counts, not its illustration.
 func (m *Machine) lastWords(ctx context.Context, d Definition, s state) []string {
 	const count, width = 20, 400
-	res, err := m.exec(ctx, m.supervisor(d).log(d, s))
-	if err != nil {
-		return nil
+	var res Result
+	for _, cmd := range m.supervisor(d).log(d, s) {
+		var err error
+		if res, err = m.exec(ctx, cmd); err != nil {
+			return nil
+		}
 	}
 	secrets, ok := m.secrets(ctx, d)
 	if !ok {

@@ -64,9 +64,9 @@ type supervisor interface {
 	start(d Definition, s state) []Command
 	stop(d Definition) Command
 	kill(d Definition) Command
-	forget(d Definition) []Command // of a stopped service, before its file is removed
-	log(d Definition, s state) Command
-	check(d Definition) Command // exits with 0 if the manager is there
+	forget(d Definition) []Command       // of a stopped service, before its file is removed
+	log(d Definition, s state) []Command // the last one prints it
+	check(d Definition) Command          // exits with 0 if the manager is there
 }
 
 // supervisor is the manager of the definition, on this machine.

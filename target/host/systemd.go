@@ -156,8 +156,10 @@ func (s systemd) forget(d Definition) []Command {
 	return []Command{disable, reset}
 }
 
-// log reads the last lines of this start.
-func (s systemd) log(d Definition, st state) Command {
+// log reads the last lines of this start. The journal is written behind the
+// service's back, so it is told to catch up first; where only root may say so, what
+// is there is read.
+func (s systemd) log(d Definition, st state) []Command {
 	words := []string{"journalctl", "--no-pager", "--quiet", "-o", "cat", "-n", "40"}
 	field := "_SYSTEMD_INVOCATION_ID="
 	if d.Domain == "user" {
@@ -168,7 +170,10 @@ func (s systemd) log(d Definition, st state) Command {
 	} else {
 		words = append(words, "-u", s.unit(d))
 	}
-	return Command{Argv: words, Tolerate: []int{1}}
+	return []Command{
+		{Argv: []string{"journalctl", "--quiet", "--sync"}, Tolerate: []int{1}},
+		{Argv: words, Tolerate: []int{1}},
+	}
 }
 
 func (s systemd) check(d Definition) Command { return s.ctl(d, "show", "-p", "Version") }
