@@ -107,7 +107,10 @@ func TestSystemdIsToldInItsOwnWords(t *testing.T) {
 	require.Len(t, s.start(d, state{}), 3, "enable, reset-failed, start")
 	require.Len(t, s.start(d, state{enabled: true}), 2)
 	require.Equal(t, "systemctl start", s.start(d, state{})[2].program())
-	require.Contains(t, s.log(d, state{invocation: "abc"})[1].Argv, "_SYSTEMD_INVOCATION_ID=abc")
+	words := s.log(d, state{invocation: "abc"})
+	require.Len(t, words, 2, "sync, read")
+	require.Contains(t, words[0].Argv, "--sync")
+	require.Contains(t, words[1].Argv, "_SYSTEMD_INVOCATION_ID=abc")
 	require.Equal(t, "/etc/systemd/system/com.joel.worker.service", d.unitFile(s.home))
 	d.Domain = "user"
 	require.Equal(t, "/home/joel/.config/systemd/user/com.joel.worker.service", d.unitFile(s.home))
