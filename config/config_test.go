@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -52,6 +53,28 @@ func TestParse(t *testing.T) {
 		require.Equal(t, "staging", cfg.Roles[0].Kubernetes.Namespace)
 		require.Equal(t, "worker", cfg.Roles[0].Image)
 	})
+	t.Run("an environment changes only the role that it names, though another shares an anchor with it", func(t *testing.T) {
+		text := replace(t, good, "kubernetes: {namespace: joelclaw}", "kubernetes: &place {namespace: joelclaw, pullSecrets: [ghcr]}")
+		text = replace(t, text, "host: {manager: systemd, service: worker}", "kubernetes: *place")
+		cfg, err := config.Parse("shipit.yaml", []byte(text), "staging")
+		require.NoError(t, err)
+		require.Equal(t, "staging", cfg.Roles[0].Kubernetes.Namespace)
+		require.Equal(t, "joelclaw", cfg.Roles[1].Kubernetes.Namespace)
+		cfg, err = config.Parse("shipit.yaml", []byte(strings.Replace(text, "roles: {cluster: {k", "roles: {host: {k", 1)), "staging")
+		require.NoError(t, err)
+		require.Equal(t, "joelclaw", cfg.Roles[0].Kubernetes.Namespace)
+		require.Equal(t, config.Kubernetes{Namespace: "staging", PullSecrets: []string{"ghcr"}}, *cfg.Roles[1].Kubernetes)
+	})
+	t.Run("what << brings in counts less than what stands there, and an environment counts most", func(t *testing.T) {
+		text := replace(t, good, "namespace: joelclaw}", "namespace: joelclaw}\n    env: &common {A: common, B: common, C: common}")
+		text = replace(t, text, "service: worker}", "service: worker}\n    env: {B: host, <<: *common}")
+		text = replace(t, text, "staging:\n", "staging:\n    images: {worker: {env: &staging {C: staging}}}\n")
+		text = replace(t, text, "{cluster: {k", "{host: {env: {<<: *staging}}, cluster: {k")
+		cfg, err := config.Parse("shipit.yaml", []byte(text), "staging")
+		require.NoError(t, err)
+		require.Equal(t, map[string]string{"A": "common", "B": "host", "C": "staging"}, cfg.Roles[1].Env)
+		require.Equal(t, map[string]string{"A": "common", "B": "common", "C": "common"}, cfg.Roles[0].Env)
+	})
 }
 
 func TestFaults(t *testing.T) {
@@ -69,6 +92,9 @@ func TestFaults(t *testing.T) {
 		{"a wrong duration is named", "within: 90s", "within: soon", "", 12, "", `"soon" is no duration such as 90s or 5m`, ""},
 		{"a probe asks one thing", "path: /,", "path: /, command: [x],", "", 12, "roles.cluster.probe", "needs exactly one of path, command and event", ""},
 		{"an environment must be known", "", "", "prod", 0, "environments.prod", "no such environment", "known: staging"},
+		{"an anchor within itself is refused", "{namespace: joelclaw}", "&place {namespace: joelclaw, <<: *place}", "", 11, "roles.cluster.kubernetes.<<.<<", "*place stands within what it names", ""},
+		{"<< brings in mappings only", "{namespace: joelclaw}", "{namespace: joelclaw, <<: worker}", "", 11, "roles.cluster.kubernetes.<<", "must be a mapping or a list of them", ""},
+		{"an unknown key that << brings in is named", "{namespace: joelclaw}", "{<<: {namspace: joelclaw}}", "", 11, "roles.cluster.kubernetes.namspace", `unknown key "namspace"`, ""},
 		{"broken YAML is named with its line", "app: system-bus", "app: [", "", 2, "", "", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -82,6 +108,15 @@ func TestFaults(t *testing.T) {
 			require.Contains(t, fault.Hint, tc.hint)
 		})
 	}
+}
+
+func TestAliasesThatStandForTooMuch(t *testing.T) {
+	text := "a0: &a0 x\n"
+	for i := range 9 {
+		text += fmt.Sprintf("a%d: &a%d [%s*a%d]\n", i+1, i+1, strings.Repeat(fmt.Sprintf("*a%d, ", i), 9), i)
+	}
+	_, err := config.Parse("shipit.yaml", []byte(text), "")
+	require.ErrorContains(t, err, "its aliases stand for too much")
 }
 
 func replace(t *testing.T, s, old, new string) string {

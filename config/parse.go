@@ -57,8 +57,8 @@ func Parse(path string, data []byte, env string) (Config, error) {
 	if len(doc.Content) == 0 || doc.Content[0].Kind != yaml.MappingNode {
 		return Config{}, &Error{File: path, Line: 1, Msg: "is empty or no mapping", Hint: "shipit init writes a configuration"}
 	}
-	root := doc.Content[0]
 	p := parser{file: path}
+	root := p.plain(doc.Content[0], "")
 	p.unknownKeys(root, "", shapeOf[Config]())
 	if env != "" {
 		p.overlay(root, env)

@@ -48,6 +48,9 @@ func shapeFor(t reflect.Type) shape {
 type parser struct {
 	file string
 	err  error // the first fault
+
+	nodes int          // that plain has made so far
+	open  []*yaml.Node // the aliased nodes that plain is copying
 }
 
 func (p *parser) fail(e *Error) {
@@ -61,8 +64,6 @@ func (p *parser) fail(e *Error) {
 // key that stands twice.
 func (p *parser) unknownKeys(n *yaml.Node, at string, s shape) {
 	switch n.Kind {
-	case yaml.AliasNode:
-		p.unknownKeys(n.Alias, at, s)
 	case yaml.SequenceNode:
 		for i, item := range n.Content {
 			if s.elem != nil {
@@ -82,7 +83,7 @@ func (p *parser) unknownInMapping(n *yaml.Node, at string, s shape) {
 		case s.free:
 		case s.fields != nil:
 			inner, known := s.fields[k.Value]
-			if !known && k.Value != "<<" {
+			if !known {
 				e := &Error{Line: k.Line, Key: path, Msg: fmt.Sprintf("unknown key %q", k.Value)}
 				if near := nearest(k.Value, s.fields); near != "" {
 					e.Hint = fmt.Sprintf("did you mean %q?", near)

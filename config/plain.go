@@ -1,0 +1,75 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// maxNodes is how many keys and values a configuration may have once every alias
+// is replaced. A few lines of aliases to aliases could stand for billions.
+const maxNodes = 100_000
+
+// plain is n with a copy in the place of every alias, and of what "<<" brings in:
+// a change to one place changes no other.
+func (p *parser) plain(n *yaml.Node, at string) *yaml.Node {
+	if p.nodes++; p.nodes > maxNodes {
+		p.fail(&Error{Line: n.Line, Key: at, Msg: "its aliases stand for too much"})
+	}
+	if n.Kind == yaml.AliasNode && slices.Contains(p.open, n.Alias) {
+		p.fail(&Error{Line: n.Line, Key: at, Msg: "*" + n.Value + " stands within what it names"})
+	}
+	if p.err != nil {
+		return n
+	}
+	if n.Kind == yaml.AliasNode {
+		p.open = append(p.open, n.Alias)
+		defer func() { p.open = p.open[:len(p.open)-1] }()
+		return p.plain(n.Alias, at)
+	}
+	out := *n
+	out.Anchor, out.Content = "", nil
+	switch n.Kind {
+	case yaml.MappingNode:
+		p.mapping(&out, n, at)
+	case yaml.SequenceNode:
+		for i, item := range n.Content {
+			out.Content = append(out.Content, p.plain(item, fmt.Sprintf("%s[%d]", at, i)))
+		}
+	}
+	return &out
+}
+
+// mapping copies the keys of n; those that "<<" brings in come last, and only
+// where n has none of that name.
+func (p *parser) mapping(out, n *yaml.Node, at string) {
+	var below []*yaml.Node
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k := p.plain(n.Content[i], at)
+		path := strings.TrimPrefix(at+"."+k.Value, ".")
+		v := p.plain(n.Content[i+1], path)
+		if k.Tag != "!!merge" {
+			out.Content = append(out.Content, k, v)
+			continue
+		}
+		sources := []*yaml.Node{v}
+		if v.Kind == yaml.SequenceNode {
+			sources = v.Content
+		}
+		for _, s := range sources {
+			if s.Kind != yaml.MappingNode {
+				p.fail(&Error{Line: k.Line, Key: path, Msg: "must be a mapping or a list of them"})
+			}
+		}
+		below = append(below, sources...)
+	}
+	for _, from := range below {
+		for i := 0; i+1 < len(from.Content); i += 2 {
+			if k := from.Content[i]; child(out, k.Value) == nil {
+				out.Content = append(out.Content, k, from.Content[i+1])
+			}
+		}
+	}
+}
