@@ -13,7 +13,7 @@ import (
 const maxNodes = 100_000
 
 // plain is n with a copy in the place of every alias, and of what "<<" brings in:
-// a change to one place changes no other.
+// a change to one place changes no other. A key that stands twice is a fault.
 func (p *parser) plain(n *yaml.Node, at string) *yaml.Node {
 	if p.nodes++; p.nodes > maxNodes {
 		p.fail(&Error{Line: n.Line, Key: at, Msg: "its aliases stand for too much"})
@@ -46,9 +46,14 @@ func (p *parser) plain(n *yaml.Node, at string) *yaml.Node {
 // where n has none of that name.
 func (p *parser) mapping(out, n *yaml.Node, at string) {
 	var below []*yaml.Node
+	lines := map[string]int{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k := p.plain(n.Content[i], at)
 		path := strings.TrimPrefix(at+"."+k.Value, ".")
+		if line, twice := lines[k.Value]; twice {
+			p.fail(&Error{Line: k.Line, Key: path, Msg: "stands twice", Hint: fmt.Sprintf("line %d has it already", line)})
+		}
+		lines[k.Value] = k.Line
 		v := p.plain(n.Content[i+1], path)
 		if k.Tag != "!!merge" {
 			out.Content = append(out.Content, k, v)

@@ -60,8 +60,7 @@ func (p *parser) fail(e *Error) {
 	}
 }
 
-// unknownKeys reports the first key that the shape does not have, and the first
-// key that stands twice.
+// unknownKeys reports the first key that the shape does not have.
 func (p *parser) unknownKeys(n *yaml.Node, at string, s shape) {
 	switch n.Kind {
 	case yaml.SequenceNode:
