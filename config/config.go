@@ -2,7 +2,11 @@
 // missing settings are errors that name the file, the line and the key.
 package config
 
-import "time"
+import (
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
 
 // File is the name of the configuration at the monorepo's root.
 const File = "shipit.yaml"
@@ -20,7 +24,7 @@ type Config struct {
 	Check        Check                `yaml:"check"`
 	Signing      Signing              `yaml:"signing"`
 	Timeout      Duration             `yaml:"timeout"`      // of one rollout; default 5m
-	Environments map[string]yamlPatch `yaml:"environments"` // --env NAME: settings laid over the rest
+	Environments map[string]yaml.Node `yaml:"environments"` // --env NAME: settings laid over the rest
 }
 
 // Image is one OCI image made from a workspace package and what it links to.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -52,21 +53,21 @@ func Load(path, env string) (Config, error) {
 func Parse(path string, data []byte, env string) (Config, error) {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(data, &doc); err != nil {
-		return Config{}, syntaxError(path, err)
+		return Config{}, syntaxError(path, data, err)
 	}
 	if len(doc.Content) == 0 || doc.Content[0].Kind != yaml.MappingNode {
 		return Config{}, &Error{File: path, Line: 1, Msg: "is empty or no mapping", Hint: "shipit init writes a configuration"}
 	}
 	p := parser{file: path}
 	root := p.plain(doc.Content[0], "")
-	p.unknownKeys(root, "", shapeOf[Config]())
+	p.fits(root, "", configShape())
 	if env != "" {
 		p.overlay(root, env)
 	}
 	cfg := Config{Path: path}
 	if p.err == nil {
 		if err := root.Decode(&cfg); err != nil {
-			return Config{}, syntaxError(path, err)
+			return Config{}, &Error{File: path, Msg: err.Error()}
 		}
 		p.validate(&cfg, root)
 	}
@@ -76,29 +77,26 @@ func Parse(path string, data []byte, env string) (Config, error) {
 	return cfg, nil
 }
 
-var yamlLine = regexp.MustCompile(`line (\d+): (.*)`)
+var yamlLine = regexp.MustCompile(`^yaml: (line \d+: )?`)
 
-// syntaxError takes file and line out of the YAML library's message.
-func syntaxError(path string, err error) error {
-	var own *Error
-	if errors.As(err, &own) {
-		own.File = path
-		return own
+// syntaxError gives the YAML library's message its line: the first up to which
+// the file has this very fault. What the library names is missing on the first
+// line and for an unknown anchor, and elsewhere often the line before.
+func syntaxError(path string, data []byte, err error) error {
+	e := &Error{File: path, Msg: yamlLine.ReplaceAllString(err.Error(), "")}
+	length := 0
+	for line := range bytes.Lines(data) {
+		length += len(line)
+		e.Line++
+		if part := yaml.Unmarshal(data[:length], new(yaml.Node)); part != nil && part.Error() == err.Error() {
+			break
+		}
 	}
-	msg := strings.TrimPrefix(err.Error(), "yaml: ")
-	if m := yamlLine.FindStringSubmatch(msg); m != nil {
-		e := &Error{File: path, Msg: m[2]}
-		fmt.Sscan(m[1], &e.Line)
-		return e
-	}
-	return &Error{File: path, Msg: msg}
+	return e
 }
 
 // UnmarshalYAML keeps the order in which roles stand in the file.
 func (r *Roles) UnmarshalYAML(n *yaml.Node) error {
-	if n.Kind != yaml.MappingNode {
-		return &Error{Line: n.Line, Key: "roles", Msg: "must be a mapping of role names"}
-	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		role := Role{Name: n.Content[i].Value}
 		if err := n.Content[i+1].Decode(&role); err != nil {
@@ -118,11 +116,6 @@ func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
 	*d = Duration(v)
 	return nil
 }
-
-// yamlPatch is kept as it stands, to be laid over the rest.
-type yamlPatch struct{ node *yaml.Node }
-
-func (p *yamlPatch) UnmarshalYAML(n *yaml.Node) error { p.node = n; return nil }
 
 // overlay merges environments.<env> into root: mappings by key, all else replaced.
 func (p *parser) overlay(root *yaml.Node, env string) {

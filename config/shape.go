@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -8,31 +9,42 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// shape is what keys a mapping may have, read off the Go types once a parse.
+// shape is what a value of the file must be, read off the Go types once a parse.
 type shape struct {
+	want   string           // in words
+	kind   yaml.Kind        // of the node
 	fields map[string]shape // of a struct
 	elem   *shape           // of a map's values or a list's items
-	free   bool             // anything goes
+	scalar reflect.Type     // of what has neither
 }
 
-func shapeOf[T any]() shape { return shapeFor(reflect.TypeFor[T]()) }
+// configShape is the whole file's. Environments have the same keys as the rest.
+func configShape() shape {
+	s, patch := shapeFor(reflect.TypeFor[Config]()), shapeFor(reflect.TypeFor[Config]())
+	delete(patch.fields, "environments")
+	s.fields["environments"] = shape{want: "a mapping", kind: yaml.MappingNode, elem: &patch}
+	return s
+}
 
 func shapeFor(t reflect.Type) shape {
-	switch t {
-	case reflect.TypeFor[Duration](), reflect.TypeFor[yamlPatch]():
-		return shape{free: true}
-	case reflect.TypeFor[Roles]():
+	switch {
+	case t == reflect.TypeFor[Roles]():
 		elem := shapeFor(reflect.TypeFor[Role]())
-		return shape{elem: &elem}
+		return shape{want: "a mapping", kind: yaml.MappingNode, elem: &elem}
+	case t == reflect.TypeFor[Duration]():
+		return shape{want: "a duration", kind: yaml.ScalarNode, scalar: t}
 	}
 	switch t.Kind() {
 	case reflect.Pointer:
 		return shapeFor(t.Elem())
-	case reflect.Map, reflect.Slice:
+	case reflect.Slice:
 		elem := shapeFor(t.Elem())
-		return shape{elem: &elem}
+		return shape{want: "a list", kind: yaml.SequenceNode, elem: &elem}
+	case reflect.Map:
+		elem := shapeFor(t.Elem())
+		return shape{want: "a mapping", kind: yaml.MappingNode, elem: &elem}
 	case reflect.Struct:
-		s := shape{fields: map[string]shape{}}
+		s := shape{want: "a mapping", kind: yaml.MappingNode, fields: map[string]shape{}}
 		for i := range t.NumField() {
 			name, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ",")
 			if name != "" && name != "-" {
@@ -40,8 +52,12 @@ func shapeFor(t reflect.Type) shape {
 			}
 		}
 		return s
+	case reflect.Int:
+		return shape{want: "a whole number", kind: yaml.ScalarNode, scalar: t}
+	case reflect.Bool:
+		return shape{want: "true or false", kind: yaml.ScalarNode, scalar: t}
 	default:
-		return shape{free: true}
+		return shape{want: "text", kind: yaml.ScalarNode, scalar: t}
 	}
 }
 
@@ -60,46 +76,64 @@ func (p *parser) fail(e *Error) {
 	}
 }
 
-// unknownKeys reports the first key that the shape does not have.
-func (p *parser) unknownKeys(n *yaml.Node, at string, s shape) {
-	switch n.Kind {
-	case yaml.SequenceNode:
+// fits reports the first key that the shape does not have, and the first value
+// that is of another type.
+func (p *parser) fits(n *yaml.Node, at string, s shape) {
+	switch {
+	case n.Tag == "!!null": // nothing is the default of every setting
+	case n.Kind != s.kind:
+		p.fail(&Error{Line: n.Line, Key: at, Msg: "must be " + s.want + ", not " + inWords(n)})
+	case n.Kind == yaml.SequenceNode:
 		for i, item := range n.Content {
-			if s.elem != nil {
-				p.unknownKeys(item, fmt.Sprintf("%s[%d]", at, i), *s.elem)
-			}
+			p.fits(item, fmt.Sprintf("%s[%d]", at, i), *s.elem)
 		}
-	case yaml.MappingNode:
-		p.unknownInMapping(n, at, s)
+	case n.Kind == yaml.MappingNode:
+		p.keysFit(n, at, s)
+	default:
+		p.scalarFits(n, at, s)
 	}
 }
 
-func (p *parser) unknownInMapping(n *yaml.Node, at string, s shape) {
+func (p *parser) keysFit(n *yaml.Node, at string, s shape) {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, v := n.Content[i], n.Content[i+1]
 		path := strings.TrimPrefix(at+"."+k.Value, ".")
-		switch {
-		case s.free:
-		case s.fields != nil:
-			inner, known := s.fields[k.Value]
-			if !known {
-				e := &Error{Line: k.Line, Key: path, Msg: fmt.Sprintf("unknown key %q", k.Value)}
-				if near := nearest(k.Value, s.fields); near != "" {
-					e.Hint = fmt.Sprintf("did you mean %q?", near)
-				}
-				p.fail(e)
-				return
-			}
-			if path == "environments" {
-				for j := 0; j+1 < len(v.Content); j += 2 {
-					p.unknownKeys(v.Content[j+1], path+"."+v.Content[j].Value, shapeOf[Config]())
-				}
-				continue
-			}
-			p.unknownKeys(v, path, inner)
-		case s.elem != nil:
-			p.unknownKeys(v, path, *s.elem)
+		if s.fields == nil {
+			p.fits(v, path, *s.elem)
+			continue
 		}
+		inner, known := s.fields[k.Value]
+		if !known {
+			e := &Error{Line: k.Line, Key: path, Msg: fmt.Sprintf("unknown key %q", k.Value)}
+			if near := nearest(k.Value, s.fields); near != "" {
+				e.Hint = fmt.Sprintf("did you mean %q?", near)
+			}
+			p.fail(e)
+			return
+		}
+		p.fits(v, path, inner)
+	}
+}
+
+func (p *parser) scalarFits(n *yaml.Node, at string, s shape) {
+	err := n.Decode(reflect.New(s.scalar).Interface())
+	if err == nil {
+		return
+	}
+	fault := &Error{Line: n.Line, Msg: "must be " + s.want + ", not " + inWords(n)}
+	_ = errors.As(err, &fault) // a type of our own says it better
+	fault.Key = at
+	p.fail(fault)
+}
+
+func inWords(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.MappingNode:
+		return "a mapping"
+	case yaml.SequenceNode:
+		return "a list"
+	default:
+		return fmt.Sprintf("%q", n.Value)
 	}
 }
 
