@@ -12,11 +12,9 @@
 package attest
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -70,8 +68,9 @@ type Notary struct {
 	session  sessions
 }
 
-// New checks the configuration; it reads no file and no network.
-func New(cfg config.Signing, opt Options) (*Notary, error) {
+// New reads no file and no network. What is wrong with the configuration was
+// said when it was parsed.
+func New(cfg config.Signing, opt Options) *Notary {
 	if opt.Getenv == nil {
 		opt.Getenv = os.Getenv
 	}
@@ -80,48 +79,16 @@ func New(cfg config.Signing, opt Options) (*Notary, error) {
 		opt.ReadFile = func(path string) ([]byte, error) { return os.ReadFile(below(dir, path)) }
 	}
 	n := &Notary{cfg: cfg, opt: opt}
-	switch cfg.Mode {
-	case "", "none":
-	case "keyless":
-		if err := checkKeyless(cfg); err != nil {
-			return nil, err
-		}
-	case "key":
-		if cfg.Key == "" {
-			return nil, errors.New("signing.key is missing: a file, or env:NAME")
-		}
-	default:
-		return nil, fmt.Errorf("signing.mode %q is none of none, key, keyless", cfg.Mode)
-	}
-	if p := cfg.Policy; p != nil {
-		if err := n.readPolicy(*p); err != nil {
-			return nil, err
-		}
-	}
-	return n, nil
-}
-
-func (n *Notary) readPolicy(p config.Policy) error {
-	if len(p.Keys) == 0 && p.Identity == "" {
-		return errors.New("signing.policy names neither keys nor an identity: nobody could fulfil it")
-	}
-	if (p.Identity == "") != (p.Issuer == "") {
-		return errors.New("signing.policy needs identity and issuer together")
-	}
-	if _, err := regexp.Compile(p.Identity); err != nil {
-		return fmt.Errorf("signing.policy.identity: %w", err)
+	if cfg.Policy == nil {
+		return n
 	}
 	n.required = []string{SignatureType}
-	for _, short := range p.Predicates {
-		predicate, known := predicateNames()[short]
-		if !known {
-			return fmt.Errorf("signing.policy.predicates: %q is none of signature, provenance, sbom", short)
-		}
-		if predicate != SignatureType {
+	for _, short := range cfg.Policy.Predicates {
+		if predicate := predicateNames()[short]; predicate != SignatureType {
 			n.required = append(n.required, predicate)
 		}
 	}
-	return nil
+	return n
 }
 
 // Signs reports whether this configuration signs at all.

@@ -17,12 +17,11 @@ func TestKeys(t *testing.T) {
 
 	t.Run("a key comes from the environment as well", func(t *testing.T) {
 		ref := s.push(t, "v1")
-		n, err := attest.New(config.Signing{Mode: "key", Key: "env:SIGNING_KEY", Policy: ours()}, attest.Options{
+		n := attest.New(config.Signing{Mode: "key", Key: "env:SIGNING_KEY", Policy: ours()}, attest.Options{
 			Dir: s.dir, Getenv: environment(map[string]string{"SIGNING_KEY": private, "COSIGN_PASSWORD": password}),
 		})
-		require.NoError(t, err)
 		sign(t, n, ref)
-		_, err = n.Verify(t.Context(), ref, attest.Expect{})
+		_, err := n.Verify(t.Context(), ref, attest.Expect{})
 		require.NoError(t, err)
 	})
 
@@ -42,11 +41,10 @@ func TestKeys(t *testing.T) {
 			{"a missing file", "gone.key", password, "signing key: open"},
 			{"an empty variable", "env:GONE", password, "the environment variable GONE is empty"},
 		} {
-			n, err := attest.New(config.Signing{Mode: "key", Key: tc.key}, attest.Options{
+			n := attest.New(config.Signing{Mode: "key", Key: tc.key}, attest.Options{
 				Dir: s.dir, Getenv: environment(map[string]string{"COSIGN_PASSWORD": tc.password}),
 			})
-			require.NoError(t, err)
-			_, _, err = n.Sign(t.Context(), s.push(t, "v1"))
+			_, _, err := n.Sign(t.Context(), s.push(t, "v1"))
 			require.ErrorContains(t, err, tc.want, tc.name)
 			require.NotContains(t, err.Error(), "s3cr3t")
 		}
@@ -60,35 +58,8 @@ func TestKeys(t *testing.T) {
 }
 
 func TestNew(t *testing.T) {
-	policy := func(change func(p *config.Policy)) *config.Policy {
-		p := ours()
-		change(p)
-		return p
-	}
-	for _, tc := range []struct {
-		name string
-		cfg  config.Signing
-		want string
-	}{
-		{"a mode that is unknown", config.Signing{Mode: "gpg"}, `signing.mode "gpg" is none of none, key, keyless`},
-		{"a key that is missing", config.Signing{Mode: "key"}, "signing.key is missing"},
-		{"a policy that nobody can fulfil", config.Signing{Policy: &config.Policy{}}, "names neither keys nor an identity"},
-		{"an identity without an issuer", config.Signing{Policy: &config.Policy{Identity: "x"}}, "needs identity and issuer together"},
-		{"an identity that is no expression", config.Signing{Policy: &config.Policy{Identity: "(", Issuer: "x"}}, "signing.policy.identity"},
-		{"a predicate that is unknown", config.Signing{Policy: policy(func(p *config.Policy) { p.Predicates = []string{"vex"} })}, `"vex" is none of signature, provenance, sbom`},
-		{"a private Fulcio without Rekor", config.Signing{Mode: "keyless", FulcioURL: "http://x"}, "are given together"},
-		{"private services without a root", config.Signing{Mode: "keyless", FulcioURL: "http://x", RekorURL: "http://y"}, "signing.trustedRoot is missing"},
-		{"version 2 of Rekor without a timestamp", config.Signing{Mode: "keyless", RekorVersion: 2}, "signing.timestamp is missing"},
-	} {
-		t.Run(tc.name+" is refused", func(t *testing.T) {
-			_, err := attest.New(tc.cfg, attest.Options{})
-			require.ErrorContains(t, err, tc.want)
-		})
-	}
-
 	t.Run("mode none does nothing, and no policy demands nothing", func(t *testing.T) {
-		n, err := attest.New(config.Signing{}, attest.Options{})
-		require.NoError(t, err)
+		n := attest.New(config.Signing{}, attest.Options{})
 		require.False(t, n.Signs())
 		require.False(t, n.Demands())
 		bundle, done, err := n.Sign(t.Context(), "registry.invalid/x@sha256:00")

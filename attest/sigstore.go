@@ -2,7 +2,6 @@ package attest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,8 +10,6 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/sign"
 	"github.com/sigstore/sigstore-go/pkg/tuf"
-
-	"github.com/joelhooks/shipit/config"
 )
 
 // endpoints are the services that a keyless signature needs.
@@ -21,24 +18,6 @@ type endpoints struct {
 	rekor        string
 	rekorVersion uint32
 	timestamp    string // empty: the log's own time is enough
-}
-
-// checkKeyless refuses a mixture of public and private services: one trusted
-// root vouches for all of them.
-func checkKeyless(cfg config.Signing) error {
-	if (cfg.FulcioURL == "") != (cfg.RekorURL == "") {
-		return errors.New("signing.fulcio and signing.rekor are given together, or not at all for Sigstore's public ones")
-	}
-	if cfg.FulcioURL != "" && cfg.TrustedRoot == "" {
-		return errors.New("signing.trustedRoot is missing: Sigstore's public root does not vouch for " + cfg.FulcioURL)
-	}
-	if cfg.RekorVersion < 0 || cfg.RekorVersion > 2 {
-		return fmt.Errorf("signing.rekorVersion %d is neither 1 nor 2", cfg.RekorVersion)
-	}
-	if cfg.RekorVersion == 2 && cfg.TimestampURL == "" {
-		return errors.New("signing.timestamp is missing: version 2 of Rekor does not witness the time")
-	}
-	return nil
 }
 
 // endpoints are those of the configuration, or the public ones as Sigstore

@@ -29,9 +29,6 @@ func (p *parser) validate(c *Config, root *yaml.Node) {
 	if !slices.Contains([]string{"", "auto", "dagger", "embedded"}, c.Builder) {
 		fail("builder", fmt.Sprintf("%q is none of auto, dagger, embedded", c.Builder), "")
 	}
-	if !slices.Contains([]string{"", "none", "key", "keyless"}, c.Signing.Mode) {
-		fail("signing.mode", fmt.Sprintf("%q is none of none, key, keyless", c.Signing.Mode), "")
-	}
 	if len(c.Images) == 0 {
 		fail("images", "names no image", "")
 	}
@@ -44,6 +41,7 @@ func (p *parser) validate(c *Config, root *yaml.Node) {
 	for _, role := range c.Roles {
 		validateRole("roles."+role.Name, role, c, fail)
 	}
+	validateSigning(c.Signing, fail)
 	for i, f := range c.Check.Forbid {
 		if _, err := regexp.Compile(f.Pattern); err != nil || f.Pattern == "" {
 			fail(fmt.Sprintf("check.forbid[%d].pattern", i), fmt.Sprintf("%q is no regular expression", f.Pattern), "")

@@ -20,13 +20,11 @@ import (
 
 // notarize gives the site its notary. readFile reads the policy's public keys
 // from the commit; nil reads them beside the configuration file.
-func (s *site) notarize(ctx context.Context, readFile func(string) ([]byte, error)) error {
-	n, err := attest.New(s.cfg.Signing, attest.Options{
+func (s *site) notarize(ctx context.Context, readFile func(string) ([]byte, error)) {
+	s.notary = attest.New(s.cfg.Signing, attest.Options{
 		RemoteOptions: s.registry.RemoteOptions(ctx), ReadFile: readFile,
 		Dir: filepath.Dir(s.cfg.Path), Source: s.cfg.Source,
 	})
-	s.notary = n
-	return err
 }
 
 // sign signs a published image and says where it came from. What was signed

@@ -67,7 +67,8 @@ func open(ctx context.Context, g *globals, rev string, reach func(*site, context
 		return nil
 	})
 	group.Go(func() error { dirty, _ = src.Dirty(gctx); return nil }) // it is for a note only
-	if err := errors.Join(s.notarize(ctx, t.files(ctx).ReadFile), group.Wait()); err != nil {
+	s.notarize(ctx, t.files(ctx).ReadFile)
+	if err := group.Wait(); err != nil {
 		return nil, s.abandon(err)
 	}
 	g.about.Version = t.version
