@@ -19,10 +19,18 @@ func (e *NoneError) Error() string {
 	return fmt.Sprintf("no good release matches %q", e.Asked)
 }
 
+// UnclearError says that what was asked for cannot be the name of a release.
+type UnclearError struct{ Asked string }
+
+func (e *UnclearError) Error() string {
+	return fmt.Sprintf("%q is no sequence number, SHA, version or constraint", e.Asked)
+}
+
 // Choose picks the record that a rollback goes to. to is "" for the newest good
 // release before the current one, or a sequence number, a SHA or a prefix of
 // one of at least 4 digits, a version, or a constraint such as "~1.4". Records
-// may come in any order. A *NoneError says that none fits.
+// may come in any order. A *NoneError says that none fits, an *UnclearError that
+// none ever could.
 func Choose(records []Record, to string) (Record, error) {
 	newest := append([]Record(nil), records...)
 	sort.Slice(newest, func(i, j int) bool { return newest[i].Seq > newest[j].Seq })
@@ -81,7 +89,7 @@ func matcher(to string) (func(Record) bool, error) {
 	}
 	c, err := semver.NewConstraint(to)
 	if err != nil {
-		return nil, fmt.Errorf("%q is no sequence number, SHA, version or constraint", to)
+		return nil, &UnclearError{Asked: to}
 	}
 	return func(r Record) bool {
 		v, err := semver.NewVersion(r.Version)

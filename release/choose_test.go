@@ -76,6 +76,8 @@ func TestChoose(t *testing.T) {
 	}
 	t.Run("what is no name at all is told", func(t *testing.T) {
 		_, err := release.Choose([]release.Record{a}, "not a version")
-		require.ErrorContains(t, err, `"not a version" is no sequence number`)
+		var unclear *release.UnclearError
+		require.ErrorAs(t, err, &unclear)
+		require.EqualError(t, err, `"not a version" is no sequence number, SHA, version or constraint`)
 	})
 }

@@ -115,14 +115,16 @@ func exitCode(ctx context.Context, err error) int {
 	}
 }
 
-// isUsage reports whether what was asked for is not there to be released.
+// isUsage reports whether what was asked for is not there to be released, or no
+// name of anything.
 func isUsage(err error) bool {
 	var (
 		rev       *pipeline.NoSuchRevError
 		ambiguous *pipeline.AmbiguousRevError
 		dir       *pipeline.NotRepositoryError
+		unclear   *release.UnclearError
 	)
-	return errors.As(err, &rev) || errors.As(err, &ambiguous) || errors.As(err, &dir)
+	return errors.As(err, &unclear) || errors.As(err, &rev) || errors.As(err, &ambiguous) || errors.As(err, &dir)
 }
 
 func isUnknownCommand(err error) bool {

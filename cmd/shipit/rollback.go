@@ -39,6 +39,10 @@ settled in parity and was not withdrawn. The rollback is recorded as a release o
 }
 
 func (o *rollbackOptions) run(ctx context.Context) error {
+	// What names no release is told before anything is reached.
+	if _, err := release.Choose(nil, o.to); isUsage(err) {
+		return err
+	}
 	s, err := openFile(ctx, o.globals)
 	if err != nil {
 		return err
