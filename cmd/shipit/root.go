@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"runtime/debug"
 	"strconv"
 	"time"
@@ -68,6 +70,9 @@ that it got there; one command carries it back.
 		PersistentPreRunE: func(*cobra.Command, []string) error {
 			if g.output != "text" && g.output != "json" {
 				return &usageError{fmt.Sprintf("-o %q is neither text nor json", g.output)}
+			}
+			if _, err := os.Stat(g.dir + "/."); err != nil {
+				return &usageError{fmt.Sprintf("-C %s: %v", g.dir, errors.Unwrap(err))}
 			}
 			return nil
 		},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -29,5 +30,16 @@ func TestUsage(t *testing.T) {
 		got := shipit(t, "rollback", "-C", repo.Dir, "--kubeconfig", "/nonexistent", "--to", "!!")
 		require.Equal(t, exitUsage, got.code, got.err)
 		require.Contains(t, got.err, `shipit: "!!" is no sequence number, SHA, version or constraint`)
+	})
+
+	t.Run("a DIR that is not there is a usage error of every command", func(t *testing.T) {
+		for _, command := range []string{"check", "build", "status", "init"} {
+			got := shipit(t, command, "-C", "/nonexistent")
+			require.Equal(t, exitUsage, got.code, got.err)
+			require.Contains(t, got.err, "shipit: -C /nonexistent: no such file or directory")
+			got = shipit(t, command, "-C", filepath.Join(repo.Dir, "shipit.yaml"))
+			require.Equal(t, exitUsage, got.code, got.err)
+			require.Contains(t, got.err, "shipit.yaml: not a directory")
+		}
 	})
 }
