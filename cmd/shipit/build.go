@@ -64,10 +64,11 @@ func (o *buildOptions) run(ctx context.Context) error {
 		return err
 	}
 	defer s.Close()
+	do := imageBuilder.publish
 	if o.check {
-		return before(s.reproducible(ctx))
+		do = imageBuilder.reproduce
 	}
-	images, err := s.images(ctx)
+	images, err := s.eachImage(ctx, do)
 	if err != nil {
 		return before(err)
 	}
@@ -76,6 +77,9 @@ func (o *buildOptions) run(ctx context.Context) error {
 		res.Images = append(res.Images, images[name])
 	}
 	return o.result(res, func(w io.Writer) {
+		if o.check {
+			return // what was not pushed is no reference to compose with
+		}
 		for _, i := range res.Images {
 			fmt.Fprintln(w, i.Reference)
 		}

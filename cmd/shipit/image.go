@@ -79,6 +79,16 @@ func (b imageBuilder) retag(ctx context.Context, known imageBuilt) error {
 	return nil
 }
 
+// reproduce builds the image twice and compares; nothing is pushed.
+func (b imageBuilder) reproduce(ctx context.Context) (imageBuilt, error) {
+	built, err := pipeline.CheckReproducible(ctx, b.inputs, b.buildOptions())
+	if err != nil {
+		return imageBuilt{}, err
+	}
+	b.report(release.Event{Phase: release.PhaseBuild, Mark: release.MarkDone, Message: b.inputs.Name + " is reproducible: two builds, one digest"})
+	return b.result(built.Digest, built.Aliases, true), nil
+}
+
 func (b imageBuilder) build(ctx context.Context) (pipeline.Built, error) {
 	b.report(release.Event{Phase: release.PhaseBuild, Mark: release.MarkStart, Message: "build " + b.inputs.Name})
 	built, err := pipeline.Build(ctx, b.inputs, b.buildOptions())
@@ -154,24 +164,4 @@ func (t *tree) eachImage(ctx context.Context, do func(imageBuilder, context.Cont
 		}
 	}
 	return images, nil
-}
-
-// images builds and pushes every image that a role uses.
-func (t *tree) images(ctx context.Context) (map[string]imageBuilt, error) {
-	return t.eachImage(ctx, imageBuilder.publish)
-}
-
-// reproducible builds every image twice and compares.
-func (t *tree) reproducible(ctx context.Context) error {
-	for _, name := range t.imageNames() {
-		b, err := t.builder(ctx, name)
-		if err != nil {
-			return err
-		}
-		if _, err := pipeline.CheckReproducible(ctx, b.inputs, t.buildOptions()); err != nil {
-			return err
-		}
-		t.report(release.Event{Phase: release.PhaseBuild, Mark: release.MarkDone, Message: name + " is reproducible: two builds, one digest"})
-	}
-	return nil
 }

@@ -114,7 +114,7 @@ func (t *tree) imageNames() []string {
 // publish builds and pushes every image and renders every role: the release
 // with all that it needs to run anywhere.
 func (t *tree) publish(ctx context.Context) (release.Release, error) {
-	images, err := t.images(ctx)
+	images, err := t.eachImage(ctx, imageBuilder.publish)
 	if err != nil {
 		return release.Release{}, err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -42,4 +43,21 @@ func TestUsage(t *testing.T) {
 			require.Contains(t, got.err, "shipit.yaml: not a directory")
 		}
 	})
+}
+
+func TestCheckReproducible(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	repo := sample.New(t, sample.Options{})
+	got := shipit(t, "build", "--check-reproducible", "-C", repo.Dir, "-o", "json")
+	require.Equal(t, exitOK, got.code, got.err)
+	var doc buildResult
+	require.NoError(t, json.Unmarshal([]byte(got.out), &doc), got.out)
+	require.Equal(t, repo.Git("rev-parse", "HEAD"), doc.SHA)
+	require.Len(t, doc.Images, 1)
+	require.Equal(t, "worker", doc.Images[0].Name)
+	require.Regexp(t, "^sha256:", doc.Images[0].Digest)
+
+	got = shipit(t, "build", "--check-reproducible", "-C", repo.Dir)
+	require.Equal(t, exitOK, got.code, got.err)
+	require.Empty(t, got.out, "what was not pushed is no reference to compose with")
 }
