@@ -3,6 +3,8 @@
 package config
 
 import (
+	"path/filepath"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -14,6 +16,7 @@ const File = "shipit.yaml"
 // Config is what one monorepo ships.
 type Config struct {
 	Path string `yaml:"-"` // the file it was read from, for messages
+	Dir  string `yaml:"-"` // where relative paths of this machine's files start; Load and Parse give that of Path
 
 	App          string               `yaml:"app"`     // names the ledger, the lock and the labels
 	Source       string               `yaml:"source"`  // https URL of the repository, for org.opencontainers.image.source
@@ -193,6 +196,15 @@ func (d Duration) Or(def time.Duration) time.Duration {
 		return def
 	}
 	return time.Duration(d)
+}
+
+// Beside is the path of a file of this machine that the configuration names:
+// relative ones start from Dir. Empty paths and those in ~/ stay as they are.
+func (c Config) Beside(file string) string {
+	if file == "" || filepath.IsAbs(file) || strings.HasPrefix(file, "~/") {
+		return file
+	}
+	return filepath.Join(c.Dir, file)
 }
 
 // Role returns the role of that name.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"sort"
 	"strings"
@@ -64,7 +65,7 @@ func Parse(path string, data []byte, env string) (Config, error) {
 	if env != "" {
 		p.overlay(root, env)
 	}
-	cfg := Config{Path: path}
+	cfg := Config{Path: path, Dir: filepath.Dir(path)}
 	if p.err == nil {
 		if err := root.Decode(&cfg); err != nil {
 			return Config{}, &Error{File: path, Msg: err.Error()}

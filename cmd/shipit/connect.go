@@ -36,8 +36,10 @@ func (s *site) reach(ctx context.Context) error {
 			}
 			s.places[r.Name] = s.cluster
 		case r.Host != nil:
-			s.places[r.Name] = &machineTarget{machines: machines, place: *r.Host, site: s}
-			if _, err := machines.For(ctx, *r.Host); err != nil {
+			place := *r.Host
+			place.Key, place.KnownHosts = s.cfg.Beside(place.Key), s.cfg.Beside(place.KnownHosts)
+			s.places[r.Name] = &machineTarget{machines: machines, place: place, site: s}
+			if _, err := machines.For(ctx, place); err != nil {
 				return fmt.Errorf("%s: %w", r.Name, err)
 			}
 		}

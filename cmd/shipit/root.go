@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"strconv"
 	"time"
@@ -31,6 +33,15 @@ type globals struct {
 	term       terminal
 
 	about release.Record // as much of the result as is known, should there be no other
+}
+
+// file is the configuration file that --config names, or def; in DIR.
+func (g *globals) file(def string) string {
+	name := cmp.Or(g.config, def)
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(g.dir, name)
 }
 
 const exitHelp = `Exit codes:

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -23,7 +22,7 @@ import (
 func (s *site) notarize(ctx context.Context, readFile func(string) ([]byte, error)) {
 	s.notary = attest.New(s.cfg.Signing, attest.Options{
 		RemoteOptions: s.registry.RemoteOptions(ctx), ReadFile: readFile,
-		Dir: filepath.Dir(s.cfg.Path), Source: s.cfg.Source,
+		Dir: s.cfg.Dir, Source: s.cfg.Source,
 	})
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -45,11 +44,7 @@ type site struct {
 // openFile opens the site of a configuration file on disk: what status, history
 // and rollback need, without git.
 func openFile(ctx context.Context, g *globals) (*site, error) {
-	path := g.config
-	if path == "" {
-		path = filepath.Join(g.dir, config.File)
-	}
-	cfg, err := config.Load(path, g.env)
+	cfg, err := config.Load(g.file(config.File), g.env)
 	if err != nil {
 		return nil, err
 	}

@@ -86,7 +86,7 @@ func (t *tree) Close() error { return errors.Join(t.source.Close(), t.site.Close
 // --config names.
 func configOf(ctx context.Context, g *globals, src pipeline.Source) (config.Config, error) {
 	if g.config != "" {
-		return config.Load(g.config, g.env)
+		return config.Load(g.file(""), g.env)
 	}
 	data, err := src.ReadFile(ctx, config.File)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -99,7 +99,9 @@ func configOf(ctx context.Context, g *globals, src pipeline.Source) (config.Conf
 	if err != nil {
 		return config.Config{}, err
 	}
-	return config.Parse(config.File, data, g.env)
+	cfg, err := config.Parse(config.File, data, g.env)
+	cfg.Dir = src.Top
+	return cfg, err
 }
 
 // imageNames are the images that roles use, sorted.

@@ -2,10 +2,16 @@ package main
 
 import (
 	"encoding/json"
+	"io"
+	"log"
+	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/sigstore/cosign/v3/pkg/cosign"
 	"github.com/stretchr/testify/require"
 
 	"github.com/joelhooks/shipit/internal/sample"
@@ -60,4 +66,37 @@ func TestCheckReproducible(t *testing.T) {
 	got = shipit(t, "build", "--check-reproducible", "-C", repo.Dir)
 	require.Equal(t, exitOK, got.code, got.err)
 	require.Empty(t, got.out, "what was not pushed is no reference to compose with")
+}
+
+func TestRelativePaths(t *testing.T) {
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(server.Close)
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	t.Setenv("COSIGN_PASSWORD", "secret")
+	pair, err := cosign.GenerateKeyPair(func(bool) ([]byte, error) { return []byte("secret"), nil })
+	require.NoError(t, err)
+	repo := sample.New(t, sample.Options{Registry: strings.TrimPrefix(server.URL, "http://")})
+	signed := repo.Read("shipit.yaml") + "signing: {mode: key, key: cosign.key}\n"
+	repo.Commit("sign", map[string]string{"shipit.yaml": signed, "deploy/other.yaml": strings.Replace(signed, "app: system-bus", "app: other", 1)})
+
+	t.Run("the key lies in the repository, wherever shipit is called", func(t *testing.T) {
+		require.NoError(t, os.WriteFile(filepath.Join(repo.Dir, "cosign.key"), pair.PrivateBytes, 0o600))
+		got := shipit(t, "build", "-C", filepath.Join(repo.Dir, "packages"))
+		require.Equal(t, exitOK, got.code, got.err)
+		require.Contains(t, got.err, "signed worker")
+	})
+	t.Run("the file of --config lies in DIR, and the key beside it", func(t *testing.T) {
+		require.NoError(t, os.Rename(filepath.Join(repo.Dir, "cosign.key"), filepath.Join(repo.Dir, "deploy", "cosign.key")))
+		got := shipit(t, "build", "-C", repo.Dir, "--config", "deploy/other.yaml", "-o", "json")
+		require.Equal(t, exitOK, got.code, got.err)
+		require.Contains(t, got.out, `"app": "other"`)
+		require.Contains(t, got.err, "signed worker")
+	})
+	t.Run("the same where no commit is read", func(t *testing.T) {
+		got := shipit(t, "status", "-C", repo.Dir, "--config", "deploy/none.yaml")
+		require.Equal(t, exitUsage, got.code, got.err)
+		require.Contains(t, got.err, filepath.Join(repo.Dir, "deploy", "none.yaml")+": no such file")
+		got = shipit(t, "status", "-C", "testdata", "--config", filepath.Join(repo.Dir, "none.yaml"))
+		require.Contains(t, got.err, "shipit: "+filepath.Join(repo.Dir, "none.yaml")+": no such file")
+	})
 }
