@@ -1,17 +1,21 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -76,13 +80,15 @@ type repository struct {
 
 // surveyed is one workspace package that can be started.
 type surveyed struct {
-	dir, name string
-	start     []string
+	name  string // of its image and its role
+	dir   string
+	start []string
 }
 
 var (
 	remoteRule = regexp.MustCompile(`github\.com[:/]([\w.-]+/[\w.-]+?)(?:\.git)?/?$`)
-	imageRule  = regexp.MustCompile(`(?m)^\s*(?:-\s*)?image:\s*["']?([\w.\-/]+(?::\d+/[\w.\-/]+)?)[:@"'\s]`)
+	// imageRule finds only what can be the repository of an image: web:latest names no registry to push to.
+	imageRule = regexp.MustCompile(`(?m)^\s*(?:-\s*)?image:\s*["']?([a-zA-Z0-9.-]+(?::\d+)?(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)+)(?:[:@"'\s]|$)`)
 )
 
 // survey looks for startable packages and for manifests that name an image.
@@ -93,22 +99,19 @@ func survey(ctx context.Context, dir string) (repository, error) {
 			repo.remote = m[1]
 		}
 	}
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	tree := os.DirFS(dir)
+	err := fs.WalkDir(tree, ".", func(at string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		name := d.Name()
-		if d.IsDir() {
-			if path != dir && (strings.HasPrefix(name, ".") || slices.Contains([]string{"node_modules", "dist", "vendor"}, name)) {
-				return filepath.SkipDir
-			}
+		switch {
+		case d.IsDir() && at != "." && (strings.HasPrefix(name, ".") || slices.Contains([]string{"node_modules", "dist", "vendor"}, name)):
+			return fs.SkipDir
+		case !d.Type().IsRegular():
 			return nil
 		}
-		rel, rerr := filepath.Rel(dir, path)
-		if rerr != nil {
-			return rerr
-		}
-		return repo.note(path, filepath.ToSlash(rel))
+		return repo.note(tree, at)
 	})
 	if err != nil {
 		return repo, fmt.Errorf("read %s: %w", dir, err)
@@ -119,23 +122,24 @@ func survey(ctx context.Context, dir string) (repository, error) {
 	return repo, nil
 }
 
-func (r *repository) note(path, rel string) error {
+func (r *repository) note(tree fs.FS, at string) error {
+	dir, base := path.Split(at)
 	switch {
-	case filepath.Base(path) == "package.json" && rel != "package.json":
-		data, err := os.ReadFile(path)
+	case base == "package.json" && dir != "":
+		data, err := fs.ReadFile(tree, at)
 		if err != nil {
 			return err
 		}
 		var pkg struct {
-			Name    string            `json:"name"`
 			Scripts map[string]string `json:"scripts"`
 		}
 		if json.Unmarshal(data, &pkg) != nil || pkg.Scripts["start"] == "" {
 			return nil
 		}
-		r.packages = append(r.packages, surveyed{strings.TrimSuffix(rel, "/package.json"), pkg.Name, strings.Fields(pkg.Scripts["start"])})
-	case strings.HasSuffix(path, ".yaml") || strings.HasSuffix(path, ".yml"):
-		data, err := os.ReadFile(path)
+		dir = path.Clean(dir)
+		r.packages = append(r.packages, surveyed{r.free(dir), dir, strings.Fields(pkg.Scripts["start"])})
+	case strings.HasSuffix(base, ".yaml") || strings.HasSuffix(base, ".yml"):
+		data, err := fs.ReadFile(tree, at)
 		if err != nil {
 			return err
 		}
@@ -143,28 +147,57 @@ func (r *repository) note(path, rel string) error {
 			return nil
 		}
 		for _, m := range imageRule.FindAllStringSubmatch(string(data), -1) {
-			r.manifests[m[1]] = rel
+			r.manifests[m[1]] = at
 		}
 	}
 	return nil
 }
 
-func (r *repository) app() string {
-	return slug(filepath.Base(r.packages[0].dir))
+// free is a name for the package of a folder that no other package has.
+func (r *repository) free(dir string) string {
+	name := slug(path.Base(dir))
+	if r.taken(name) {
+		name = slug(dir)
+	}
+	for n, stem := 2, name; r.taken(name); n++ {
+		name = fmt.Sprintf("%s-%d", stem, n)
+	}
+	return name
 }
+
+func (r *repository) taken(name string) bool { return slices.Contains(r.roles(), name) }
+
+// place is where a package's image is, and the manifest that names it: the image
+// of its very name, else the first whose name holds it and is no other package's.
+func (r *repository) place(name string) (image, manifest string) {
+	for _, at := range slices.Sorted(maps.Keys(r.manifests)) {
+		base := path.Base(at)
+		if base == name {
+			return at, r.manifests[at]
+		}
+		if image == "" && strings.Contains(base, name) && !r.taken(base) {
+			image = at
+		}
+	}
+	return image, r.manifests[image]
+}
+
+func (r *repository) app() string { return r.packages[0].name }
 
 func (r *repository) roles() []string {
 	var names []string
 	for _, p := range r.packages {
-		names = append(names, slug(filepath.Base(p.dir)))
+		names = append(names, p.name)
 	}
 	return names
 }
 
 var notSlug = regexp.MustCompile(`[^a-z0-9]+`)
 
+// slug is a name as a role may have it, with room for a number.
 func slug(s string) string {
-	return strings.Trim(notSlug.ReplaceAllString(strings.ToLower(s), "-"), "-")
+	s = strings.Trim(notSlug.ReplaceAllString(strings.ToLower(s), "-"), "-")
+	return cmp.Or(strings.TrimRight(s[:min(len(s), 36)], "-"), "app")
 }
 
 const zeroDigest = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
@@ -173,34 +206,44 @@ const zeroDigest = "sha256:00000000000000000000000000000000000000000000000000000
 // cluster if a manifest names its image, otherwise on a host.
 func (r *repository) yaml() string {
 	var images, roles strings.Builder
-	owner := "OWNER"
+	owner := "owner"
 	if r.remote != "" {
 		owner = strings.ToLower(strings.SplitN(r.remote, "/", 2)[0])
 	}
-	for i, p := range r.packages {
-		name := r.roles()[i]
-		repository, manifest := "ghcr.io/"+owner+"/"+name, ""
-		for image, file := range r.manifests {
-			if strings.Contains(filepath.Base(image), name) {
-				repository, manifest = image, file
-			}
-		}
+	for _, p := range r.packages {
+		repository, manifest := r.place(p.name)
 		base := "docker.io/oven/bun@" + zeroDigest + "  # TODO: the digest of the version you run"
 		if manifest == "" {
+			repository = "ghcr.io/" + owner + "/" + p.name
 			base = "scratch  # a host role: the runtime is the host's"
 		}
-		fmt.Fprintf(&images, "  %s:\n    repository: %s\n    package: %s\n    base: %s\n    entrypoint: [%s]\n", name, strings.Replace(repository, "OWNER", "owner", 1), p.dir, base, strings.Join(noInstall(p.start), ", "))
+		fmt.Fprintf(&images, "  %s:\n    repository: %s\n    package: %s\n    base: %s\n    entrypoint: [%s]\n", scalar(p.name), repository, scalar(p.dir), base, scalar(noInstall(p.start)...))
+		fmt.Fprintf(&roles, "  %s:\n    image: %s\n", scalar(p.name), scalar(p.name))
 		if manifest != "" {
-			fmt.Fprintf(&roles, "  %s:\n    image: %s\n    kubernetes: {namespace: %s, manifests: [%s]}\n", name, name, "default", manifest)
+			fmt.Fprintf(&roles, "    kubernetes: {namespace: default, manifests: [%s]}\n", scalar(manifest))
 		} else {
-			fmt.Fprintf(&roles, "  %s:\n    image: %s\n    host: {manager: systemd, service: %s}\n", name, name, name)
+			fmt.Fprintf(&roles, "    host: {manager: systemd, service: %s}\n", scalar(p.name))
 		}
 	}
 	source := ""
 	if r.remote != "" {
 		source = "source: https://github.com/" + r.remote + "\n"
 	}
-	return "app: " + r.app() + "\n" + source + "images:\n" + images.String() + "roles:\n" + roles.String()
+	return "app: " + scalar(r.app()) + "\n" + source + "images:\n" + images.String() + "roles:\n" + roles.String()
+}
+
+var plainRule = regexp.MustCompile(`^(--?)?[\w./][\w./@=+-]*$`)
+
+// scalar writes texts as items of a YAML list, in quotes where they need them.
+func scalar(texts ...string) string {
+	var items []string
+	for _, s := range texts {
+		if !plainRule.MatchString(s) || strings.EqualFold(s, "null") {
+			s = strconv.Quote(s)
+		}
+		items = append(items, s)
+	}
+	return strings.Join(items, ", ")
 }
 
 // noInstall makes bun refuse to install what is missing at run time.
