@@ -141,3 +141,11 @@ func replace(t *testing.T, s, old, new string) string {
 	require.Equal(t, 1, strings.Count(s, old), "the text to break stands once")
 	return strings.Replace(s, old, new, 1)
 }
+
+func TestBeside(t *testing.T) {
+	cfg, err := config.Parse("deploy/shipit.yaml", []byte(good), "")
+	require.NoError(t, err)
+	for file, want := range map[string]string{"id_ed25519": "deploy/id_ed25519", "../id": "id", "/etc/id": "/etc/id", "~/.ssh/id": "~/.ssh/id", "": ""} {
+		require.Equal(t, want, cfg.Beside(file))
+	}
+}
