@@ -149,7 +149,7 @@ func hintOf(cmd *cobra.Command, err error, code int) string {
 	case code == exitUsage && cmd != nil:
 		return cmd.CommandPath() + " --help"
 	case code == exitInterrupted:
-		return "shipit status shows what was reached; the next release or rollback takes it from there"
+		return "nothing was rolled out" // a rollout that was begun has a hint of its own
 	default:
 		return ""
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"log"
@@ -99,4 +100,18 @@ func TestRelativePaths(t *testing.T) {
 		got = shipit(t, "status", "-C", "testdata", "--config", filepath.Join(repo.Dir, "none.yaml"))
 		require.Contains(t, got.err, "shipit: "+filepath.Join(repo.Dir, "none.yaml")+": no such file")
 	})
+}
+
+func TestInterrupted(t *testing.T) {
+	repo := sample.New(t, sample.Options{Registry: "127.0.0.1:1"})
+	for _, command := range []string{"build", "check"} {
+		t.Run(command+" says that nothing was rolled out", func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			w := &awaited{text: "source ", seen: cancel}
+			code := execute(ctx, []string{command, "-C", repo.Dir}, terminal{out: io.Discard, err: w})
+			require.Equal(t, exitInterrupted, code, w.all.String())
+			require.Contains(t, w.all.String(), "→ nothing was rolled out\n")
+			require.NotContains(t, w.all.String(), "shipit status")
+		})
+	}
 }
