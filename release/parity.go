@@ -12,6 +12,7 @@ const (
 	DriftUnready DriftKind = "unready" // fewer instances are ready than asked for
 	DriftForeign DriftKind = "foreign" // something serves that the release did not start
 	DriftObject  DriftKind = "object"  // an object was changed by another hand
+	DriftUnknown DriftKind = "unknown" // what runs could not be read
 )
 
 // Drift is one difference between what a release recorded and what runs.
@@ -50,6 +51,8 @@ func compareRole(role Role, live Live) []Drift {
 		add(DriftForeign, live.Digest(), live.Note)
 	}
 	switch {
+	case live.At.IsZero():
+		add(DriftUnknown, "unknown", "it was not read")
 	case len(live.Digests) == 0 && live.Desired == 0 && role.Target == TargetKubernetes:
 		// Scaled to nothing, or a role of jobs and schedules only: nothing serves a wrong image.
 	case len(live.Digests) == 0:

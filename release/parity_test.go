@@ -17,7 +17,7 @@ var (
 )
 
 func live(ready, desired int, digests ...string) release.Live {
-	return release.Live{Digests: digests, Ready: ready, Desired: desired}
+	return release.Live{Digests: digests, Ready: ready, Desired: desired, At: time.Unix(1, 0)}
 }
 
 func TestCompare(t *testing.T) {
@@ -36,7 +36,8 @@ func TestCompare(t *testing.T) {
 		{"nothing serves", live(0, 3), ok, []release.DriftKind{release.DriftMissing}},
 		{"a role scaled to nothing serves nothing wrong", live(0, 0), ok, nil},
 		{"a host that runs nothing has drifted", live(1, 1, "sha256:index"), live(0, 0), []release.DriftKind{release.DriftMissing}},
-		{"a foreign process is drift whatever it runs", live(1, 1, "sha256:index"), release.Live{Digests: []string{"sha256:gateway"}, Ready: 1, Desired: 1, Note: "foreign directory"}, []release.DriftKind{release.DriftForeign}},
+		{"a foreign process is drift whatever it runs", live(1, 1, "sha256:index"), release.Live{Digests: []string{"sha256:gateway"}, Ready: 1, Desired: 1, Note: "foreign directory", At: time.Unix(1, 0)}, []release.DriftKind{release.DriftForeign}},
+		{"what could not be read is no parity", release.Live{}, ok, []release.DriftKind{release.DriftUnknown}},
 		{"two roles drift in two ways", live(1, 1, "sha256:other"), live(0, 1), []release.DriftKind{release.DriftDigest, release.DriftMissing}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

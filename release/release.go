@@ -102,7 +102,7 @@ type Live struct {
 	Ready   int       // instances that serve the wanted revision
 	Desired int       // instances asked for
 	Note    string    // what is odd about it, in words: a foreign directory, a deleted one; empty if nothing
-	At      time.Time // when it was read
+	At      time.Time // when it was read; zero: it was not
 }
 
 // Digest is the digest that serves, or the first of several; empty if none.

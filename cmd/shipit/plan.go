@@ -103,7 +103,7 @@ func (t *tree) plan(ctx context.Context) (planResult, error) {
 	if err != nil {
 		return p, err
 	}
-	p.Findings = append(p.Findings, findings...)
+	p.Findings = append(append(p.Findings, t.dropped(rel)...), findings...)
 	for _, role := range rel.Roles {
 		changes, findings, err := t.target(role).Diff(ctx, role)
 		if err != nil {

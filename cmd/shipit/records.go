@@ -22,13 +22,9 @@ const few = 4
 // entry finds a record, ready to be rolled out again, among the newest few or
 // else among all. choose gives a *release.NoneError if none is the one.
 func (s *site) entry(ctx context.Context, choose func(newest []release.Record) (release.Record, error)) (ledger.Entry, error) {
-	recent, err := s.ledger.Recent(ctx, few)
+	recent, err := s.recent(ctx, few)
 	if err != nil {
 		return ledger.Entry{}, err
-	}
-	s.records = nil
-	for _, e := range recent {
-		s.records = append(s.records, e.Record)
 	}
 	if chosen, err := choose(s.records); err == nil {
 		e := recent[slices.IndexFunc(recent, func(e ledger.Entry) bool { return e.Record.Seq == chosen.Seq })]
@@ -42,6 +38,16 @@ func (s *site) entry(ctx context.Context, choose func(newest []release.Record) (
 		return ledger.Entry{}, err
 	}
 	return s.ledger.Read(ctx, chosen.Seq)
+}
+
+// recent reads the newest n records or some more.
+func (s *site) recent(ctx context.Context, n int) ([]ledger.Entry, error) {
+	entries, err := s.ledger.Recent(ctx, n)
+	s.records = nil
+	for _, e := range entries {
+		s.records = append(s.records, e.Record)
+	}
+	return entries, err
 }
 
 // lastGood is the newest good release before seq; false if there is none.

@@ -68,7 +68,7 @@ func (o *releaseOptions) run(ctx context.Context) error {
 // keeps it from being looked at is told when it is needed.
 func (t *tree) published(ctx context.Context) (rel release.Release, err error) {
 	group, gctx := errgroup.WithContext(ctx)
-	group.Go(func() error { _ = t.ledger.Look(gctx); return nil })
+	group.Go(func() error { _, _ = t.recent(gctx, 1); return nil })
 	group.Go(func() (err error) { rel, err = t.publish(gctx); return err })
 	return rel, group.Wait()
 }

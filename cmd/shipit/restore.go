@@ -3,13 +3,18 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/joelhooks/shipit/release"
 )
 
 // restore rolls the last good release out again, role by role, and says so in
-// the record. What fails on the way leaves the record failed, with both causes.
+// the record. What fails on the way leaves the record failed, with every cause;
+// the other roles are put back all the same. It goes on after an interrupt, but
+// not without the lock.
 func (s *site) restore(ctx context.Context, rel release.Release, record release.Record, out rollout) release.Record {
+	ctx, stop := s.held.Context(context.WithoutCancel(ctx))
+	defer stop()
 	// The evidence is kept first: this run may be killed while it puts things back.
 	if err := s.ledger.Note(ctx, s.held, record); err != nil {
 		s.report(release.Event{Phase: release.PhaseRecord, Mark: release.MarkNote, Message: oneLine(err.Error())})
@@ -25,24 +30,29 @@ func (s *site) restore(ctx context.Context, rel release.Release, record release.
 		return record
 	}
 	s.report(release.Event{Phase: release.PhaseRestore, Mark: release.MarkStart, Message: "restore " + good.ID()})
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
 	s.force = true
+	whole := true
 	for _, name := range out.reached {
 		role, had := good.Role(name)
 		if !had {
 			s.withdrawRole(ctx, rel, name) // it is new: there is nothing to put back
 			continue
 		}
-		if err := s.target(role).Prepare(ctx, role); err != nil {
-			record.Reason += fmt.Sprintf("; restore %s: %s", name, oneLine(err.Error()))
+		err := s.putBack(ctx, role)
+		if ctx.Err() != nil {
+			record.Reason += "; " + oneLine(context.Cause(ctx).Error())
 			return record
 		}
-		if _, err := s.target(role).Switch(ctx, role); err != nil {
+		if err != nil {
+			whole = false
 			record.Reason += fmt.Sprintf("; restore %s: %s", name, oneLine(err.Error()))
-			return record
 		}
 	}
+	if !whole {
+		return record
+	}
+	// A role that the configuration no longer names was not reached, and cannot be read.
+	good.Roles = slices.DeleteFunc(good.Roles, func(r release.Role) bool { return s.places[r.Name] == nil })
 	if drifts := release.Compare(good, s.observe(ctx, good)); len(drifts) > 0 {
 		record.Reason += "; restored, but " + drifts[0].String()
 		return record
@@ -50,6 +60,17 @@ func (s *site) restore(ctx context.Context, rel release.Release, record release.
 	s.report(release.Event{Phase: release.PhaseRestore, Mark: release.MarkDone, Message: good.ID() + " runs again"})
 	record.Outcome, record.Restored = release.Restored, good.Seq
 	return record
+}
+
+// putBack makes a place run what it ran before.
+func (s *site) putBack(ctx context.Context, role release.Role) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	if err := s.target(role).Prepare(ctx, role); err != nil {
+		return err
+	}
+	_, err := s.target(role).Switch(ctx, role)
+	return err
 }
 
 // runsAgain names the commit of what was put back: with equal bits its digest is

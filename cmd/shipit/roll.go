@@ -121,7 +121,7 @@ func (s *site) failedOutcome(ctx context.Context, rel release.Release, record re
 	case s.noRestore:
 		record.Outcome = release.Failed
 	default:
-		record = s.restore(context.WithoutCancel(ctx), rel, record, out)
+		record = s.restore(ctx, rel, record, out)
 	}
 	live := s.observe(context.WithoutCancel(ctx), rel)
 	observed := record.Observe(rel, live, s.shaOf)
@@ -152,12 +152,13 @@ func (s *site) copyAhead(ctx context.Context) (stop func()) {
 // settle keeps the outcome. What follows from it is done at the same time, and
 // fails nothing.
 func (s *site) settle(ctx context.Context, lock *ledger.Lock, record release.Record, stopAhead func()) error {
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
-	defer cancel()
-	context.AfterFunc(ctx, stopAhead)
+	defer stopAhead()
 	if err := s.ledger.Settle(ctx, lock, record); err != nil {
 		return fmt.Errorf("record %s: %w", record.ID(), err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	context.AfterFunc(ctx, stopAhead)
 	var after sync.WaitGroup
 	after.Go(func() { s.unlock(lock) })
 	after.Go(func() {

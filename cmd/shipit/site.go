@@ -111,7 +111,7 @@ func (s *site) refuse(ctx context.Context, rel release.Release, judge judge, all
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	findings = slices.Concat(untrusted, probe.Validate(s.cfg), findings)
+	findings = slices.Concat(untrusted, probe.Validate(s.cfg), s.dropped(rel), findings)
 	for _, f := range findings {
 		if f.Severity == release.Warns || slices.Contains(allow, f.Code) && !f.Fixed {
 			s.report(release.Event{Phase: release.PhaseCheck, Mark: release.MarkNote, Message: f.String()})
@@ -123,6 +123,23 @@ func (s *site) refuse(ctx context.Context, rel release.Release, judge judge, all
 	s.force = slices.Contains(allow, "FieldConflict")
 	s.report(release.Event{Phase: release.PhaseCheck, Mark: release.MarkDone, Message: "nothing stands in the way"})
 	return nil
+}
+
+// dropped are the roles of the newest record that a release lacks: nothing will
+// look after them.
+func (s *site) dropped(rel release.Release) []release.Finding {
+	if len(s.records) == 0 {
+		return nil
+	}
+	var out []release.Finding
+	for _, r := range s.records[0].Roles {
+		if _, has := rel.Role(r.Name); !has {
+			out = append(out, release.Finding{Code: "RoleDropped", Severity: release.Warns, Role: r.Name,
+				Message: s.records[0].ID() + " has this role and the release has not: what it runs is left alone",
+				Hint:    "delete by hand what nothing needs any more"})
+		}
+	}
+	return out
 }
 
 // findings asks every place at once what would go wrong.
@@ -183,7 +200,7 @@ func (s *site) observeAll(ctx context.Context, rel release.Release) (map[string]
 	for _, role := range rel.Roles {
 		t, ok := s.places[role.Name]
 		if !ok {
-			return nil, fmt.Errorf("role %s of %s is not in %s", role.Name, rel.ID(), s.cfg.Path)
+			continue // the configuration no longer names it: what it runs stays unknown
 		}
 		wg.Go(func() {
 			l, err := t.Observe(ctx, role)

@@ -92,6 +92,9 @@ func (s *site) compare(ctx context.Context, records []release.Record) (release.R
 func (s *site) objectDrift(ctx context.Context, rel release.Release, record release.Record) (release.Record, error) {
 	for i, r := range record.Roles {
 		role, _ := rel.Role(r.Name)
+		if s.places[r.Name] == nil {
+			continue // its drift is that it is unknown
+		}
 		drifts, err := s.target(role).Drift(ctx, role)
 		if err != nil {
 			return record, fmt.Errorf("compare the objects of %s: %w", r.Name, err)

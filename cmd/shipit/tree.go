@@ -145,7 +145,7 @@ func (t *tree) compose(ctx context.Context, images map[string]imageBuilt) (relea
 		objects, err := manifests.Render(manifests.Input{
 			App: t.cfg.App, SHA: t.source.SHA, Version: t.version,
 			Role: r, Image: t.cfg.Images[r.Image], Repository: role.Repository, Digest: role.Digest, Pinned: pinned,
-			Tree: t.files(ctx),
+			Deadline: t.cfg.Timeout.Or(0), Tree: t.files(ctx),
 		})
 		if err != nil {
 			return release.Release{}, fmt.Errorf("render %s: %w", r.Name, err)
