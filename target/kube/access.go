@@ -42,10 +42,10 @@ func (s *survey) needs() []permission {
 		for _, o := range p.objects {
 			k, ns := o.kind, o.id.Namespace
 			n.add(ns, k.gvr.Group, k.gvr.Resource, "list", "patch", "create", "delete")
-			if waits(o) {
+			if waits(o) || rank(k) == rankDefinition {
 				n.add(ns, k.gvr.Group, k.gvr.Resource, "watch")
 			}
-			if serves(o) || k.gk.Kind == "CustomResourceDefinition" {
+			if serves(o) {
 				n.add(ns, k.gvr.Group, k.gvr.Resource, "get")
 			}
 		}
@@ -123,6 +123,31 @@ func (s *survey) access(ctx context.Context) error {
 		group.Go(func() error { return s.accessIn(gctx, ns, list) })
 	}
 	return group.Wait()
+}
+
+// prunes asks whether what the release no longer has may be deleted.
+func (s *survey) prunes(ctx context.Context) error {
+	n := needs{}
+	for _, p := range s.parts {
+		inv, err := p.stock()
+		if err != nil {
+			return err
+		}
+		for id, m := range obsolete(inv, p.objects) {
+			if !keptKinds[id.Kind] {
+				n.add(id.Namespace, m.kind.gvr.Group, m.kind.gvr.Resource, "delete")
+			}
+		}
+	}
+	for _, p := range s.needs() {
+		delete(n, p) // access asks for these
+	}
+	for _, p := range n.sorted() {
+		if err := s.accessTo(ctx, p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *survey) accessIn(ctx context.Context, ns string, list []permission) error {

@@ -2,13 +2,17 @@ package kube
 
 import (
 	"bytes"
+	"context"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/yaml"
 
@@ -46,7 +50,8 @@ func setRole(t *testing.T, c *Cluster, ns string, rules []rbacv1.PolicyRule) {
 func TestRules(t *testing.T) {
 	admin := connect(t)
 	ns := namespace(t, admin)
-	v1, v2 := roleOf(t, ns, digestOf("v1"), deployment("web", 1), service), roleOf(t, ns, digestOf("v2"), deployment("web", 1))
+	job := strings.ReplaceAll(workload("Job"), "name: web", "name: once")
+	v1, v2 := roleOf(t, ns, digestOf("v1"), deployment("web", 1), service, job), roleOf(t, ns, digestOf("v2"), deployment("web", 1), job)
 	rel := release.Release{App: "test", Roles: []release.Role{v1}}
 	o := PreflightOptions{App: "test", Namespace: ns}
 
@@ -65,8 +70,13 @@ func TestRules(t *testing.T) {
 	}
 	t.Run("they suffice to release, to prune and to roll back", func(t *testing.T) {
 		require.Eventually(t, func() bool { return len(refusals(t)) == 0 }, 5e9, 2e7)
+		_, err := admin.Client().CoreV1().Services(ns).Create(t.Context(), &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "web"},
+			Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80, TargetPort: intstr.FromInt32(8080)}}}}, metav1.CreateOptions{})
+		require.NoError(t, err)
 		for _, role := range []release.Role{v1, v2, v1} {
-			_, _, err := roll(t, c, role)
+			_, err := c.Diff(t.Context(), role, options(t))
+			require.NoError(t, err)
+			_, _, err = roll(t, c, role)
 			require.NoError(t, err)
 		}
 	})
@@ -87,6 +97,76 @@ func TestRules(t *testing.T) {
 				}, 5e9, 2e7, want)
 			})
 		}
+	}
+}
+
+func TestRulesForADefinition(t *testing.T) {
+	admin := connect(t)
+	ns := namespace(t, admin)
+	role := roleOf(t, ns, digestOf("v1"), widget)
+	text, err := admin.Rules(release.Release{App: "test", Roles: []release.Role{role}}, PreflightOptions{App: "test", Namespace: ns})
+	require.NoError(t, err)
+	for _, doc := range strings.Split(string(text), "---\n") {
+		var rules rbacv1.ClusterRole
+		require.NoError(t, yaml.Unmarshal([]byte(doc), &rules))
+		if rules.Kind == "Role" {
+			setRole(t, admin, ns, rules.Rules)
+			continue
+		}
+		all := admin.Client().RbacV1()
+		_, err := all.ClusterRoles().Create(t.Context(), &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: ns}, Rules: rules.Rules}, metav1.CreateOptions{})
+		require.NoError(t, err)
+		_, err = all.ClusterRoleBindings().Create(t.Context(), &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: ns},
+			Subjects: []rbacv1.Subject{{Kind: "User", APIGroup: rbacv1.GroupName, Name: "definer-" + ns}},
+			RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: ns}}, metav1.CreateOptions{})
+		require.NoError(t, err)
+		t.Cleanup(func() {
+			_ = all.ClusterRoles().Delete(context.Background(), ns, metav1.DeleteOptions{})
+			_ = all.ClusterRoleBindings().Delete(context.Background(), ns, metav1.DeleteOptions{})
+			_ = admin.raw().Delete().AbsPath("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets." + ns + ".test").Do(context.Background()).Error()
+		})
+	}
+	c := as(t, admin, ns, "definer-"+ns)
+	require.Eventually(t, func() bool {
+		found, err := c.Preflight(t.Context(), release.Release{App: "test", Roles: []release.Role{role}}, PreflightOptions{App: "test", Namespace: ns})
+		return err == nil && release.Refuse(found.Findings, nil) == nil
+	}, 5*time.Second, 20*time.Millisecond)
+	_, _, err = roll(t, c, role)
+	require.NoError(t, err)
+}
+
+func TestKindsThatOnlyTheReleaseBeforeHad(t *testing.T) {
+	admin := connect(t)
+	ns := namespace(t, admin)
+	full, small := roleOf(t, ns, digestOf("v1"), deployment("web", 1), service), roleOf(t, ns, digestOf("v1"), deployment("web", 1))
+	_, _, err := roll(t, admin, full)
+	require.NoError(t, err)
+	rel, o := release.Release{App: "test", Roles: []release.Role{small}}, PreflightOptions{App: "test", Namespace: ns}
+	text, err := admin.Rules(rel, o)
+	require.NoError(t, err)
+	var least rbacv1.Role
+	require.NoError(t, yaml.UnmarshalStrict(text, &least))
+	c := as(t, admin, ns, "pruner-"+ns)
+	for _, tc := range []struct{ verbs, want string }{
+		{"", "not allowed to list services"}, {"list", "not allowed to delete services"},
+	} {
+		t.Run(tc.want, func(t *testing.T) {
+			rules := slices.Clone(least.Rules)
+			if tc.verbs != "" {
+				rules = append(rules, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"services"}, Verbs: []string{tc.verbs}})
+			}
+			setRole(t, admin, ns, rules)
+			var found []release.Finding
+			require.Eventually(t, func() bool {
+				s, err := c.Preflight(t.Context(), rel, o)
+				if err != nil {
+					return false
+				}
+				found = slices.DeleteFunc(s.Findings, func(f release.Finding) bool { return f.Severity == release.Warns })
+				return len(found) == 1 && strings.HasPrefix(found[0].Message, tc.want)
+			}, 5*time.Second, 20*time.Millisecond)
+			require.Equal(t, "Forbidden", found[0].Code)
+		})
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/joelhooks/shipit/release"
 )
@@ -241,17 +242,22 @@ func (r *applyRun) one(ctx context.Context, o *object) (Action, error) {
 		r.remember(o, found.live)
 		return Unchanged, nil
 	}
+	switch {
+	case found.live == nil:
+	case found.live.GetDeletionTimestamp() != nil:
+		r.o.Progress.Report(release.Event{Phase: release.PhaseApply, Mark: release.MarkNote, Role: r.role, Message: o.id.String() + " is being deleted: waiting until it is gone"})
+		if err := r.c.gone(ctx, o, found.live.GetUID()); err != nil {
+			return "", err
+		}
+		found.live = nil
+	case failedJob(found.live):
+		return r.anew(ctx, o, found.live.GetUID())
+	}
 	want := r.set.claim(o)
 	cedeBeforehand(want, found.live, p)
 	got, err := r.c.applyFresh(ctx, o, want, patchOptions{whole: waits(o)}, p)
 	if o.id.Kind == "Job" && apierrors.IsInvalid(err) && found.live != nil {
-		if err := r.c.replace(ctx, o, found.live.GetUID()); err != nil {
-			return "", err
-		}
-		if got, err = r.c.apply(ctx, o, r.set.claim(o), patchOptions{whole: true}, p); err == nil {
-			r.wrote(o, got)
-			return Replaced, nil
-		}
+		return r.anew(ctx, o, found.live.GetUID())
 	}
 	switch {
 	case err != nil:
@@ -265,6 +271,19 @@ func (r *applyRun) one(ctx context.Context, o *object) (Action, error) {
 		return Created, nil
 	}
 	return Configured, nil
+}
+
+// anew makes a Job again.
+func (r *applyRun) anew(ctx context.Context, o *object, uid types.UID) (Action, error) {
+	if err := r.c.replace(ctx, o, uid); err != nil {
+		return "", err
+	}
+	got, err := r.c.apply(ctx, o, r.set.claim(o), patchOptions{whole: true}, r.o.policy())
+	if err != nil {
+		return "", err
+	}
+	r.wrote(o, got)
+	return Replaced, nil
 }
 
 // applyFresh waits out the moment in which the server does not yet serve a kind

@@ -1,7 +1,10 @@
 package kube
 
 import (
+	"context"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
@@ -235,6 +238,65 @@ func TestReplicas(t *testing.T) {
 	}
 }
 
+func TestForceTakesNoReplicasFromAnAutoscaler(t *testing.T) {
+	c := connect(t)
+	ns := namespace(t, c)
+	v1, v2 := roleOf(t, ns, digestOf("v1"), deployment("web", 1)), roleOf(t, ns, digestOf("v2"), deployment("web", 1))
+	_, _, err := roll(t, c, v1)
+	require.NoError(t, err)
+	s, err := c.Client().AppsV1().Deployments(ns).GetScale(t.Context(), "web", metav1.GetOptions{})
+	require.NoError(t, err)
+	s.Spec.Replicas = 3
+	_, err = c.Client().AppsV1().Deployments(ns).UpdateScale(t.Context(), "web", &autoscalingv1.Scale{ObjectMeta: s.ObjectMeta, Spec: s.Spec}, metav1.UpdateOptions{FieldManager: "kube-controller-manager"})
+	require.NoError(t, err)
+	o := options(t)
+	o.Force = true
+	_, err = c.Apply(t.Context(), v2, o)
+	require.NoError(t, err)
+	got, err := c.Client().AppsV1().Deployments(ns).Get(t.Context(), "web", metav1.GetOptions{})
+	require.NoError(t, err)
+	require.EqualValues(t, 3, *got.Spec.Replicas)
+	require.Equal(t, v2.Reference(), imageOf(t, c, ns))
+}
+
+func TestAnObjectThatIsGoingIsMadeAgain(t *testing.T) {
+	c := connect(t)
+	ns := namespace(t, c)
+	const held = "{apiVersion: v1, kind: ConfigMap, metadata: {name: held, namespace: $NS, finalizers: [shipit.test/hold]}}"
+	role := roleOf(t, ns, digestOf("v1"), held)
+	_, _, err := roll(t, c, role)
+	require.NoError(t, err)
+	maps := c.Client().CoreV1().ConfigMaps(ns)
+	before, err := maps.Get(t.Context(), "held", metav1.GetOptions{})
+	require.NoError(t, err)
+	require.NoError(t, maps.Delete(t.Context(), "held", metav1.DeleteOptions{}))
+	told := make(chan struct{})
+	o := options(t)
+	o.Progress = func(e release.Event) {
+		if strings.Contains(e.Message, "is being deleted") {
+			close(told)
+		}
+	}
+	freed := make(chan error, 1)
+	go func() {
+		select {
+		case <-told:
+		case <-time.After(10 * time.Second):
+		}
+		_, err := maps.Patch(context.Background(), "held", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{})
+		freed <- err
+	}()
+	a, err := c.Apply(t.Context(), role, o)
+	require.NoError(t, <-freed)
+	require.NoError(t, err)
+	require.Equal(t, Created, a.Results[0].Action)
+	after, err := maps.Get(t.Context(), "held", metav1.GetOptions{})
+	require.NoError(t, err)
+	require.NotEqual(t, before.UID, after.UID)
+	_, err = maps.Patch(t.Context(), "held", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{})
+	require.NoError(t, err)
+}
+
 func TestPrune(t *testing.T) {
 	c := connect(t)
 	ns := namespace(t, c)
@@ -289,6 +351,21 @@ spec: {accessModes: [ReadWriteOnce], storageClassName: none, resources: {request
 		require.NoError(t, err)
 		require.Equal(t, "Deployment.apps", parent.Annotations[setKinds])
 		require.Equal(t, newApplySet("test", "web", ns).id, parent.Labels[setIDLabel])
+	})
+	t.Run("what another role of the app has taken over stays", func(t *testing.T) {
+		const shared = "{apiVersion: v1, kind: ConfigMap, metadata: {name: shared, namespace: $NS}}"
+		_, _, err := roll(t, c, roleOf(t, ns, digestOf("v1"), deployment("web", 1), shared))
+		require.NoError(t, err)
+		a, err := c.Apply(t.Context(), small, options(t))
+		require.NoError(t, err)
+		require.Len(t, a.obsolete, 1)
+		other.Objects = append(other.Objects, roleOf(t, ns, digestOf("v1"), shared).Objects...)
+		_, _, err = roll(t, c, other)
+		require.NoError(t, err)
+		_, err = c.Wait(t.Context(), small, a, WaitOptions{})
+		require.NoError(t, err)
+		_, err = c.Client().CoreV1().ConfigMaps(ns).Get(t.Context(), "shared", metav1.GetOptions{})
+		require.NoError(t, err)
 	})
 	t.Run("after that there is nothing to do", func(t *testing.T) {
 		_, a, err := roll(t, c, small)

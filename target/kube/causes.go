@@ -19,6 +19,7 @@ type cause struct {
 	signal    string
 	ran       bool // the container ran, so that it may have said why
 	patience  patience
+	at        time.Time // when a controller last said so; zero: as it was read
 }
 
 // patience says when a cause ends the wait.
@@ -39,6 +40,7 @@ const (
 	unschedulableSpan = 15 * time.Second
 	unknownPullSpan   = 20 * time.Second
 	quotaSpan         = 3 * time.Second
+	staleSpan         = 3 * time.Second  // for what a condition said before this rollout
 	warmUpSpan        = 30 * time.Second // for a readiness probe without a startup probe before it
 )
 

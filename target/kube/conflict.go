@@ -144,9 +144,9 @@ func dropField(body map[string]any, field string) bool {
 
 // cedeBeforehand removes from want the fields that a live object's autoscaler or
 // a manager with the policy "cede" holds with another value, so that an object
-// with such fields can be unchanged. It reports whether any was removed.
+// with such fields can be unchanged, and no force takes them. It reports whether any was removed.
 func cedeBeforehand(want map[string]any, live *unstructured.Unstructured, p policy) (ceded bool) {
-	if live == nil || p.force {
+	if live == nil {
 		return false
 	}
 	replicas := fieldpath.MakePathOrDie("spec", "replicas")

@@ -75,14 +75,16 @@ type trial struct {
 func (t *trial) one(ctx context.Context, o *object, all []*object) (*Change, []release.Finding, error) {
 	live := t.before.members[o.id].live
 	if live == nil && t.looks {
-		found, err := t.c.fetch(ctx, o.kind, o.id.Namespace, o.id.Name)
-		if err != nil && !apierrors.IsNotFound(err) {
+		var err error
+		if live, err = t.c.find(ctx, o.kind, o.id.Namespace, o.id.Name); err != nil {
 			return nil, nil, fmt.Errorf("read %s: %w", o.id, err)
 		}
-		live = found
 	}
 	if t.set.has(o, live, t.policy) {
 		return nil, nil, nil
+	}
+	if failedJob(live) {
+		return &Change{Object: o.id, Action: Replaced}, nil, nil
 	}
 	want := t.set.claim(o)
 	cedeBeforehand(want, live, t.policy)

@@ -115,6 +115,71 @@ func TestRefusedPods(t *testing.T) {
 	}
 }
 
+func TestWhatAControllerSaidBefore(t *testing.T) {
+	c := connect(t)
+	t.Run("of the revision before does not end the way back", func(t *testing.T) {
+		ns := namespace(t, c)
+		good := roleOf(t, ns, digestOf("v1"), deployment("web", 2))
+		_, _, err := roll(t, c, good)
+		require.NoError(t, err)
+		enforce(t, c, ns, "baseline")
+		f, _ := fail(t, c, roleOf(t, ns, digestOf("v2"), deployment("web", 2)+"\n      hostNetwork: true"), time.Minute)
+		require.Equal(t, "PodSecurity", f.Code)
+		live, _, err := roll(t, c, good)
+		require.NoError(t, err)
+		require.Equal(t, 2, live.Ready)
+	})
+	t.Run("counts once it lasts", func(t *testing.T) {
+		role := roleOf(t, "any", digestOf("v1"), deployment("web", 1))
+		objects, err := c.parsed(role)
+		require.NoError(t, err)
+		w := newWait(c, role, Applied{objects: objects, Results: []Result{{objects[0].id, Configured}}}, WaitOptions{}, objects)
+		said := func(at time.Time) *root {
+			r := w.roots[w.order[0]]
+			r.live, r.h, r.judged = objects[0].body, newHistory(), true
+			r.state = state{fault: &cause{code: "DeadlineExceeded", message: "no progress", at: at}}
+			return r
+		}
+		r := said(w.began.Add(-time.Minute))
+		ended, again := w.worst(r, w.began)
+		require.Nil(t, ended, "it was said before the rollout")
+		require.Equal(t, staleSpan, again)
+		ended, _ = w.worst(r, w.began.Add(staleSpan))
+		require.NotNil(t, ended)
+		ended, _ = w.worst(said(w.began.Add(time.Second)), w.began.Add(time.Second))
+		require.NotNil(t, ended, "it was said of this rollout")
+	})
+}
+
+func TestALimitOfTheCallerHasItsCauseToo(t *testing.T) {
+	c := connect(t)
+	ns := namespace(t, c)
+	role := roleOf(t, ns, digestOf("v1"), deployment("web", 1, fate("hang")))
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	defer cancel()
+	a, err := c.Apply(ctx, role, options(t))
+	require.NoError(t, err)
+	_, err = c.Wait(ctx, role, a, WaitOptions{Timeout: 4 * time.Second, Progress: progress(t)})
+	var f *release.Failure
+	require.ErrorAs(t, err, &f)
+	require.Equal(t, "DeadlineExceeded", f.Code)
+	require.Contains(t, f.Message, "is not ready: Readiness probe failed")
+	require.NotEmpty(t, f.Log)
+}
+
+func TestACauseThatIsThereAtOnceHasItsEvidence(t *testing.T) {
+	c := connect(t)
+	ns := namespace(t, c)
+	role := roleOf(t, ns, digestOf("v1"), deployment("web", 1)+"\n  paused: true")
+	for range 2 { // the second time nothing is written, and nothing has to be watched
+		f, took := fail(t, c, role, time.Minute)
+		require.Equal(t, "Paused", f.Code)
+		require.Equal(t, "web", f.Role)
+		require.NotEmpty(t, f.Hint)
+		require.Less(t, took, 10*time.Second)
+	}
+}
+
 func TestWaitEndsWithItsCaller(t *testing.T) {
 	c := connect(t)
 	ns := namespace(t, c)

@@ -3,8 +3,10 @@ package kube
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
@@ -54,6 +56,28 @@ func TestJobThatFails(t *testing.T) {
 	doc = strings.Replace(doc, "image: $IMAGE", "image: $IMAGE, env: [{name: FIXTURE_FAULT, value: crash}]", 1)
 	f, _ := fail(t, c, roleOf(t, ns, digestOf("v1"), doc), 60e9)
 	require.Contains(t, []string{"JobFailed", "DeadlineExceeded"}, f.Code)
+}
+
+func TestAJobThatFailedRunsAgain(t *testing.T) {
+	c := connect(t)
+	ns := namespace(t, c)
+	doc := strings.Replace(workload("Job"), "spec:\n  template", "spec:\n  backoffLimit: 0\n  template", 1)
+	doc = strings.Replace(doc, "image: $IMAGE", "image: $IMAGE, env: [{name: FIXTURE_FAULT, value: crash}]", 1)
+	role := roleOf(t, ns, digestOf("v1"), doc)
+	fail(t, c, role, 60e9)
+	jobs := c.Client().BatchV1().Jobs(ns)
+	before, err := jobs.Get(t.Context(), "web", metav1.GetOptions{})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		plan, err := c.Diff(t.Context(), role, options(t))
+		return err == nil && len(plan.Changes) == 1 && plan.Changes[0].Action == Replaced
+	}, 30*time.Second, 50*time.Millisecond, "the plan says so, once the Job has failed for good")
+	a, err := c.Apply(t.Context(), role, options(t))
+	require.NoError(t, err)
+	require.Equal(t, Replaced, a.Results[0].Action)
+	after, err := jobs.Get(t.Context(), "web", metav1.GetOptions{})
+	require.NoError(t, err)
+	require.NotEqual(t, before.UID, after.UID)
 }
 
 // widget is a kind of the release's own.

@@ -48,7 +48,7 @@ func (c *Cluster) Preflight(ctx context.Context, rel release.Release, o Prefligh
 	for i := range s.parts {
 		s.parts[i].stock = sync.OnceValues(func() (inventory, error) { return s.take(gctx, s.parts[i]) })
 	}
-	checks := []func(context.Context) error{s.access, s.references, s.pulls, s.nodes, s.quotas, s.admission, s.budgets, s.objects}
+	checks := []func(context.Context) error{s.access, s.references, s.pulls, s.nodes, s.quotas, s.admission, s.budgets, s.objects, s.prunes}
 	for _, check := range checks {
 		group.Go(func() error { return check(gctx) })
 	}
@@ -217,11 +217,12 @@ func (s *survey) setOf(p part) applySet { return newApplySet(s.o.App, p.role.Nam
 func (s *survey) home(p part) string { return homeOf(s.o.Apply[p.role.Name].Namespace, p.objects) }
 
 // take reads what the cluster has of a part. Where the caller may not look there
-// is nothing, and that is a finding of its own.
+// is nothing, and that is a finding.
 func (s *survey) take(ctx context.Context, p part) (inventory, error) {
 	inv, err := s.c.take(ctx, s.setOf(p), p.objects)
 	var forbidden *ForbiddenError
 	if errors.As(s.c.explain(err), &forbidden) {
+		s.find(release.Finding{Code: "Forbidden", Severity: release.Refuses, Fixed: true, Message: forbidden.Error(), Hint: forbidden.Hint()})
 		return inventory{}, nil
 	}
 	if err != nil {

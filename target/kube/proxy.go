@@ -99,7 +99,10 @@ func (c *Cluster) ask(ctx context.Context, p *corev1.Pod, r Request) (Response, 
 	for name, v := range r.Headers {
 		req.Header.Set(name, v)
 	}
-	reply, err := c.http.Do(req)
+	// Where the pod points to, the caller's credentials must not go.
+	straight := *c.http
+	straight.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	reply, err := straight.Do(req)
 	if err != nil {
 		return Response{}, c.explain(err)
 	}

@@ -45,7 +45,14 @@ func (c *Cluster) prune(ctx context.Context, a Applied, p release.Progress) erro
 				e.Mark, e.Message = release.MarkNote, id.String()+" is no longer part of the release and is kept; delete it by hand if nothing needs it"
 				end = c.unlabel
 			}
-			if err := end(gctx, m.kind, id, m.live.GetUID()); err != nil {
+			live, err := c.find(gctx, m.kind, id.Namespace, id.Name)
+			if err == nil && (live == nil || live.GetUID() != m.live.GetUID() || live.GetLabels()[partOfLabel] != a.set.id) {
+				return nil // it is gone already, or another role's by now
+			}
+			if err == nil {
+				err = end(gctx, m.kind, id, live.GetUID())
+			}
+			if err != nil {
 				return fmt.Errorf("prune %s: %w", id, err)
 			}
 			p.Report(e)

@@ -16,6 +16,11 @@ func (c *Cluster) replace(ctx context.Context, o *object, uid types.UID) error {
 	if err := c.remove(ctx, o.kind, o.id, uid); err != nil {
 		return err
 	}
+	return c.gone(ctx, o, uid)
+}
+
+// gone waits until an object that is being deleted is no more.
+func (c *Cluster) gone(ctx context.Context, o *object, uid types.UID) error {
 	return c.until(ctx, o, func(live *unstructured.Unstructured) bool { return live == nil || live.GetUID() != uid })
 }
 
@@ -38,15 +43,11 @@ func (c *Cluster) until(ctx context.Context, o *object, is func(*unstructured.Un
 	ctx, cancel := context.WithTimeoutCause(ctx, 30*time.Second, fmt.Errorf("%s did not get there in 30s", o.id))
 	defer cancel()
 	for ctx.Err() == nil {
-		live, err := c.fetch(ctx, o.kind, o.id.Namespace, o.id.Name)
-		switch {
-		case isGone(err):
-			if is(nil) {
-				return nil
-			}
-		case err != nil:
+		live, err := c.find(ctx, o.kind, o.id.Namespace, o.id.Name)
+		if err != nil {
 			return err
-		case is(live):
+		}
+		if is(live) {
 			return nil
 		}
 		from := ""

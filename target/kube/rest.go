@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -84,6 +85,25 @@ func (c *Cluster) list(ctx context.Context, k kind, namespace, selector string) 
 		return list.UnmarshalJSON(body)
 	})
 	return list.Items, err
+}
+
+// find reads one object by what a list may see; nil: it is not there.
+func (c *Cluster) find(ctx context.Context, k kind, namespace, name string) (*unstructured.Unstructured, error) {
+	var list unstructured.UnstructuredList
+	err := c.patiently(ctx, func() error {
+		body, err := bodyOf(c.raw().Get().AbsPath(k.path(namespace, "")).Param("fieldSelector", "metadata.name="+name).SetHeader("Accept", "application/json").Do(ctx))
+		if err != nil {
+			return err
+		}
+		return list.UnmarshalJSON(body)
+	})
+	if err != nil || len(list.Items) == 0 {
+		if apierrors.IsNotFound(err) {
+			err = nil // its kind is not there either
+		}
+		return nil, err
+	}
+	return &list.Items[0], nil
 }
 
 // patchOptions are the parameters of one server-side apply.

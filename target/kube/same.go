@@ -8,9 +8,10 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// has reports whether an object is in the cluster just as it would be sent.
+// has reports whether an object is in the cluster just as it would be sent, and to
+// stay. A Job that failed has to run again.
 func (s applySet) has(o *object, live *unstructured.Unstructured, p policy) bool {
-	if live == nil || live.GetAnnotations()[appliedAnnotation] != o.hash || live.GetLabels()[partOfLabel] != s.id {
+	if live == nil || live.GetDeletionTimestamp() != nil || failedJob(live) || live.GetAnnotations()[appliedAnnotation] != o.hash || live.GetLabels()[partOfLabel] != s.id {
 		return false
 	}
 	if covers(o.body.Object, live.Object) {

@@ -83,9 +83,10 @@ func ofDeployment(d *appsv1.Deployment) state {
 		switch {
 		case c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue:
 			s.fault = ofRefusedPods(c.Message)
+			s.fault.at = c.LastUpdateTime.Time
 		case c.Type == appsv1.DeploymentProgressing && c.Status == corev1.ConditionFalse && c.Reason == "ProgressDeadlineExceeded":
 			if s.fault == nil {
-				s.fault = &cause{code: "DeadlineExceeded", message: "no progress within progressDeadlineSeconds", patience: atOnce}
+				s.fault = &cause{code: "DeadlineExceeded", message: "no progress within progressDeadlineSeconds", patience: atOnce, at: c.LastUpdateTime.Time}
 			}
 		}
 	}
@@ -194,6 +195,15 @@ func ofJob(j *batchv1.Job) state {
 		}
 	}
 	return s
+}
+
+// failedJob reports whether an object is a Job that will not succeed any more.
+func failedJob(u *unstructured.Unstructured) bool {
+	if u == nil || u.GetKind() != "Job" || u.GroupVersionKind().Group != "batch" {
+		return false
+	}
+	status, _ := condition(u, string(batchv1.JobFailed))
+	return status == string(corev1.ConditionTrue)
 }
 
 func ofPod(p *corev1.Pod) state {

@@ -27,8 +27,11 @@ func (s *survey) objects(ctx context.Context) error {
 	var first, rest []attempt
 	for _, p := range s.parts {
 		inv, err := p.stock()
-		if err != nil || inv.members == nil {
+		if err != nil {
 			return err
+		}
+		if inv.members == nil {
+			continue // it could not be read, which is a finding
 		}
 		t := &trial{c: s.c, role: p.role.Name, set: s.setOf(p), before: inv, policy: s.o.Apply[p.role.Name].policy()}
 		seen := map[kind]bool{}

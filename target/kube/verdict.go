@@ -104,6 +104,10 @@ func (w *wait) worst(r *root, now time.Time) (*ending, time.Duration) {
 		r.h.calm()
 		return nil, left
 	}
+	if w.changed(r) && !fault.at.IsZero() && fault.at.Before(w.began) && fault.patience == atOnce {
+		// A controller takes back what it said of the revision before only some time after the change.
+		fault.patience = lasting(staleSpan)
+	}
 	ends, d := r.h.ends(*fault, now)
 	if !ends {
 		sooner(d)

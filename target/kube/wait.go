@@ -23,12 +23,12 @@ type WaitOptions struct {
 	Progress release.Progress
 }
 
-// errGaveUp is the cause of a wait that ran into its limit.
+// errGaveUp is the cause of a wait that ran into its own limit.
 var errGaveUp = errors.New("the time limit is over")
 
 // Wait returns when the role's new revision serves, and what serves then. The
-// error is a *release.Failure when it failed for good or the time is over; when
-// ctx ends first, it is that of ctx.
+// error is a *release.Failure when it failed for good or the time is over, that of
+// ctx included; when ctx is cancelled, it is that of ctx.
 //
 // Objects that the role no longer has are pruned only when all is ready, so that
 // what serves goes on serving until then.
@@ -41,8 +41,9 @@ func (c *Cluster) Wait(ctx context.Context, role release.Role, a Applied, o Wait
 	defer cancel()
 	w := newWait(c, role, a, o, objects)
 	pods, err := w.run(limit)
+	var failure *release.Failure
 	switch {
-	case err != nil && ctx.Err() != nil:
+	case err != nil && ctx.Err() != nil && !errors.As(err, &failure):
 		return release.Live{}, ctx.Err()
 	case err != nil:
 		return release.Live{}, err
@@ -129,7 +130,7 @@ func newWait(c *Cluster, role release.Role, a Applied, o WaitOptions, objects []
 // watched.
 func (w *wait) run(ctx context.Context) ([]*corev1.Pod, error) {
 	if done, _, err := w.judge(); err != nil || done {
-		return nil, err
+		return nil, w.autopsy(ctx, err)
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -216,7 +217,7 @@ func (w *wait) show(done bool) {
 func (w *wait) note(r *root) string {
 	for _, p := range w.newPods(r) {
 		if c, ok := diagnose(p.Pod, p.h, time.Now()); ok {
-			return c.code + ": " + c.message
+			return c.code + ": " + clip(redact(c.message, nil))
 		}
 	}
 	return r.state.missing
@@ -224,9 +225,10 @@ func (w *wait) note(r *root) string {
 
 // gaveUp says what was missing when the time was over.
 func (w *wait) gaveUp(ctx context.Context) error {
-	if !errors.Is(context.Cause(ctx), errGaveUp) {
+	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return ctx.Err()
 	}
+	took := time.Since(w.began).Round(time.Second)
 	for _, id := range w.order {
 		r := w.roots[id]
 		if r.live != nil && r.state.ready {
@@ -236,7 +238,7 @@ func (w *wait) gaveUp(ctx context.Context) error {
 		if r.live != nil {
 			missing = r.state.missing
 		}
-		fault := cause{code: "DeadlineExceeded", message: fmt.Sprintf("not ready within %s: %s", w.o.Timeout, missing), patience: atOnce,
+		fault := cause{code: "DeadlineExceeded", message: fmt.Sprintf("not ready within %s: %s", took, missing), patience: atOnce,
 			hint: "--timeout gives it more time"}
 		if r.live == nil {
 			return w.autopsy(ctx, &ending{fault, r, nil})
