@@ -192,6 +192,34 @@ func TestAnAlteredRecordIsShownAndNeverChosen(t *testing.T) {
 	})
 }
 
+func TestAnOutcomeThatWasNeverSealedIsNoneAtAll(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, p place) {
+		l := threeRecords(t, p, signed(t))
+		forged := parts(t, p.store, "000003")
+		delete(forged, "record.sig")
+		p.forge(t, "000003", nil)
+		_, ok, err := p.store.Create(t.Context(), "000003", forged, false)
+		require.NoError(t, err)
+		require.True(t, ok)
+
+		_, err = l.Read(t.Context(), 3)
+		var altered *ledger.AlteredError
+		require.ErrorAs(t, err, &altered)
+		require.Equal(t, "outcome", altered.Field)
+		recent, err := l.Recent(t.Context(), 1)
+		require.NoError(t, err)
+		require.False(t, recent[0].Record.Good())
+
+		// Nor does the next run seal and sign it as it stands.
+		lock := take(t, l)
+		require.Equal(t, int64(4), settled(t, l, lock, 4).Seq)
+		entry, err := l.Read(t.Context(), 3)
+		require.NoError(t, err)
+		require.Equal(t, release.Pending, entry.Record.Outcome)
+		require.Contains(t, entry.Record.Reason, "it said settled, and was never sealed")
+	})
+}
+
 func TestAWithdrawnReleaseNeverRunsAgain(t *testing.T) {
 	onEveryStore(t, func(t *testing.T, p place) {
 		opts := signed(t)

@@ -108,7 +108,9 @@ func intent(rec release.Record, rel release.Release, attachments map[string][]by
 func (l *Ledger) sealInterrupted(ctx context.Context, left kept) (kept, error) {
 	rec := left.record()
 	if rec.Seq == left.seq { // else it cannot be read, and is sealed as it is
-		if rec.Outcome == release.Pending {
+		if needsSeal(rec) {
+			rec.Reason, rec.Outcome = fmt.Sprintf("it said %s, and was never sealed", rec.Outcome), release.Pending
+		} else if rec.Outcome == release.Pending {
 			gone := "interrupted: " + rec.Holder + " did not come back"
 			if rec.Reason != "" {
 				gone = rec.Reason + "; " + gone

@@ -47,6 +47,9 @@ func newEntry(seq int64, app string, parts map[string][]byte, sealed bool) (Entr
 	if e.Record.App != app {
 		return e, &AlteredError{Seq: seq, Field: "app", Message: fmt.Sprintf("it says %q", e.Record.App)}
 	}
+	if !sealed && needsSeal(e.Record) {
+		return e, &AlteredError{Seq: seq, Field: "outcome", Message: fmt.Sprintf("it says %s, and was never sealed", e.Record.Outcome)}
+	}
 	objects, err := unpackObjects(parts[partObjects])
 	if err != nil {
 		return e, &AlteredError{Seq: seq, Field: "objects", Message: err.Error()}
@@ -62,6 +65,11 @@ func newEntry(seq int64, app string, parts map[string][]byte, sealed bool) (Entr
 		}
 	}
 	return e, nil
+}
+
+// needsSeal reports whether a record's outcome is one that only its seal writes.
+func needsSeal(r release.Record) bool {
+	return r.Outcome == release.Settled || r.Outcome == release.Restored
 }
 
 // packObjects compresses the objects of every role. The objects' own bytes are
