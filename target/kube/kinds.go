@@ -1,10 +1,12 @@
 package kube
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -86,7 +88,14 @@ func (k *kinds) of(gvk schema.GroupVersionKind) (kind, error) {
 	if found, ok := k.known[gvk]; ok {
 		return found, nil
 	}
-	return kind{}, fmt.Errorf("the server has no kind %s in %s", gvk.Kind, gvk.GroupVersion())
+	return kind{}, &noKindError{gvk}
+}
+
+// noKindError says that the server has a group and version, and no such kind in it.
+type noKindError struct{ gvk schema.GroupVersionKind }
+
+func (e *noKindError) Error() string {
+	return fmt.Sprintf("the server has no kind %s in %s", e.gvk.Kind, e.gvk.GroupVersion())
 }
 
 // any returns the resource of a kind in whichever version lists it; false if the
@@ -98,34 +107,46 @@ func (k *kinds) any(gk schema.GroupKind) (kind, bool, error) {
 	if ok {
 		return found, true, nil
 	}
-	version, err := k.preferred(gk.Group)
-	if err != nil || version == "" {
+	versions, err := k.versions(gk.Group)
+	if err != nil {
 		return kind{}, false, err
 	}
-	found, err = k.of(gk.WithVersion(version))
-	return found, err == nil, nil
+	for _, version := range versions {
+		found, err := k.of(gk.WithVersion(version))
+		var none *noKindError
+		if errors.As(err, &none) || apierrors.IsNotFound(err) {
+			continue
+		}
+		return found, err == nil, err
+	}
+	return kind{}, false, nil
 }
 
-// preferred is the version of a group that the server prefers; "" if it has no
-// such group.
-func (k *kinds) preferred(group string) (string, error) {
+// versions are those of a group, the one first that the server prefers; none if it
+// has no such group.
+func (k *kinds) versions(group string) ([]string, error) {
 	if group == "" { // the core, which /apis does not list
 		var core metav1.APIVersions
-		if err := k.served("/api", &core); err != nil || len(core.Versions) == 0 {
-			return "", err
-		}
-		return core.Versions[0], nil
+		err := k.served("/api", &core)
+		return core.Versions, err
 	}
 	var groups metav1.APIGroupList
 	if err := k.served("/apis", &groups); err != nil {
-		return "", err
+		return nil, err
 	}
+	var versions []string
 	for _, g := range groups.Groups {
-		if g.Name == group {
-			return g.PreferredVersion.Version, nil
+		if g.Name != group {
+			continue
+		}
+		versions = append(versions, g.PreferredVersion.Version)
+		for _, v := range g.Versions {
+			if v.Version != g.PreferredVersion.Version {
+				versions = append(versions, v.Version)
+			}
 		}
 	}
-	return "", nil
+	return versions, nil
 }
 
 // learn takes a kind from its definition, so that it need not be asked for.
