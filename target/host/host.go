@@ -27,7 +27,8 @@ type Options struct {
 	Progress  release.Progress
 	Timeout   time.Duration // of connecting; default 10s
 	KeepAlive time.Duration // between signs of life; a connection that misses two is dead; default 5s
-	Stay      time.Duration // how long a started process must live when its port does not prove it; default 600ms
+	Stay      time.Duration // how long a started process without a port must live; default 600ms
+	Listen    time.Duration // how long one with a port has until it listens there; default 1m
 }
 
 // Machine is one machine and the one connection to it. Its methods may be
@@ -49,6 +50,7 @@ func Connect(ctx context.Context, h config.Host, o Options) (*Machine, error) {
 	o.Timeout = or(o.Timeout, 10*time.Second)
 	o.KeepAlive = or(o.KeepAlive, 5*time.Second)
 	o.Stay = or(o.Stay, 600*time.Millisecond)
+	o.Listen = or(o.Listen, time.Minute)
 	m := &Machine{name: "this machine", o: o, via: local{}, run: random()}
 	if h.Address != "" {
 		m.name = h.Address

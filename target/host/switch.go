@@ -218,8 +218,8 @@ const (
 )
 
 // await watches the started service until it stands: its port is served by its
-// own process, or the process has lived for the time to stay. A process that
-// ends, or runs from another directory, is a *release.Failure at once.
+// own process, or without a port the process has lived for the time to stay. A
+// process that ends, or runs from another directory, is a *release.Failure at once.
 func (m *Machine) await(ctx context.Context, d Definition) (state, error) {
 	began := time.Now()
 	var first state
@@ -237,11 +237,18 @@ func (m *Machine) await(ctx context.Context, d Definition) (state, error) {
 		case s.phase == phaseFailed || s.phase == phaseRestarting,
 			first.pid > 0 && (s.pid != first.pid || s.restarts > first.restarts):
 			return s, m.failure(ctx, d, s)
-		case s.runs(d) && (s.serves() || stays):
+		case s.runs(d) && (s.serves() || d.Port == 0 && stays):
 			return s, nil
-		case s.phase == phaseUp && stays:
+		case s.phase == phaseUp && stays && !s.runs(d):
 			return s, foreignDirectory(d, s)
-		case time.Since(began) > startLimit:
+		case s.runs(d) && s.foreign() != nil && stays:
+			return s, portTaken(d, *s.foreign())
+		case s.runs(d) && time.Since(began) > m.o.Listen:
+			f := m.failure(ctx, d, s)
+			f.Code, f.Message = "PortNotServed", fmt.Sprintf("PID %d does not listen on port %d after %s", s.pid, d.Port, m.o.Listen)
+			f.Hint = "its last lines may say why; is the role's port the one that the program listens on?"
+			return s, f
+		case !s.runs(d) && time.Since(began) > startLimit:
 			f := m.failure(ctx, d, s)
 			f.Message = fmt.Sprintf("no process after %s: %s", startLimit, s.phase)
 			return s, f

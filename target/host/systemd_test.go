@@ -44,6 +44,7 @@ func TestOnARealSystemd(t *testing.T) {
 		{"a link moved by hand is named, and set right without a restart", linkMoved},
 		{"a unit edited to another directory is named and refused", unitEdited},
 		{"a foreign process on the port is named, and nothing is touched", portTakenByAnother},
+		{"a port that nothing serves is no readiness", portNotServed},
 		{"a process that outlives its service keeps the next from being started", outlived},
 		{"a service that ignores SIGTERM is stopped in bounded time", deafService},
 		{"a service that the manager would wait for without end is killed", endlessStop},
@@ -151,6 +152,28 @@ systemctl daemon-reload; systemctl restart "$1"`, d.File)
 	live, err = l.m.Switch(t.Context(), d.role(t))
 	require.NoError(t, err)
 	require.Equal(t, d.Digest, live.Digest())
+}
+
+func portNotServed(t *testing.T, l *lab) {
+	late := service("late", 4031, "v1")
+	_, err := l.ship(t, late, "late")
+	require.NoError(t, err)
+	require.True(t, l.listens(4031), "it is waited for")
+
+	o := l.options(t)
+	o.Listen = 2 * time.Second
+	m, err := Connect(t.Context(), l.config(), o)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, m.Close()) })
+	patient := l.m
+	l.m = m
+	defer func() { l.m = patient }()
+	silent := service("silent", 4032, "v1")
+	_, err = l.ship(t, silent, "silent")
+	f := failureOf(t, err)
+	require.Equal(t, "PortNotServed", f.Code)
+	require.Contains(t, f.Message, "port 4032 after 2s")
+	require.Contains(t, strings.Join(f.Log, "\n"), "starting with", "its last words are there")
 }
 
 func portTakenByAnother(t *testing.T, l *lab) {

@@ -1,6 +1,6 @@
 // Command serve stands for a worker in tests: it serves the file "version" of
 // its directory on PORT. The file "mode" changes how: crash, silent, deaf (to
-// SIGTERM), slow (to stop).
+// SIGTERM), slow (to stop), late (to listen).
 package main
 
 import (
@@ -39,6 +39,9 @@ func run() error {
 		fmt.Fprintf(w, "%s pid %d", read("version"), os.Getpid())
 	})
 	failed := make(chan error, 1)
+	if mode == "late" {
+		time.Sleep(1500 * time.Millisecond)
+	}
 	if mode != "silent" {
 		go func() { failed <- server.ListenAndServe() }()
 	}
