@@ -48,6 +48,19 @@ func (n *Notary) Sign(ctx context.Context, ref string) (bundle []byte, done bool
 	return bundle, done, nil
 }
 
+// Signed reports whether this signer has signed the image that ref names by digest.
+func (n *Notary) Signed(ctx context.Context, ref string) (bool, error) {
+	d, err := parseDigest(ref)
+	if err != nil {
+		return false, err
+	}
+	found, err := n.find(ctx, d, SignatureType, nil)
+	if err != nil {
+		return false, fmt.Errorf("look for the signature of %s: %w", ref, err)
+	}
+	return found != nil, nil
+}
+
 // Attest attaches a claim about the image that ref names by digest. predicate is
 // what encoding/json makes of it; the same claim by the same signer is found
 // rather than repeated, as with Sign. Under mode none it does nothing.

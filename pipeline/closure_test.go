@@ -191,8 +191,33 @@ func TestLinksAndSubmodulesInTheClosure(t *testing.T) {
 			require.Contains(t, f.Message, target)
 		})
 	}
-	t.Run("a link inside the repository goes in", func(t *testing.T) {
-		require.NoError(t, link(t, "../clock/src/index.ts"))
+	t.Run("a link inside the repository goes in, and with it the file that it leads to", func(t *testing.T) {
+		r := sample.New(t, sample.Options{Edits: map[string]string{"notes/a.txt": "a", "notes/b.txt": "b"}})
+		require.NoError(t, os.Symlink("../../notes/second", filepath.Join(r.Dir, worker, "link")))
+		require.NoError(t, os.Symlink("a.txt", filepath.Join(r.Dir, "notes", "second")))
+		r.Commit("links", nil)
+		c, err := closureOf(t, r, config.Image{})
+		require.NoError(t, err)
+		require.Contains(t, paths(c), worker+"/link")
+		require.Contains(t, paths(c), "notes/second")
+		require.Contains(t, paths(c), "notes/a.txt")
+		require.NotContains(t, paths(c), "notes/b.txt")
+	})
+	t.Run("a link to a folder that does not go in is refused by name", func(t *testing.T) {
+		r := sample.New(t, sample.Options{Edits: map[string]string{"notes/a.txt": "a"}})
+		require.NoError(t, os.Symlink("../../notes", filepath.Join(r.Dir, worker, "link")))
+		r.Commit("link", nil)
+		_, err := closureOf(t, r, config.Image{})
+		f := refused(t, err)
+		require.Equal(t, "LinkDangling", f.Code)
+		require.Equal(t, worker+"/link", f.Object)
+		require.Contains(t, f.Hint, "notes under include")
+		c, err := closureOf(t, r, config.Image{Include: []string{"notes"}})
+		require.NoError(t, err)
+		require.Contains(t, paths(c), "notes/a.txt")
+	})
+	t.Run("a link to what an install will make is left as it is", func(t *testing.T) {
+		require.NoError(t, link(t, "node_modules/hono/dist"))
 	})
 	t.Run("a submodule is refused by name", func(t *testing.T) {
 		r := sample.New(t, sample.Options{})

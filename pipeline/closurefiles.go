@@ -74,9 +74,17 @@ func (b *closureBuilder) files(ctx context.Context) error {
 	if err := b.tsconfigs(ctx, all); err != nil {
 		return err
 	}
+	if err := b.followLinks(ctx, all); err != nil {
+		return err
+	}
 	b.done.Files = slices.SortedFunc(maps.Values(all), func(x, y File) int { return strings.Compare(x.Path, y.Path) })
 	sort.Slice(b.done.Packages, func(i, j int) bool { return b.done.Packages[i].Dir < b.done.Packages[j].Dir })
-	return b.checkFiles(ctx)
+	for _, f := range b.done.Files {
+		if f.Mode == modeSubmodule {
+			b.refuse("Submodule", f.Path, "is a submodule, whose content is not in the commit", "commit the files themselves, or publish them as a package")
+		}
+	}
+	return nil
 }
 
 // owner is the folder of the innermost package that holds p. A package inside
@@ -93,24 +101,48 @@ func (b *closureBuilder) owner(p string) string {
 	return ""
 }
 
-func (b *closureBuilder) checkFiles(ctx context.Context) error {
-	var links []blob
-	for _, f := range b.done.Files {
-		switch f.Mode {
-		case modeSubmodule:
-			b.refuse("Submodule", f.Path, "is a submodule, whose content is not in the commit", "commit the files themselves, or publish them as a package")
-		case modeLink:
-			links = append(links, blob{f.Path, f.ID})
+// followLinks checks every symbolic link, and adds the file that it leads to.
+func (b *closureBuilder) followLinks(ctx context.Context, all map[string]File) error {
+	for seen := map[string]bool{}; ; {
+		var links []blob
+		for _, p := range slices.Sorted(maps.Keys(all)) {
+			if f := all[p]; f.Mode == modeLink && !seen[p] {
+				seen[p] = true
+				links = append(links, blob{p, f.ID})
+			}
 		}
-	}
-	return b.source.objects.read(ctx, links, func(l blob, _ int64, r io.Reader) error {
-		target, err := io.ReadAll(r)
+		if len(links) == 0 {
+			return nil
+		}
+		err := b.source.objects.read(ctx, links, func(l blob, _ int64, r io.Reader) error {
+			target, err := io.ReadAll(r)
+			if err != nil {
+				return err
+			}
+			to, ok := inside(path.Dir(l.path), string(target))
+			file, isFile := b.source.files[to]
+			switch {
+			case !ok:
+				b.refuse("LinkOutside", l.path, fmt.Sprintf("is a symbolic link to %s, which is outside the repository", target), "commit the file itself")
+			case isFile:
+				all[to] = file
+			case b.source.Has(to) && !holds(all, to):
+				b.refuse("LinkDangling", l.path, fmt.Sprintf("is a symbolic link to the folder %s, which does not go into the image", to), "name "+to+" under include of the image in shipit.yaml")
+			}
+			return nil
+		})
 		if err != nil {
 			return err
 		}
-		if _, ok := inside(path.Dir(l.path), string(target)); !ok {
-			b.refuse("LinkOutside", l.path, fmt.Sprintf("is a symbolic link to %s, which is outside the repository", target), "commit the file itself")
+	}
+}
+
+// holds reports whether any of the files is in a folder.
+func holds(files map[string]File, folder string) bool {
+	for p := range files {
+		if strings.HasPrefix(p, folder+"/") {
+			return true
 		}
-		return nil
-	})
+	}
+	return folder == ""
 }

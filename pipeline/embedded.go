@@ -135,7 +135,11 @@ func (w workshop) build(ctx context.Context, in Inputs, use func(Content) error)
 		if c, err = readDir(w.tree()); err != nil {
 			return fmt.Errorf("read what the commands made: %w", err)
 		}
-		if c, err = normalise(c, w.tree()); err != nil {
+		real, err := filepath.EvalSymlinks(w.tree()) // programs see this name where /tmp is a link
+		if err != nil {
+			return err
+		}
+		if c, err = normalise(c, real, w.tree()); err != nil {
 			return err
 		}
 	}

@@ -305,3 +305,18 @@ func TestAnExportHasTheModesOfTheCommit(t *testing.T) {
 		require.Equal(t, want, info.Mode().Perm(), name)
 	}
 }
+
+func TestABuildFolderBehindALinkIsNotInTheImage(t *testing.T) {
+	r := sample.New(t, sample.Options{})
+	img := workerImage()
+	img.Run = [][]string{{"sh", "-c", "pwd -P > packages/system-bus/where; ln -s $(pwd -P)/package.json packages/system-bus/root"}}
+	direct, err := Build(context.Background(), resolve(t, r.Dir, img), testOptions(t))
+	require.NoError(t, err)
+	behind := testOptions(t)
+	folder := t.TempDir()
+	require.NoError(t, os.Symlink(folder, filepath.Join(folder, "link")))
+	behind.buildRoot = filepath.Join(folder, "link", "build")
+	linked, err := Build(context.Background(), resolve(t, r.Dir, img), behind)
+	require.NoError(t, err)
+	require.Equal(t, direct.Digest, linked.Digest)
+}

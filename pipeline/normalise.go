@@ -14,17 +14,18 @@ import (
 )
 
 // normalise takes out of what package managers leave behind all that says where
-// and when they ran. root is the folder that they ran in.
-func normalise(c Content, root string) (Content, error) {
+// and when they ran. roots are the names of the folder that they ran in; one that
+// holds another stands before it.
+func normalise(c Content, roots ...string) (Content, error) {
 	c = c.only(func(e Entry) bool { return !bookkeeping(e.Path) })
 	for i := range c.Entries {
 		e := &c.Entries[i]
 		var err error
 		switch e.Kind {
 		case KindLink:
-			err = relativeLink(e, root)
+			err = relativeLink(e, roots)
 		case KindFile:
-			err = rewriteRoot(e, root)
+			err = rewriteRoot(e, roots)
 		}
 		if err != nil {
 			return Content{}, fmt.Errorf("%s: %w", e.Path, err)
@@ -58,10 +59,15 @@ func bookkeeping(p string) bool {
 
 // relativeLink turns an absolute link into the tree into a relative one, and
 // refuses any that leaves it.
-func relativeLink(e *Entry, root string) error {
+func relativeLink(e *Entry, roots []string) error {
 	at := path.Dir("/" + e.Path)
 	if path.IsAbs(e.Link) {
-		rest, ok := strings.CutPrefix(path.Clean(e.Link), root+"/")
+		rest, ok := "", false
+		for _, root := range roots {
+			if !ok {
+				rest, ok = strings.CutPrefix(path.Clean(e.Link), root+"/")
+			}
+		}
 		if !ok {
 			return fmt.Errorf("links to %s, which is outside the tree", e.Link)
 		}
@@ -80,16 +86,18 @@ func relativeLink(e *Entry, root string) error {
 // rewriteRoot replaces the folder of the build by the folder of the image in a
 // text file: shims of node_modules/.bin and bundles name it. In binary files it
 // is left, as another length would break them; it is the same in every build.
-func rewriteRoot(e *Entry, root string) error {
+func rewriteRoot(e *Entry, roots []string) error {
 	data, err := os.ReadFile(e.disk)
 	if err != nil {
 		return err
 	}
-	if !bytes.Contains(data, []byte(root)) || isBinary(data) {
-		return nil
+	for _, root := range roots {
+		if !bytes.Contains(data, []byte(root)) || isBinary(data) {
+			continue
+		}
+		data = bytes.ReplaceAll(data, []byte(root), []byte(Root))
+		e.data, e.disk, e.Size = data, "", int64(len(data))
 	}
-	e.data, e.disk = bytes.ReplaceAll(data, []byte(root), []byte(Root)), ""
-	e.Size = int64(len(e.data))
 	return nil
 }
 

@@ -112,7 +112,7 @@ func compareImages(a, b v1.Image) error {
 		return err
 	}
 	y, err := b.ConfigName()
-	if err != nil {
+	if err != nil || x == y {
 		return err
 	}
 	return &NotReproducibleError{Path: "config", Field: "config", First: x.String(), Second: y.String()}

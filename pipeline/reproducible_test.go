@@ -45,6 +45,12 @@ func TestABuildThatDiffersIsNamedByPathAndField(t *testing.T) {
 	})
 }
 
+func TestTheSameImageDiffersInNothing(t *testing.T) {
+	img, err := mutate.Config(empty.Image, v1.Config{User: "app"})
+	require.NoError(t, err)
+	require.NoError(t, compareImages(img, img))
+}
+
 func headersOf(t *testing.T, b Built) map[string]*tar.Header {
 	t.Helper()
 	h, _ := headers(t, b.Artifact.(v1.Image))

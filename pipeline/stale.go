@@ -28,7 +28,7 @@ func staleLockfile(ctx context.Context, s Source, c Closure, w workspace) ([]rel
 		return nil, fmt.Errorf("%s: %w", c.Lockfile, err)
 	}
 	overridden := map[string]bool{}
-	for _, all := range []map[string]string{w.root.manifest.Pnpm.Overrides, w.pnpm.Overrides} {
+	for _, all := range []map[string]string{w.root.manifest.Pnpm.Overrides, w.root.manifest.Resolutions, w.pnpm.Overrides} {
 		for key := range all {
 			overridden[overrideName(key)] = true
 		}
@@ -83,9 +83,16 @@ func drift(m manifest, locked map[string]string, overridden map[string]bool) str
 	return ""
 }
 
-// overrideName is the package that an override such as "parent>name@1" is for.
+// overrideName is the package that an override such as "parent>name@1", or a
+// resolution such as "**/name", is for.
 func overrideName(key string) string {
 	key = key[strings.LastIndex(key, ">")+1:]
+	if parts := strings.Split(key, "/"); len(parts) > 1 {
+		key = parts[len(parts)-1]
+		if scope := parts[len(parts)-2]; strings.HasPrefix(scope, "@") {
+			key = scope + "/" + key
+		}
+	}
 	if at := strings.LastIndex(key, "@"); at > 0 {
 		key = key[:at]
 	}

@@ -44,7 +44,7 @@ func TestTheSpecsThatALockfileWasMadeFrom(t *testing.T) {
 }
 
 func TestThePackageOfAnOverride(t *testing.T) {
-	for key, want := range map[string]string{"a": "a", "a@1": "a", "@s/a@^1": "@s/a", "p>a": "a", "p@1>@s/a@2": "@s/a"} {
+	for key, want := range map[string]string{"a": "a", "a@1": "a", "@s/a@^1": "@s/a", "p>a": "a", "p@1>@s/a@2": "@s/a", "**/a": "a", "p/@s/a": "@s/a", "@p/q/a@1": "a"} {
 		require.Equal(t, want, overrideName(key))
 	}
 }

@@ -23,6 +23,7 @@ type manifest struct {
 	OptionalDependencies map[string]string `json:"optionalDependencies"`
 	PeerDependencies     map[string]string `json:"peerDependencies"`
 	PatchedDependencies  map[string]string `json:"patchedDependencies"` // bun
+	Resolutions          map[string]string `json:"resolutions"`         // yarn's overrides, which pnpm takes too
 	Pnpm                 struct {
 		PatchedDependencies map[string]string `json:"patchedDependencies"`
 		Overrides           map[string]string `json:"overrides"`

@@ -26,20 +26,24 @@ func (s *site) notarize(ctx context.Context, readFile func(string) ([]byte, erro
 	})
 }
 
-// sign signs a published image and says where it came from. What was signed
-// before is found and not repeated.
+// sign says where a published image came from and signs it. The signature comes
+// last: an image that has it has the rest, and what a run has left half done the
+// next one does again.
 func (b imageBuilder) sign(ctx context.Context, image imageBuilt) error {
 	if !b.notary.Signs() {
 		return nil
 	}
 	b.report(release.Event{Phase: release.PhaseSign, Mark: release.MarkStart, Message: "sign " + image.Name})
-	_, fresh, err := b.notary.Sign(ctx, image.Reference)
+	signed, err := b.notary.Signed(ctx, image.Reference)
 	if err != nil {
 		return err
 	}
 	// An image that was found, signature and all, has its provenance from the commit that it was built for.
-	if fresh || image.Built {
+	if !signed || image.Built {
 		if err := b.attest(ctx, image); err != nil {
+			return err
+		}
+		if _, _, err := b.notary.Sign(ctx, image.Reference); err != nil {
 			return err
 		}
 	}

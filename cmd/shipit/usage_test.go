@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
 	"log"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -15,6 +17,7 @@ import (
 	"github.com/sigstore/cosign/v3/pkg/cosign"
 	"github.com/stretchr/testify/require"
 
+	"github.com/joelhooks/shipit/attest"
 	"github.com/joelhooks/shipit/internal/sample"
 )
 
@@ -100,6 +103,43 @@ func TestRelativePaths(t *testing.T) {
 		got = shipit(t, "status", "-C", "testdata", "--config", filepath.Join(repo.Dir, "none.yaml"))
 		require.Contains(t, got.err, "shipit: "+filepath.Join(repo.Dir, "none.yaml")+": no such file")
 	})
+}
+
+func TestASigningThatFailedHalfWayIsDoneAgain(t *testing.T) {
+	images := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	full, attached := true, false
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		require.NoError(t, err)
+		if r.Method == http.MethodPut && strings.Contains(string(body), attest.ProvenanceType) {
+			if full {
+				http.Error(w, "the quota is used up", http.StatusForbidden)
+				return
+			}
+			attached = true
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		images.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	t.Setenv("COSIGN_PASSWORD", "secret")
+	pair, err := cosign.GenerateKeyPair(func(bool) ([]byte, error) { return []byte("secret"), nil })
+	require.NoError(t, err)
+	repo := sample.New(t, sample.Options{Registry: strings.TrimPrefix(server.URL, "http://")})
+	require.NoError(t, os.WriteFile(filepath.Join(repo.Dir, "cosign.key"), pair.PrivateBytes, 0o600))
+	repo.Commit("sign", map[string]string{"shipit.yaml": repo.Read("shipit.yaml") + "signing: {mode: key, key: cosign.key}\n"})
+
+	got := shipit(t, "build", "-C", repo.Dir)
+	require.NotEqual(t, exitOK, got.code, got.err)
+	full = false
+	got = shipit(t, "build", "-C", repo.Dir)
+	require.Equal(t, exitOK, got.code, got.err)
+	require.True(t, attached, "the image was known and its provenance was not")
+	attached = false
+	got = shipit(t, "build", "-C", repo.Dir)
+	require.Equal(t, exitOK, got.code, got.err)
+	require.False(t, attached, "what is there is not attached again")
 }
 
 func TestInterrupted(t *testing.T) {
