@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -57,27 +58,38 @@ func (m machineTarget) layers(ctx context.Context, ref, platform string) ([]host
 	if err != nil {
 		return nil, err
 	}
+	own, err := ownLayers(img)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", ref, err)
+	}
+	return own, nil
+}
+
+// ownLayers are counted from the top: a base need not say of each of its layers
+// what made it, but above it the history is shipit's.
+func ownLayers(img v1.Image) ([]host.Layer, error) {
 	config, err := img.ConfigFile()
 	if err != nil {
-		return nil, fmt.Errorf("read the configuration of %s: %w", ref, err)
+		return nil, err
 	}
 	all, err := img.Layers()
 	if err != nil {
-		return nil, fmt.Errorf("read the layers of %s: %w", ref, err)
+		return nil, err
+	}
+	count := 0
+	for _, h := range slices.Backward(config.History) {
+		if h.CreatedBy != "shipit" {
+			break
+		}
+		count++
+	}
+	base := len(all) - count
+	if count == 0 || base < 0 || len(config.RootFS.DiffIDs) != len(all) {
+		return nil, fmt.Errorf("its history names %d layers of shipit, and it has %d in all", count, len(all))
 	}
 	var own []host.Layer
-	at := 0
-	for _, h := range config.History {
-		if h.EmptyLayer {
-			continue
-		}
-		if h.CreatedBy == "shipit" && at < len(all) && at < len(config.RootFS.DiffIDs) {
-			own = append(own, hostLayer(all[at], config.RootFS.DiffIDs[at]))
-		}
-		at++
-	}
-	if len(own) == 0 {
-		return nil, fmt.Errorf("%s holds no layer that shipit made", ref)
+	for i, l := range all[base:] {
+		own = append(own, hostLayer(l, config.RootFS.DiffIDs[base+i]))
 	}
 	return own, nil
 }
