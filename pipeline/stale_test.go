@@ -1,9 +1,13 @@
 package pipeline
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/internal/sample"
 )
 
 func TestALockfileIsHeldAgainstTheManifest(t *testing.T) {
@@ -47,4 +51,18 @@ func TestThePackageOfAnOverride(t *testing.T) {
 	for key, want := range map[string]string{"a": "a", "a@1": "a", "@s/a@^1": "@s/a", "p>a": "a", "p@1>@s/a@2": "@s/a", "**/a": "a", "p/@s/a": "@s/a", "@p/q/a@1": "a"} {
 		require.Equal(t, want, overrideName(key))
 	}
+}
+
+func TestAResolutionOverridesARange(t *testing.T) {
+	r := sample.New(t, sample.Options{Edits: map[string]string{
+		worker + "/package.json": `{"name":"@busrig/system-bus","dependencies":{"@busrig/event-contract":"workspace:*","hono":"^4.0.0"}}`,
+	}})
+	root := r.Read("package.json")
+	resolved := func() error {
+		_, err := Resolve(t.Context(), open(t, r.Dir, ""), config.Config{Images: map[string]config.Image{"worker": workerImage()}}, "worker")
+		return err
+	}
+	require.ErrorContains(t, resolved(), "LockfileStale")
+	r.Commit("resolutions", map[string]string{"package.json": strings.Replace(root, "{", `{"resolutions":{"hono":"4.1.0"},`, 1)})
+	require.NoError(t, resolved())
 }
