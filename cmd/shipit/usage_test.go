@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -140,6 +141,21 @@ func TestASigningThatFailedHalfWayIsDoneAgain(t *testing.T) {
 	got = shipit(t, "build", "-C", repo.Dir)
 	require.Equal(t, exitOK, got.code, got.err)
 	require.False(t, attached, "what is there is not attached again")
+}
+
+func TestTheTimeoutIsTheDeploymentsToo(t *testing.T) {
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(server.Close)
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	repo := sample.New(t, sample.Options{Registry: strings.TrimPrefix(server.URL, "http://")})
+	repo.Commit("timeout", map[string]string{
+		"shipit.yaml": regexp.MustCompile(`timeout: .*`).ReplaceAllString(repo.Read("shipit.yaml"), "timeout: 15m"),
+	})
+	got := shipit(t, "build", "-C", repo.Dir)
+	require.Equal(t, exitOK, got.code, got.err)
+	got = shipit(t, "render", "-C", repo.Dir)
+	require.Equal(t, exitOK, got.code, got.err)
+	require.Contains(t, got.out, "progressDeadlineSeconds: 900\n")
 }
 
 func TestInterrupted(t *testing.T) {
