@@ -90,6 +90,15 @@ func TestAnEngineThatCannotBeReachedIsOneLine(t *testing.T) {
 				program(t, bin, "dagger", "echo starting >&2; echo 'start engine: failed to run command [docker version]' >&2; exit 1")
 			},
 			[]string{"`dagger session` ended", "start engine: failed"}, "docker version"},
+		{"a session that ends at once, of a runner that is there",
+			func(t *testing.T, bin string) {
+				l, err := net.Listen("tcp", "127.0.0.1:0")
+				require.NoError(t, err)
+				t.Cleanup(func() { require.NoError(t, l.Close()) })
+				t.Setenv(runnerHost, "tcp://"+l.Addr().String())
+				program(t, bin, "dagger", "echo 'start engine: no answer' >&2; exit 1")
+			},
+			[]string{"`dagger session` ended", "no answer"}, "engine at tcp://127.0.0.1:"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.setUp(t, noEngine(t))

@@ -102,6 +102,9 @@ func (s *session) await(ctx context.Context, params <-chan engineconn.ConnectPar
 	limit := time.NewTimer(s.start)
 	defer limit.Stop()
 	hint := "see whether `dagger version` and `docker version` answer"
+	if engine := os.Getenv(runnerHost); engine != "" {
+		hint = "see whether the engine at " + engine + " runs (" + runnerHost + ") and `dagger version` answers"
+	}
 	select {
 	case p := <-params:
 		s.Client = sessionClient(p)

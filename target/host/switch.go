@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -234,8 +235,10 @@ func (m *Machine) await(ctx context.Context, d Definition) (state, error) {
 		}
 		stays := first.pid > 0 && time.Since(since) >= m.o.Stay
 		switch {
-		case s.phase == phaseFailed || s.phase == phaseRestarting,
-			first.pid > 0 && (s.pid != first.pid || s.restarts > first.restarts):
+		case s.phase == phaseFailed || s.phase == phaseRestarting:
+			return s, m.failure(ctx, d, s)
+		case first.pid > 0 && (s.pid != first.pid || s.restarts > first.restarts):
+			s.invocation = cmp.Or(first.invocation, s.invocation) // the last words are those of the start that ended
 			return s, m.failure(ctx, d, s)
 		case s.runs(d) && (s.serves() || d.Port == 0 && stays):
 			return s, nil

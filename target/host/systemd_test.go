@@ -49,6 +49,7 @@ func TestOnARealSystemd(t *testing.T) {
 		{"a service that ignores SIGTERM is stopped in bounded time", deafService},
 		{"a service that the manager would wait for without end is killed", endlessStop},
 		{"a service that ends at its start is a failure with its last words", crashes},
+		{"a service that was started again already is a failure with the last words of the start that ended", endsAgain},
 		{"a directory that was deleted under a service is named", directoryDeleted},
 		{"a run that was killed between unit and start is finished by the next", killedBetween},
 		{"a full disk is named, and what was staged is gone", diskFull},
@@ -152,6 +153,14 @@ systemctl daemon-reload; systemctl restart "$1"`, d.File)
 	live, err = l.m.Switch(t.Context(), d.role(t))
 	require.NoError(t, err)
 	require.Equal(t, d.Digest, live.Digest())
+}
+
+func endsAgain(t *testing.T, l *lab) {
+	d := service("brief", 4033, "v1", "RestartSec=0")
+	_, err := l.ship(t, d, "brief")
+	f := failureOf(t, err)
+	require.Equal(t, "CrashLoop", f.Code)
+	require.Contains(t, strings.Join(f.Log, "\n"), "Cannot find module @sample/clock")
 }
 
 func portNotServed(t *testing.T, l *lab) {

@@ -1,6 +1,6 @@
 // Command serve stands for a worker in tests: it serves the file "version" of
 // its directory on PORT. The file "mode" changes how: crash, silent, deaf (to
-// SIGTERM), slow (to stop), late (to listen).
+// SIGTERM), slow (to stop), late (to listen), brief (in its life).
 package main
 
 import (
@@ -39,6 +39,10 @@ func run() error {
 		fmt.Fprintf(w, "%s pid %d", read("version"), os.Getpid())
 	})
 	failed := make(chan error, 1)
+	if mode == "brief" {
+		time.Sleep(400 * time.Millisecond)
+		return errors.New("Cannot find module @sample/clock")
+	}
 	if mode == "late" {
 		time.Sleep(1500 * time.Millisecond)
 	}
