@@ -57,9 +57,10 @@ func (c *clusterTarget) canPull(ctx context.Context, ref string, dockerConfig []
 // Prepare does nothing: nodes pull when a pod is scheduled.
 func (c *clusterTarget) Prepare(context.Context, release.Role) error { return nil }
 
-func (c *clusterTarget) Switch(ctx context.Context, role release.Role) (release.Live, error) {
+func (c *clusterTarget) Switch(ctx context.Context, rel release.Release, role release.Role) (release.Live, error) {
 	c.site.report(release.Event{Phase: release.PhaseApply, Mark: release.MarkStart, Role: role.Name, Message: "apply " + release.ShortDigest(role.Digest)})
 	how := c.applying(role.Name)
+	how.Beside = rel.Roles
 	if c.site.asSeen {
 		how.Before = c.surveyed
 	}
@@ -124,9 +125,9 @@ func (c *clusterTarget) Drift(ctx context.Context, role release.Role) ([]release
 // Withdraw does nothing: the pods of a first release that failed are its evidence.
 func (c *clusterTarget) Withdraw(context.Context, release.Role) error { return nil }
 
-func (c *clusterTarget) Diff(ctx context.Context, role release.Role) ([]change, []release.Finding, error) {
+func (c *clusterTarget) Diff(ctx context.Context, rel release.Release, role release.Role) ([]change, []release.Finding, error) {
 	how := c.applying(role.Name)
-	how.Before = c.surveyed
+	how.Before, how.Beside = c.surveyed, rel.Roles
 	plan, err := c.Cluster.Diff(ctx, role, how)
 	if err != nil {
 		return nil, nil, err

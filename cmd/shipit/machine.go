@@ -98,7 +98,7 @@ func hostLayer(l v1.Layer, diffID v1.Hash) host.Layer {
 	return host.Layer{DiffID: diffID.String(), Open: func(context.Context) (io.ReadCloser, error) { return l.Uncompressed() }}
 }
 
-func (m machineTarget) Switch(ctx context.Context, role release.Role) (release.Live, error) {
+func (m machineTarget) Switch(ctx context.Context, _ release.Release, role release.Role) (release.Live, error) {
 	machine, err := m.machine(ctx)
 	if err != nil {
 		return release.Live{}, err
@@ -119,7 +119,7 @@ func (m machineTarget) Observe(ctx context.Context, role release.Role) (release.
 // what Observe sees.
 func (m machineTarget) Drift(context.Context, release.Role) ([]release.Drift, error) { return nil, nil }
 
-func (m machineTarget) Diff(ctx context.Context, role release.Role) ([]change, []release.Finding, error) {
+func (m machineTarget) Diff(ctx context.Context, _ release.Release, role release.Role) ([]change, []release.Finding, error) {
 	live, err := m.Observe(ctx, role)
 	var failed *release.Failure
 	if err != nil && !errors.As(err, &failed) { // a service that failed runs nothing: that is a difference

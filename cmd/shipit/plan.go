@@ -105,7 +105,7 @@ func (t *tree) plan(ctx context.Context) (planResult, error) {
 	}
 	p.Findings = append(append(p.Findings, t.dropped(rel)...), findings...)
 	for _, role := range rel.Roles {
-		changes, findings, err := t.target(role).Diff(ctx, role)
+		changes, findings, err := t.target(role).Diff(ctx, rel, role)
 		if err != nil {
 			return p, fmt.Errorf("compare %s: %w", role.Name, err)
 		}

@@ -38,7 +38,7 @@ func (s *site) restore(ctx context.Context, rel release.Release, record release.
 			s.withdrawRole(ctx, rel, name) // it is new: there is nothing to put back
 			continue
 		}
-		err := s.putBack(ctx, role)
+		err := s.putBack(ctx, good, role)
 		if ctx.Err() != nil {
 			record.Reason += "; " + oneLine(context.Cause(ctx).Error())
 			return record
@@ -63,13 +63,13 @@ func (s *site) restore(ctx context.Context, rel release.Release, record release.
 }
 
 // putBack makes a place run what it ran before.
-func (s *site) putBack(ctx context.Context, role release.Role) error {
+func (s *site) putBack(ctx context.Context, good release.Release, role release.Role) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	if err := s.target(role).Prepare(ctx, role); err != nil {
 		return err
 	}
-	_, err := s.target(role).Switch(ctx, role)
+	_, err := s.target(role).Switch(ctx, good, role)
 	return err
 }
 

@@ -26,7 +26,7 @@ type scene struct {
 
 func (p *scene) Prepare(context.Context, release.Role) error { return nil }
 
-func (p *scene) Switch(ctx context.Context, role release.Role) (release.Live, error) {
+func (p *scene) Switch(ctx context.Context, _ release.Release, role release.Role) (release.Live, error) {
 	p.switches = append(p.switches, role.Name+" "+role.Digest)
 	if p.fails != nil {
 		if err := p.fails(ctx, role); err != nil {

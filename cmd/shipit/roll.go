@@ -67,7 +67,7 @@ func (s *site) switchRoles(ctx context.Context, rel release.Release) (rollout, e
 	for _, role := range rel.Roles {
 		began := s.now()
 		out.reached, out.touched = append(out.reached, role.Name), began
-		live, err := s.target(role).Switch(ctx, role)
+		live, err := s.target(role).Switch(ctx, rel, role)
 		out.live[role.Name], out.took[role.Name] = live, s.now().Sub(began)
 		if cfg, ok := s.cfg.Role(role.Name); ok && err == nil && asks(cfg) {
 			err = s.probe(ctx, role)

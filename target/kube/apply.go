@@ -29,9 +29,11 @@ type ApplyOptions struct {
 	// refuse, but for images, which are taken back, and replicas that an
 	// autoscaler holds, which are always ceded.
 	Conflicts map[string]string
-	Force     bool // take every field in conflict
-	DryRun    bool // let the server try, and change nothing
-	Progress  release.Progress
+	// Beside are all roles of the release: what moves to another one is not pruned.
+	Beside   []release.Role
+	Force    bool // take every field in conflict
+	DryRun   bool // let the server try, and change nothing
+	Progress release.Progress
 	// Before is what a Preflight read, where nothing of the role can have changed
 	// since; the zero value reads anew.
 	Before Surveyed
@@ -99,8 +101,12 @@ func (c *Cluster) Apply(ctx context.Context, role release.Role, o ApplyOptions) 
 		return Applied{}, err
 	}
 	run.set, run.before = set, before
+	gone, err := c.obsolete(role, run.before, objects, o)
+	if err != nil {
+		return Applied{}, err
+	}
 	run.done = Applied{
-		objects: objects, set: run.set, extent: extentOf(objects), obsolete: obsolete(run.before, objects),
+		objects: objects, set: run.set, extent: extentOf(objects), obsolete: gone,
 		live: map[ID]*unstructured.Unstructured{}, since: map[ID]string{},
 	}
 	err = run.waves(ctx, objects)

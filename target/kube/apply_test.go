@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -366,6 +367,30 @@ spec: {accessModes: [ReadWriteOnce], storageClassName: none, resources: {request
 		require.NoError(t, err)
 		_, err = c.Client().CoreV1().ConfigMaps(ns).Get(t.Context(), "shared", metav1.GetOptions{})
 		require.NoError(t, err)
+	})
+	t.Run("what moves to a role that is still to come stays too", func(t *testing.T) {
+		const moved = "{apiVersion: v1, kind: ConfigMap, metadata: {name: moved, namespace: $NS}}"
+		_, _, err := roll(t, c, roleOf(t, ns, digestOf("v1"), deployment("web", 1), moved))
+		require.NoError(t, err)
+		before, err := c.Client().CoreV1().ConfigMaps(ns).Get(t.Context(), "moved", metav1.GetOptions{})
+		require.NoError(t, err)
+		next := other
+		next.Objects = append(slices.Clone(other.Objects), roleOf(t, ns, digestOf("v1"), moved).Objects...)
+		o := options(t)
+		o.Beside = []release.Role{small, next}
+		plan, err := c.Diff(t.Context(), small, o)
+		require.NoError(t, err)
+		require.Empty(t, plan.Changes)
+		for _, role := range o.Beside {
+			a, err := c.Apply(t.Context(), role, o)
+			require.NoError(t, err)
+			_, err = c.Wait(t.Context(), role, a, WaitOptions{})
+			require.NoError(t, err)
+		}
+		after, err := c.Client().CoreV1().ConfigMaps(ns).Get(t.Context(), "moved", metav1.GetOptions{})
+		require.NoError(t, err)
+		require.Equal(t, before.UID, after.UID)
+		require.Equal(t, newApplySet("test", "other", ns).id, after.Labels[partOfLabel])
 	})
 	t.Run("after that there is nothing to do", func(t *testing.T) {
 		_, a, err := roll(t, c, small)

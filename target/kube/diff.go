@@ -53,7 +53,11 @@ func (c *Cluster) Diff(ctx context.Context, role release.Role, o ApplyOptions) (
 			plan.Changes = append(plan.Changes, *changes[i])
 		}
 	}
-	for _, id := range sorted(obsolete(t.before, objects)) {
+	gone, err := c.obsolete(role, t.before, objects, o)
+	if err != nil {
+		return Plan{}, err
+	}
+	for _, id := range sorted(gone) {
 		if !keptKinds[id.Kind] {
 			plan.Changes = append(plan.Changes, Change{Object: id, Action: Pruned})
 		}

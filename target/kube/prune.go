@@ -29,6 +29,24 @@ func obsolete(inv inventory, objects []*object) map[ID]member {
 	return gone
 }
 
+// obsolete are the members that the role no longer has, nor any role beside it.
+func (c *Cluster) obsolete(role release.Role, inv inventory, objects []*object, o ApplyOptions) (map[ID]member, error) {
+	gone := obsolete(inv, objects)
+	for _, other := range o.Beside {
+		if len(gone) == 0 || other.Name == role.Name || other.Target != release.TargetKubernetes {
+			continue
+		}
+		theirs, err := c.parsed(other)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range theirs {
+			delete(gone, t.id)
+		}
+	}
+	return gone, nil
+}
+
 // prune deletes what the role no longer has, and then lets the parent name only
 // what is left. Objects that cannot be made again are named, and leave the set.
 func (c *Cluster) prune(ctx context.Context, a Applied, p release.Progress) error {
