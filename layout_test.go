@@ -29,10 +29,11 @@ func may() map[string][]string {
 		"ledger":      {"release"},
 		"pipeline":    withRegistry,
 		"attest":      withRegistry,
-		"target/kube": below,
-		"target/host": withRegistry,
+		"deploy":      append([]string{"ledger", "probe"}, below...),
+		"deploy/kube": append([]string{"deploy"}, below...),
+		"deploy/host": append([]string{"deploy"}, withRegistry...),
 		"cmd/shipit": {
-			"attest", "check", "config", "ledger", "manifests", "pipeline", "probe", "registry", "release", "target/host", "target/kube",
+			"attest", "check", "config", "deploy", "ledger", "manifests", "pipeline", "probe", "registry", "release", "deploy/host", "deploy/kube",
 		},
 	}
 }
@@ -41,7 +42,7 @@ func may() map[string][]string {
 func only() map[string]string {
 	return map[string]string{
 		"dagger.io/dagger":     "pipeline",
-		"k8s.io/client-go":     "target/kube",
+		"k8s.io/client-go":     "deploy/kube",
 		"github.com/sigstore/": "attest",
 	}
 }

@@ -13,9 +13,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/joelhooks/shipit/deploy/kube"
 	"github.com/joelhooks/shipit/ledger"
 	"github.com/joelhooks/shipit/release"
-	"github.com/joelhooks/shipit/target/kube"
 	"github.com/joelhooks/shipit/tools/devcluster/cluster"
 )
 

@@ -17,9 +17,9 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/joelhooks/shipit/deploy/kube"
 	"github.com/joelhooks/shipit/ledger"
 	"github.com/joelhooks/shipit/release"
-	"github.com/joelhooks/shipit/target/kube"
 	"github.com/joelhooks/shipit/tools/devcluster/cluster"
 )
 

@@ -10,10 +10,10 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/joelhooks/shipit/deploy/kube"
 	"github.com/joelhooks/shipit/pipeline"
 	"github.com/joelhooks/shipit/registry"
 	"github.com/joelhooks/shipit/release"
-	"github.com/joelhooks/shipit/target/kube"
 )
 
 // clusterTarget is the target of all roles that run in Kubernetes.

@@ -6,9 +6,9 @@ import (
 	"path/filepath"
 
 	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/deploy/host"
+	"github.com/joelhooks/shipit/deploy/kube"
 	"github.com/joelhooks/shipit/ledger"
-	"github.com/joelhooks/shipit/target/host"
-	"github.com/joelhooks/shipit/target/kube"
 )
 
 // connect reaches every place that the configuration names, and opens the ledger.

@@ -12,8 +12,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/deploy/host"
 	"github.com/joelhooks/shipit/release"
-	"github.com/joelhooks/shipit/target/host"
 )
 
 // machineTarget is the target of a role that runs as a service of a machine. The

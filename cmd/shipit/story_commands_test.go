@@ -24,9 +24,9 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/yaml"
 
+	"github.com/joelhooks/shipit/deploy/kube"
 	"github.com/joelhooks/shipit/ledger"
 	"github.com/joelhooks/shipit/release"
-	"github.com/joelhooks/shipit/target/kube"
 	"github.com/joelhooks/shipit/tools/devcluster/cluster"
 )
 

@@ -1,0 +1,69 @@
+// Package deploy carries a release to everything that runs it and back again:
+// plan, preflight, roll, restore, status, verify. It knows what a release is and
+// in which order things happen; how a role is run is a Target's business, where
+// records are kept is the ledger's.
+package deploy
+
+import (
+	"context"
+	"io"
+	"net/http"
+
+	"github.com/joelhooks/shipit/release"
+)
+
+// Target runs the roles of one app at one kind of place: a cluster, or the
+// machines that the configuration names. It is safe for concurrent use, and
+// keeps nothing of a run: what a preflight read is the Snapshot that it returns.
+type Target interface {
+	// Preflight reports what would stop the roles of a release or trouble them. It
+	// changes nothing. dryRun says that Diff is called for every role as well, so
+	// that nothing need be tried twice.
+	Preflight(ctx context.Context, rel release.Release, roles []release.Role, dryRun bool) (Preflight, error)
+	// Prepare brings what the role needs to where it will run; what runs is not touched.
+	Prepare(ctx context.Context, role release.Role) error
+	// Switch makes the role run and waits until it does. A *release.Failure says
+	// that it never will, with the cause.
+	Switch(ctx context.Context, step Step) (release.Live, error)
+	// Observe reads what runs now.
+	Observe(ctx context.Context, role release.Role) (release.Live, error)
+	// Drift lists what another hand has changed of the role's objects.
+	Drift(ctx context.Context, role release.Role) ([]release.Drift, error)
+	// Diff lists what Switch would change, and what of it would be refused.
+	Diff(ctx context.Context, step Step) ([]Change, []release.Finding, error)
+	// Remove takes a role away that no good release has.
+	Remove(ctx context.Context, role release.Role) error
+	// Prune drops what no good release of the role needs any more. records are all
+	// that the ledger holds, newest first.
+	Prune(ctx context.Context, role release.Role, records []release.Record) error
+	// Do sends an HTTP request to the role itself; the URL holds port, path and query.
+	Do(ctx context.Context, role release.Role, req *http.Request) (*http.Response, error)
+	io.Closer
+}
+
+// Preflight is what a target found before anything was changed.
+type Preflight struct {
+	Findings []release.Finding
+	Snapshot Snapshot
+}
+
+// Snapshot is what a target read in its preflight, in a form that only the same
+// target understands; nil is nothing. It holds until another run may have
+// written, so that what was read need not be read again.
+type Snapshot any
+
+// Step is the switch of one role of a release.
+type Step struct {
+	Release  release.Release // the whole: an object may move from one role to another
+	Role     release.Role
+	Snapshot Snapshot // of the preflight; nil: read again
+	Force    bool     // take over fields that other managers hold
+}
+
+// Change is one object that a release would create, alter or remove.
+type Change struct {
+	Role   string `json:"role"`
+	Object string `json:"object"`
+	Action string `json:"action"`
+	Diff   string `json:"diff,omitempty"` // for people; secrets are masked
+}
