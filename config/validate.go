@@ -172,3 +172,8 @@ func lineOf(root *yaml.Node, key string) int {
 	}
 	return line
 }
+
+// AnswersHTTP reports whether a probe asks the role by HTTP.
+func (r Role) AnswersHTTP() bool {
+	return slices.ContainsFunc(r.AllProbes(), func(p Probe) bool { return p.Path != "" })
+}

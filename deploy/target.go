@@ -33,9 +33,9 @@ type Target interface {
 	Diff(ctx context.Context, step Step) ([]Change, []release.Finding, error)
 	// Remove takes a role away that no good release has.
 	Remove(ctx context.Context, role release.Role) error
-	// Prune drops what no good release of the role needs any more. records are all
+	// Prune drops what no good release of the role needs any more. records gives all
 	// that the ledger holds, newest first.
-	Prune(ctx context.Context, role release.Role, records []release.Record) error
+	Prune(ctx context.Context, role release.Role, records func() ([]release.Record, error)) error
 	// Do sends an HTTP request to the role itself; the URL holds port, path and query.
 	Do(ctx context.Context, role release.Role, req *http.Request) (*http.Response, error)
 	io.Closer

@@ -95,3 +95,8 @@ func Refuse(findings []Finding, allowed []string) error {
 	}
 	return &Refusal{Findings: stop}
 }
+
+// OneLine joins the lines of a text, such as a joined error's, with "; ".
+func OneLine(s string) string {
+	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+}

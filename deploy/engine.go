@@ -1,0 +1,133 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/ledger"
+	"github.com/joelhooks/shipit/release"
+)
+
+// Engine carries the releases of one app. It is a value: nothing in it changes
+// while it is used, and what a step learns is what the step returns.
+type Engine struct {
+	Config   config.Config
+	Targets  map[release.Target]Target // one for every kind of place that a role names
+	Ledger   *ledger.Ledger
+	Policy   Policy           // zero: no signature is demanded
+	Timeout  time.Duration    // of one rollout; must be set
+	Progress release.Progress // nil is silent
+}
+
+// Policy is what is demanded of an image before it runs. The zero value demands nothing.
+type Policy struct {
+	// Verify holds a role's image against the signing policy. kept are the bundles
+	// that were kept with the record of an earlier release; nil: the registry is
+	// asked. An *UntrustedError says that the image does not satisfy the policy.
+	Verify func(ctx context.Context, role release.Role, kept map[string][]byte) (Verified, error)
+	// Attest publishes where a settled release runs; nil: nobody is told.
+	Attest func(ctx context.Context, record release.Record) error
+}
+
+// Verified is what satisfied the policy.
+type Verified struct {
+	Bundles map[string][]byte // to be kept with the record, by name
+	Signers []string          // "https://cosign… by key 4f2a…", for people
+}
+
+// UntrustedError says that an image does not satisfy the signing policy.
+type UntrustedError struct {
+	Err  error
+	Hint string
+}
+
+func (e *UntrustedError) Error() string { return e.Err.Error() }
+func (e *UntrustedError) Unwrap() error { return e.Err }
+
+// UnchangedError is an error of the part of a command that changes nothing:
+// whatever went wrong, everything runs as it ran before.
+type UnchangedError struct{ Err error }
+
+func (e *UnchangedError) Error() string { return e.Err.Error() }
+func (e *UnchangedError) Unwrap() error { return e.Err }
+
+// Unchanged marks an error as one that changed nothing; nil stays nil.
+func Unchanged(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &UnchangedError{err}
+}
+
+// Close ends the connections of every target.
+func (e Engine) Close() error {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(e.Targets)) {
+		errs = append(errs, e.Targets[name].Close())
+	}
+	return errors.Join(errs...)
+}
+
+// target is where a role runs. It is an error if the configuration names the
+// role no more, or if nothing here can run it.
+func (e Engine) target(role release.Role) (Target, error) {
+	if _, named := e.Config.Role(role.Name); !named {
+		return nil, &UnknownRoleError{Role: role.Name, File: e.Config.Path}
+	}
+	t, ok := e.Targets[role.Target]
+	if !ok {
+		return nil, fmt.Errorf("role %s runs on %q, and shipit has no such target", role.Name, role.Target)
+	}
+	return t, nil
+}
+
+// UnknownRoleError says that a release has a role that the configuration lacks.
+type UnknownRoleError struct{ Role, File string }
+
+func (e *UnknownRoleError) Error() string { return fmt.Sprintf("role %s is not in %s", e.Role, e.File) }
+
+func (e Engine) report(phase release.Phase, mark release.Mark, role, format string, args ...any) {
+	e.Progress.Report(release.Event{Phase: phase, Mark: mark, Role: role, Message: fmt.Sprintf(format, args...)})
+}
+
+// do sends requests to a role, for probes.
+func (e Engine) do(role release.Role) func(context.Context, *http.Request) (*http.Response, error) {
+	return func(ctx context.Context, req *http.Request) (*http.Response, error) {
+		t, err := e.target(role)
+		if err != nil {
+			return nil, err
+		}
+		return t.Do(ctx, role, req)
+	}
+}
+
+// causeOf gives an error that came of the rollout's own time limit the cause of
+// that limit. nil stays nil, and a *release.Failure stays what it is.
+func causeOf(ctx context.Context, err error) error {
+	var failure *release.Failure
+	if err == nil || errors.As(err, &failure) {
+		return err
+	}
+	if cause := context.Cause(ctx); cause != nil && errors.As(cause, &failure) {
+		return failure
+	}
+	return err
+}
+
+// roleError names the role that an error belongs to.
+func roleError(role release.Role, err error) error {
+	var f *release.Failure
+	if errors.As(err, &f) {
+		if f.Role == "" {
+			f.Role = role.Name
+		}
+		return f
+	}
+	return fmt.Errorf("%s: %w", role.Name, err)
+}

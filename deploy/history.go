@@ -1,0 +1,116 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+
+	"github.com/joelhooks/shipit/ledger"
+	"github.com/joelhooks/shipit/release"
+)
+
+// recentCount is how many records are read before all are: what is wanted is
+// nearly always among them.
+const recentCount = 4
+
+// History is what was read of the ledger, newest first: the latest entries, not all.
+type History struct{ Entries []ledger.Entry }
+
+// Read reads the newest entries of the ledger. It can run beside other work.
+func (e Engine) Read(ctx context.Context) (History, error) {
+	entries, err := e.Ledger.Recent(ctx, recentCount)
+	return History{entries}, err
+}
+
+// records are the records of the entries that were read.
+func (h History) records() []release.Record {
+	var out []release.Record
+	for _, entry := range h.Entries {
+		out = append(out, entry.Record)
+	}
+	return out
+}
+
+// choice picks a record among the newest, or returns a *release.NoneError.
+type choice func(newest []release.Record) (release.Record, error)
+
+// find reads the entry that is chosen, ready to be rolled out: from what was read
+// already if it is there, otherwise from the whole ledger.
+func (e Engine) find(ctx context.Context, h History, choose choice) (ledger.Entry, error) {
+	if chosen, err := choose(h.records()); err == nil {
+		i := slices.IndexFunc(h.Entries, func(entry ledger.Entry) bool { return entry.Record.Seq == chosen.Seq })
+		return h.Entries[i], e.Ledger.Trust(ctx, h.Entries[i])
+	}
+	all, err := e.Ledger.List(ctx)
+	if err != nil {
+		return ledger.Entry{}, err
+	}
+	chosen, err := choose(all)
+	if err != nil {
+		return ledger.Entry{}, err
+	}
+	return e.Ledger.Read(ctx, chosen.Seq)
+}
+
+// current chooses the newest good record: what should be running.
+func current(newest []release.Record) (release.Record, error) {
+	record, ok := release.Current(newest)
+	if !ok {
+		return record, &release.NoneError{}
+	}
+	return record, nil
+}
+
+// goodBefore chooses the newest good record before seq.
+func goodBefore(seq int64) choice {
+	return func(newest []release.Record) (release.Record, error) {
+		for _, r := range newest {
+			if r.Seq < seq && r.Good() {
+				return r, nil
+			}
+		}
+		return release.Record{}, &release.NoneError{}
+	}
+}
+
+// lastGood is the newest good release before seq; false if there is none.
+func (e Engine) lastGood(ctx context.Context, h History, seq int64) (release.Release, bool, error) {
+	entry, err := e.find(ctx, h, goodBefore(seq))
+	var none *release.NoneError
+	if errors.As(err, &none) {
+		return release.Release{}, false, nil
+	}
+	return entry.Release(), err == nil, err
+}
+
+// commits names the commit of a digest that some release of the ledger recorded
+// for a role. The whole ledger is read, once, only if what was read already does
+// not hold the answer; "" if none does, or if it cannot be read.
+func (e Engine) commits(ctx context.Context, known []release.Record) func(role, digest string) string {
+	all := sync.OnceValue(func() []release.Record {
+		records, err := e.Ledger.List(ctx)
+		if err != nil {
+			return nil
+		}
+		return records
+	})
+	return func(role, digest string) string {
+		if sha := commitOf(known, role, digest); sha != "" {
+			return sha
+		}
+		return commitOf(all(), role, digest)
+	}
+}
+
+func commitOf(records []release.Record, role, digest string) string {
+	for _, r := range records {
+		for _, rr := range r.Roles {
+			recorded := release.Role{Digest: rr.Digest, Aliases: rr.Aliases}
+			if rr.Name == role && recorded.Runs(digest) {
+				return r.SHA
+			}
+		}
+	}
+	return ""
+}

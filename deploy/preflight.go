@@ -1,0 +1,158 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/joelhooks/shipit/probe"
+	"github.com/joelhooks/shipit/release"
+)
+
+// Terms are what a caller asks for and allows. The zero value allows nothing.
+type Terms struct {
+	Allow     []string          // codes of findings that do not stop the release
+	NoRestore bool              // a failed rollout is left as it is, for inspection
+	Known     []release.Finding // what is known of the release already, from its tree
+	History   History           // as Read before
+	Kept      map[string][]byte // attachments of the record that is rolled out again; nil: a new release
+}
+
+// Checked is a release that nothing stands in the way of, with what was learnt
+// on the way to know it.
+type Checked struct {
+	Release   release.Release
+	bundles   map[string][]byte // satisfied the policy; kept with the record
+	snapshots map[release.Target]Snapshot
+	history   History
+	force     bool // take over fields that other managers hold
+	noRestore bool
+}
+
+// step is the switch of one role of the release that was checked.
+func (c Checked) step(role release.Role) Step {
+	return Step{Release: c.Release, Role: role, Snapshot: c.snapshots[role.Target], Force: c.force}
+}
+
+// Preflight asks for everything that could stop a release, before the first
+// write. A *release.Refusal lists what does and is not allowed.
+func (e Engine) Preflight(ctx context.Context, rel release.Release, t Terms) (Checked, error) {
+	e.report(release.PhaseCheck, release.MarkStart, "", "check what could stop %s", release.Short(rel.SHA))
+	var (
+		untrusted []release.Finding
+		bundles   map[string][]byte
+		found     findings
+	)
+	group, gctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) { bundles, untrusted, err = e.verifyImages(gctx, rel, t.Kept); return err })
+	group.Go(func() (err error) { found, err = e.ask(gctx, rel, false); return err })
+	if err := group.Wait(); err != nil {
+		return Checked{}, err
+	}
+	all := slices.Concat(untrusted, t.Known, probe.Validate(e.Config), dropped(rel, t.History.records()), found.all)
+	for _, f := range all {
+		if f.Severity == release.Warns || slices.Contains(t.Allow, f.Code) && !f.Fixed {
+			e.report(release.PhaseCheck, release.MarkNote, "", "%s", f)
+		}
+	}
+	if err := release.Refuse(all, t.Allow); err != nil {
+		return Checked{}, err
+	}
+	e.report(release.PhaseCheck, release.MarkDone, "", "nothing stands in the way")
+	return Checked{
+		Release: rel, bundles: bundles, snapshots: found.snapshots, history: t.History,
+		force: slices.Contains(t.Allow, "FieldConflict"), noRestore: t.NoRestore,
+	}, nil
+}
+
+// dropped are the roles of the newest record that a release lacks: nothing will
+// look after them.
+func dropped(rel release.Release, newest []release.Record) []release.Finding {
+	if len(newest) == 0 {
+		return nil
+	}
+	var out []release.Finding
+	for _, r := range newest[0].Roles {
+		if _, has := rel.Role(r.Name); !has {
+			out = append(out, release.Finding{Code: "RoleDropped", Severity: release.Warns, Role: r.Name,
+				Message: newest[0].ID() + " has this role and the release has not: what it runs is left alone",
+				Hint:    "delete by hand what nothing needs any more"})
+		}
+	}
+	return out
+}
+
+// findings are what the targets found.
+type findings struct {
+	all       []release.Finding
+	snapshots map[release.Target]Snapshot
+}
+
+// ask runs the preflight of every target at once.
+func (e Engine) ask(ctx context.Context, rel release.Release, dryRun bool) (findings, error) {
+	roles := map[release.Target][]release.Role{}
+	for _, role := range rel.Roles {
+		if _, err := e.target(role); err != nil {
+			return findings{}, fmt.Errorf("%s: %w", contentID(rel), err)
+		}
+		roles[role.Target] = append(roles[role.Target], role)
+	}
+	names := slices.Sorted(maps.Keys(roles))
+	results, errs := make([]Preflight, len(names)), make([]error, len(names))
+	var wg sync.WaitGroup
+	for i, name := range names {
+		wg.Go(func() { results[i], errs[i] = e.Targets[name].Preflight(ctx, rel, roles[name], dryRun) })
+	}
+	wg.Wait()
+	out := findings{snapshots: map[release.Target]Snapshot{}}
+	for i, name := range names {
+		out.all = append(out.all, results[i].Findings...)
+		out.snapshots[name] = results[i].Snapshot
+	}
+	return out, errors.Join(errs...)
+}
+
+// contentID names a release by the record that it repeats, or by its commit.
+func contentID(rel release.Release) string {
+	if rel.Origin != 0 {
+		rel.Seq = rel.Origin
+		return rel.ID()
+	}
+	return release.Short(rel.SHA)
+}
+
+// verifyImages holds every image against the policy, and collects the bundles
+// that satisfy it.
+func (e Engine) verifyImages(ctx context.Context, rel release.Release, kept map[string][]byte) (map[string][]byte, []release.Finding, error) {
+	bundles := map[string][]byte{}
+	if e.Policy.Verify == nil {
+		return bundles, nil, nil
+	}
+	var found []release.Finding
+	seen := map[string]bool{}
+	for _, role := range rel.Roles {
+		if seen[role.Digest] {
+			continue
+		}
+		seen[role.Digest] = true
+		verified, err := e.Policy.Verify(ctx, role, kept)
+		var untrusted *UntrustedError
+		if errors.As(err, &untrusted) {
+			found = append(found, release.Finding{
+				Code: "Untrusted", Severity: release.Refuses, Role: role.Name, Object: role.Reference(),
+				Message: release.OneLine(untrusted.Error()), Hint: untrusted.Hint, Fixed: true,
+			})
+			continue
+		}
+		if err != nil {
+			return nil, found, err
+		}
+		maps.Copy(bundles, verified.Bundles)
+	}
+	return bundles, found, nil
+}

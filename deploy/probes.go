@@ -1,0 +1,96 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+
+	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/probe"
+	"github.com/joelhooks/shipit/release"
+)
+
+// probed reports whether there is anything to ask of a role once it is ready.
+func (e Engine) probed(role release.Role) bool {
+	cfg, ok := e.Config.Role(role.Name)
+	return ok && (len(cfg.AllProbes()) > 0 || cfg.Register != nil)
+}
+
+// probe asks a role that was just switched whether it does its work, and proves
+// that it registered its functions; the proof is returned. Synthetic events come
+// last: none reaches a worker that has not registered.
+func (e Engine) probe(ctx context.Context, role release.Role) (registered string, err error) {
+	cfg, _ := e.Config.Role(role.Name)
+	var requests, events []config.Probe
+	for _, p := range cfg.AllProbes() {
+		if p.Event != nil {
+			events = append(events, p)
+		} else {
+			requests = append(requests, p)
+		}
+	}
+	if err := e.runProbes(ctx, role, cfg, requests); err != nil {
+		return "", err
+	}
+	if registered, err = e.register(ctx, role, cfg); err != nil {
+		return "", err
+	}
+	if err := e.runProbes(ctx, role, cfg, events); err != nil {
+		return "", err
+	}
+	if n := len(requests) + len(events); n > 0 {
+		e.report(release.PhaseVerify, release.MarkDone, role.Name, "%d probe(s) hold", n)
+	}
+	return registered, nil
+}
+
+// runProbes runs probes in order, each until it holds.
+func (e Engine) runProbes(ctx context.Context, role release.Role, cfg config.Role, probes []config.Probe) error {
+	for _, p := range probes {
+		if err := probe.Run(ctx, cfg, p, e.do(role)); err != nil {
+			return causeOf(ctx, err)
+		}
+	}
+	return nil
+}
+
+func (e Engine) register(ctx context.Context, role release.Role, cfg config.Role) (string, error) {
+	if cfg.Register == nil {
+		return "", nil
+	}
+	proof, err := probe.Register(ctx, cfg, e.do(role))
+	if err != nil {
+		return "", causeOf(ctx, err)
+	}
+	e.report(release.PhaseVerify, release.MarkDone, role.Name, "registered: %s", proof)
+	return proof, nil
+}
+
+// functions asks every role which functions it owns; nil if none answers for
+// them. registered are the proofs of registration by role. The error names ids
+// that two roles claim.
+func (e Engine) functions(ctx context.Context, rel release.Release, registered map[string]string) (*release.Functions, error) {
+	var (
+		roles []release.RoleFunctions
+		errs  []error
+	)
+	for _, role := range rel.Roles {
+		cfg, ok := e.Config.Role(role.Name)
+		if !ok || !cfg.AnswersHTTP() {
+			continue
+		}
+		owned, answers, err := probe.Functions(ctx, cfg, e.Config.Functions, e.do(role))
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if answers {
+			owned.Registered = registered[role.Name]
+			roles = append(roles, owned)
+		}
+	}
+	if len(roles) == 0 {
+		return nil, errors.Join(errs...)
+	}
+	owned := probe.Ownership(roles, e.Config.Functions.AllowDuplicates)
+	return &owned, errors.Join(append(errs, probe.Disputed(owned))...)
+}

@@ -1,0 +1,126 @@
+package deploy
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/joelhooks/shipit/ledger"
+	"github.com/joelhooks/shipit/release"
+)
+
+// restore rolls the last good release out again, role by role, and says so in
+// the record. What fails on the way leaves the record failed, with every cause;
+// the other roles are put back all the same. It goes on after an interrupt, but
+// not without the lock.
+func (e Engine) restore(ctx context.Context, lock *ledger.Lock, c Checked, record release.Record, out rollout) release.Record {
+	ctx, stop := lock.Context(context.WithoutCancel(ctx))
+	defer stop()
+	// The evidence is kept first: this run may be killed while it puts things back.
+	if err := e.Ledger.Note(ctx, lock, record); err != nil {
+		e.report(release.PhaseRecord, release.MarkNote, "", "%s", release.OneLine(err.Error()))
+	}
+	record.Outcome = release.Failed
+	good, found, err := e.lastGood(ctx, c.history, c.Release.Seq)
+	switch {
+	case err != nil:
+		record.Reason += "; read the last good release: " + release.OneLine(err.Error())
+		return record
+	case !found:
+		record.Reason += "; there is no earlier good release to restore"
+		return record
+	}
+	e.report(release.PhaseRestore, release.MarkStart, "", "restore %s", good.ID())
+	faults := e.putAllBack(ctx, c.Release, good, out.begun)
+	if ctx.Err() != nil {
+		faults = append(faults, release.OneLine(context.Cause(ctx).Error()))
+	}
+	if len(faults) == 0 {
+		faults = e.stillDiffers(ctx, good)
+	}
+	for _, fault := range faults {
+		record.Reason += "; " + fault
+	}
+	if len(faults) == 0 {
+		e.report(release.PhaseRestore, release.MarkDone, "", "%s runs again", good.ID())
+		record.Outcome, record.Restored = release.Restored, good.Seq
+	}
+	return record
+}
+
+// putAllBack puts every role that was begun back to what the good release has,
+// and takes away what only the failed one had. It returns what went wrong, and
+// stops when the lock is lost.
+func (e Engine) putAllBack(ctx context.Context, failed, good release.Release, begun []string) []string {
+	var faults []string
+	for _, name := range begun {
+		role, had := good.Role(name)
+		if !had {
+			e.remove(ctx, failed, name)
+			continue
+		}
+		err := e.putBack(ctx, good, role)
+		if ctx.Err() != nil {
+			return faults
+		}
+		if err != nil {
+			faults = append(faults, fmt.Sprintf("restore %s: %s", name, release.OneLine(err.Error())))
+		}
+	}
+	return faults
+}
+
+// stillDiffers is the first difference from the good release that is left.
+func (e Engine) stillDiffers(ctx context.Context, good release.Release) []string {
+	// A role that the configuration no longer names was not begun, and cannot be read.
+	good.Roles = slices.DeleteFunc(slices.Clone(good.Roles), func(r release.Role) bool { _, err := e.target(r); return err != nil })
+	if drifts := release.Compare(good, e.observe(ctx, good)); len(drifts) > 0 {
+		return []string{"restored, but " + drifts[0].String()}
+	}
+	return nil
+}
+
+// putBack makes a role run what it ran before, within the limit of a rollout.
+func (e Engine) putBack(ctx context.Context, good release.Release, role release.Role) error {
+	ctx, cancel := context.WithTimeout(ctx, e.Timeout)
+	defer cancel()
+	t, err := e.target(role)
+	if err != nil {
+		return err
+	}
+	if err := t.Prepare(ctx, role); err != nil {
+		return err
+	}
+	_, err = t.Switch(ctx, Step{Release: good, Role: role, Force: true})
+	return err
+}
+
+// remove takes a role away that only the failed release has.
+func (e Engine) remove(ctx context.Context, failed release.Release, name string) {
+	role, _ := failed.Role(name)
+	t, err := e.target(role)
+	if err == nil {
+		err = t.Remove(ctx, role)
+	}
+	if err != nil {
+		e.report(release.PhaseRestore, release.MarkNote, name, "take it away again: %s", release.OneLine(err.Error()))
+	}
+}
+
+// nameRestored names the commit of what was put back: with equal bits its digest
+// is that of the failed release too.
+func nameRestored(record release.Record, records []release.Record) release.Record {
+	for _, good := range records {
+		if good.Seq != record.Restored {
+			continue
+		}
+		for i, r := range record.Roles {
+			for _, g := range good.Roles {
+				if g.Name == r.Name && g.Digest == r.LiveDigest {
+					record.Roles[i].LiveSHA = good.SHA
+				}
+			}
+		}
+	}
+	return record
+}

@@ -1,0 +1,127 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/joelhooks/shipit/ledger"
+	"github.com/joelhooks/shipit/release"
+)
+
+// Subject is what a Check looks at.
+type Subject string
+
+const (
+	SubjectChain     Subject = "chain"     // the records and their copies
+	SubjectSignature Subject = "signature" // an image's signature and provenance
+	SubjectLive      Subject = "live"      // what runs
+	SubjectRebuild   Subject = "rebuild"   // an image, built again from source
+)
+
+// Check is one thing that Verify looked at.
+type Check struct {
+	Subject Subject `json:"check"`
+	Object  string  `json:"object"`
+	OK      bool    `json:"ok"`
+	Detail  string  `json:"detail"`
+}
+
+// Verify looks at the chain of records, at the signatures of the release seq (0:
+// the one that should be running), and, for the running one, at what runs.
+func (e Engine) Verify(ctx context.Context, seq int64) (ledger.Entry, []Check, error) {
+	faults, err := e.Ledger.Verify(ctx)
+	if err != nil {
+		return ledger.Entry{}, nil, err
+	}
+	checks := chainChecks(faults)
+	records, err := e.Ledger.List(ctx)
+	if err != nil && len(faults) == 0 {
+		return ledger.Entry{}, nil, err
+	}
+	should, found := release.Current(records)
+	if seq == 0 {
+		if !found {
+			return ledger.Entry{}, nil, &NothingGoodError{}
+		}
+		seq = should.Seq
+	}
+	entry, err := e.Ledger.Read(ctx, seq)
+	if err != nil {
+		return entry, nil, err
+	}
+	checks = append(checks, e.imageChecks(ctx, entry)...)
+	if found && should.Seq == seq {
+		live, err := e.liveChecks(ctx, records)
+		if err != nil {
+			return entry, nil, err
+		}
+		checks = append(checks, live...)
+	}
+	return entry, checks, nil
+}
+
+// NothingGoodError says that no release is good.
+type NothingGoodError struct{}
+
+func (e *NothingGoodError) Error() string { return "no good release to verify" }
+
+func chainChecks(faults []ledger.Fault) []Check {
+	if len(faults) == 0 {
+		return []Check{{Subject: SubjectChain, Object: "records", OK: true, Detail: "every record is what was once kept, and follows the one before"}}
+	}
+	var checks []Check
+	for _, f := range faults {
+		// A copy that was not made yet is no altered record.
+		checks = append(checks, Check{Subject: SubjectChain, Object: fmt.Sprintf("#%d", f.Seq), OK: f.Kind == ledger.FaultUncopied, Detail: f.String()})
+	}
+	return checks
+}
+
+func (e Engine) imageChecks(ctx context.Context, entry ledger.Entry) []Check {
+	if e.Policy.Verify == nil {
+		return []Check{{Subject: SubjectSignature, Object: entry.Record.ID(), OK: true, Detail: "no policy demands one"}}
+	}
+	var checks []Check
+	for _, role := range entry.Release().Roles {
+		verified, err := e.Policy.Verify(ctx, role, nil)
+		check := Check{Subject: SubjectSignature, Object: role.Name + " " + role.Reference(), OK: err == nil, Detail: strings.Join(verified.Signers, "; ")}
+		if err != nil {
+			check.Detail = release.OneLine(err.Error())
+		}
+		checks = append(checks, check)
+	}
+	return checks
+}
+
+// liveChecks hold what runs against the release that should be running.
+func (e Engine) liveChecks(ctx context.Context, records []release.Record) ([]Check, error) {
+	record, err := e.compare(ctx, records)
+	if err != nil {
+		return nil, err
+	}
+	var checks []Check
+	for _, r := range record.Roles {
+		check := Check{Subject: SubjectLive, Object: r.Name, OK: r.InParity, Detail: r.LiveDigest}
+		if !r.InParity {
+			check.Detail = r.Reason
+		}
+		checks = append(checks, check)
+	}
+	return checks, nil
+}
+
+// Withdraw marks a release so that it never runs again, and returns its record.
+func (e Engine) Withdraw(ctx context.Context, seq int64, reason string) (release.Record, error) {
+	lock, err := e.Ledger.Lock(ctx, ledger.LockOptions{})
+	if err != nil {
+		return release.Record{}, Unchanged(err)
+	}
+	defer e.unlock(lock)
+	if err := e.Ledger.Withdraw(ctx, lock, seq, reason); err != nil {
+		return release.Record{}, Unchanged(fmt.Errorf("withdraw #%d: %w", seq, err))
+	}
+	entry, err := e.Ledger.Read(ctx, seq)
+	return entry.Record, errors.Join(err)
+}
