@@ -217,6 +217,15 @@ func (c Config) Role(name string) (Role, bool) {
 	return Role{}, false
 }
 
+// RootOr is the folder that holds the host's releases: Root, or by default one
+// named after the app.
+func (h Host) RootOr(app string) string {
+	if h.Root == "" {
+		return "/opt/" + app
+	}
+	return h.Root
+}
+
 // UserOr is the image's user or the default, 1000:1000.
 func (i Image) UserOr() string {
 	if i.User == "" {

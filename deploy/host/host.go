@@ -18,12 +18,22 @@ import (
 	"sync"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/release"
 )
 
-// Options are the rare settings of a connection; the zero value works.
+// Options are the rare settings of a Target. The zero value works for all but
+// Prepare, which needs ImageFor.
 type Options struct {
+	// ImageFor fetches the image of a reference by digest for a platform such as
+	// linux/amd64.
+	ImageFor func(ctx context.Context, ref, platform string) (v1.Image, error)
+	// Partial lets Open succeed though machines cannot be reached: each call for a
+	// role there tries again, and fails.
+	Partial bool
+
 	Progress  release.Progress
 	Timeout   time.Duration // of connecting; default 10s
 	KeepAlive time.Duration // between signs of life; a connection that misses two is dead; default 5s
@@ -51,7 +61,7 @@ func Connect(ctx context.Context, h config.Host, o Options) (*Machine, error) {
 	o.KeepAlive = or(o.KeepAlive, 5*time.Second)
 	o.Stay = or(o.Stay, 600*time.Millisecond)
 	o.Listen = or(o.Listen, time.Minute)
-	m := &Machine{name: "this machine", o: o, via: local{}, run: random()}
+	m := &Machine{name: "this machine", o: o, via: local{}, run: newID()}
 	if h.Address != "" {
 		m.name = h.Address
 		conn, err := dialSSH(ctx, h, o)
@@ -128,6 +138,7 @@ func (m *Machine) each(ctx context.Context, cmds []Command) error {
 // Machines holds one connection for each address, shared by the roles there.
 type Machines struct {
 	o     Options
+	dials keyed
 	mu    sync.Mutex
 	known map[string]*Machine
 }
@@ -135,20 +146,27 @@ type Machines struct {
 // NewMachines holds no connection yet.
 func NewMachines(o Options) *Machines { return &Machines{o: o, known: map[string]*Machine{}} }
 
+// machineKey tells machines, and ways to one machine, apart.
+func machineKey(h config.Host) string { return h.Address + "\x00" + h.Key + "\x00" + h.KnownHosts }
+
 // For is the machine of h, connected at the first call for its address. A
-// connection that was lost is made anew.
+// connection that was lost is made again. Several machines are dialled at once.
 func (ms *Machines) For(ctx context.Context, h config.Host) (*Machine, error) {
+	key := machineKey(h)
+	defer ms.dials.lock(key)()
 	ms.mu.Lock()
-	defer ms.mu.Unlock()
-	key := h.Address + "\x00" + h.Key + "\x00" + h.KnownHosts
-	if m, ok := ms.known[key]; ok && m.via.alive() {
+	m, ok := ms.known[key]
+	ms.mu.Unlock()
+	if ok && m.via.alive() {
 		return m, nil
 	}
 	m, err := Connect(ctx, h, ms.o)
 	if err != nil {
 		return nil, err
 	}
+	ms.mu.Lock()
 	ms.known[key] = m
+	ms.mu.Unlock()
 	return m, nil
 }
 
@@ -186,7 +204,7 @@ func (k *keyed) lock(key string) (unlock func()) {
 	return one.Unlock
 }
 
-func random() string {
+func newID() string {
 	var b [6]byte
 	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the program instead
 	return hex.EncodeToString(b[:])

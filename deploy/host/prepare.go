@@ -67,7 +67,7 @@ func (m *Machine) unpack(ctx context.Context, d Definition, ref string, c Conten
 	if err != nil {
 		return err
 	}
-	staging := path.Join(d.Root, "staging", path.Base(d.releaseDir())+"."+m.run+"."+random())
+	staging := path.Join(d.Root, "staging", path.Base(d.releaseDir())+"."+m.run+"."+newID())
 	defer func() {
 		if err == nil {
 			return

@@ -1,0 +1,229 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/deploy"
+	"github.com/joelhooks/shipit/release"
+)
+
+// Target runs the host roles of one app, each as a service of the machine that
+// the configuration names for it. Roles on one machine share a connection; one
+// that was lost is made again by the next call.
+type Target struct {
+	app      string
+	file     string // the configuration, for messages
+	roles    map[string]config.Host
+	machines *Machines
+	o        Options
+}
+
+var _ deploy.Target = (*Target)(nil)
+
+// Open connects to every machine that cfg names for a host role, all at once. A
+// machine that cannot be reached is an error that names it and the first role
+// there (*HostKeyError, *AuthError or *UnreachableError), unless o.Partial is set.
+func Open(ctx context.Context, cfg config.Config, o Options) (*Target, error) {
+	t := &Target{app: cfg.App, file: cfg.Path, roles: map[string]config.Host{}, machines: NewMachines(o), o: o}
+	var first []string // of each machine, the first role
+	seen := map[string]bool{}
+	for _, r := range cfg.Roles {
+		if r.Host == nil {
+			continue
+		}
+		h := *r.Host
+		h.Key, h.KnownHosts = cfg.Beside(h.Key), cfg.Beside(h.KnownHosts)
+		t.roles[r.Name] = h
+		if key := machineKey(h); !seen[key] {
+			seen[key] = true
+			first = append(first, r.Name)
+		}
+	}
+	errs := make([]error, len(first))
+	var wg sync.WaitGroup
+	for i, role := range first {
+		wg.Go(func() {
+			if _, err := t.machines.For(ctx, t.roles[role]); err != nil {
+				errs[i] = fmt.Errorf("%s: %w", role, err)
+			}
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil && !o.Partial {
+		return nil, errors.Join(err, t.Close())
+	}
+	return t, nil
+}
+
+// machine is the connection to the machine of the role named role, and what the
+// configuration says of it.
+func (t *Target) machine(ctx context.Context, role string) (*Machine, config.Host, error) {
+	h, ok := t.roles[role]
+	if !ok {
+		return nil, h, fmt.Errorf("%s: %s no longer names this role of a host, so its machine is unknown", role, t.file)
+	}
+	m, err := t.machines.For(ctx, h)
+	if err != nil {
+		return nil, h, fmt.Errorf("%s: %w", role, err)
+	}
+	return m, h, nil
+}
+
+// Preflight reports what would keep the roles from running on their machines.
+// There is no snapshot: a machine is cheap to read again.
+func (t *Target) Preflight(ctx context.Context, _ release.Release, roles []release.Role, _ bool) (deploy.Preflight, error) {
+	found := make([][]release.Finding, len(roles))
+	errs := make([]error, len(roles))
+	var wg sync.WaitGroup
+	for i, role := range roles {
+		wg.Go(func() {
+			m, h, err := t.machine(ctx, role.Name)
+			if err == nil {
+				found[i], err = m.Preflight(ctx, role, Needs{Runtime: h.Runtime})
+			}
+			errs[i] = named(role, err)
+		})
+	}
+	wg.Wait()
+	var result deploy.Preflight
+	for _, f := range found {
+		result.Findings = append(result.Findings, f...)
+	}
+	return result, errors.Join(errs...)
+}
+
+// Prepare puts the role's content on its machine, into a release directory.
+func (t *Target) Prepare(ctx context.Context, role release.Role) error {
+	m, _, err := t.machine(ctx, role.Name)
+	if err != nil {
+		return err
+	}
+	return m.Prepare(ctx, role, Content{Layers: t.layers})
+}
+
+// Switch makes the service run the role and waits until it does. What ended the
+// wait is told by the cause of ctx if that is a *release.Failure.
+func (t *Target) Switch(ctx context.Context, step deploy.Step) (release.Live, error) {
+	m, _, err := t.machine(ctx, step.Role.Name)
+	if err != nil {
+		return release.Live{}, err
+	}
+	live, err := m.Switch(ctx, step.Role)
+	return live, limitReached(ctx, err)
+}
+
+// limitReached is err, or if the rollout's own limit led to it, that limit's
+// *release.Failure.
+func limitReached(ctx context.Context, err error) error {
+	var failure *release.Failure
+	if err == nil || errors.As(err, &failure) {
+		return err
+	}
+	if errors.As(context.Cause(ctx), &failure) {
+		return failure
+	}
+	return err
+}
+
+// Observe reads what runs for the role, as the kernel of its machine reports it.
+func (t *Target) Observe(ctx context.Context, role release.Role) (release.Live, error) {
+	m, _, err := t.machine(ctx, role.Name)
+	if err != nil {
+		return release.Live{}, err
+	}
+	return m.Observe(ctx, role)
+}
+
+// Drift is empty: what a service runs from, and by which unit, is part of what
+// Observe reads.
+func (t *Target) Drift(context.Context, release.Role) ([]release.Drift, error) { return nil, nil }
+
+// Diff is one change if the service does not run the role as it is to be run.
+func (t *Target) Diff(ctx context.Context, step deploy.Step) ([]deploy.Change, []release.Finding, error) {
+	role := step.Role
+	live, err := t.Observe(ctx, role)
+	var failed *release.Failure
+	if err != nil && !errors.As(err, &failed) { // a service that failed runs nothing: that is a difference
+		return nil, nil, err
+	}
+	if role.Runs(live.Digest()) && live.Note == "" {
+		return nil, nil, nil
+	}
+	running := live.Digest()
+	if running == "" {
+		running = "nothing"
+	}
+	return []deploy.Change{{
+		Role: role.Name, Object: "Service " + t.roles[role.Name].Service, Action: "switched",
+		Diff: fmt.Sprintf("- %s\n+ %s", running, role.Digest),
+	}}, nil, nil
+}
+
+// Remove takes the role's service off its machine again. A unit that stood there
+// before shipit came is put back and started.
+func (t *Target) Remove(ctx context.Context, role release.Role) error {
+	m, _, err := t.machine(ctx, role.Name)
+	if err != nil {
+		return err
+	}
+	return m.Withdraw(ctx, role)
+}
+
+// Prune removes the release directories that no good record names, but for the
+// last few (host.keep) and those in use.
+func (t *Target) Prune(ctx context.Context, role release.Role, records []release.Record) error {
+	m, h, err := t.machine(ctx, role.Name)
+	if err != nil {
+		return err
+	}
+	keep := Keep{Root: h.RootOr(t.app), Newest: h.Keep}
+	if keep.Newest == 0 {
+		keep.Newest = 3
+	}
+	for _, r := range records {
+		for _, recorded := range r.Roles {
+			if r.Good() && recorded.Target == release.TargetHost {
+				keep.Digests = append(keep.Digests, recorded.Digest)
+			}
+		}
+	}
+	removed, err := m.Prune(ctx, keep)
+	if len(removed) > 0 {
+		short := make([]string, len(removed))
+		for i, digest := range removed {
+			short[i] = release.ShortDigest(digest)
+		}
+		t.o.Progress.Report(release.Event{
+			Phase: release.PhaseRecord, Mark: release.MarkNote, Role: role.Name,
+			Message: "removed from " + m.Name() + ": " + strings.Join(short, ", "),
+		})
+	}
+	return err
+}
+
+// Do sends a request as if from the role's machine: the URL names a port of
+// 127.0.0.1 there.
+func (t *Target) Do(ctx context.Context, role release.Role, req *http.Request) (*http.Response, error) {
+	m, _, err := t.machine(ctx, role.Name)
+	if err != nil {
+		return nil, err
+	}
+	return m.Do(req.WithContext(ctx))
+}
+
+// Close ends all connections.
+func (t *Target) Close() error { return t.machines.Close() }
+
+// named is err with the role's name before it; nil stays nil.
+func named(role release.Role, err error) error {
+	if err == nil || strings.HasPrefix(err.Error(), role.Name+": ") {
+		return err
+	}
+	return fmt.Errorf("%s: %w", role.Name, err)
+}
