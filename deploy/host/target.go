@@ -177,16 +177,20 @@ func (t *Target) Remove(ctx context.Context, role release.Role) error {
 
 // Prune removes the release directories that no good record names, but for the
 // last few (host.keep) and those in use.
-func (t *Target) Prune(ctx context.Context, role release.Role, records []release.Record) error {
+func (t *Target) Prune(ctx context.Context, role release.Role, records func() ([]release.Record, error)) error {
 	m, h, err := t.machine(ctx, role.Name)
 	if err != nil {
 		return err
+	}
+	all, err := records()
+	if err != nil {
+		return fmt.Errorf("%s: prune: %w", role.Name, err)
 	}
 	keep := Keep{Root: h.RootOr(t.app), Newest: h.Keep}
 	if keep.Newest == 0 {
 		keep.Newest = 3
 	}
-	for _, r := range records {
+	for _, r := range all {
 		for _, recorded := range r.Roles {
 			if r.Good() && recorded.Target == release.TargetHost {
 				keep.Digests = append(keep.Digests, recorded.Digest)

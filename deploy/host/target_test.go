@@ -115,7 +115,7 @@ func TestATargetUnpacksAnImageAndPrunesWhatNoGoodRecordNames(t *testing.T) {
 		require.NoError(t, target.Prepare(t.Context(), last))
 		records = append(records, release.Record{Outcome: release.Settled, Parity: c == 'a', Roles: []release.RoleRecord{{Name: "a", Target: release.TargetHost, Digest: last.Digest}}})
 	}
-	require.NoError(t, target.Prune(t.Context(), last, records))
+	require.NoError(t, target.Prune(t.Context(), last, func() ([]release.Record, error) { return records, nil }))
 	left, err := os.ReadDir(filepath.Join(root, "releases"))
 	require.NoError(t, err)
 	require.Len(t, left, 2, "the newest, and the one of the good record")
