@@ -32,12 +32,22 @@ const (
 	pingTimeout = 5 * time.Second
 )
 
-// Options say which cluster is meant. The zero value is what kubectl would use:
-// KUBECONFIG, ~/.kube/config, or the service account of the pod.
+// Options say which cluster is meant, and what a Target cannot do by itself. The
+// zero value is what kubectl would use: KUBECONFIG, ~/.kube/config, or the service
+// account of the pod.
 type Options struct {
 	Kubeconfig string
 	Context    string
-	Progress   release.Progress // receives the server's warnings; nil drops them
+	Progress   release.Progress // receives the progress and the server's warnings; nil drops them
+
+	// What follows is read by Open only.
+
+	Timeout time.Duration // of one rollout; default DefaultTimeout
+	// CanPull tries to read an image's manifest by reference with the content of a
+	// pull secret, nil for none. A nil func skips the check.
+	CanPull func(ctx context.Context, ref string, dockerConfigJSON []byte) error
+	// Platforms lists the os/arch of an image. A nil func skips the check.
+	Platforms func(ctx context.Context, ref string) ([]string, error)
 }
 
 // Cluster is one API server, as one user. It is safe for concurrent use.

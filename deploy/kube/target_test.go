@@ -1,0 +1,91 @@
+package kube
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/deploy"
+	"github.com/joelhooks/shipit/release"
+)
+
+// target is that of an app with the role web in a namespace, and the role host elsewhere.
+func target(t *testing.T, ns string) *Target {
+	t.Helper()
+	cfg := config.Config{Path: "shipit.yaml", App: "test", Roles: config.Roles{
+		{Name: "host", Host: &config.Host{}}, {Name: "web", Kubernetes: &config.Kubernetes{Namespace: ns}},
+	}}
+	opened, err := Open(t.Context(), cfg, Options{Kubeconfig: plane.path, Timeout: time.Minute, Progress: progress(t)})
+	require.NoError(t, err)
+	return opened
+}
+
+func TestTarget(t *testing.T) {
+	c := connect(t)
+	ns := namespace(t, c)
+	target := target(t, ns)
+	step := func(digest string) deploy.Step {
+		role := roleOf(t, ns, digestOf(digest), deployment("web", 1), service)
+		return deploy.Step{Release: release.Release{App: "test", Seq: 7, SHA: "1234567890", Roles: []release.Role{role}}, Role: role}
+	}
+	v1, v2 := step("v1"), step("v2")
+	live, err := target.Switch(t.Context(), v1)
+	require.NoError(t, err)
+	require.Equal(t, []string{v1.Role.Digest}, live.Digests)
+
+	t.Run("what the preflight read is used once, and not read again", func(t *testing.T) {
+		checked, err := target.Preflight(t.Context(), v2.Release, v2.Release.Roles, false)
+		require.NoError(t, err)
+		require.Empty(t, checked.Findings)
+		v2 := v2
+		v2.Snapshot = checked.Snapshot
+		log := &requests{t: t, path: plane.up.AuditLog}
+		log.since()
+		changes, findings, err := target.Diff(t.Context(), v2)
+		require.NoError(t, err)
+		require.Empty(t, findings)
+		require.Len(t, changes, 1)
+		require.Equal(t, "configured", changes[0].Action)
+		require.Equal(t, "Deployment "+ns+"/web", changes[0].Object)
+		require.Zero(t, log.since()["list"])
+
+		live, err := target.Switch(t.Context(), v2)
+		require.NoError(t, err)
+		require.Equal(t, []string{v2.Role.Digest}, live.Digests)
+		_, _, known := snapshotOf(v2.Snapshot).see().of(v2.Role)
+		require.False(t, known, "the cluster has something else now")
+	})
+	t.Run("what it has switched is there, and is no drift", func(t *testing.T) {
+		live, err := target.Observe(t.Context(), v2.Role)
+		require.NoError(t, err)
+		require.Equal(t, 1, live.Ready)
+		drifts, err := target.Drift(t.Context(), v2.Role)
+		require.NoError(t, err)
+		require.Empty(t, drifts)
+	})
+	t.Run("the time limit of the caller ends it with the caller's cause", func(t *testing.T) {
+		limit := &release.Failure{Code: "TimedOut", Message: "no end"}
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Nanosecond, limit)
+		defer cancel()
+		_, err := target.Switch(ctx, v1)
+		require.Equal(t, limit, err)
+	})
+	t.Run("a role that the configuration does not place in Kubernetes is an error that says so", func(t *testing.T) {
+		for name, want := range map[string]string{
+			"gone": "role gone is not in shipit.yaml", "host": "role host does not run in Kubernetes any more, by shipit.yaml",
+		} {
+			other := v1
+			other.Role.Name = name
+			other.Release.Roles = []release.Role{other.Role}
+			_, err := target.Preflight(t.Context(), other.Release, other.Release.Roles, false)
+			require.ErrorContains(t, err, "#7 1234567: "+want)
+			_, err = target.Switch(t.Context(), other)
+			require.ErrorContains(t, err, "#7 1234567: "+want)
+			_, err = target.Observe(t.Context(), other.Role)
+			require.ErrorContains(t, err, want)
+		}
+	})
+}
