@@ -27,7 +27,7 @@ func may() map[string][]string {
 		"probe":       below,
 		"check":       append([]string{"probe"}, below...),
 		"ledger":      {"release"},
-		"pipeline":    withRegistry,
+		"pipeline":    append([]string{"attest"}, withRegistry...),
 		"attest":      withRegistry,
 		"deploy":      append([]string{"ledger", "probe"}, below...),
 		"deploy/kube": append([]string{"deploy"}, below...),

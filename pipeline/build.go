@@ -37,7 +37,7 @@ func Build(ctx context.Context, in Inputs, opts Options) (Built, error) {
 	if err != nil {
 		return Built{}, fmt.Errorf("build %s: %w", in.Name, err)
 	}
-	built := Built{Name: in.Name, Key: in.Key, Artifact: artifact, Builder: made.Builder, Cached: cached, Materials: in.Materials()}
+	built := Built{Name: in.Name, Key: in.Key, Artifact: artifact, Builder: made.Builder, Cached: cached}
 	digest, err := artifact.Digest()
 	if err != nil {
 		return Built{}, fmt.Errorf("build %s: %w", in.Name, err)
@@ -101,18 +101,3 @@ func treeCaches(img config.Image) []string {
 
 // builder makes content for the platforms and hands it to use.
 type builder func(ctx context.Context, in Inputs, list []platform, use use) error
-
-// Materials are the commit, the base and the toolchain.
-func (in Inputs) Materials() []Material {
-	uri := in.SourceURL
-	if uri == "" {
-		uri = "file://" + in.Source.Top
-	}
-	out := []Material{{URI: "git+" + uri, Digest: map[string]string{"gitCommit": in.Source.SHA}}}
-	for _, ref := range []string{in.Image.Base, in.Image.Toolchain} {
-		if name, digest, ok := strings.Cut(ref, "@sha256:"); ok {
-			out = append(out, Material{URI: "oci://" + name, Digest: map[string]string{"sha256": digest}})
-		}
-	}
-	return out
-}

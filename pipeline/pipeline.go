@@ -26,6 +26,7 @@ type Inputs struct {
 	Closure   Closure
 	Key       string // 64 hex digits: equal keys give equal images
 
+	app     string
 	root    Package       // of the workspace
 	scripts []string      // files from the root whose imports must resolve
 	roles   []config.Role // those of a cluster that run the image
@@ -54,7 +55,7 @@ func Resolve(ctx context.Context, s Source, cfg config.Config, name string) (Inp
 	if err != nil {
 		return Inputs{}, fmt.Errorf("image %s: %w", name, err)
 	}
-	in := Inputs{Source: s, Name: name, Image: img, SourceURL: cfg.Source, Closure: c, root: w.root}
+	in := Inputs{Source: s, Name: name, Image: img, SourceURL: cfg.Source, Closure: c, app: cfg.App, root: w.root}
 	in.scripts, in.shared = scripts(in, cfg), cfg.Functions.AllowDuplicates
 	for _, r := range cfg.Roles {
 		if r.Image == name && r.Kubernetes != nil {
@@ -75,13 +76,6 @@ type Built struct {
 	Platforms []string // os/arch, sorted
 	Builder   string   // dagger or embedded; for a build found in the cache, the one that made it
 	Cached    bool     // nothing was built: the layers of this key were on disk
-	Materials []Material
-}
-
-// Material is something that went in, for provenance.
-type Material struct {
-	URI    string            `json:"uri"`
-	Digest map[string]string `json:"digest"` // algorithm → hex
 }
 
 // Options are what a build may need beyond its inputs.

@@ -7,6 +7,8 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+
+	"github.com/joelhooks/shipit/pipeline"
 )
 
 type buildOptions struct {
@@ -17,24 +19,10 @@ type buildOptions struct {
 
 // buildResult is what `build -o json` prints.
 type buildResult struct {
-	App     string       `json:"app"`
-	SHA     string       `json:"sha"`
-	Version string       `json:"version"`
-	Images  []imageBuilt `json:"images"`
-}
-
-type imageBuilt struct {
-	Name      string   `json:"name"`
-	Reference string   `json:"reference"` // repository@sha256:…
-	Digest    string   `json:"digest"`
-	Key       string   `json:"key"`   // hash of everything that went in
-	Built     bool     `json:"built"` // false: the registry knew the key
-	Builder   string   `json:"builder,omitempty"`
-	Tags      []string `json:"tags"`
-	Packages  []string `json:"packages"` // the workspace closure
-
-	repository string
-	aliases    []string
+	App     string           `json:"app"`
+	SHA     string           `json:"sha"`
+	Version string           `json:"version"`
+	Images  []pipeline.Image `json:"images"`
 }
 
 func newBuild(g *globals) *cobra.Command {
@@ -64,9 +52,9 @@ func (o *buildOptions) run(ctx context.Context) error {
 		return err
 	}
 	defer s.Close()
-	do := imageBuilder.publish
+	do := pipeline.Publisher.Publish
 	if o.check {
-		do = imageBuilder.reproduce
+		do = pipeline.Publisher.CheckReproducible
 	}
 	images, err := s.eachImage(ctx, do)
 	if err != nil {

@@ -196,9 +196,9 @@ func (t *tree) leastRoles(rel release.Release) ([]byte, error) {
 
 // sketch is the release without its images: enough to know what kinds it has.
 func (t *tree) sketch(ctx context.Context) (release.Release, error) {
-	images := map[string]imageBuilt{}
+	images := map[string]pipeline.Image{}
 	for _, name := range t.imageNames() {
-		images[name] = imageBuilt{Name: name, Digest: zeroDigest, repository: t.cfg.Images[name].Repository}
+		images[name] = pipeline.Image{Name: name, Digest: zeroDigest, Repository: t.cfg.Images[name].Repository}
 	}
 	return t.compose(ctx, images)
 }

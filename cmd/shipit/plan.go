@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/joelhooks/shipit/manifests"
+	"github.com/joelhooks/shipit/pipeline"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -24,7 +25,7 @@ type planResult struct {
 	SHA      string            `json:"sha"`
 	Version  string            `json:"version"`
 	Running  string            `json:"running,omitempty"` // SHA of the last good release
-	Images   []imageBuilt      `json:"images"`
+	Images   []pipeline.Image  `json:"images"`
 	Changes  []change          `json:"changes"`
 	Findings []release.Finding `json:"findings"`
 	Changed  bool              `json:"changed"` // a release would change something that runs
@@ -82,8 +83,8 @@ func (o *planOptions) run(ctx context.Context) error {
 }
 
 func (t *tree) plan(ctx context.Context) (planResult, error) {
-	p := planResult{App: t.cfg.App, SHA: t.source.SHA, Version: t.version, Images: []imageBuilt{}, Changes: []change{}, Findings: []release.Finding{}}
-	images, err := t.eachImage(ctx, imageBuilder.find)
+	p := planResult{App: t.cfg.App, SHA: t.source.SHA, Version: t.version, Images: []pipeline.Image{}, Changes: []change{}, Findings: []release.Finding{}}
+	images, err := t.eachImage(ctx, pipeline.Publisher.Find)
 	if err != nil {
 		return p, err
 	}

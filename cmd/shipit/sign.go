@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
@@ -24,88 +23,6 @@ func (s *site) notarize(ctx context.Context, readFile func(string) ([]byte, erro
 		RemoteOptions: s.registry.RemoteOptions(ctx), ReadFile: readFile,
 		Dir: s.cfg.Dir, Source: s.cfg.Source,
 	})
-}
-
-// sign says where a published image came from and signs it. The signature comes
-// last: an image that has it has the rest, and what a run has left half done the
-// next one does again.
-func (b imageBuilder) sign(ctx context.Context, image imageBuilt) error {
-	if !b.notary.Signs() {
-		return nil
-	}
-	b.report(release.Event{Phase: release.PhaseSign, Mark: release.MarkStart, Message: "sign " + image.Name})
-	signed, err := b.notary.Signed(ctx, image.Reference)
-	if err != nil {
-		return err
-	}
-	// An image that was found, signature and all, has its provenance from the commit that it was built for.
-	if !signed || image.Built {
-		if err := b.attest(ctx, image); err != nil {
-			return err
-		}
-		if _, _, err := b.notary.Sign(ctx, image.Reference); err != nil {
-			return err
-		}
-	}
-	b.report(release.Event{Phase: release.PhaseSign, Mark: release.MarkDone, Message: "signed " + image.Name + " " + release.ShortDigest(image.Digest)})
-	return nil
-}
-
-// attest attaches provenance and SBOM.
-func (b imageBuilder) attest(ctx context.Context, image imageBuilt) error {
-	if _, _, err := b.notary.Attest(ctx, image.Reference, attest.ProvenanceType, attest.Provenance(b.provenance(image))); err != nil {
-		return err
-	}
-	sbom, err := b.sbom(ctx)
-	if err != nil || sbom == nil {
-		return err
-	}
-	_, _, err = b.notary.Attest(ctx, image.Reference, attest.SBOMType, sbom)
-	return err
-}
-
-func (b imageBuilder) provenance(image imageBuilt) attest.Build {
-	in := b.inputs
-	build := attest.Build{
-		Repository: b.cfg.Source, SHA: b.source.SHA, Tree: b.source.Tree, Image: in.Name, Package: in.Image.Package,
-		Closure: map[string]string{}, Lockfile: in.Closure.Lockfile, Platforms: in.Image.Platforms, Recipe: in.Image.Run,
-		Key: in.Key, Builder: image.Builder, Version: version(),
-		RunID: os.Getenv("GITHUB_RUN_ID"),
-	}
-	if build.Repository == "" {
-		build.Repository = "file://" + b.cfg.App
-	}
-	if build.RunID != "" {
-		build.RunURL = fmt.Sprintf("%s/%s/actions/runs/%s", os.Getenv("GITHUB_SERVER_URL"), os.Getenv("GITHUB_REPOSITORY"), build.RunID)
-	}
-	for _, f := range in.Closure.Files {
-		build.Closure[f.Path] = f.ID
-	}
-	for _, base := range []string{in.Image.Base, in.Image.Toolchain} {
-		if base != "" && base != "scratch" {
-			build.Bases = append(build.Bases, base)
-		}
-	}
-	return build
-}
-
-// sbom lists what the lockfile brings into the image; nil without a lockfile
-// that can be read.
-func (b imageBuilder) sbom(ctx context.Context) (any, error) {
-	c := b.inputs.Closure
-	kind, ok := map[string]attest.LockKind{"pnpm-lock.yaml": attest.LockPNPM, "bun.lock": attest.LockBun}[c.Lockfile]
-	if !ok {
-		return nil, nil
-	}
-	data, err := b.source.ReadFile(ctx, c.Lockfile)
-	if err != nil {
-		return nil, err
-	}
-	lock := attest.Lock{Kind: kind, Data: data, Package: c.Package, Name: b.inputs.Image.Repository}
-	for _, p := range c.Packages {
-		lock.Closure = append(lock.Closure, p.Dir)
-	}
-	return attest.SBOM(lock)
 }
 
 // judge verifies one role's image against the policy.

@@ -116,7 +116,7 @@ func (t *tree) imageNames() []string {
 // publish builds and pushes every image and renders every role: the release
 // with all that it needs to run anywhere.
 func (t *tree) publish(ctx context.Context) (release.Release, error) {
-	images, err := t.eachImage(ctx, imageBuilder.publish)
+	images, err := t.eachImage(ctx, pipeline.Publisher.Publish)
 	if err != nil {
 		return release.Release{}, err
 	}
@@ -125,7 +125,7 @@ func (t *tree) publish(ctx context.Context) (release.Release, error) {
 
 // draft is publish without a push.
 func (t *tree) draft(ctx context.Context) (release.Release, error) {
-	images, err := t.eachImage(ctx, imageBuilder.find)
+	images, err := t.eachImage(ctx, pipeline.Publisher.Find)
 	if err != nil {
 		return release.Release{}, err
 	}
@@ -133,15 +133,15 @@ func (t *tree) draft(ctx context.Context) (release.Release, error) {
 }
 
 // compose renders every role of the release.
-func (t *tree) compose(ctx context.Context, images map[string]imageBuilt) (release.Release, error) {
+func (t *tree) compose(ctx context.Context, images map[string]pipeline.Image) (release.Release, error) {
 	rel := release.Release{App: t.cfg.App, Kind: release.KindRelease, SHA: t.source.SHA, Version: t.version}
 	pinned := map[string]string{}
 	for _, b := range images {
-		pinned[b.repository] = b.Digest
+		pinned[b.Repository] = b.Digest
 	}
 	for _, r := range t.cfg.Roles {
 		b := images[r.Image]
-		role := release.Role{Name: r.Name, Target: targetOf(r), Image: r.Image, Repository: b.repository, Digest: b.Digest, Aliases: b.aliases}
+		role := release.Role{Name: r.Name, Target: targetOf(r), Image: r.Image, Repository: b.Repository, Digest: b.Digest, Aliases: b.Aliases}
 		objects, err := manifests.Render(manifests.Input{
 			App: t.cfg.App, SHA: t.source.SHA, Version: t.version,
 			Role: r, Image: t.cfg.Images[r.Image], Repository: role.Repository, Digest: role.Digest, Pinned: pinned,

@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/spf13/cobra"
 
 	"github.com/joelhooks/shipit/attest"
@@ -187,31 +185,11 @@ func (o *verifyOptions) rebuilt(ctx context.Context, entry ledger.Entry) []verif
 }
 
 func (t *tree) rebuild(ctx context.Context, role release.Role) (attest.Difference, error) {
-	b, err := t.builder(ctx, role.Image)
+	in, err := pipeline.Resolve(ctx, t.source, t.cfg, role.Image)
 	if err != nil {
 		return attest.Difference{}, err
 	}
-	options := t.buildOptions()
-	options.NoCache = true
-	built, err := pipeline.Build(ctx, b.inputs, options)
-	if err != nil {
-		return attest.Difference{}, err
-	}
-	recorded, err := t.registry.Artifact(ctx, role.Reference())
-	if err != nil {
-		return attest.Difference{}, err
-	}
-	switch again := built.Artifact.(type) {
-	case v1.Image:
-		if image, ok := recorded.(v1.Image); ok {
-			return attest.CompareRebuild(image, again)
-		}
-	case v1.ImageIndex:
-		if index, ok := recorded.(v1.ImageIndex); ok {
-			return attest.CompareRebuildIndex(index, again)
-		}
-	}
-	return attest.Difference{}, errors.New("one is an image and the other an index")
+	return t.publisher().Rebuild(ctx, in, role.Reference())
 }
 
 func (o *verifyOptions) verdict(record release.Record, checks []verified) error {
