@@ -75,11 +75,11 @@ type checks struct {
 	findings []release.Finding
 }
 
-func (c *checks) refuse(code, object, message, hint string) {
+func (c *checks) refuse(code release.Code, object, message, hint string) {
 	c.findings = append(c.findings, release.Finding{Code: code, Severity: release.Refuses, Object: object, Message: message, Hint: hint})
 }
 
-func (c *checks) warn(code, object, message, hint string) {
+func (c *checks) warn(code release.Code, object, message, hint string) {
 	c.findings = append(c.findings, release.Finding{Code: code, Severity: release.Warns, Object: object, Message: message, Hint: hint})
 }
 
@@ -101,7 +101,7 @@ func (c *checks) ignored() {
 			"serviceAccount": k.ServiceAccount != "", "resources": len(k.Resources) > 0,
 		} {
 			if set {
-				c.warn("IgnoredSetting", c.config.place("roles."+role.Name+".kubernetes."+name),
+				c.warn(release.CodeIgnoredSetting, c.config.place("roles."+role.Name+".kubernetes."+name),
 					name+" has no effect: the role brings its own manifests", "set it there, or drop manifests")
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"regexp"
 
 	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/release"
 )
 
 // readLimit is how much of a file is looked at; what is longer is no source.
@@ -63,7 +64,7 @@ func (c *checks) banned(b ban, path string, data []byte) {
 			if b.Why != "" {
 				message += ": " + b.Why
 			}
-			c.refuse("ForbiddenReference", at(path, n), message, "remove it, or add the path to the allow list of check.forbid")
+			c.refuse(release.CodeForbiddenReference, at(path, n), message, "remove it, or add the path to the allow list of check.forbid")
 		}
 	}
 }
@@ -88,7 +89,7 @@ func (c *checks) bans() ([]ban, error) {
 		for j, allow := range f.Allow {
 			re, err := glob(allow, oneCharacter)
 			if err != nil {
-				c.refuse("BadPattern", c.config.place(fmt.Sprintf("check.forbid[%d].allow[%d]", i, j)), err.Error(), "")
+				c.refuse(release.CodeBadPattern, c.config.place(fmt.Sprintf("check.forbid[%d].allow[%d]", i, j)), err.Error(), "")
 				continue
 			}
 			b.allowed = append(b.allowed, re)

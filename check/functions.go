@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/joelhooks/shipit/release"
 )
 
 // functions looks for function ids that stand twice in the lists of the
@@ -16,7 +18,7 @@ func (c *checks) functions(context.Context) error {
 	for i, file := range c.Config.Functions.Lists {
 		file = path.Clean(file)
 		if !c.has(file) {
-			c.refuse("FunctionList", c.config.place(fmt.Sprintf("functions.lists[%d]", i)), file+" is not in the commit", "")
+			c.refuse(release.CodeFunctionList, c.config.place(fmt.Sprintf("functions.lists[%d]", i)), file+" is not in the commit", "")
 			continue
 		}
 		data, err := c.Tree.ReadFile(file)
@@ -27,7 +29,7 @@ func (c *checks) functions(context.Context) error {
 		for _, id := range listed(string(data)) {
 			place := at(file, id.line)
 			if before, twice := within[id.text]; twice {
-				c.refuse("DuplicateFunction", place, fmt.Sprintf("%s stands twice, first in %s", id.text, before), "remove one of them")
+				c.refuse(release.CodeDuplicateFunction, place, fmt.Sprintf("%s stands twice, first in %s", id.text, before), "remove one of them")
 				continue
 			}
 			within[id.text] = place
@@ -35,7 +37,7 @@ func (c *checks) functions(context.Context) error {
 				continue // the same name in another file may be another thing
 			}
 			if before, twice := first[id.text]; twice && !slices.Contains(c.Config.Functions.AllowDuplicates, id.text) {
-				c.refuse("DuplicateFunction", place, fmt.Sprintf("%s is in another role's list too, in %s", id.text, before),
+				c.refuse(release.CodeDuplicateFunction, place, fmt.Sprintf("%s is in another role's list too, in %s", id.text, before),
 					"take it out of one of them, or name it in functions.allowDuplicates")
 				continue
 			}

@@ -11,6 +11,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/release"
 )
 
 // start is one command that runs when a role starts, or is meant to.
@@ -79,12 +80,12 @@ func (t *tracer) follow(s start) {
 
 func (t *tracer) judge(s start, words []string) {
 	if what := mutation(words); what != "" {
-		t.refuse("RuntimeMutation", s.place, what+" at start changes what runs after it was built",
+		t.refuse(release.CodeRuntimeMutation, s.place, what+" at start changes what runs after it was built",
 			"do it in the image's run commands: what starts is what was built, and nothing else")
 		return
 	}
 	if s.runs && installs(words) {
-		t.refuse("RuntimeInstall", s.place, "bun without --no-install fetches a missing package from the registry when it starts",
+		t.refuse(release.CodeRuntimeInstall, s.place, "bun without --no-install fetches a missing package from the registry when it starts",
 			"write bun --no-install run …")
 	}
 }

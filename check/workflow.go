@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/joelhooks/shipit/release"
 )
 
 // workflow holds the path filters of the workflow that ships against what goes
@@ -21,7 +23,7 @@ func (c *checks) workflow(context.Context) error {
 	}
 	file = path.Clean(file)
 	if !c.has(file) {
-		c.refuse("WorkflowPaths", c.config.place("check.workflow"), file+" is not in the commit", "")
+		c.refuse(release.CodeWorkflowPaths, c.config.place("check.workflow"), file+" is not in the commit", "")
 		return nil
 	}
 	data, err := c.Tree.ReadFile(file)
@@ -30,13 +32,13 @@ func (c *checks) workflow(context.Context) error {
 	}
 	var doc yaml.Node
 	if err := yaml.Unmarshal(data, &doc); err != nil || len(doc.Content) == 0 {
-		c.refuse("WorkflowPaths", file, "is no workflow", "")
+		c.refuse(release.CodeWorkflowPaths, file, "is no workflow", "")
 		return nil
 	}
 	push, filtered := onPush(doc.Content[0])
 	switch {
 	case push == nil:
-		c.warn("WorkflowPaths", at(file, doc.Content[0].Line), "does not run on push, so no change ships by itself", "")
+		c.warn(release.CodeWorkflowPaths, at(file, doc.Content[0].Line), "does not run on push, so no change ships by itself", "")
 		return nil
 	case !filtered:
 		return nil // it runs on every change
@@ -80,11 +82,11 @@ func (c *checks) filters(file string, push *yaml.Node) ([]filter, string) {
 		pattern, not := strings.CutPrefix(item.Value, "!")
 		re, err := glob(pattern, maybeMissing)
 		if err != nil {
-			c.refuse("BadPattern", at(file, item.Line), err.Error(), "")
+			c.refuse(release.CodeBadPattern, at(file, item.Line), err.Error(), "")
 			continue
 		}
 		if !slices.ContainsFunc(c.files, re.MatchString) {
-			c.warn("WorkflowPaths", at(file, item.Line), fmt.Sprintf("%q matches no file of the commit", item.Value), "")
+			c.warn(release.CodeWorkflowPaths, at(file, item.Line), fmt.Sprintf("%q matches no file of the commit", item.Value), "")
 		}
 		filters = append(filters, filter{re: re, starts: not == ignore, pattern: item.Value})
 	}
@@ -116,7 +118,7 @@ func (c *checks) uncovered(filters []filter, place string) error {
 			}
 			detail += ")"
 		}
-		c.refuse("WorkflowPaths", place, fmt.Sprintf("a change of %s%s does not start it, and %s", input, detail, inputs[input]), "let "+pattern+" through in its path filters")
+		c.refuse(release.CodeWorkflowPaths, place, fmt.Sprintf("a change of %s%s does not start it, and %s", input, detail, inputs[input]), "let "+pattern+" through in its path filters")
 	}
 	return nil
 }

@@ -3,22 +3,13 @@ package manifests
 import (
 	"fmt"
 	"strings"
-)
 
-// Code says what kind of fault an Error is.
-type Code string
-
-const (
-	BadManifest       Code = "BadManifest"       // not YAML, or no Kubernetes object
-	RemoteBase        Code = "RemoteBase"        // a kustomization reaches out of the commit's tree
-	ImageNotPinned    Code = "ImageNotPinned"    // an image by tag that is none of the release's
-	ImageNotMentioned Code = "ImageNotMentioned" // no container runs the role's image
-	Duplicate         Code = "Duplicate"         // one object stands twice
+	"github.com/joelhooks/shipit/release"
 )
 
 // Error is a fault in the manifests of a role.
 type Error struct {
-	Code      Code
+	Code      release.Code
 	File      string // path in the tree; empty for generated objects
 	Line      int    // 1-based; 0 if unknown
 	Object    string // such as Deployment joelclaw/system-bus-worker

@@ -12,6 +12,8 @@ import (
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
+
+	"github.com/joelhooks/shipit/release"
 )
 
 func kustomizationNames() []string { return konfig.RecognizedKustomizationFileNames() }
@@ -27,7 +29,7 @@ func kustomize(tree Tree, dir string) ([]object, error) {
 	}
 	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(overlay.files, rooted(dir))
 	if err != nil {
-		return nil, &Error{Code: BadManifest, File: dir, Msg: oneLine(err.Error())}
+		return nil, &Error{Code: release.CodeBadManifest, File: dir, Msg: oneLine(err.Error())}
 	}
 	var objects []object
 	for _, res := range built.Resources() {
@@ -134,14 +136,14 @@ func (v *overlay) entry(file, key, value string) error {
 		return nil
 	}
 	if v.away.MatchString(value) {
-		return &Error{Code: RemoteBase, File: file, Msg: fmt.Sprintf("%s: %q is not in the commit", key, value), Hint: "copy it into the repository: a release is made of one commit's tree"}
+		return &Error{Code: release.CodeRemoteBase, File: file, Msg: fmt.Sprintf("%s: %q is not in the commit", key, value), Hint: "copy it into the repository: a release is made of one commit's tree"}
 	}
 	if !isFolder {
 		return nil
 	}
 	at := path.Join(path.Dir(file), value)
 	if at == ".." || strings.HasPrefix(at, "../") {
-		return &Error{Code: RemoteBase, File: file, Msg: fmt.Sprintf("%s: %q is outside the repository", key, value)}
+		return &Error{Code: release.CodeRemoteBase, File: file, Msg: fmt.Sprintf("%s: %q is outside the repository", key, value)}
 	}
 	if err := v.load(at); err != nil {
 		return err

@@ -2,6 +2,8 @@ package manifests
 
 import (
 	"strings"
+
+	"github.com/joelhooks/shipit/release"
 )
 
 // object is one Kubernetes object on its way, and where it came from.
@@ -35,7 +37,7 @@ func (o object) id() string {
 
 func (o object) metadata() map[string]any { return mapping(o.fields, "metadata") }
 
-func (o object) fault(code Code, msg, hint string) *Error {
+func (o object) fault(code release.Code, msg, hint string) *Error {
 	return &Error{Code: code, File: o.file, Line: o.line, Object: o.id(), Msg: msg, Hint: hint}
 }
 

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/joelhooks/shipit/release"
 )
 
 // pins writes the release's digests, and the role's environment, into containers.
@@ -79,7 +81,7 @@ func (p *pins) reference(o object, holder map[string]any, field, name string) (b
 	if p.digest.MatchString(ref) {
 		return false, nil
 	}
-	e := o.fault(ImageNotPinned, fmt.Sprintf("image %q is not pinned by digest", ref), "write "+repositoryOf(ref)+"@sha256:…; a tag can move")
+	e := o.fault(release.CodeImageNotPinned, fmt.Sprintf("image %q is not pinned by digest", ref), "write "+repositoryOf(ref)+"@sha256:…; a tag can move")
 	e.Container = name
 	if ref == "" {
 		e.Msg, e.Hint = "names no image", "name the role's image; shipit fills in the digest"

@@ -14,6 +14,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"sigs.k8s.io/yaml"
+
+	"github.com/joelhooks/shipit/release"
 )
 
 // read gives the objects of one entry of a role's manifests: a file, a folder of
@@ -27,7 +29,7 @@ func read(tree Tree, at string) ([]object, error) {
 	files = slices.Sorted(slices.Values(files))
 	switch {
 	case len(files) == 0:
-		return nil, &Error{Code: BadManifest, File: at, Msg: "is neither a file nor a folder of the commit", Hint: "commit it, or correct the role's manifests"}
+		return nil, &Error{Code: release.CodeBadManifest, File: at, Msg: "is neither a file nor a folder of the commit", Hint: "commit it, or correct the role's manifests"}
 	case files[0] != at:
 	case slices.Contains(kustomizationNames(), path.Base(at)):
 		return kustomize(tree, path.Dir(at))
@@ -63,7 +65,7 @@ func readFolder(tree Tree, at string, files []string) ([]object, error) {
 		objects = append(objects, found...)
 	}
 	if len(objects) == 0 {
-		return nil, &Error{Code: BadManifest, File: at, Msg: "no .yaml, .yml or .json file in it holds an object", Hint: "subfolders are not read; name them one by one"}
+		return nil, &Error{Code: release.CodeBadManifest, File: at, Msg: "no .yaml, .yml or .json file in it holds an object", Hint: "subfolders are not read; name them one by one"}
 	}
 	return objects, nil
 }
@@ -97,7 +99,7 @@ func (d document) objects(file string) ([]object, error) {
 	dec := json.NewDecoder(bytes.NewReader(asJSON))
 	dec.UseNumber()
 	if err := dec.Decode(&o.fields); err != nil {
-		return nil, &Error{Code: BadManifest, File: file, Line: d.line, Msg: "is no mapping, so no Kubernetes object"}
+		return nil, &Error{Code: release.CodeBadManifest, File: file, Line: d.line, Msg: "is no mapping, so no Kubernetes object"}
 	}
 	return flatten(o)
 }
@@ -106,16 +108,16 @@ func (d document) objects(file string) ([]object, error) {
 func flatten(o object) ([]object, error) {
 	switch {
 	case o.apiVersion() == "":
-		return nil, &Error{Code: BadManifest, File: o.file, Line: o.line, Object: o.id(), Msg: "has no apiVersion", Hint: "every document of a manifest is a Kubernetes object"}
+		return nil, &Error{Code: release.CodeBadManifest, File: o.file, Line: o.line, Object: o.id(), Msg: "has no apiVersion", Hint: "every document of a manifest is a Kubernetes object"}
 	case o.kind() == "":
-		return nil, &Error{Code: BadManifest, File: o.file, Line: o.line, Object: o.id(), Msg: "has no kind", Hint: "every document of a manifest is a Kubernetes object"}
+		return nil, &Error{Code: release.CodeBadManifest, File: o.file, Line: o.line, Object: o.id(), Msg: "has no kind", Hint: "every document of a manifest is a Kubernetes object"}
 	}
 	if items, ok := o.fields["items"].([]any); ok && strings.HasSuffix(o.kind(), "List") {
 		var objects []object
 		for i, item := range items {
 			fields, ok := item.(map[string]any)
 			if !ok {
-				return nil, o.fault(BadManifest, fmt.Sprintf("item %d is no object", i+1), "")
+				return nil, o.fault(release.CodeBadManifest, fmt.Sprintf("item %d is no object", i+1), "")
 			}
 			flat, err := flatten(object{fields: fields, file: o.file, line: o.line})
 			if err != nil {
@@ -126,7 +128,7 @@ func flatten(o object) ([]object, error) {
 		return objects, nil
 	}
 	if o.name() == "" {
-		return nil, o.fault(BadManifest, "has no metadata.name", "generateName is not enough: what is applied again must have one name")
+		return nil, o.fault(release.CodeBadManifest, "has no metadata.name", "generateName is not enough: what is applied again must have one name")
 	}
 	return []object{o}, nil
 }
@@ -180,5 +182,5 @@ func (d document) fault(file string, err error) error {
 		line = d.before + within
 		msg, _, _ = strings.Cut(m[2], "\n")
 	}
-	return &Error{Code: BadManifest, File: file, Line: line, Msg: msg}
+	return &Error{Code: release.CodeBadManifest, File: file, Line: line, Msg: msg}
 }

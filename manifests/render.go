@@ -53,7 +53,7 @@ func Render(in Input) ([]json.RawMessage, error) {
 		return []json.RawMessage{definition}, nil
 	}
 	if in.Role.Kubernetes == nil {
-		return nil, &Error{Code: BadManifest, Object: "role " + in.Role.Name, Msg: "is placed neither in Kubernetes nor on a host"}
+		return nil, &Error{Code: release.CodeBadManifest, Object: "role " + in.Role.Name, Msg: "is placed neither in Kubernetes nor on a host"}
 	}
 	objects, err := gather(in)
 	if err != nil {
@@ -83,7 +83,7 @@ func gather(in Input) ([]object, error) {
 		objects = append(objects, found...)
 	}
 	if len(objects) == 0 {
-		return nil, &Error{Code: BadManifest, File: in.Role.Kubernetes.Manifests[0], Msg: "holds no object"}
+		return nil, &Error{Code: release.CodeBadManifest, File: in.Role.Kubernetes.Manifests[0], Msg: "holds no object"}
 	}
 	return objects, nil
 }
@@ -104,7 +104,7 @@ func stamp(in Input, objects []object) error {
 	}
 	if !pins.own {
 		return &Error{
-			Code: ImageNotMentioned, File: firstOf(in.Role.Kubernetes.Manifests), Object: "role " + in.Role.Name,
+			Code: release.CodeImageNotMentioned, File: firstOf(in.Role.Kubernetes.Manifests), Object: "role " + in.Role.Name,
 			Msg:  fmt.Sprintf("no container runs %s", in.Repository),
 			Hint: "name the image " + in.Repository + " (any tag) in a container of the role's manifests, or correct images." + in.Role.Image + ".repository",
 		}
@@ -119,7 +119,7 @@ func unique(objects []object) error {
 	for _, o := range objects {
 		key := o.group() + "/" + o.id()
 		if first, dup := seen[key]; dup {
-			return o.fault(Duplicate, fmt.Sprintf("stands twice, first in %s", first.place()), "keep one of them")
+			return o.fault(release.CodeDuplicate, fmt.Sprintf("stands twice, first in %s", first.place()), "keep one of them")
 		}
 		seen[key] = o
 	}
@@ -139,14 +139,14 @@ func Notes(role config.Role, objects []json.RawMessage) ([]release.Finding, erro
 		}
 		if ns := o.namespace(); ns != "" && ns != role.Kubernetes.Namespace {
 			notes = append(notes, release.Finding{
-				Code: "OtherNamespace", Severity: release.Warns, Role: role.Name, Object: o.id(),
+				Code: release.CodeOtherNamespace, Severity: release.Warns, Role: role.Name, Object: o.id(),
 				Message: fmt.Sprintf("is outside the role's namespace %s", role.Kubernetes.Namespace),
 				Hint:    "it is applied there, but pruned only by a release of this role",
 			})
 		}
 		if o.kind() == "Secret" && o.group() == "" && (o.fields["data"] != nil || o.fields["stringData"] != nil) {
 			notes = append(notes, release.Finding{
-				Code: "SecretInManifests", Severity: release.Warns, Role: role.Name, Object: o.id(),
+				Code: release.CodeSecretInManifests, Severity: release.Warns, Role: role.Name, Object: o.id(),
 				Message: "its values are in the tree, and are kept with every record",
 				Hint:    "create the Secret outside of the release and name it in envFrom",
 			})
@@ -167,7 +167,7 @@ func unprobed(role config.Role, o object) []release.Finding {
 		for _, c := range mappings(mapping(template, "spec"), "containers") {
 			if c["readinessProbe"] == nil {
 				notes = append(notes, release.Finding{
-					Code: "NoReadinessProbe", Severity: release.Warns, Role: role.Name, Object: o.id(),
+					Code: release.CodeNoReadinessProbe, Severity: release.Warns, Role: role.Name, Object: o.id(),
 					Message: fmt.Sprintf("container %s has no readiness probe: it counts as ready before it has done anything", text(c, "name")),
 					Hint:    "give it one, or give the role a probe in shipit.yaml",
 				})

@@ -18,6 +18,7 @@ import (
 
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/manifests"
+	"github.com/joelhooks/shipit/release"
 )
 
 var update = flag.Bool("update", false, "rewrite what the archives in testdata want")
@@ -91,21 +92,21 @@ func TestFaultsNameTheirPlace(t *testing.T) {
 	const pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, image: " + image + "}]}\n"
 	for _, tc := range []struct {
 		name, yaml, want string
-		code             manifests.Code
+		code             release.Code
 	}{
-		{"a syntax error in the second document names the file's line", pod + "---\napiVersion: v1\nkind: [\n", "k8s/a.yaml:7: did not find expected node content", manifests.BadManifest},
-		{"a key that stands twice is named", pod + "kind: Pod\n", `k8s/a.yaml:5: key "kind" already set in map`, manifests.BadManifest},
-		{"a document without apiVersion is named", pod + "---\n# note\nkind: Pod\n", "k8s/a.yaml:7: Pod: has no apiVersion", manifests.BadManifest},
-		{"a document without kind is named", pod + "---\napiVersion: v1\n", "k8s/a.yaml:6: has no kind", manifests.BadManifest},
-		{"an object without a name is refused", pod + "---\napiVersion: v1\nkind: Pod\nmetadata: {generateName: p-}\n", "k8s/a.yaml:6: Pod: has no metadata.name", manifests.BadManifest},
-		{"text is no object", "just text\n", "k8s/a.yaml:1: is no mapping, so no Kubernetes object", manifests.BadManifest},
-		{"an empty file holds no object", "# nothing yet\n", "k8s/a.yaml: holds no object", manifests.BadManifest},
-		{"one object may not stand twice", pod + "---\n" + pod, "k8s/a.yaml:6: Pod joelclaw/p: stands twice, first in k8s/a.yaml:1", manifests.Duplicate},
-		{"a foreign image by tag is refused", strings.Replace(pod, "containers:", "initContainers: [{name: wait, image: 'busybox:1'}], containers:", 1), `k8s/a.yaml:1: Pod joelclaw/p: container wait: image "busybox:1" is not pinned by digest`, manifests.ImageNotPinned},
-		{"an image volume by tag is refused", strings.Replace(pod, "containers:", "volumes: [{name: v, image: {reference: 'a/b:1'}}], containers:", 1), `k8s/a.yaml:1: Pod joelclaw/p: container volume v: image "a/b:1" is not pinned by digest`, manifests.ImageNotPinned},
-		{"a CronJob's image is looked at", pod + "---\napiVersion: batch/v1\nkind: CronJob\nmetadata: {name: j}\nspec: {jobTemplate: {spec: {template: {spec: {containers: [{name: c, image: 'x:1'}]}}}}}\n", `k8s/a.yaml:6: CronJob joelclaw/j: container c: image "x:1" is not pinned by digest`, manifests.ImageNotPinned},
-		{"a container without an image is refused", strings.Replace(pod, ", image: "+image, "", 1), "k8s/a.yaml:1: Pod joelclaw/p: container c: names no image", manifests.ImageNotPinned},
-		{"manifests that never run the image are refused", strings.Replace(pod, image, "ghcr.io/joelhooks/system-bus@sha256:"+strings.Repeat("1", 64), 1), "k8s/a.yaml: role cluster: no container runs " + image, manifests.ImageNotMentioned},
+		{"a syntax error in the second document names the file's line", pod + "---\napiVersion: v1\nkind: [\n", "k8s/a.yaml:7: did not find expected node content", release.CodeBadManifest},
+		{"a key that stands twice is named", pod + "kind: Pod\n", `k8s/a.yaml:5: key "kind" already set in map`, release.CodeBadManifest},
+		{"a document without apiVersion is named", pod + "---\n# note\nkind: Pod\n", "k8s/a.yaml:7: Pod: has no apiVersion", release.CodeBadManifest},
+		{"a document without kind is named", pod + "---\napiVersion: v1\n", "k8s/a.yaml:6: has no kind", release.CodeBadManifest},
+		{"an object without a name is refused", pod + "---\napiVersion: v1\nkind: Pod\nmetadata: {generateName: p-}\n", "k8s/a.yaml:6: Pod: has no metadata.name", release.CodeBadManifest},
+		{"text is no object", "just text\n", "k8s/a.yaml:1: is no mapping, so no Kubernetes object", release.CodeBadManifest},
+		{"an empty file holds no object", "# nothing yet\n", "k8s/a.yaml: holds no object", release.CodeBadManifest},
+		{"one object may not stand twice", pod + "---\n" + pod, "k8s/a.yaml:6: Pod joelclaw/p: stands twice, first in k8s/a.yaml:1", release.CodeDuplicate},
+		{"a foreign image by tag is refused", strings.Replace(pod, "containers:", "initContainers: [{name: wait, image: 'busybox:1'}], containers:", 1), `k8s/a.yaml:1: Pod joelclaw/p: container wait: image "busybox:1" is not pinned by digest`, release.CodeImageNotPinned},
+		{"an image volume by tag is refused", strings.Replace(pod, "containers:", "volumes: [{name: v, image: {reference: 'a/b:1'}}], containers:", 1), `k8s/a.yaml:1: Pod joelclaw/p: container volume v: image "a/b:1" is not pinned by digest`, release.CodeImageNotPinned},
+		{"a CronJob's image is looked at", pod + "---\napiVersion: batch/v1\nkind: CronJob\nmetadata: {name: j}\nspec: {jobTemplate: {spec: {template: {spec: {containers: [{name: c, image: 'x:1'}]}}}}}\n", `k8s/a.yaml:6: CronJob joelclaw/j: container c: image "x:1" is not pinned by digest`, release.CodeImageNotPinned},
+		{"a container without an image is refused", strings.Replace(pod, ", image: "+image, "", 1), "k8s/a.yaml:1: Pod joelclaw/p: container c: names no image", release.CodeImageNotPinned},
+		{"manifests that never run the image are refused", strings.Replace(pod, image, "ghcr.io/joelhooks/system-bus@sha256:"+strings.Repeat("1", 64), 1), "k8s/a.yaml: role cluster: no container runs " + image, release.CodeImageNotMentioned},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			_, err := manifests.Render(simple(image, map[string]string{"k8s/a.yaml": tc.yaml}, "k8s/a.yaml"))

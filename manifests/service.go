@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/release"
 )
 
 // Definition is a host role's one object: the service's file, and all that is
@@ -43,7 +44,7 @@ type Definition struct {
 func Service(in Input) (json.RawMessage, error) {
 	h := in.Role.Host
 	if h == nil {
-		return nil, &Error{Code: BadManifest, Object: "role " + in.Role.Name, Msg: "is no host role"}
+		return nil, &Error{Code: release.CodeBadManifest, Object: "role " + in.Role.Name, Msg: "is no host role"}
 	}
 	d, err := define(in)
 	if err != nil {
@@ -137,7 +138,7 @@ func (d *Definition) check(in Input, h *config.Host) error {
 }
 
 func hostFault(in Input, format string, args ...any) *Error {
-	return &Error{Code: BadManifest, Object: "role " + in.Role.Name, Msg: fmt.Sprintf(format, args...)}
+	return &Error{Code: release.CodeBadManifest, Object: "role " + in.Role.Name, Msg: fmt.Sprintf(format, args...)}
 }
 
 // canonical gives JSON with its keys sorted.

@@ -84,7 +84,7 @@ type closureBuilder struct {
 	done     Closure
 }
 
-func (b *closureBuilder) refuse(code, object, message, hint string) {
+func (b *closureBuilder) refuse(code release.Code, object, message, hint string) {
 	b.findings = append(b.findings, release.Finding{
 		Code: code, Severity: release.Refuses, Object: object, Message: message, Hint: hint, Fixed: true,
 	})
@@ -106,7 +106,7 @@ func (b *closureBuilder) collect(ctx context.Context, img config.Image) error {
 		return err
 	}
 	if len(start) == 0 {
-		b.refuse("PackageMissing", path.Join(dir, "package.json"), fmt.Sprintf("not in the tree of %.7s", s.SHA), "images.*.package names a folder with a package.json")
+		b.refuse(release.CodePackageMissing, path.Join(dir, "package.json"), fmt.Sprintf("not in the tree of %.7s", s.SHA), "images.*.package names a folder with a package.json")
 		return nil
 	}
 	for _, name := range lockfiles() {
@@ -131,7 +131,7 @@ func (b *closureBuilder) collect(ctx context.Context, img config.Image) error {
 	for _, inc := range img.Include {
 		inc = path.Clean(inc)
 		if !s.Has(inc) && inc != "." {
-			b.refuse("IncludeMissing", inc, fmt.Sprintf("is in include, but not in the tree of %.7s", s.SHA), "")
+			b.refuse(release.CodeIncludeMissing, inc, fmt.Sprintf("is in include, but not in the tree of %.7s", s.SHA), "")
 		}
 		b.extra[inc] = true
 	}
@@ -211,7 +211,7 @@ func (b *closureBuilder) missing(p Package, name, spec string) {
 	if where == "" {
 		where = "no workspace is declared"
 	}
-	b.refuse("PackageMissing", p.manifestPath(),
+	b.refuse(release.CodePackageMissing, p.manifestPath(),
 		fmt.Sprintf("wants %s (%s), and no package of the workspace has that name", name, spec),
 		fmt.Sprintf("commit the package, or drop the dependency; packages are found by %s", where))
 }
@@ -220,7 +220,7 @@ func (b *closureBuilder) missing(p Package, name, spec string) {
 func (b *closureBuilder) local(ctx context.Context, p Package, name, spec, rest string) (Package, bool, error) {
 	to, ok := inside(p.Dir, rest)
 	if !ok {
-		b.refuse("LinkOutside", p.manifestPath(), fmt.Sprintf("wants %s (%s), which is outside the repository", name, spec),
+		b.refuse(release.CodeLinkOutside, p.manifestPath(), fmt.Sprintf("wants %s (%s), which is outside the repository", name, spec),
 			"what is not in the commit cannot be shipped: move it into the workspace or publish it")
 		return Package{}, false, nil
 	}

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sort"
 	"strings"
+
+	"github.com/joelhooks/shipit/release"
 )
 
 // inside resolves a relative path from a folder of the repository; false if it leaves it.
@@ -37,7 +39,7 @@ func (b *closureBuilder) root() {
 			}
 			to, ok := inside("", rest)
 			if !ok {
-				b.refuse("LinkOutside", "package.json", fmt.Sprintf("wants %s (%s), which is outside the repository", name, deps[name]),
+				b.refuse(release.CodeLinkOutside, "package.json", fmt.Sprintf("wants %s (%s), which is outside the repository", name, deps[name]),
 					"what is not in the commit cannot be shipped: move it into the workspace or publish it")
 			} else if b.source.Has(to) {
 				b.extra[to] = true
@@ -48,7 +50,7 @@ func (b *closureBuilder) root() {
 		for _, name := range slices.Sorted(maps.Keys(patches)) {
 			p, ok := inside("", patches[name])
 			if _, there := b.source.files[p]; !ok || !there {
-				b.refuse("PatchMissing", patches[name], fmt.Sprintf("the patch of %s is not in the tree", name), "")
+				b.refuse(release.CodePatchMissing, patches[name], fmt.Sprintf("the patch of %s is not in the tree", name), "")
 			}
 			b.extra[p] = true
 		}
@@ -81,7 +83,7 @@ func (b *closureBuilder) files(ctx context.Context) error {
 	sort.Slice(b.done.Packages, func(i, j int) bool { return b.done.Packages[i].Dir < b.done.Packages[j].Dir })
 	for _, f := range b.done.Files {
 		if f.Mode == modeSubmodule {
-			b.refuse("Submodule", f.Path, "is a submodule, whose content is not in the commit", "commit the files themselves, or publish them as a package")
+			b.refuse(release.CodeSubmodule, f.Path, "is a submodule, whose content is not in the commit", "commit the files themselves, or publish them as a package")
 		}
 	}
 	return nil
@@ -123,11 +125,11 @@ func (b *closureBuilder) followLinks(ctx context.Context, all map[string]File) e
 			file, isFile := b.source.files[to]
 			switch {
 			case !ok:
-				b.refuse("LinkOutside", l.path, fmt.Sprintf("is a symbolic link to %s, which is outside the repository", target), "commit the file itself")
+				b.refuse(release.CodeLinkOutside, l.path, fmt.Sprintf("is a symbolic link to %s, which is outside the repository", target), "commit the file itself")
 			case isFile:
 				all[to] = file
 			case b.source.Has(to) && !holds(all, to):
-				b.refuse("LinkDangling", l.path, fmt.Sprintf("is a symbolic link to the folder %s, which does not go into the image", to), "name "+to+" under include of the image in shipit.yaml")
+				b.refuse(release.CodeLinkDangling, l.path, fmt.Sprintf("is a symbolic link to the folder %s, which does not go into the image", to), "name "+to+" under include of the image in shipit.yaml")
 			}
 			return nil
 		})

@@ -34,11 +34,11 @@ func (p proof) functions(ctx context.Context, root rootfs) ([]release.Finding, e
 	cmd.Stderr = &stderr
 	printed, err := cmd.Output()
 	if err != nil {
-		return []release.Finding{refusal("FunctionsFailed", strings.Join(command, " "), fmt.Sprintf("%v: %s", err, lastLine(stderr.String())), "it runs in the package's folder of the image, without a network")}, nil
+		return []release.Finding{refusal(release.CodeFunctionsFailed, strings.Join(command, " "), fmt.Sprintf("%v: %s", err, lastLine(stderr.String())), "it runs in the package's folder of the image, without a network")}, nil
 	}
 	var byRole map[string][]string
 	if err := json.Unmarshal(printed, &byRole); err != nil {
-		return []release.Finding{refusal("FunctionsFailed", strings.Join(command, " "), "did not print {\"role\": [\"id\", …]}: "+err.Error(), "")}, nil
+		return []release.Finding{refusal(release.CodeFunctionsFailed, strings.Join(command, " "), "did not print {\"role\": [\"id\", …]}: "+err.Error(), "")}, nil
 	}
 	return p.disputed(byRole), nil
 }
@@ -54,7 +54,7 @@ func (p proof) disputed(byRole map[string][]string) []release.Finding {
 	var out []release.Finding
 	for _, id := range slices.Sorted(maps.Keys(owners)) {
 		if len(owners[id]) > 1 && !slices.Contains(p.in.shared, id) {
-			out = append(out, refusal("DuplicateFunction", id, "is a function of "+strings.Join(owners[id], " and "), "give it one owner, or add it to functions.allowDuplicates"))
+			out = append(out, refusal(release.CodeDuplicateFunction, id, "is a function of "+strings.Join(owners[id], " and "), "give it one owner, or add it to functions.allowDuplicates"))
 		}
 	}
 	return out

@@ -30,7 +30,7 @@ func (p proof) imports() (imported, error) {
 	for _, s := range p.in.scripts {
 		at := filepath.Join(p.tree, filepath.FromSlash(s))
 		if _, err := os.Stat(at); err != nil {
-			g.findings = append(g.findings, refusal("EntrypointMissing", s, "is what a role starts with, and it is not in the image", "name it relative to images.*.package"))
+			g.findings = append(g.findings, refusal(release.CodeEntrypointMissing, s, "is what a role starts with, and it is not in the image", "name it relative to images.*.package"))
 		}
 		entries = append(entries, at)
 	}
@@ -41,7 +41,7 @@ func (p proof) imports() (imported, error) {
 	for _, m := range result.Errors {
 		f, ok := p.finding(m)
 		switch {
-		case ok && f.Code == "SyntaxRejected":
+		case ok && f.Code == release.CodeSyntaxRejected:
 			g.rejected = append(g.rejected, f)
 			g.files = append(g.files, filepath.ToSlash(m.Location.File))
 		case ok:
@@ -132,18 +132,18 @@ func (p proof) finding(m api.Message) (release.Finding, bool) {
 		if p.mayMiss(m, name) {
 			return release.Finding{}, false
 		}
-		return refusal("ImportUnresolved", where, fmt.Sprintf("imports %s, which is not in the image%s", name, p.why(file, name)), p.remedy(name)), true
+		return refusal(release.CodeImportUnresolved, where, fmt.Sprintf("imports %s, which is not in the image%s", name, p.why(file, name)), p.remedy(name)), true
 	}
 	if strings.HasPrefix(m.Text, "No loader is configured") || foreign {
 		return release.Finding{}, false
 	}
 	if noExport.MatchString(m.Text) {
-		return refusal("ExportMissing", where, m.Text, ""), true
+		return refusal(release.CodeExportMissing, where, m.Text, ""), true
 	}
 	if m.Location == nil {
-		return refusal("ImportUnresolved", strings.Join(p.in.scripts, ", "), m.Text, ""), true
+		return refusal(release.CodeImportUnresolved, strings.Join(p.in.scripts, ", "), m.Text, ""), true
 	}
-	return refusal("SyntaxRejected", where, m.Text, ""), true
+	return refusal(release.CodeSyntaxRejected, where, m.Text, ""), true
 }
 
 // mayMiss reports whether the image can do without an import: because bun has it
@@ -240,7 +240,7 @@ func (p proof) undeclared(g metafile) []release.Finding {
 			if _, dev := owner.manifest.DevDependencies[dep]; dev {
 				hint = fmt.Sprintf("it is among devDependencies of %s; move it to dependencies", owner.manifestPath())
 			}
-			out = append(out, refusal("DependencyUndeclared", p.lineOf(file, i.Original),
+			out = append(out, refusal(release.CodeDependencyUndeclared, p.lineOf(file, i.Original),
 				fmt.Sprintf("imports %s, which %s does not declare: it resolves only by where the install put %s", i.Original, owner.manifestPath(), i.Path), hint))
 		}
 	}
@@ -269,7 +269,10 @@ func sorted(f []release.Finding) []release.Finding {
 // gathered leaves one finding for what several files of a package miss: the
 // first, which says how many more there are. findings are sorted.
 func gathered(findings []release.Finding) []release.Finding {
-	type missing struct{ code, message string }
+	type missing struct {
+		code    release.Code
+		message string
+	}
 	var out []release.Finding
 	at, more := map[missing]int{}, map[int]int{}
 	for _, f := range findings {

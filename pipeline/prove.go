@@ -160,6 +160,6 @@ func onDisk(ctx context.Context, c Content) (string, func(), error) {
 	return dir, done, nil
 }
 
-func refusal(code, object, message, hint string) release.Finding {
+func refusal(code release.Code, object, message, hint string) release.Finding {
 	return release.Finding{Code: code, Severity: release.Refuses, Object: object, Message: message, Hint: hint}
 }

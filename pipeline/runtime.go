@@ -50,7 +50,7 @@ func (p proof) syntax(ctx context.Context, root rootfs, files []string) ([]relea
 	}
 	bun, err := root.program(p.in.Image.Entrypoint[0])
 	if err != nil {
-		return []release.Finding{refusal("RuntimeMissing", p.in.Image.Base, err.Error(), "entrypoint must name a program of the base")}, nil
+		return []release.Finding{refusal(release.CodeRuntimeMissing, p.in.Image.Base, err.Error(), "entrypoint must name a program of the base")}, nil
 	}
 	args, err := root.command(bun)
 	if err != nil {
@@ -88,7 +88,7 @@ func (p proof) rejected(out string) []release.Finding {
 	var found []release.Finding
 	for _, m := range rejection.FindAllStringSubmatch(out, -1) {
 		file := strings.TrimPrefix(m[2], p.tree+"/")
-		found = append(found, refusal("SyntaxRejected", file+":"+m[3],
+		found = append(found, refusal(release.CodeSyntaxRejected, file+":"+m[3],
 			fmt.Sprintf("the runtime of %s does not accept it: %s", p.in.Image.Base, m[1]), "use syntax that this version knows, or pin a newer base"))
 	}
 	return found

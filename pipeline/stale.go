@@ -41,7 +41,7 @@ func staleLockfile(ctx context.Context, s Source, c Closure, w workspace) ([]rel
 	for _, p := range packages {
 		if msg := drift(p.manifest, locked[p.Dir], overridden); msg != "" {
 			out = append(out, release.Finding{
-				Code: "LockfileStale", Severity: release.Refuses, Object: p.manifestPath(), Fixed: true,
+				Code: release.CodeLockfileStale, Severity: release.Refuses, Object: p.manifestPath(), Fixed: true,
 				Message: fmt.Sprintf("%s was not made from it: %s", c.Lockfile, msg), Hint: "run the package manager's install and commit the lockfile",
 			})
 		}

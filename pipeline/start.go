@@ -88,7 +88,7 @@ func (p proof) startRole(ctx context.Context, root rootfs, r config.Role, span t
 	case err == nil:
 		err = errors.New("exit status 0")
 	}
-	f := refusal("StartFailed", strings.Join(p.in.scripts, ", "),
+	f := refusal(release.CodeImageStartFailed, strings.Join(p.in.scripts, ", "),
 		fmt.Sprintf("ended within %s: %v: %s", span, err, strings.Join(tail[max(0, len(tail)-5):], " | ")), "it ran without a network; prove.start: 0s does not start it")
 	f.Role = r.Name
 	return &f, nil

@@ -133,7 +133,7 @@ func Disputed(f release.Functions) error {
 		parts = append(parts, fmt.Sprintf("%s in %s", id, strings.Join(owners, " and ")))
 	}
 	return &release.Failure{
-		Code: codeOwner, Object: "function " + f.Duplicates[0], Message: "more than one owner: " + strings.Join(parts, "; "),
+		Code: release.CodeFunctionOwnership, Object: "function " + f.Duplicates[0], Message: "more than one owner: " + strings.Join(parts, "; "),
 		Hint: "take it out of one role, or name it in functions.allowDuplicates",
 	}
 }

@@ -33,7 +33,7 @@ func Register(ctx context.Context, role config.Role, ask Asker) (string, error) 
 	}
 	put.port, put.ask = role.Port, ask
 	w := window{
-		within: r.Within.Or(30 * time.Second), every: 500 * time.Millisecond, code: codeRegister,
+		within: r.Within.Or(30 * time.Second), every: 500 * time.Millisecond, code: release.CodeRegistrationFailed,
 		hint: "the worker answers, but the server it registers with did not take it: check its address and keys",
 	}
 	var answer, told Answer
@@ -127,7 +127,7 @@ func collectURLs(v any, path string, found *[]string) {
 // onHost demands that every registered URL is on the expected host.
 func onHost(role config.Role, registered []string) error {
 	want := role.Register.Host
-	f := &release.Failure{Role: role.Name, Code: codeRegister, Object: "registration"}
+	f := &release.Failure{Role: role.Name, Code: release.CodeRegistrationFailed, Object: "registration"}
 	if len(registered) == 0 {
 		f.Message = fmt.Sprintf("no answer says which URL is registered, so %s cannot be confirmed", want)
 		f.Hint = "set register.ask to a request that the server answers with it, and register.url to find it there"

@@ -12,12 +12,7 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-const (
-	codeProbe    = "ProbeFailed"
-	codeRegister = "RegistrationFailed"
-	codeOwner    = "FunctionOwnership"
-	accepted     = "status >= 200 && status < 300"
-)
+const accepted = "status >= 200 && status < 300"
 
 // Run asks until the probe holds or its window is over. ask reaches the role.
 // What does not hold is a *release.Failure; a context that ends early is its
@@ -77,12 +72,13 @@ func (q question) attempt(ctx context.Context) ([]string, error) {
 // window is how long, and how often, something is tried.
 type window struct {
 	within, every time.Duration
-	code, hint    string
+	code          release.Code
+	hint          string
 }
 
 func windowOf(p config.Probe) window {
 	return window{
-		within: p.Within.Or(30 * time.Second), every: p.Every.Or(500 * time.Millisecond), code: codeProbe,
+		within: p.Within.Or(30 * time.Second), every: p.Every.Or(500 * time.Millisecond), code: release.CodeProbeFailed,
 		hint: "read the role's log; if it only needs longer, raise the probe's within",
 	}
 }

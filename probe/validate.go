@@ -16,7 +16,7 @@ import (
 func Validate(cfg config.Config) []release.Finding {
 	l, err := newLanguage()
 	if err != nil {
-		return []release.Finding{{Code: "ProbeExpression", Severity: release.Refuses, Message: err.Error(), Fixed: true}}
+		return []release.Finding{{Code: release.CodeProbeExpression, Severity: release.Refuses, Message: err.Error(), Fixed: true}}
 	}
 	v := validation{language: l}
 	for _, role := range cfg.Roles {
@@ -45,7 +45,7 @@ type validation struct {
 	findings []release.Finding
 }
 
-func (v *validation) refuse(code, key, message, hint string) {
+func (v *validation) refuse(code release.Code, key, message, hint string) {
 	v.findings = append(v.findings, release.Finding{
 		Code: code, Severity: release.Refuses, Role: v.role.Name, Object: key, Message: message, Hint: hint, Fixed: true,
 	})
@@ -53,7 +53,7 @@ func (v *validation) refuse(code, key, message, hint string) {
 
 func (v *validation) expression(key, text string, compile func(string) (Expression, error)) {
 	if _, err := compile(text); err != nil {
-		v.refuse("ProbeExpression", key, err.Error(), "variables: status, headers, text, json")
+		v.refuse(release.CodeProbeExpression, key, err.Error(), "variables: status, headers, text, json")
 	}
 }
 
@@ -69,7 +69,7 @@ func (v *validation) probe(key string, p config.Probe) {
 		v.address(key+".path", p.Path, p.Port)
 	}
 	if _, err := regexp.Compile(p.Output); err != nil {
-		v.refuse("ProbePattern", key+".output", err.Error(), "")
+		v.refuse(release.CodeProbePattern, key+".output", err.Error(), "")
 	}
 	if p.Event != nil {
 		v.request(key+".event.send", p.Event.Send, p.Port)
@@ -99,7 +99,7 @@ func (v *validation) request(key string, r config.Request, port int) {
 		for _, m := range secretRule().FindAllStringSubmatch(text, -1) {
 			if _, set := os.LookupEnv(m[1]); !set {
 				v.findings = append(v.findings, release.Finding{
-					Code: "ProbeVariable", Severity: release.Warns, Role: v.role.Name, Object: key,
+					Code: release.CodeProbeVariable, Severity: release.Warns, Role: v.role.Name, Object: key,
 					Message: fmt.Sprintf("the environment variable %s is not set here", m[1]), Hint: "set it where shipit release runs",
 				})
 			}
@@ -111,13 +111,13 @@ func (v *validation) request(key string, r config.Request, port int) {
 func (v *validation) address(key, address string, port int) {
 	if strings.HasPrefix(address, "/") {
 		if port == 0 && v.role.Port == 0 {
-			v.refuse("ProbeRequest", key, "the role has no port", "set port on the role")
+			v.refuse(release.CodeProbeRequest, key, "the role has no port", "set port on the role")
 		}
 		return
 	}
 	bare := secretRule().ReplaceAllString(address, "x")
 	u, err := url.Parse(strings.ReplaceAll(bare, "${ID}", "ID"))
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		v.refuse("ProbeRequest", key, fmt.Sprintf("%q is neither a path nor an http URL", address), "")
+		v.refuse(release.CodeProbeRequest, key, fmt.Sprintf("%q is neither a path nor an http URL", address), "")
 	}
 }

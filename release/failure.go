@@ -10,7 +10,7 @@ import (
 // and what to do. It is an error, and it is kept with the record.
 type Failure struct {
 	Role     string   `json:"role"`
-	Code     string   `json:"code"`               // stable: ImageNotFound, CrashLoop, Unschedulable, …
+	Code     Code     `json:"code"`               // stable: ImageNotFound, CrashLoop, Unschedulable, …
 	Object   string   `json:"object,omitempty"`   // Pod joelclaw/system-bus-worker-7d9f, Service com.joel.gateway
 	Message  string   `json:"message"`            // the cause, one line
 	ExitCode *int     `json:"exitCode,omitempty"` // of the process that ended
@@ -26,7 +26,7 @@ func (f *Failure) Error() string {
 	if f.Role != "" {
 		fmt.Fprintf(&b, "%s: ", f.Role)
 	}
-	b.WriteString(f.Code)
+	b.WriteString(string(f.Code))
 	if f.Object != "" {
 		fmt.Fprintf(&b, " in %s", f.Object)
 	}
@@ -47,7 +47,7 @@ const (
 // Finding is something known before anything changes: from the tree, the
 // registry, the cluster or the host.
 type Finding struct {
-	Code     string   `json:"code"` // stable, and what --allow takes
+	Code     Code     `json:"code"` // stable, and what --allow takes
 	Severity Severity `json:"severity"`
 	Role     string   `json:"role,omitempty"`
 	Object   string   `json:"object,omitempty"` // an object, or file:line
@@ -62,12 +62,18 @@ func (f Finding) String() string {
 	if f.Role != "" {
 		fmt.Fprintf(&b, "%s: ", f.Role)
 	}
-	b.WriteString(f.Code)
+	b.WriteString(string(f.Code))
 	if f.Object != "" {
 		fmt.Fprintf(&b, " %s", f.Object)
 	}
 	fmt.Fprintf(&b, ": %s", f.Message)
 	return b.String()
+}
+
+// Allowable reports whether --allow with the finding's code lets a release go on.
+func (f Finding) Allowable() bool {
+	entry, ok := f.Code.Entry()
+	return ok && entry.Allow && !f.Fixed
 }
 
 // Refusal is the error of a release that was stopped before anything changed.
@@ -83,10 +89,10 @@ func (r *Refusal) Error() string {
 
 // Refuse returns a *Refusal of the findings that stop a release and are not
 // allowed by code, or nil if there are none.
-func Refuse(findings []Finding, allowed []string) error {
+func Refuse(findings []Finding, allowed []Code) error {
 	var stop []Finding
 	for _, f := range findings {
-		if f.Severity == Refuses && (f.Fixed || !slices.Contains(allowed, f.Code)) {
+		if f.Severity == Refuses && (!f.Allowable() || !slices.Contains(allowed, f.Code)) {
 			stop = append(stop, f)
 		}
 	}

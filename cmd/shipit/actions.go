@@ -85,7 +85,7 @@ func (a actions) note(command string, findings []release.Finding) error {
 		if f.Code == "" {
 			line = f.Message
 		}
-		a.annotate(level, strings.TrimSpace(command+" "+f.Code), f.Object, line)
+		a.annotate(level, strings.TrimSpace(command+" "+string(f.Code)), f.Object, line)
 		fmt.Fprintf(&b, "- %s\n", escapeMarkdown(oneLine(line)))
 		if f.Hint != "" {
 			fmt.Fprintf(&b, "  → %s\n", escapeMarkdown(oneLine(f.Hint)))

@@ -17,7 +17,7 @@ import (
 type checkOptions struct {
 	*globals
 	rev   string
-	allow []string
+	allow allowed
 }
 
 func newCheck(g *globals) *cobra.Command {
@@ -37,7 +37,7 @@ filters of the workflow that calls shipit. Findings name file and line; exit cod
 			return o.run(cmd.Context())
 		},
 	}
-	cmd.Flags().StringSliceVar(&o.allow, "allow", nil, "do not count the finding `CODE` (repeatable)")
+	cmd.Flags().Var(&o.allow, "allow", "do not count the finding `CODE` (repeatable)")
 	return cmd
 }
 
@@ -87,7 +87,7 @@ func (t *tree) check(ctx context.Context) ([]release.Finding, error) {
 	files.missing = &[]*pipeline.MissingObjectError{}
 	more, err := check.Run(ctx, check.Input{Config: t.cfg, Tree: files, Closures: closures, Keyed: probe.Validate(t.cfg)})
 	for _, absent := range *files.missing {
-		findings = append(findings, release.Finding{Code: "NotRead", Severity: release.Warns, Object: absent.Path, Message: absent.Error()})
+		findings = append(findings, release.Finding{Code: release.CodeNotRead, Severity: release.Warns, Object: absent.Path, Message: absent.Error()})
 	}
 	return append(findings, more...), err
 }

@@ -161,8 +161,8 @@ func refusalHint(r *release.Refusal) string {
 		if f.Hint != "" && !slices.Contains(hints, f.Hint) {
 			hints = append(hints, f.Hint)
 		}
-		if !f.Fixed && !slices.Contains(codes, "--allow "+f.Code) {
-			codes = append(codes, "--allow "+f.Code)
+		if f.Allowable() && !slices.Contains(codes, "--allow "+string(f.Code)) {
+			codes = append(codes, "--allow "+string(f.Code))
 		}
 	}
 	if len(hints) > 0 {

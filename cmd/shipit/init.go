@@ -259,7 +259,7 @@ func zeroBase(cfg config.Config) []release.Finding {
 	var findings []release.Finding
 	for name, img := range cfg.Images {
 		if strings.HasSuffix(img.Base, zeroDigest) {
-			findings = append(findings, release.Finding{Code: "BasePlaceholder", Severity: release.Refuses, Object: config.File + " images." + name + ".base", Message: "the digest of the base image is still to be filled in", Fixed: true})
+			findings = append(findings, release.Finding{Code: release.CodeBasePlaceholder, Severity: release.Refuses, Object: config.File + " images." + name + ".base", Message: "the digest of the base image is still to be filled in", Fixed: true})
 		}
 	}
 	return findings

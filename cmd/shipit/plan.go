@@ -15,7 +15,7 @@ import (
 type planOptions struct {
 	*globals
 	rev      string
-	allow    []string
+	allow    allowed
 	exitCode bool
 }
 
@@ -55,7 +55,7 @@ Nothing is pushed, applied or recorded. Exit code 3 if the release would be refu
 			return o.run(cmd.Context())
 		},
 	}
-	cmd.Flags().StringSliceVar(&o.allow, "allow", nil, "do not count the finding `CODE` (repeatable)")
+	cmd.Flags().Var(&o.allow, "allow", "do not count the finding `CODE` (repeatable)")
 	cmd.Flags().BoolVar(&o.exitCode, "exit-code", false, "exit with 6 if something would change")
 	return cmd
 }
@@ -152,7 +152,7 @@ func (t *tree) planFindings(ctx context.Context, rel release.Release, unpushed m
 	var kept []release.Finding
 	for _, f := range all {
 		role, _ := rel.Role(f.Role)
-		if f.Code == "ImageNotFound" && unpushed[role.Image] {
+		if f.Code == release.CodeImageNotFound && unpushed[role.Image] {
 			continue
 		}
 		kept = append(kept, f)

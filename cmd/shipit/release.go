@@ -14,7 +14,7 @@ import (
 type releaseOptions struct {
 	*globals
 	rev       string
-	allow     []string
+	allow     allowed
 	noRestore bool
 }
 
@@ -37,7 +37,7 @@ not released. If a role fails, all roles go back to the last good release.
 			return o.run(cmd.Context())
 		},
 	}
-	cmd.Flags().StringSliceVar(&o.allow, "allow", nil, "go on in spite of the finding `CODE` (repeatable)")
+	cmd.Flags().Var(&o.allow, "allow", "go on in spite of the finding `CODE` (repeatable)")
 	cmd.Flags().BoolVar(&o.noRestore, "no-restore", false, "leave a failed rollout as it is, for inspection")
 	return cmd
 }

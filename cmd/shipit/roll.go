@@ -62,7 +62,7 @@ func (s *site) prepare(ctx context.Context, rel release.Release) error {
 // switchRoles switches every role in order and proves each one.
 func (s *site) switchRoles(ctx context.Context, rel release.Release) (rollout, error) {
 	out := rollout{live: map[string]release.Live{}, took: map[string]time.Duration{}}
-	ctx, cancel := context.WithTimeoutCause(ctx, s.timeout, &release.Failure{Code: "TimedOut", Message: "no end within " + s.timeout.String(), Hint: "raise --timeout if the rollout needs longer"})
+	ctx, cancel := context.WithTimeoutCause(ctx, s.timeout, &release.Failure{Code: release.CodeTimedOut, Message: "no end within " + s.timeout.String(), Hint: "raise --timeout if the rollout needs longer"})
 	defer cancel()
 	for _, role := range rel.Roles {
 		began := s.now()

@@ -11,7 +11,7 @@ import (
 type rollbackOptions struct {
 	*globals
 	to        string
-	allow     []string
+	allow     allowed
 	noRestore bool
 }
 
@@ -33,7 +33,7 @@ settled in parity and was not withdrawn. The rollback is recorded as a release o
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
 	}
 	cmd.Flags().StringVar(&o.to, "to", "", "`REV|SEQ|VERSION`, or a version constraint such as ~1.4")
-	cmd.Flags().StringSliceVar(&o.allow, "allow", nil, "go on in spite of the finding `CODE` (repeatable)")
+	cmd.Flags().Var(&o.allow, "allow", "go on in spite of the finding `CODE` (repeatable)")
 	cmd.Flags().BoolVar(&o.noRestore, "no-restore", false, "leave a failed rollout as it is, for inspection")
 	return cmd
 }

@@ -45,7 +45,7 @@ func (s *site) trust(ctx context.Context, rel release.Release, judge judge) ([]r
 		var untrusted *attest.UntrustedError
 		if errors.As(err, &untrusted) {
 			findings = append(findings, release.Finding{
-				Code: "Untrusted", Severity: release.Refuses, Role: role.Name, Object: role.Reference(),
+				Code: release.CodeUntrusted, Severity: release.Refuses, Role: role.Name, Object: role.Reference(),
 				Message: oneLine(untrusted.Error()), Hint: untrusted.Hint(), Fixed: true,
 			})
 			continue

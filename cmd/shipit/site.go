@@ -102,7 +102,7 @@ func (s *site) unlock(l *ledger.Lock) {
 }
 
 // refuse stops a release that cannot work, before the first write.
-func (s *site) refuse(ctx context.Context, rel release.Release, judge judge, allow []string) error {
+func (s *site) refuse(ctx context.Context, rel release.Release, judge judge, allow []release.Code) error {
 	s.report(release.Event{Phase: release.PhaseCheck, Mark: release.MarkStart, Message: "check what could stop " + release.Short(rel.SHA)})
 	var untrusted, findings []release.Finding
 	group, gctx := errgroup.WithContext(ctx)
@@ -113,14 +113,14 @@ func (s *site) refuse(ctx context.Context, rel release.Release, judge judge, all
 	}
 	findings = slices.Concat(untrusted, probe.Validate(s.cfg), s.dropped(rel), findings)
 	for _, f := range findings {
-		if f.Severity == release.Warns || slices.Contains(allow, f.Code) && !f.Fixed {
+		if f.Severity == release.Warns || f.Allowable() && slices.Contains(allow, f.Code) {
 			s.report(release.Event{Phase: release.PhaseCheck, Mark: release.MarkNote, Message: f.String()})
 		}
 	}
 	if err := release.Refuse(findings, allow); err != nil {
 		return err
 	}
-	s.force = slices.Contains(allow, "FieldConflict")
+	s.force = slices.Contains(allow, release.CodeFieldConflict)
 	s.report(release.Event{Phase: release.PhaseCheck, Mark: release.MarkDone, Message: "nothing stands in the way"})
 	return nil
 }
@@ -134,7 +134,7 @@ func (s *site) dropped(rel release.Release) []release.Finding {
 	var out []release.Finding
 	for _, r := range s.records[0].Roles {
 		if _, has := rel.Role(r.Name); !has {
-			out = append(out, release.Finding{Code: "RoleDropped", Severity: release.Warns, Role: r.Name,
+			out = append(out, release.Finding{Code: release.CodeRoleDropped, Severity: release.Warns, Role: r.Name,
 				Message: s.records[0].ID() + " has this role and the release has not: what it runs is left alone",
 				Hint:    "delete by hand what nothing needs any more"})
 		}

@@ -53,7 +53,7 @@ func withoutAutopsy(r release.Record) []release.RoleRecord {
 	for i := range roles {
 		for _, f := range r.Failures {
 			if f.Role == roles[i].Name {
-				roles[i].Reason = f.Code
+				roles[i].Reason = string(f.Code)
 			}
 		}
 	}

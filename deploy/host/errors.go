@@ -152,16 +152,16 @@ func (e *ExitError) Error() string {
 
 // Refused is an error of Connect as a finding of the role.
 func Refused(role string, err error) release.Finding {
-	f := release.Finding{Code: "HostUnreachable", Severity: release.Refuses, Role: role, Message: err.Error(), Fixed: true}
+	f := release.Finding{Code: release.CodeHostUnreachable, Severity: release.Refuses, Role: role, Message: err.Error(), Fixed: true}
 	var key *HostKeyError
 	var auth *AuthError
 	switch {
 	case errors.As(err, &key) && key.Changed:
-		f.Code = "HostKeyChanged"
+		f.Code = release.CodeHostKeyChanged
 	case errors.As(err, &key):
-		f.Code = "HostKeyUnknown"
+		f.Code = release.CodeHostKeyUnknown
 	case errors.As(err, &auth):
-		f.Code = "HostAuth"
+		f.Code = release.CodeHostAuth
 	}
 	var hinted interface{ Hint() string }
 	if errors.As(err, &hinted) {

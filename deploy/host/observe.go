@@ -124,7 +124,7 @@ func join(a, b string) string {
 
 // failure is why the service is not up, with the last lines it wrote.
 func (m *Machine) failure(ctx context.Context, d Definition, s state) *release.Failure {
-	f := &release.Failure{Role: d.Role, Code: "ServiceFailed", Object: d.object(), ExitCode: s.exit, Signal: s.signal}
+	f := &release.Failure{Role: d.Role, Code: release.CodeServiceFailed, Object: d.object(), ExitCode: s.exit, Signal: s.signal}
 	switch {
 	case s.signal != "":
 		f.Message = "ended by " + s.signal
@@ -136,7 +136,7 @@ func (m *Machine) failure(ctx context.Context, d Definition, s state) *release.F
 		f.Message = "is " + string(s.phase)
 	}
 	if s.phase == phaseRestarting || s.phase == phaseUp || s.restarts > 0 {
-		f.Code = "CrashLoop"
+		f.Code = release.CodeCrashLoop
 		f.Message += ", and is started again and again"
 	}
 	f.Hint = "the lines above are its last words; nothing else needs to be looked up"

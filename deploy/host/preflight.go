@@ -48,7 +48,7 @@ func (m *Machine) Preflight(ctx context.Context, role release.Role, n Needs) ([]
 	return findings, nil
 }
 
-func finding(d Definition, code, object, message, hint string) release.Finding {
+func finding(d Definition, code release.Code, object, message, hint string) release.Finding {
 	return release.Finding{Code: code, Severity: release.Refuses, Role: d.Role, Object: object, Message: message, Hint: hint}
 }
 
@@ -63,7 +63,7 @@ func (m *Machine) managed(ctx context.Context, d Definition) (release.Finding, e
 	case errors.As(err, &lost) || ctx.Err() != nil:
 		return release.Finding{}, err
 	}
-	f := finding(d, "ServiceManager", d.Kind+" "+d.Domain, "does not answer on "+m.name+": "+oneLine(err.Error()),
+	f := finding(d, release.CodeServiceManager, d.Kind+" "+d.Domain, "does not answer on "+m.name+": "+oneLine(err.Error()),
 		"check host.manager and host.domain in shipit.yaml against the machine")
 	f.Fixed = true
 	return f, nil
@@ -87,7 +87,7 @@ func (m *Machine) service(ctx context.Context, d Definition, _ Needs) ([]release
 		return findings, err
 	}
 	if text != "" {
-		findings = append(findings, finding(d, "UnitOverridden", d.object(), text,
+		findings = append(findings, finding(d, release.CodeUnitOverridden, d.object(), text,
 			"a restart would not run the release: `systemctl revert "+d.Service+"` removes the drop-in files"))
 	}
 	return findings, nil
@@ -122,23 +122,23 @@ func placeFindings(d Definition, n Needs, out string) []release.Finding {
 		key, value, _ := strings.Cut(line, "=")
 		switch key {
 		case "NoWrite":
-			findings = append(findings, finding(d, "HostPermission", value, "may not be written to by the user that shipit comes as",
+			findings = append(findings, finding(d, release.CodeHostPermission, value, "may not be written to by the user that shipit comes as",
 				"connect as root for the system domain, or use host.domain user with a root and a unitDir of that user"))
 		case "Disk":
 			at := parseDisk(value)
 			if need := n.Bytes>>10 + spareKiB; at.device != "" && at.free < need {
-				findings = append(findings, finding(d, "DiskSpace", at.mount,
+				findings = append(findings, finding(d, release.CodeDiskSpace, at.mount,
 					fmt.Sprintf("file system %s has %d MiB free, %d are needed", at.device, at.free>>10, need>>10),
 					"make room there, or keep fewer releases with host.keep"))
 			}
 		case "NoUser":
-			findings = append(findings, finding(d, "UserMissing", d.User, "no such user on the machine", "create it, or change host.user"))
+			findings = append(findings, finding(d, release.CodeUserMissing, d.User, "no such user on the machine", "create it, or change host.user"))
 		case "NoEnvFile":
-			findings = append(findings, finding(d, "EnvFileMissing", d.EnvFile, "the environment file is not there",
+			findings = append(findings, finding(d, release.CodeEnvFileMissing, d.EnvFile, "the environment file is not there",
 				"put it on the machine, readable by its owner only; shipit never carries secrets"))
 		case "Mode":
 			if len(value) == 10 && value[7] == 'r' {
-				f := finding(d, "EnvFileOpen", d.EnvFile, "every user of the machine can read the secrets in it", "chmod 600 "+quote(d.EnvFile))
+				f := finding(d, release.CodeEnvFileOpen, d.EnvFile, "every user of the machine can read the secrets in it", "chmod 600 "+quote(d.EnvFile))
 				f.Severity = release.Warns
 				findings = append(findings, f)
 			}
@@ -165,9 +165,9 @@ func (m *Machine) runtimes(ctx context.Context, d Definition, n Needs) ([]releas
 		case err != nil && !isExit(err):
 			return findings, fmt.Errorf("ask for the version of %s: %w", program, err)
 		case err != nil:
-			f = finding(d, "RuntimeVersion", program, "does not tell its version: "+oneLine(err.Error()), "")
+			f = finding(d, release.CodeRuntimeVersion, program, "does not tell its version: "+oneLine(err.Error()), "")
 		case res.Exit == exitAbsent:
-			f = finding(d, "RuntimeMissing", program, "is not on "+m.name+" in PATH "+d.searchPath(),
+			f = finding(d, release.CodeRuntimeMissing, program, "is not on "+m.name+" in PATH "+d.searchPath(),
 				"install it, or name its folder in the role's env.PATH")
 		default:
 			f = versionFinding(d, program, n.Runtime[program], res.Stdout)
@@ -186,15 +186,15 @@ var versionRule = regexp.MustCompile(`\d+\.\d+(?:\.\d+)?(?:-[0-9A-Za-z.-]+)?(?:\
 func versionFinding(d Definition, program, wanted, out string) release.Finding {
 	constraint, err := semver.NewConstraint(wanted)
 	if err != nil {
-		return finding(d, "RuntimeVersion", program, fmt.Sprintf("%q is no semver range", wanted), "such as ^1.3 or >=1.3.9 <2")
+		return finding(d, release.CodeRuntimeVersion, program, fmt.Sprintf("%q is no semver range", wanted), "such as ^1.3 or >=1.3.9 <2")
 	}
 	where, said, _ := strings.Cut(out, "\n")
 	version, err := semver.NewVersion(versionRule.FindString(said))
 	if err != nil {
-		return finding(d, "RuntimeVersion", program, fmt.Sprintf("%s --version says %q, which holds no version", where, oneLine(said)), "")
+		return finding(d, release.CodeRuntimeVersion, program, fmt.Sprintf("%s --version says %q, which holds no version", where, oneLine(said)), "")
 	}
 	if !constraint.Check(version) {
-		return finding(d, "RuntimeVersion", program, fmt.Sprintf("%s is %s, the role needs %s", where, version, wanted),
+		return finding(d, release.CodeRuntimeVersion, program, fmt.Sprintf("%s is %s, the role needs %s", where, version, wanted),
 			"install a fitting version, or change host.runtime")
 	}
 	return release.Finding{}

@@ -58,7 +58,7 @@ func (m *Machine) Switch(ctx context.Context, role release.Role) (release.Live, 
 func refusedNow(d Definition, s state) error {
 	if !s.prepared {
 		return &release.Failure{
-			Role: d.Role, Code: "NotPrepared", Object: d.object(),
+			Role: d.Role, Code: release.CodeNotPrepared, Object: d.object(),
 			Message: "its content is not at " + d.releaseDir(),
 			Hint:    "it was pruned or removed by hand; run the release again, which unpacks it",
 		}
@@ -75,7 +75,7 @@ func portTaken(d Definition, h holder) *release.Failure {
 		who = h.command
 	}
 	return &release.Failure{
-		Role: d.Role, Code: "PortTaken", Object: d.object(),
+		Role: d.Role, Code: release.CodePortTaken, Object: d.object(),
 		Message: fmt.Sprintf("port %d is held by %s, which is not of %s", d.Port, who, d.Service),
 		Hint:    "end that process; shipit kills only what the service manager started for the service",
 	}
@@ -185,7 +185,7 @@ func (m *Machine) gone(ctx context.Context, d Definition, killAt time.Time) (sta
 
 func stopTimeout(d Definition, s state) *release.Failure {
 	return &release.Failure{
-		Role: d.Role, Code: "StopTimeout", Object: d.object(),
+		Role: d.Role, Code: release.CodeStopTimeout, Object: d.object(),
 		Message: fmt.Sprintf("PID %d is still there after SIGKILL", s.pid),
 		Hint:    "a process that waits for a disk or a network file system cannot be killed: see `ps -o stat,wchan -p PID`",
 	}
@@ -205,7 +205,7 @@ func (m *Machine) start(ctx context.Context, d Definition, s state) error {
 	}
 	f := m.failure(ctx, d, now)
 	if now.rejected {
-		f.Code, f.Hint = "UnitRejected", "the rendered unit is wrong for this machine: `shipit render --role "+d.Role+"` shows it"
+		f.Code, f.Hint = release.CodeUnitRejected, "the rendered unit is wrong for this machine: `shipit render --role "+d.Role+"` shows it"
 	}
 	if f.Message == "" || now.rejected {
 		f.Message = oneLine(exit.Stderr)
@@ -248,7 +248,7 @@ func (m *Machine) await(ctx context.Context, d Definition) (state, error) {
 			return s, portTaken(d, *s.foreign())
 		case s.runs(d) && time.Since(began) > m.o.Listen:
 			f := m.failure(ctx, d, s)
-			f.Code, f.Message = "PortNotServed", fmt.Sprintf("PID %d does not listen on port %d after %s", s.pid, d.Port, m.o.Listen)
+			f.Code, f.Message = release.CodePortNotServed, fmt.Sprintf("PID %d does not listen on port %d after %s", s.pid, d.Port, m.o.Listen)
 			f.Hint = "its last lines may say why; is the role's port the one that the program listens on?"
 			return s, f
 		case !s.runs(d) && time.Since(began) > startLimit:
@@ -265,7 +265,7 @@ func (m *Machine) await(ctx context.Context, d Definition) (state, error) {
 // foreignDirectory is a service that came up, but not as it was told to.
 func foreignDirectory(d Definition, s state) *release.Failure {
 	f := &release.Failure{
-		Role: d.Role, Code: "ForeignDirectory", Object: d.object(),
+		Role: d.Role, Code: release.CodeForeignDirectory, Object: d.object(),
 		Message: fmt.Sprintf("PID %d runs in %s with SHIPIT_RELEASE=%s, not in %s", s.pid, s.cwd, s.env, d.releaseDir()),
 		Hint:    "the program changes its directory or drops its environment at start; shipit cannot tell what it runs",
 	}

@@ -193,7 +193,7 @@ func (s *survey) accessTo(ctx context.Context, p permission) error {
 	if review.Status.Allowed {
 		return nil
 	}
-	f := release.Finding{Code: "Forbidden", Severity: release.Refuses, Fixed: true, Message: "not allowed to " + p.String(),
+	f := release.Finding{Code: release.CodeForbidden, Severity: release.Refuses, Fixed: true, Message: "not allowed to " + p.String(),
 		Hint: "`shipit rbac` prints the least Role that suffices; have it bound to this user"}
 	if p.resource == "secrets" && p.verb == "get" {
 		// The release can do without looking at secrets: their keys are then not checked, nor their values hidden by name.

@@ -3,6 +3,8 @@ package kube
 import (
 	"regexp"
 	"strings"
+
+	"github.com/joelhooks/shipit/release"
 )
 
 // What admission and the schema answer is told apart by wording, which is the
@@ -18,23 +20,23 @@ func schemaFault(message string) bool { return schemaWording.MatchString(message
 func webhookAway(message string) bool { return webhookWording.MatchString(message) }
 
 // admissionCode names what refused an object or a pod.
-func admissionCode(message string) string {
+func admissionCode(message string) release.Code {
 	switch {
 	case strings.Contains(message, "exceeded quota"), strings.Contains(message, "failed quota"):
-		return "QuotaExceeded"
+		return release.CodeQuotaExceeded
 	case strings.Contains(message, "PodSecurity"):
-		return "PodSecurity"
+		return release.CodePodSecurity
 	case strings.Contains(message, "serviceaccount") && strings.Contains(message, "not found"):
-		return "ServiceAccountMissing"
+		return release.CodeServiceAccountMissing
 	case strings.Contains(message, "no PriorityClass with name"):
-		return "PriorityClassMissing"
+		return release.CodePriorityClassMissing
 	case strings.Contains(message, "RuntimeClass") && strings.Contains(message, "not found"):
-		return "RuntimeClassMissing"
+		return release.CodeRuntimeClassMissing
 	case strings.Contains(message, "usage per"), strings.Contains(message, "LimitRange"):
-		return "LimitRange"
+		return release.CodeLimitRange
 	case webhookAway(message):
-		return "WebhookUnreachable"
+		return release.CodeWebhookUnreachable
 	default:
-		return "AdmissionDenied"
+		return release.CodeAdmissionDenied
 	}
 }

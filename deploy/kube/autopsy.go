@@ -54,9 +54,9 @@ func (w *wait) autopsy(ctx context.Context, err error) error {
 // refine names a cause that only the log tells of.
 func refine(f *release.Failure) {
 	for _, line := range f.Log {
-		if wrongFormat.MatchString(line) && f.Code == "CrashLoop" {
+		if wrongFormat.MatchString(line) && f.Code == release.CodeCrashLoop {
 			f.Message += ": " + line
-			f.Code, f.Hint = "ExecFormat", "the program is for another architecture than the node's; build the image for its platform"
+			f.Code, f.Hint = release.CodeExecFormat, "the program is for another architecture than the node's; build the image for its platform"
 			return
 		}
 	}

@@ -7,11 +7,13 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/joelhooks/shipit/release"
 )
 
 // cause is what keeps one pod from serving, at one moment.
 type cause struct {
-	code      string
+	code      release.Code
 	container string // empty: the pod as a whole
 	message   string
 	hint      string
@@ -75,10 +77,10 @@ func diagnose(pod *corev1.Pod, h *history, now time.Time) (cause, bool) {
 func ofFailedPod(pod *corev1.Pod, h *history) (cause, bool) {
 	switch pod.Status.Reason {
 	case "Evicted", "Preempting", "NodeLost", "Shutdown", "Terminated", "NodeShutdown":
-		return cause{code: "Evicted", message: firstOf(pod.Status.Message, pod.Status.Reason), patience: onlyByLimit,
+		return cause{code: release.CodeEvicted, message: firstOf(pod.Status.Message, pod.Status.Reason), patience: onlyByLimit,
 			hint: "the node is short of something; the controller makes another pod"}, true
 	case "DeadlineExceeded":
-		return cause{code: "PodDeadline", message: firstOf(pod.Status.Message, "the pod ran longer than activeDeadlineSeconds"), patience: onlyByLimit}, true
+		return cause{code: release.CodePodDeadline, message: firstOf(pod.Status.Message, "the pod ran longer than activeDeadlineSeconds"), patience: onlyByLimit}, true
 	}
 	for _, list := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
 		for i := range list {
@@ -88,7 +90,7 @@ func ofFailedPod(pod *corev1.Pod, h *history) (cause, bool) {
 		}
 	}
 	if pod.Status.Reason != "" {
-		return cause{code: "PodRejected", message: oneLine(pod.Status.Reason + ": " + pod.Status.Message), patience: onlyByLimit}, true
+		return cause{code: release.CodePodRejected, message: oneLine(pod.Status.Reason + ": " + pod.Status.Message), patience: onlyByLimit}, true
 	}
 	return cause{}, false
 }
@@ -100,11 +102,11 @@ func ofScheduling(pod *corev1.Pod) (cause, bool) {
 		}
 		switch {
 		case cond.Reason == corev1.PodReasonSchedulingGated:
-			return cause{code: "SchedulingGated", message: firstOf(cond.Message, "scheduling is gated"), patience: onlyByLimit}, true
+			return cause{code: release.CodeSchedulingGated, message: firstOf(cond.Message, "scheduling is gated"), patience: onlyByLimit}, true
 		case missingClaim.MatchString(cond.Message):
-			return cause{code: "ClaimMissing", message: cond.Message, patience: atOnce, hint: "create the PersistentVolumeClaim, or put it among the role's manifests"}, true
+			return cause{code: release.CodeClaimMissing, message: cond.Message, patience: atOnce, hint: "create the PersistentVolumeClaim, or put it among the role's manifests"}, true
 		}
-		c := cause{code: "Unschedulable", message: cond.Message, patience: lasting(unschedulableSpan),
+		c := cause{code: release.CodeUnschedulable, message: cond.Message, patience: lasting(unschedulableSpan),
 			hint: "no node takes this pod: compare its requests, nodeSelector and tolerations with `kubectl describe nodes`"}
 		if pod.Status.NominatedNodeName != "" || mayPass.MatchString(cond.Message) {
 			c.patience = onlyByLimit
@@ -127,8 +129,8 @@ func ofContainer(pod *corev1.Pod, s *corev1.ContainerStatus, h *history, init bo
 	c, ok := ofWaiting(s, h)
 	if !ok {
 		c, ok = ofExits(pod, s, h)
-		if ok && init && c.code == "CrashLoop" {
-			c.code, c.hint = "InitFailed", "an init container must end with 0 before the others start"
+		if ok && init && c.code == release.CodeCrashLoop {
+			c.code, c.hint = release.CodeInitFailed, "an init container must end with 0 before the others start"
 		}
 	}
 	if ok {
@@ -145,11 +147,11 @@ func ofWaiting(s *corev1.ContainerStatus, h *history) (cause, bool) {
 	}
 	switch w.Reason {
 	case "InvalidImageName":
-		return cause{code: "InvalidImageName", message: firstOf(w.Message, s.Image), patience: atOnce, hint: "correct the image's name"}, true
+		return cause{code: release.CodeInvalidImageName, message: firstOf(w.Message, s.Image), patience: atOnce, hint: "correct the image's name"}, true
 	case "ErrImageNeverPull":
-		return cause{code: "ImageNeverPulled", message: w.Message, patience: atOnce, hint: "imagePullPolicy is Never and the node does not have the image"}, true
+		return cause{code: release.CodeImageNeverPulled, message: w.Message, patience: atOnce, hint: "imagePullPolicy is Never and the node does not have the image"}, true
 	case "SignatureValidationFailed":
-		return cause{code: "SignatureRefused", message: w.Message, patience: atOnce, hint: "the node's policy does not accept the image's signature"}, true
+		return cause{code: release.CodeSignatureRefused, message: w.Message, patience: atOnce, hint: "the node's policy does not accept the image's signature"}, true
 	case "ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable":
 		return ofPull(s.Image, firstOf(h.pulls[s.Name], w.Message)), true
 	case "CreateContainerConfigError":
@@ -158,7 +160,7 @@ func ofWaiting(s *corev1.ContainerStatus, h *history) (cause, bool) {
 		if start, ok := ofStart(w.Message); ok {
 			return start, true
 		}
-		return cause{code: "ContainerNotCreated", message: w.Message, patience: lasting(unknownPullSpan)}, true
+		return cause{code: release.CodeContainerNotCreated, message: w.Message, patience: lasting(unknownPullSpan)}, true
 	}
 	return cause{}, false
 }
@@ -178,15 +180,15 @@ func ofPull(image, message string) cause {
 	words := hexDigits.ReplaceAllString(message, "") // a digest may hold the digits of a status
 	switch {
 	case unreachable.MatchString(words):
-		return cause{code: "RegistryUnreachable", message: message, patience: onlyByLimit, hint: "the node cannot reach the registry; it goes on trying"}
+		return cause{code: release.CodeRegistryUnreachable, message: message, patience: onlyByLimit, hint: "the node cannot reach the registry; it goes on trying"}
 	case wrongPlatform.MatchString(words):
-		return cause{code: "NoMatchingPlatform", message: message, patience: atOnce, hint: "build the image for the node's platform (images.<name>.platforms)"}
+		return cause{code: release.CodeNoMatchingPlatform, message: message, patience: atOnce, hint: "build the image for the node's platform (images.<name>.platforms)"}
 	case deniedPull.MatchString(words):
-		return cause{code: "PullDenied", message: message, patience: atOnce, hint: "the pod's imagePullSecrets do not open this repository, or it does not exist"}
+		return cause{code: release.CodePullDenied, message: message, patience: atOnce, hint: "the pod's imagePullSecrets do not open this repository, or it does not exist"}
 	case unknownImage.MatchString(words):
-		return cause{code: "ImageNotFound", message: message, patience: atOnce, hint: "the registry does not have this digest or tag"}
+		return cause{code: release.CodeImageNotFound, message: message, patience: atOnce, hint: "the registry does not have this digest or tag"}
 	default:
-		return cause{code: "PullFailed", message: message, patience: lasting(unknownPullSpan)}
+		return cause{code: release.CodePullFailed, message: message, patience: lasting(unknownPullSpan)}
 	}
 }
 
@@ -200,23 +202,23 @@ var (
 func ofConfig(message string) cause {
 	switch {
 	case syncing.MatchString(message):
-		return cause{code: "ConfigNotSynced", message: message, patience: onlyByLimit}
+		return cause{code: release.CodeConfigNotSynced, message: message, patience: onlyByLimit}
 	case missingKey.MatchString(message):
-		code := "SecretKeyMissing"
+		code := release.CodeSecretKeyMissing
 		if strings.Contains(message, "ConfigMap") || strings.Contains(message, "config key") {
-			code = "ConfigMapKeyMissing"
+			code = release.CodeConfigMapKeyMissing
 		}
 		return cause{code: code, message: message, patience: atOnce, hint: "add the key, or correct the reference to it"}
 	case missingObject.MatchString(message):
-		code := "SecretMissing"
+		code := release.CodeSecretMissing
 		if strings.Contains(missingObject.FindString(message), "configmap") {
-			code = "ConfigMapMissing"
+			code = release.CodeConfigMapMissing
 		}
 		return cause{code: code, message: message, patience: atOnce, hint: "create it, or correct the reference to it"}
 	case strings.Contains(message, "runAsNonRoot") || strings.Contains(message, "non-root policy") || strings.Contains(message, "non-numeric user"):
-		return cause{code: "RunsAsRoot", message: message, patience: atOnce, hint: "give the image a numeric user other than 0, or set securityContext.runAsUser"}
+		return cause{code: release.CodeRunsAsRoot, message: message, patience: atOnce, hint: "give the image a numeric user other than 0, or set securityContext.runAsUser"}
 	default:
-		return cause{code: "ContainerConfig", message: message, patience: atOnce}
+		return cause{code: release.CodeContainerConfig, message: message, patience: atOnce}
 	}
 }
 
@@ -230,11 +232,11 @@ var (
 func ofStart(message string) (cause, bool) {
 	switch {
 	case wrongFormat.MatchString(message):
-		return cause{code: "ExecFormat", message: message, patience: atOnce, hint: "the program is for another architecture than the node's; build the image for its platform"}, true
+		return cause{code: release.CodeExecFormat, message: message, patience: atOnce, hint: "the program is for another architecture than the node's; build the image for its platform"}, true
 	case startMayGo.MatchString(message):
-		return cause{code: "StartDelayed", message: message, patience: onlyByLimit}, true
+		return cause{code: release.CodeStartDelayed, message: message, patience: onlyByLimit}, true
 	case notStarted.MatchString(message):
-		return cause{code: "StartFailed", message: message, patience: atOnce, hint: "the entrypoint or its working directory is not in the image"}, true
+		return cause{code: release.CodeStartFailed, message: message, patience: atOnce, hint: "the entrypoint or its working directory is not in the image"}, true
 	}
 	return cause{}, false
 }
@@ -278,7 +280,7 @@ func ofExits(pod *corev1.Pod, s *corev1.ContainerStatus, h *history) (cause, boo
 
 func ofExit(s *corev1.ContainerStatus, end *corev1.ContainerStateTerminated, h *history, p patience) cause {
 	code := int(end.ExitCode)
-	c := cause{code: "CrashLoop", container: s.Name, exit: &code, signal: signalOf(end), ran: true, patience: p}
+	c := cause{code: release.CodeCrashLoop, container: s.Name, exit: &code, signal: signalOf(end), ran: true, patience: p}
 	times := h.count(s, end)
 	how := fmt.Sprintf("exit code %d", code)
 	if c.signal != "" {
@@ -293,9 +295,9 @@ func ofExit(s *corev1.ContainerStatus, end *corev1.ContainerStateTerminated, h *
 	}
 	switch {
 	case end.Reason == "OOMKilled":
-		c.code, c.hint = "OOMKilled", "the container needs more memory than its limit: raise resources.limits.memory"
+		c.code, c.hint = release.CodeOOMKilled, "the container needs more memory than its limit: raise resources.limits.memory"
 	case h.probeKilled(s.Name) != "":
-		c.code, c.message = "ProbeFailed", c.message+": "+h.probeKilled(s.Name)
+		c.code, c.message = release.CodeProbeFailed, c.message+": "+h.probeKilled(s.Name)
 		c.hint = "the kubelet killed it because its probe failed; give it a startupProbe if it only needs more time"
 	default:
 		c.hint = "its last lines say why: mend it and release again"
@@ -311,15 +313,15 @@ func ofVolumes(h *history) (cause, bool) {
 	}
 	switch {
 	case syncing.MatchString(w.message):
-		return cause{code: "ConfigNotSynced", message: w.message, patience: onlyByLimit}, true
+		return cause{code: release.CodeConfigNotSynced, message: w.message, patience: onlyByLimit}, true
 	case missingKey.MatchString(w.message), missingObject.MatchString(w.message):
 		return ofConfig(w.message), true
 	case w.reason == "FailedCreatePodSandBox" && strings.Contains(w.message, "no runtime for"):
-		return cause{code: "RuntimeClassUnknown", message: w.message, patience: atOnce, hint: "the node does not have the pod's runtimeClassName"}, true
+		return cause{code: release.CodeRuntimeClassUnknown, message: w.message, patience: atOnce, hint: "the node does not have the pod's runtimeClassName"}, true
 	case w.reason == "FailedCreatePodSandBox":
-		return cause{code: "PodSandbox", message: w.message, patience: onlyByLimit}, true
+		return cause{code: release.CodePodSandbox, message: w.message, patience: onlyByLimit}, true
 	default:
-		return cause{code: "VolumeNotMounted", message: w.message, patience: onlyByLimit}, true
+		return cause{code: release.CodeVolumeNotMounted, message: w.message, patience: onlyByLimit}, true
 	}
 }
 
@@ -332,7 +334,7 @@ func ofReadiness(pod *corev1.Pod, h *history, now time.Time) (cause, bool) {
 		if s.Ready || s.State.Running == nil || !failed {
 			continue
 		}
-		c := cause{code: "ProbeFailed", container: s.Name, message: fmt.Sprintf("container %s runs and is not ready: %s", s.Name, w.message),
+		c := cause{code: release.CodeProbeFailed, container: s.Name, message: fmt.Sprintf("container %s runs and is not ready: %s", s.Name, w.message),
 			ran: true, patience: onlyByLimit, hint: "ask the container itself what its probe asks: kubectl port-forward, or its log below"}
 		spec := containerNamed(pod, s.Name)
 		if spec == nil || spec.ReadinessProbe == nil || s.Started == nil || !*s.Started {

@@ -133,7 +133,7 @@ func awaited(o *object, all []*object) bool {
 // refusals turns the server's answer into findings, one a field; nil if the
 // answer is no verdict on the object.
 func refusals(role string, id ID, err error) []release.Finding {
-	finding := func(code, message, hint string) release.Finding {
+	finding := func(code release.Code, message, hint string) release.Finding {
 		return release.Finding{Code: code, Severity: release.Refuses, Role: role, Object: id.String(), Message: oneLine(message), Hint: hint}
 	}
 	var conflict *ConflictError
@@ -143,11 +143,11 @@ func refusals(role string, id ID, err error) []release.Finding {
 	case errors.As(err, &conflict):
 		var out []release.Finding
 		for _, f := range conflict.Conflicts {
-			out = append(out, finding("FieldConflict", fmt.Sprintf("%s is owned by %q", f.Field, f.Owner), conflict.Hint()))
+			out = append(out, finding(release.CodeFieldConflict, fmt.Sprintf("%s is owned by %q", f.Field, f.Owner), conflict.Hint()))
 		}
 		return out
 	case errors.As(err, &forbidden):
-		f := finding("Forbidden", forbidden.Error(), forbidden.Hint())
+		f := finding(release.CodeForbidden, forbidden.Error(), forbidden.Hint())
 		f.Fixed = true
 		return []release.Finding{f}
 	case !errors.As(err, &status):
@@ -159,17 +159,17 @@ func refusals(role string, id ID, err error) []release.Finding {
 	case apierrors.IsInvalid(err) && s.Details != nil && len(s.Details.Causes) > 0:
 		var out []release.Finding
 		for _, cause := range s.Details.Causes {
-			out = append(out, fixed(finding("InvalidObject", cause.Field+": "+cause.Message, "")))
+			out = append(out, fixed(finding(release.CodeInvalidObject, cause.Field+": "+cause.Message, "")))
 		}
 		return out
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), s.Code == 500 && schemaFault(s.Message):
-		return []release.Finding{fixed(finding("InvalidObject", s.Message, ""))}
+		return []release.Finding{fixed(finding(release.CodeInvalidObject, s.Message, ""))}
 	case webhookAway(s.Message):
-		return []release.Finding{finding("WebhookUnreachable", s.Message, "an admission webhook does not answer; nothing can be applied until it does")}
+		return []release.Finding{finding(release.CodeWebhookUnreachable, s.Message, "an admission webhook does not answer; nothing can be applied until it does")}
 	case apierrors.IsForbidden(err):
 		return []release.Finding{fixed(finding(admissionCode(s.Message), s.Message, ""))}
 	case apierrors.IsNotFound(err):
-		return []release.Finding{fixed(finding("NamespaceMissing", s.Message, "`kubectl create namespace "+id.Namespace+"` makes it, or put it among the role's manifests"))}
+		return []release.Finding{fixed(finding(release.CodeNamespaceMissing, s.Message, "`kubectl create namespace "+id.Namespace+"` makes it, or put it among the role's manifests"))}
 	}
 	return nil
 }

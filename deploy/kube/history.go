@@ -130,7 +130,7 @@ func (h *history) probeKilled(container string) string {
 
 // since is when the present cause was first seen.
 func (h *history) since(c cause, now time.Time) time.Time {
-	if key := c.code + " " + c.container; h.code != key {
+	if key := string(c.code) + " " + c.container; h.code != key {
 		h.code, h.first = key, now
 	}
 	return h.first

@@ -171,7 +171,7 @@ func (s *survey) sorted() []release.Finding {
 		if a.Severity != b.Severity {
 			return a.Severity == release.Refuses
 		}
-		return a.Role+a.Code+a.Object+a.Message < b.Role+b.Code+b.Object+b.Message
+		return a.Role+string(a.Code)+a.Object+a.Message < b.Role+string(b.Code)+b.Object+b.Message
 	})
 	return s.findings
 }
@@ -222,7 +222,7 @@ func (s *survey) take(ctx context.Context, p part) (inventory, error) {
 	inv, err := s.c.take(ctx, s.setOf(p), p.objects)
 	var forbidden *ForbiddenError
 	if errors.As(s.c.explain(err), &forbidden) {
-		s.find(release.Finding{Code: "Forbidden", Severity: release.Refuses, Fixed: true, Message: forbidden.Error(), Hint: forbidden.Hint()})
+		s.find(release.Finding{Code: release.CodeForbidden, Severity: release.Refuses, Fixed: true, Message: forbidden.Error(), Hint: forbidden.Hint()})
 		return inventory{}, nil
 	}
 	if err != nil {

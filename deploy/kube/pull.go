@@ -85,13 +85,13 @@ func (s *survey) pullSecrets(ctx context.Context, p part, t template) ([]pullSec
 		live, err := s.read(ctx, ID{Kind: "Secret", Namespace: t.object.id.Namespace, Name: name})
 		switch {
 		case errors.As(err, &forbidden):
-			s.find(release.Finding{Code: "Unchecked", Severity: release.Warns, Role: p.role.Name, Object: t.object.id.String(),
+			s.find(release.Finding{Code: release.CodeUnchecked, Severity: release.Warns, Role: p.role.Name, Object: t.object.id.String(),
 				Message: fmt.Sprintf("pull secret %s is not tried: %s", name, forbidden), Hint: forbidden.Hint()})
 			out = append(out, pullSecret{name: name})
 		case err != nil:
 			return nil, fmt.Errorf("read pull secret %s: %w", name, err)
 		case live == nil:
-			s.find(release.Finding{Code: "PullSecretMissing", Severity: release.Warns, Role: p.role.Name, Object: t.object.id.String(),
+			s.find(release.Finding{Code: release.CodePullSecretMissing, Severity: release.Warns, Role: p.role.Name, Object: t.object.id.String(),
 				Message: fmt.Sprintf("pull secret %s is not there; the image is pulled without it", name),
 				Hint:    "kubectl create secret docker-registry " + name + " -n " + t.object.id.Namespace})
 		default:
@@ -140,7 +140,7 @@ func (s *survey) pull(ctx context.Context, p part, t template, image string, sec
 		with = "with pull secret " + strings.Join(names, ", ")
 	}
 	f.Message = fmt.Sprintf("%s cannot be pulled %s: %s", image, with, c.message)
-	if c.code == "RegistryUnreachable" || c.code == "PullFailed" {
+	if c.code == release.CodeRegistryUnreachable || c.code == release.CodePullFailed {
 		f.Severity, f.Hint = release.Warns, "the registry could not be asked from here; the nodes may reach it"
 	}
 	s.find(f)

@@ -19,15 +19,20 @@ type reference struct {
 }
 
 // code is the finding's if it is not there.
-func (r reference) code() string {
-	name := map[string]string{"PersistentVolumeClaim": "Claim"}[r.id.Kind]
-	if name == "" {
-		name = r.id.Kind
+func (r reference) code() release.Code {
+	switch {
+	case r.id.Kind == "Secret" && r.key != "":
+		return release.CodeSecretKeyMissing
+	case r.id.Kind == "Secret":
+		return release.CodeSecretMissing
+	case r.key != "":
+		return release.CodeConfigMapKeyMissing
 	}
-	if r.key != "" {
-		return name + "KeyMissing"
-	}
-	return name + "Missing"
+	return map[string]release.Code{
+		"ConfigMap": release.CodeConfigMapMissing, "ServiceAccount": release.CodeServiceAccountMissing,
+		"PersistentVolumeClaim": release.CodeClaimMissing, "PriorityClass": release.CodePriorityClassMissing,
+		"RuntimeClass": release.CodeRuntimeClassMissing, "StorageClass": release.CodeStorageClassMissing,
+	}[r.id.Kind]
 }
 
 // referencesOf lists what a pod names, without what it says it can do without.
@@ -173,7 +178,7 @@ func (s *survey) reference(ctx context.Context, p part, by *object, ref referenc
 	var forbidden *ForbiddenError
 	switch {
 	case errors.As(err, &forbidden):
-		f.Code, f.Severity = "Unchecked", release.Warns
+		f.Code, f.Severity = release.CodeUnchecked, release.Warns
 		f.Message, f.Hint = fmt.Sprintf("%s is not checked: %s", ref.id, forbidden), forbidden.Hint()
 	case err != nil:
 		return fmt.Errorf("look for %s: %w", ref.id, err)

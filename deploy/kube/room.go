@@ -27,7 +27,7 @@ func (s *survey) unread(what string, err error) error {
 	if !errors.As(s.c.explain(err), &forbidden) {
 		return s.c.explain(err)
 	}
-	s.find(release.Finding{Code: "Unchecked", Severity: release.Warns, Message: what + " not checked: " + forbidden.Error(), Hint: forbidden.Hint()})
+	s.find(release.Finding{Code: release.CodeUnchecked, Severity: release.Warns, Message: what + " not checked: " + forbidden.Error(), Hint: forbidden.Hint()})
 	return nil
 }
 
@@ -44,7 +44,7 @@ func (s *survey) nodes(ctx context.Context) error {
 		f := release.Finding{Severity: release.Refuses, Role: p.role.Name, Object: t.object.id.String()}
 		fitting, why := unfit(&t.spec, list.Items)
 		if len(fitting) == 0 && t.replicas > 0 {
-			f.Code, f.Message = "Unschedulable", "no node takes its pods: "+firstOf(why, "the cluster has no nodes")
+			f.Code, f.Message = release.CodeUnschedulable, "no node takes its pods: "+firstOf(why, "the cluster has no nodes")
 			f.Hint = "change the pod's requests, nodeSelector or tolerations; if nodes are made on demand, allow Unschedulable"
 			s.find(f)
 			return nil
@@ -81,7 +81,7 @@ func (s *survey) platforms(ctx context.Context, p part, t template, nodes []*cor
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	f := release.Finding{Code: "NoMatchingPlatform", Severity: release.Refuses, Role: p.role.Name, Object: t.object.id.String(),
+	f := release.Finding{Code: release.CodeNoMatchingPlatform, Severity: release.Refuses, Role: p.role.Name, Object: t.object.id.String(),
 		Message: fmt.Sprintf("the image is for %s and the nodes are %s", strings.Join(have, ", "), strings.Join(names, ", ")),
 		Hint:    "add the nodes' platform to images.<name>.platforms"}
 	if fits > 0 {
@@ -127,7 +127,7 @@ func (s *survey) surges(ctx context.Context, ns string, quotas []corev1.Resource
 				continue
 			}
 			if what := over(q, &t.spec, pods); what != "" {
-				s.find(release.Finding{Code: "QuotaExceeded", Severity: release.Refuses, Role: p.role.Name, Object: t.object.id.String(),
+				s.find(release.Finding{Code: release.CodeQuotaExceeded, Severity: release.Refuses, Role: p.role.Name, Object: t.object.id.String(),
 					Message: fmt.Sprintf("the rollout needs %d more pods at once, and quota %s/%s %s", pods, ns, q.Name, what),
 					Hint:    "raise the quota, or let the rollout take pods away first (strategy.rollingUpdate.maxUnavailable: 1, maxSurge: 0)"})
 			}
@@ -275,7 +275,7 @@ func (s *survey) budgets(ctx context.Context) error {
 			}
 			for _, t := range p.pods {
 				if blocks(got, t) {
-					s.find(release.Finding{Code: "BudgetBlocks", Severity: release.Warns, Role: p.role.Name, Object: o.id.String(),
+					s.find(release.Finding{Code: release.CodeBudgetBlocks, Severity: release.Warns, Role: p.role.Name, Object: o.id.String(),
 						Message: fmt.Sprintf("it never lets one of the %d pods of %s go, so no node they are on can be drained", t.replicas, t.object.id),
 						Hint:    "set maxUnavailable: 1, or run more replicas"})
 				}

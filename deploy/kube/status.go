@@ -9,6 +9,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
+
+	"github.com/joelhooks/shipit/release"
 )
 
 // state is what an object's own status says.
@@ -86,14 +88,14 @@ func ofDeployment(d *appsv1.Deployment) state {
 			s.fault.at = c.LastUpdateTime.Time
 		case c.Type == appsv1.DeploymentProgressing && c.Status == corev1.ConditionFalse && c.Reason == "ProgressDeadlineExceeded":
 			if s.fault == nil {
-				s.fault = &cause{code: "DeadlineExceeded", message: "no progress within progressDeadlineSeconds", patience: atOnce, at: c.LastUpdateTime.Time}
+				s.fault = &cause{code: release.CodeDeadlineExceeded, message: "no progress within progressDeadlineSeconds", patience: atOnce, at: c.LastUpdateTime.Time}
 			}
 		}
 	}
 	switch {
 	case d.Spec.Paused:
 		s.missing = "is paused"
-		s.fault = &cause{code: "Paused", message: "the Deployment is paused, so nothing rolls out", patience: atOnce, hint: "remove spec.paused"}
+		s.fault = &cause{code: release.CodePaused, message: "the Deployment is paused, so nothing rolls out", patience: atOnce, hint: "remove spec.paused"}
 	case d.Status.UpdatedReplicas < or1(d.Spec.Replicas):
 		s.missing = fmt.Sprintf("%d of %d new pods made", d.Status.UpdatedReplicas, s.asked)
 	case d.Status.AvailableReplicas < d.Status.UpdatedReplicas, old > 0 && s.serving < s.asked:
@@ -191,7 +193,7 @@ func ofJob(j *batchv1.Job) state {
 		case c.Type == batchv1.JobComplete || c.Type == batchv1.JobSuccessCriteriaMet:
 			return state{ready: true}
 		case c.Type == batchv1.JobFailed || c.Type == batchv1.JobFailureTarget:
-			s.fault = &cause{code: "JobFailed", message: firstOf(c.Message, c.Reason), patience: atOnce}
+			s.fault = &cause{code: release.CodeJobFailed, message: firstOf(c.Message, c.Reason), patience: atOnce}
 		}
 	}
 	return s
@@ -219,7 +221,7 @@ func ofClaim(c *corev1.PersistentVolumeClaim) state {
 	case corev1.ClaimBound:
 		return state{ready: true}
 	case corev1.ClaimLost:
-		return state{missing: "its volume is lost", fault: &cause{code: "ClaimLost", message: "the volume that the claim was bound to is gone", patience: atOnce}}
+		return state{missing: "its volume is lost", fault: &cause{code: release.CodeClaimLost, message: "the volume that the claim was bound to is gone", patience: atOnce}}
 	default:
 		return state{missing: "has no volume yet"}
 	}
@@ -233,7 +235,7 @@ func ofAny(u *unstructured.Unstructured) (state, error) {
 	}
 	s := state{ready: r.Status == status.CurrentStatus, missing: firstOf(r.Message, r.Status.String())}
 	if r.Status == status.FailedStatus {
-		s.fault = &cause{code: "ObjectFailed", message: firstOf(r.Message, "its status says that it failed"), patience: atOnce}
+		s.fault = &cause{code: release.CodeObjectFailed, message: firstOf(r.Message, "its status says that it failed"), patience: atOnce}
 	}
 	return s, nil
 }
@@ -242,13 +244,13 @@ func ofAny(u *unstructured.Unstructured) (state, error) {
 func ofRefusedPods(message string) *cause {
 	c := &cause{code: admissionCode(message), message: oneLine(message), patience: atOnce}
 	switch c.code {
-	case "WebhookUnreachable":
+	case release.CodeWebhookUnreachable:
 		c.patience, c.hint = onlyByLimit, "an admission webhook does not answer; the controller goes on trying"
-	case "QuotaExceeded":
+	case release.CodeQuotaExceeded:
 		c.patience, c.hint = lasting(quotaSpan), "raise the ResourceQuota, or let the rollout take pods away first (maxSurge: 0)"
-	case "PodSecurity":
+	case release.CodePodSecurity:
 		c.hint = "the namespace's Pod Security level does not take this pod: see its securityContext"
-	case "ServiceAccountMissing":
+	case release.CodeServiceAccountMissing:
 		c.hint = "create the ServiceAccount, or put it among the role's manifests"
 	}
 	return c

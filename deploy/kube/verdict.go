@@ -7,6 +7,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/joelhooks/shipit/release"
 )
 
 // ending is a cause that ends the wait, with where it was found.
@@ -16,7 +18,7 @@ type ending struct {
 	pod  *pod // nil: the root itself
 }
 
-func (e *ending) Error() string { return e.code + ": " + e.message }
+func (e *ending) Error() string { return string(e.code) + ": " + e.message }
 
 // glance is how often what is not ready is looked at without any news: some
 // causes show only by the time that has passed.
@@ -87,7 +89,7 @@ func (w *wait) worst(r *root, now time.Time) (*ending, time.Duration) {
 			p.h.calm()
 			continue
 		}
-		if r.object.id.Kind == "Job" && found.code == "CrashLoop" {
+		if r.object.id.Kind == "Job" && found.code == release.CodeCrashLoop {
 			found.patience = onlyByLimit // its backoffLimit says when it has failed
 		}
 		ends, d := p.h.ends(found, now)
@@ -120,7 +122,7 @@ func (w *wait) worst(r *root, now time.Time) (*ending, time.Duration) {
 func (w *wait) blame(r *root, fault *cause, now time.Time) *ending {
 	for _, p := range w.newPods(r) {
 		found, ok := diagnose(p.Pod, p.h, now)
-		if !ok || fault.code != "DeadlineExceeded" && fault.code != "JobFailed" {
+		if !ok || fault.code != release.CodeDeadlineExceeded && fault.code != release.CodeJobFailed {
 			continue
 		}
 		found.message = fault.message + "; " + found.message

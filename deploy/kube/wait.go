@@ -217,7 +217,7 @@ func (w *wait) show(done bool) {
 func (w *wait) note(r *root) string {
 	for _, p := range w.newPods(r) {
 		if c, ok := diagnose(p.Pod, p.h, time.Now()); ok {
-			return c.code + ": " + clip(redact(c.message, nil))
+			return string(c.code) + ": " + clip(redact(c.message, nil))
 		}
 	}
 	return r.state.missing
@@ -238,13 +238,13 @@ func (w *wait) gaveUp(ctx context.Context) error {
 		if r.live != nil {
 			missing = r.state.missing
 		}
-		fault := cause{code: "DeadlineExceeded", message: fmt.Sprintf("not ready within %s: %s", took, missing), patience: atOnce,
+		fault := cause{code: release.CodeDeadlineExceeded, message: fmt.Sprintf("not ready within %s: %s", took, missing), patience: atOnce,
 			hint: "--timeout gives it more time"}
 		if r.live == nil {
 			return w.autopsy(ctx, &ending{fault, r, nil})
 		}
 		if known := firstFault(r.state.fault, w.refusedPods(r)); known != nil {
-			fault.message += "; " + known.code + ": " + known.message
+			fault.message += "; " + string(known.code) + ": " + known.message
 			fault.hint = firstOf(known.hint, fault.hint)
 		}
 		found := w.blame(r, &fault, time.Now())
