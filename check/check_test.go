@@ -90,7 +90,7 @@ func TestFindingsOfOthersAreGivenALine(t *testing.T) {
 		t.Run(tc.key, func(t *testing.T) {
 			got, err := check.Run(t.Context(), check.Input{
 				Config: config.Config{Path: "shipit.yaml"}, Tree: tree,
-				Keyed: []release.Finding{{Code: "ProbeExpression", Object: tc.key}},
+				Keyed: []release.Finding{{Code: release.CodeProbeExpression, Object: tc.key}},
 			})
 			require.NoError(t, err)
 			require.Len(t, got, 1)
@@ -100,7 +100,7 @@ func TestFindingsOfOthersAreGivenALine(t *testing.T) {
 	t.Run("a configuration outside of the tree is named by key", func(t *testing.T) {
 		got, err := check.Run(t.Context(), check.Input{
 			Config: config.Config{Path: "/etc/other.yaml"}, Tree: tree,
-			Keyed: []release.Finding{{Code: "ProbeExpression", Object: "roles.cluster"}},
+			Keyed: []release.Finding{{Code: release.CodeProbeExpression, Object: "roles.cluster"}},
 		})
 		require.NoError(t, err)
 		require.Equal(t, "/etc/other.yaml: roles.cluster", got[0].Object)

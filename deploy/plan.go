@@ -29,7 +29,7 @@ func (e Engine) Plan(ctx context.Context, rel release.Release, t Terms, unpushed
 	}
 	absent := func(f release.Finding) bool {
 		role, _ := rel.Role(f.Role)
-		return f.Code == "ImageNotFound" && unpushed[role.Image]
+		return f.Code == release.CodeImageNotFound && unpushed[role.Image]
 	}
 	p.Findings = append(dropped(rel, t.History.records()), slices.DeleteFunc(found.all, absent)...)
 	for _, role := range rel.Roles {

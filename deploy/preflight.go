@@ -16,7 +16,7 @@ import (
 
 // Terms are what a caller asks for and allows. The zero value allows nothing.
 type Terms struct {
-	Allow     []string          // codes of findings that do not stop the release
+	Allow     []release.Code          // codes of findings that do not stop the release
 	NoRestore bool              // a failed rollout is left as it is, for inspection
 	Known     []release.Finding // what is known of the release already, from its tree
 	History   History           // as Read before
@@ -56,7 +56,7 @@ func (e Engine) Preflight(ctx context.Context, rel release.Release, t Terms) (Ch
 	}
 	all := slices.Concat(untrusted, t.Known, probe.Validate(e.Config), dropped(rel, t.History.records()), found.all)
 	for _, f := range all {
-		if f.Severity == release.Warns || slices.Contains(t.Allow, f.Code) && !f.Fixed {
+		if f.Severity == release.Warns || f.Allowable() && slices.Contains(t.Allow, f.Code) {
 			e.report(release.PhaseCheck, release.MarkNote, "", "%s", f)
 		}
 	}
@@ -66,7 +66,7 @@ func (e Engine) Preflight(ctx context.Context, rel release.Release, t Terms) (Ch
 	e.report(release.PhaseCheck, release.MarkDone, "", "nothing stands in the way")
 	return Checked{
 		Release: rel, bundles: bundles, snapshots: found.snapshots, history: t.History,
-		force: slices.Contains(t.Allow, "FieldConflict"), noRestore: t.NoRestore,
+		force: slices.Contains(t.Allow, release.CodeFieldConflict), noRestore: t.NoRestore,
 	}, nil
 }
 
@@ -79,7 +79,7 @@ func dropped(rel release.Release, newest []release.Record) []release.Finding {
 	var out []release.Finding
 	for _, r := range newest[0].Roles {
 		if _, has := rel.Role(r.Name); !has {
-			out = append(out, release.Finding{Code: "RoleDropped", Severity: release.Warns, Role: r.Name,
+			out = append(out, release.Finding{Code: release.CodeRoleDropped, Severity: release.Warns, Role: r.Name,
 				Message: newest[0].ID() + " has this role and the release has not: what it runs is left alone",
 				Hint:    "delete by hand what nothing needs any more"})
 		}
@@ -144,7 +144,7 @@ func (e Engine) verifyImages(ctx context.Context, rel release.Release, kept map[
 		var untrusted *UntrustedError
 		if errors.As(err, &untrusted) {
 			found = append(found, release.Finding{
-				Code: "Untrusted", Severity: release.Refuses, Role: role.Name, Object: role.Reference(),
+				Code: release.CodeUntrusted, Severity: release.Refuses, Role: role.Name, Object: role.Reference(),
 				Message: release.OneLine(untrusted.Error()), Hint: untrusted.Hint, Fixed: true,
 			})
 			continue

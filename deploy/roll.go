@@ -99,7 +99,7 @@ func (e Engine) prepare(ctx context.Context, rel release.Release) error {
 // switchRoles switches the roles in order and asks each whether it does its work.
 func (e Engine) switchRoles(ctx context.Context, c Checked) rollout {
 	out := rollout{live: map[string]release.Live{}, took: map[string]time.Duration{}, registered: map[string]string{}}
-	ctx, cancel := context.WithTimeoutCause(ctx, e.Timeout, &release.Failure{Code: "TimedOut", Message: "no end within " + e.Timeout.String(), Hint: "raise --timeout if the rollout needs longer"})
+	ctx, cancel := context.WithTimeoutCause(ctx, e.Timeout, &release.Failure{Code: release.CodeTimedOut, Message: "no end within " + e.Timeout.String(), Hint: "raise --timeout if the rollout needs longer"})
 	defer cancel()
 	for _, role := range c.Release.Roles {
 		if out = e.switchRole(ctx, c, role, out); out.err != nil {

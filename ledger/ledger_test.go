@@ -252,12 +252,12 @@ func TestAReleaseThatDoesNotFitIsRefusedAndAnAutopsyIsCutShort(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, int64(1), rec.Seq, "a refused one takes no number")
 		rec.Outcome = release.Failed
-		rec.Failures = []*release.Failure{{Role: "cluster", Code: "CrashLoop", Log: []string{strings.Repeat("x", 2<<20)}}}
+		rec.Failures = []*release.Failure{{Role: "cluster", Code: release.CodeCrashLoop, Log: []string{strings.Repeat("x", 2<<20)}}}
 		require.NoError(t, l.Settle(t.Context(), lock, rec))
 		entry, err := l.Read(t.Context(), 1)
 		require.NoError(t, err)
 		require.Equal(t, release.Failed, entry.Record.Outcome)
-		require.Equal(t, "CrashLoop", entry.Record.Failures[0].Code)
+		require.Equal(t, release.CodeCrashLoop, entry.Record.Failures[0].Code)
 		require.Len(t, rec.Failures[0].Log[0], 2<<20, "the caller's record stays whole")
 	})
 }

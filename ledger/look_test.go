@@ -187,7 +187,7 @@ func TestWhatWasNotedOutlivesItsRun(t *testing.T) {
 		require.NoError(t, err)
 		rec, err := l.Begin(t.Context(), lock, version(1), nil)
 		require.NoError(t, err)
-		rec.Reason, rec.Failures = "cluster: CrashLoop", []*release.Failure{{Code: "CrashLoop", Log: []string{"the last line"}}}
+		rec.Reason, rec.Failures = "cluster: CrashLoop", []*release.Failure{{Code: release.CodeCrashLoop, Log: []string{"the last line"}}}
 		require.NoError(t, l.Note(t.Context(), lock, rec))
 		require.NoError(t, lock.Release(t.Context())) // and nothing more is heard of it
 

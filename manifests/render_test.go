@@ -113,7 +113,7 @@ func TestFaultsNameTheirPlace(t *testing.T) {
 			var fault *manifests.Error
 			require.ErrorAs(t, err, &fault)
 			require.Equal(t, tc.want, fault.Error())
-			require.Equal(t, tc.code, fault.Code)
+			require.EqualValues(t, tc.code, fault.Code)
 		})
 	}
 	t.Run("a path that is not in the commit is named", func(t *testing.T) {

@@ -148,7 +148,7 @@ func TestAClosureThatCannotBeIsRefused(t *testing.T) {
 			r := sample.New(t, sample.Options{Edits: tt.edits})
 			_, err := closureOf(t, r, tt.img)
 			f := refused(t, err)
-			require.Equal(t, tt.code, f.Code)
+			require.EqualValues(t, tt.code, f.Code)
 			require.Equal(t, tt.object, f.Object)
 			for _, s := range tt.says {
 				require.Contains(t, f.Message, s)
@@ -186,7 +186,7 @@ func TestLinksAndSubmodulesInTheClosure(t *testing.T) {
 	for _, target := range []string{"/etc/passwd", "../../../outside", "../../.."} {
 		t.Run("a link to "+target+" is refused by name", func(t *testing.T) {
 			f := refused(t, link(t, target))
-			require.Equal(t, "LinkOutside", f.Code)
+			require.Equal(t, release.CodeLinkOutside, f.Code)
 			require.Equal(t, worker+"/link", f.Object)
 			require.Contains(t, f.Message, target)
 		})
@@ -209,7 +209,7 @@ func TestLinksAndSubmodulesInTheClosure(t *testing.T) {
 		r.Commit("link", nil)
 		_, err := closureOf(t, r, config.Image{})
 		f := refused(t, err)
-		require.Equal(t, "LinkDangling", f.Code)
+		require.Equal(t, release.CodeLinkDangling, f.Code)
 		require.Equal(t, worker+"/link", f.Object)
 		require.Contains(t, f.Hint, "notes under include")
 		c, err := closureOf(t, r, config.Image{Include: []string{"notes"}})
@@ -225,7 +225,7 @@ func TestLinksAndSubmodulesInTheClosure(t *testing.T) {
 		r.Git("commit", "-q", "-m", "submodule")
 		_, err := closureOf(t, r, config.Image{})
 		f := refused(t, err)
-		require.Equal(t, "Submodule", f.Code)
+		require.Equal(t, release.CodeSubmodule, f.Code)
 		require.Equal(t, worker+"/vendor", f.Object)
 	})
 	t.Run("outside the closure neither matters", func(t *testing.T) {

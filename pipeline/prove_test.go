@@ -92,7 +92,7 @@ func TestWhatWouldNotStartIsRefusedBeforeThePush(t *testing.T) {
 				tt.img(&img)
 			}
 			f := refused(t, tryBuild(t, tt.edits, img))
-			require.Equal(t, tt.code, f.Code)
+			require.EqualValues(t, tt.code, f.Code)
 			require.Equal(t, tt.object, f.Object)
 			for _, s := range tt.says {
 				require.Contains(t, f.Message, s)
@@ -165,13 +165,13 @@ func TestTheBasesOwnRuntimeHasTheLastWord(t *testing.T) {
 		edits := map[string]string{"packages/clock/src/index.ts": "\nimport defer * as fs from \"node:fs\";\nexport const nowIso = (): string => String(fs);\n"}
 		require.NoError(t, tryBuild(t, edits, provenImage()), "without the runtime it passes, or this shows nothing")
 		f := refused(t, build(t, edits, nil))
-		require.Equal(t, "SyntaxRejected", f.Code)
+		require.Equal(t, release.CodeSyntaxRejected, f.Code)
 		require.Equal(t, "packages/clock/src/index.ts:2", f.Object)
 		require.Contains(t, f.Message, "registry.test/bun")
 	})
 	t.Run("a program that the base does not have is named", func(t *testing.T) {
 		f := refused(t, build(t, nil, func(_ *config.Config, i *config.Image) { i.Entrypoint = []string{"/opt/bun", "run", "src/serve.ts"} }))
-		require.Equal(t, "RuntimeMissing", f.Code)
+		require.Equal(t, release.CodeRuntimeMissing, f.Code)
 		require.Contains(t, f.Message, "/opt/bun")
 	})
 	start := func(fault string) func(*config.Config, *config.Image) {
@@ -194,10 +194,10 @@ func TestTheBasesOwnRuntimeHasTheLastWord(t *testing.T) {
 		require.NoError(t, build(t, nil, lists(`{"host": ["vault-sync"], "cluster": ["dispatch"]}`)))
 		require.NoError(t, build(t, nil, lists(twice, "dispatch")))
 		f := refused(t, build(t, nil, lists(twice)))
-		require.Equal(t, "DuplicateFunction", f.Code)
+		require.Equal(t, release.CodeDuplicateFunction, f.Code)
 		require.Equal(t, "dispatch", f.Object)
 		require.Contains(t, f.Message, "cluster and host")
-		require.Equal(t, "FunctionsFailed", refused(t, build(t, nil, lists("no JSON"))).Code)
+		require.Equal(t, release.CodeFunctionsFailed, refused(t, build(t, nil, lists("no JSON"))).Code)
 	})
 	t.Run("started for a moment", func(t *testing.T) {
 		if err := startable(); err != nil {
@@ -206,7 +206,7 @@ func TestTheBasesOwnRuntimeHasTheLastWord(t *testing.T) {
 		require.NoError(t, build(t, nil, start("")))
 		began := time.Now()
 		f := refused(t, build(t, nil, start("crash-on-boot")))
-		require.Equal(t, "StartFailed", f.Code)
+		require.Equal(t, release.CodeStartFailed, f.Code)
 		require.Equal(t, "cluster", f.Role)
 		require.Contains(t, f.Message, "fault: crash-on-boot")
 		require.Less(t, time.Since(began), 2*time.Second, "a crash ends the wait")

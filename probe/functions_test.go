@@ -74,7 +74,7 @@ func TestOwnership(t *testing.T) {
 		owned := probe.Ownership([]release.RoleFunctions{of("cluster", "a", "b", "dup"), of("host", "b", "c", "dup", "c")}, []string{"dup"})
 		require.Equal(t, []string{"b", "c"}, owned.Duplicates)
 		f := failure(t, probe.Disputed(owned))
-		require.Equal(t, "FunctionOwnership", f.Code)
+		require.Equal(t, release.CodeFunctionOwnership, f.Code)
 		require.Equal(t, "more than one owner: b in cluster and host; c in host and host", f.Message)
 	})
 	t.Run("an allowed duplicate is none", func(t *testing.T) {
@@ -121,7 +121,7 @@ func TestRegister(t *testing.T) {
 		role.Register = &config.Register{Path: "/api/inngest", Within: config.Duration(200 * time.Millisecond)}
 		_, err := probe.Register(t.Context(), role, ask)
 		f := failure(t, err)
-		require.Equal(t, "RegistrationFailed", f.Code)
+		require.Equal(t, release.CodeRegistrationFailed, f.Code)
 		require.Contains(t, f.Message, "PUT /api/inngest: status == 200 does not hold: status is 500")
 		require.Contains(t, f.Log, `{"message":"Failed to register","modified":false}`)
 	})
@@ -181,7 +181,7 @@ func TestValidate(t *testing.T) {
 	var lines []string
 	for _, f := range probe.Validate(cfg) {
 		lines = append(lines, f.String())
-		require.Equal(t, f.Code != "ProbeVariable", f.Severity == release.Refuses)
+		require.Equal(t, f.Code != release.CodeProbeVariable, f.Severity == release.Refuses)
 	}
 	require.Len(t, lines, 10)
 	for i, want := range []string{

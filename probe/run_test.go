@@ -51,7 +51,7 @@ func TestRunHTTP(t *testing.T) {
 		})
 		f := failure(t, probe.Run(t.Context(), role, quick(config.Probe{Name: "role", Path: "/", Expect: []string{`json.worker.role == "cluster"`}}), ask))
 		require.Equal(t, "cluster", f.Role)
-		require.Equal(t, "ProbeFailed", f.Code)
+		require.Equal(t, release.CodeProbeFailed, f.Code)
 		require.Equal(t, "probe role", f.Object)
 		require.Regexp(t, `^GET /: json.worker.role == "cluster" does not hold: json.worker.role is "host" \(tried \d+ times in 200ms\)$`, f.Message)
 		require.Equal(t, []string{"HTTP 503", `{"worker":{"role":"host"}}`}, f.Log)

@@ -135,14 +135,17 @@ func TestRecordJSON(t *testing.T) {
 
 func TestRefuse(t *testing.T) {
 	findings := []release.Finding{
-		{Code: "Warned", Severity: release.Warns},
-		{Code: "QuotaExceeded", Severity: release.Refuses, Role: "cluster", Message: "no room"},
-		{Code: "Untrusted", Severity: release.Refuses, Fixed: true, Message: "no signature"},
+		{Code: release.CodeRoleDropped, Severity: release.Warns},
+		{Code: release.CodeQuotaExceeded, Severity: release.Refuses, Role: "cluster", Message: "no room"},
+		{Code: release.CodeUntrusted, Severity: release.Refuses, Message: "no signature"},
+		{Code: release.CodeQuotaExceeded, Severity: release.Refuses, Fixed: true, Message: "the server says no"},
 	}
 	require.NoError(t, release.Refuse(findings[:1], nil))
-	require.NoError(t, release.Refuse(findings[:2], []string{"QuotaExceeded"}))
+	require.NoError(t, release.Refuse(findings[:2], []release.Code{release.CodeQuotaExceeded}))
 	require.ErrorContains(t, release.Refuse(findings[:2], nil), "cluster: QuotaExceeded: no room")
-	require.ErrorContains(t, release.Refuse(findings, []string{"QuotaExceeded", "Untrusted"}), "no signature", "what is fixed cannot be allowed")
+	allow := []release.Code{release.CodeQuotaExceeded, release.CodeUntrusted}
+	require.ErrorContains(t, release.Refuse(findings[:3], allow), "no signature", "what the table does not let be allowed is not")
+	require.ErrorContains(t, release.Refuse(findings[3:], allow), "the server says no", "nor is a finding that is fixed")
 }
 
 func TestShortDigest(t *testing.T) {

@@ -65,7 +65,7 @@ func TestAFailedRecordIsAnnotatedWithItsCause(t *testing.T) {
 	j := newJob(t)
 	r := settled()
 	r.Outcome, r.Parity, r.Restored, r.Roles[0].InParity = release.Restored, false, 41, false
-	r.Failures = []*release.Failure{{Role: "cluster", Code: "CrashLoop", Message: "exit 1 | <b>", Log: []string{"one", "```", "two"}, Hint: "read the log"}}
+	r.Failures = []*release.Failure{{Role: "cluster", Code: release.CodeCrashLoop, Message: "exit 1 | <b>", Log: []string{"one", "```", "two"}, Hint: "read the log"}}
 	require.NoError(t, j.tell(r, errors.New("100% gone\r\n::warning::not a command")))
 	require.Equal(t, "::error title=shipit release restored::100%25 gone%0D%0A::warning::not a command\n", j.log.String())
 	summary := j.text(t, j.summary)
@@ -83,7 +83,7 @@ func TestARefusalIsAnnotatedAtItsPlace(t *testing.T) {
 		err  error
 		want string
 	}{
-		{"a finding at a line", &release.Refusal{Findings: []release.Finding{{Code: "Forbidden", Severity: release.Refuses, Object: "a,b.yaml:7", Message: "says latest"}}},
+		{"a finding at a line", &release.Refusal{Findings: []release.Finding{{Code: release.CodeForbidden, Severity: release.Refuses, Object: "a,b.yaml:7", Message: "says latest"}}},
 			"::error file=a%2Cb.yaml,line=7,title=shipit release Forbidden::Forbidden a,b.yaml:7: says latest\n"},
 		{"a finding at an object", &release.Refusal{Findings: []release.Finding{{Code: "NoSecret", Severity: release.Refuses, Role: "cluster", Object: "Secret joelclaw/pull: x", Message: "is not there"}}},
 			"::error title=shipit release NoSecret::cluster: NoSecret Secret joelclaw/pull: x: is not there\n"},
@@ -105,7 +105,7 @@ func TestARefusalIsAnnotatedAtItsPlace(t *testing.T) {
 
 func TestAWarningFailsNothing(t *testing.T) {
 	j := newJob(t)
-	require.NoError(t, j.note("shipit check", []release.Finding{{Code: "WorkflowPaths", Severity: release.Warns, Object: "w.yml:1", Message: "m", Hint: "h"}}))
+	require.NoError(t, j.note("shipit check", []release.Finding{{Code: release.CodeWorkflowPaths, Severity: release.Warns, Object: "w.yml:1", Message: "m", Hint: "h"}}))
 	require.Equal(t, "::warning file=w.yml,line=1,title=shipit check WorkflowPaths::WorkflowPaths w.yml:1: m\n", j.log.String())
 	require.Equal(t, "## ⚠️ shipit check\n\n- WorkflowPaths w.yml:1: m\n  → h\n\n", j.text(t, j.summary))
 	require.NoFileExists(t, j.output)

@@ -115,7 +115,7 @@ func TestRestore(t *testing.T) {
 		rel := releaseOf(newBits, "cluster")
 		_, err = s.recent(t.Context(), 1)
 		require.NoError(t, err)
-		require.Equal(t, "RoleDropped", s.dropped(rel)[0].Code)
+		require.Equal(t, release.CodeRoleDropped, s.dropped(rel)[0].Code)
 		require.Equal(t, "host", s.dropped(rel)[0].Role)
 		record, err := roll(t.Context(), s, rel)
 		require.Equal(t, exitRestored, exitCode(t.Context(), err))

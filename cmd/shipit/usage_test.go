@@ -56,6 +56,30 @@ func TestUsage(t *testing.T) {
 	})
 }
 
+func TestAllowTakesCodesThatCanBeAllowed(t *testing.T) {
+	repo := sample.New(t, sample.Options{})
+	for _, tc := range []struct{ name, code, says string }{
+		{"a code that there is not", "Rubbish", `there is no code "Rubbish"`},
+		{"a code that is misspelled", "fieldconflicts", `there is no code "fieldconflicts"; did you mean FieldConflict?`},
+		{"a code of which one is right", "FieldConflict,QuotaExeeded", "did you mean QuotaExceeded?"},
+		{"a finding that nobody can answer for", "Untrusted", "Untrusted can't be allowed"},
+		{"a warning", "RoleDropped", "RoleDropped can't be allowed"},
+		{"a failure", "CrashLoop", "CrashLoop can't be allowed"},
+	} {
+		t.Run(tc.name+" is a usage error", func(t *testing.T) {
+			for _, command := range []string{"release", "rollback", "plan", "check"} {
+				got := shipit(t, command, "-C", repo.Dir, "--kubeconfig", "/nonexistent", "--allow", tc.code)
+				require.Equal(t, exitUsage, got.code, got.err)
+				require.Contains(t, got.err, tc.says)
+			}
+		})
+	}
+	t.Run("what can be allowed is, one by one or joined by commas", func(t *testing.T) {
+		got := shipit(t, "check", "-C", repo.Dir, "--allow", "FieldConflict,QuotaExceeded", "--allow", "DuplicateFunction")
+		require.Equal(t, exitOK, got.code, got.err)
+	})
+}
+
 func TestCheckReproducible(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	repo := sample.New(t, sample.Options{})

@@ -192,7 +192,7 @@ func TestARuntimeIsHeldAgainstItsRange(t *testing.T) {
 			require.Empty(t, f)
 			continue
 		}
-		require.Equal(t, "RuntimeVersion", f.Code)
+		require.Equal(t, release.CodeRuntimeVersion, f.Code)
 		require.Contains(t, f.Message, c.message)
 	}
 }
@@ -221,12 +221,12 @@ func TestSecretsDoNotStandInMessages(t *testing.T) {
 func TestAConnectErrorBecomesAFindingThatSaysWhatToDo(t *testing.T) {
 	unknown := &HostKeyError{Host: "mac.local:22", File: "/home/joel/.ssh/known_hosts", Fingerprint: "SHA256:abc"}
 	f := Refused("gateway", unknown)
-	require.Equal(t, "HostKeyUnknown", f.Code)
+	require.Equal(t, release.CodeHostKeyUnknown, f.Code)
 	require.Contains(t, f.Hint, "ssh-keyscan -p 22 mac.local >> /home/joel/.ssh/known_hosts")
 	unknown.Changed = true
-	require.Equal(t, "HostKeyChanged", Refused("gateway", unknown).Code)
-	require.Equal(t, "HostAuth", Refused("gateway", &AuthError{Host: "h:22", Err: exec.ErrNotFound}).Code)
-	require.Equal(t, "HostUnreachable", Refused("gateway", &UnreachableError{Host: "h:22", Err: exec.ErrNotFound}).Code)
+	require.Equal(t, release.CodeHostKeyChanged, Refused("gateway", unknown).Code)
+	require.Equal(t, release.CodeHostAuth, Refused("gateway", &AuthError{Host: "h:22", Err: exec.ErrNotFound}).Code)
+	require.Equal(t, release.CodeHostUnreachable, Refused("gateway", &UnreachableError{Host: "h:22", Err: exec.ErrNotFound}).Code)
 }
 
 func TestDiskIsReadFromItsLastLine(t *testing.T) {
@@ -241,7 +241,7 @@ func TestPlaceFindingsNameWhatIsWrong(t *testing.T) {
 	got := placeFindings(d, Needs{Bytes: 1 << 30}, "NoWrite=/opt\nDisk=tmpfs 2048 1024 1024 50% /opt\nNoUser=yes\nMode=-rw-r--r--\n")
 	var codes []string
 	for _, f := range got {
-		codes = append(codes, f.Code)
+		codes = append(codes, string(f.Code))
 	}
 	require.Equal(t, []string{"HostPermission", "DiskSpace", "UserMissing", "EnvFileOpen"}, codes)
 	require.Equal(t, release.Warns, got[3].Severity)

@@ -142,11 +142,11 @@ systemctl daemon-reload; systemctl restart "$1"`, d.File)
 	findings, err := l.m.Preflight(t.Context(), d.role(t), Needs{})
 	require.NoError(t, err)
 	require.Len(t, findings, 1)
-	require.Equal(t, "UnitOverridden", findings[0].Code)
+	require.Equal(t, release.CodeUnitOverridden, findings[0].Code)
 
 	_, err = l.m.Switch(t.Context(), d.role(t))
 	f := failureOf(t, err)
-	require.Equal(t, "ForeignDirectory", f.Code)
+	require.Equal(t, release.CodeForeignDirectory, f.Code)
 	require.Contains(t, f.Hint, "override.conf")
 
 	l.sh(t, `systemctl revert "$1"`, d.File)
@@ -159,7 +159,7 @@ func endsAgain(t *testing.T, l *lab) {
 	d := service("brief", 4033, "v1", "RestartSec=0")
 	_, err := l.ship(t, d, "brief")
 	f := failureOf(t, err)
-	require.Equal(t, "CrashLoop", f.Code)
+	require.Equal(t, release.CodeCrashLoop, f.Code)
 	require.Contains(t, strings.Join(f.Log, "\n"), "Cannot find module @sample/clock")
 }
 
@@ -180,7 +180,7 @@ func portNotServed(t *testing.T, l *lab) {
 	silent := service("silent", 4032, "v1")
 	_, err = l.ship(t, silent, "silent")
 	f := failureOf(t, err)
-	require.Equal(t, "PortNotServed", f.Code)
+	require.Equal(t, release.CodePortNotServed, f.Code)
 	require.Contains(t, f.Message, "port 4032 after 2s")
 	require.Contains(t, strings.Join(f.Log, "\n"), "starting with", "its last words are there")
 }
@@ -197,12 +197,12 @@ func portTakenByAnother(t *testing.T, l *lab) {
 	findings, err := l.m.Preflight(t.Context(), next.role(t), Needs{})
 	require.NoError(t, err)
 	require.Len(t, findings, 1)
-	require.Equal(t, "PortTaken", findings[0].Code)
+	require.Equal(t, release.CodePortTaken, findings[0].Code)
 	require.Contains(t, findings[0].Message, "PID "+orphan+" (/usr/local/bin/serve --token ***)")
 
 	before := l.sh(t, `cat /etc/systemd/system/"$1"`, d.File)
 	_, err = l.ship(t, next, "")
-	require.Equal(t, "PortTaken", failureOf(t, err).Code)
+	require.Equal(t, release.CodePortTaken, failureOf(t, err).Code)
 	require.Equal(t, before, l.sh(t, `cat /etc/systemd/system/"$1"`, d.File))
 	live, err := l.m.Observe(t.Context(), d.role(t))
 	require.NoError(t, err)
@@ -227,7 +227,7 @@ func outlived(t *testing.T, l *lab) {
 	require.Eventually(t, func() bool { return l.listens(4016) }, 5*time.Second, 20*time.Millisecond)
 	_, err = l.ship(t, forking("v2"), "")
 	f := failureOf(t, err)
-	require.Equal(t, "PortTaken", f.Code)
+	require.Equal(t, release.CodePortTaken, f.Code)
 	require.Contains(t, f.Message, "(/usr/local/bin/serve)")
 	require.Equal(t, "inactive", l.sh(t, `systemctl show -p ActiveState --value "$1"`, forking("v2").File), "nothing was started beside it")
 	l.sh(t, `for p in /proc/[0-9]*; do if grep -q test.outlived "$p/cgroup" 2>/dev/null; then kill "${p#/proc/}"; fi; done`)
@@ -268,7 +268,7 @@ func crashes(t *testing.T, l *lab) {
 	require.Less(t, time.Since(began), 8*time.Second)
 	f := failureOf(t, err)
 	require.Equal(t, "crash", f.Role)
-	require.Equal(t, "CrashLoop", f.Code)
+	require.Equal(t, release.CodeCrashLoop, f.Code)
 	require.Equal(t, 3, *f.ExitCode)
 	require.Contains(t, f.Log, "Cannot find module @sample/clock")
 	require.Contains(t, f.Log, "starting with ***", "the value of the environment file is masked")
@@ -282,7 +282,7 @@ func crashes(t *testing.T, l *lab) {
 	bad := service("crash", 4007, "v3")
 	bad.Content = strings.Replace(bad.Content, "/usr/local/bin/serve", "no/such/program", 1)
 	_, err = l.ship(t, bad, "")
-	require.Equal(t, "UnitRejected", failureOf(t, err).Code)
+	require.Equal(t, release.CodeUnitRejected, failureOf(t, err).Code)
 }
 
 func directoryDeleted(t *testing.T, l *lab) {
@@ -294,7 +294,7 @@ func directoryDeleted(t *testing.T, l *lab) {
 	require.NoError(t, err)
 	require.Contains(t, live.Note, "was deleted: "+d.Workdir)
 	_, err = l.m.Switch(t.Context(), d.role(t))
-	require.Equal(t, "NotPrepared", failureOf(t, err).Code)
+	require.Equal(t, release.CodeNotPrepared, failureOf(t, err).Code)
 	live, err = l.ship(t, d, "")
 	require.NoError(t, err)
 	require.Empty(t, live.Note, "unpacked anew and restarted")
@@ -329,7 +329,7 @@ func foundEarly(t *testing.T, l *lab) {
 	require.NoError(t, err)
 	codes := map[string]string{}
 	for _, f := range findings {
-		codes[f.Code] = f.Message
+		codes[string(f.Code)] = f.Message
 	}
 	require.Contains(t, codes, "EnvFileMissing")
 	require.Contains(t, codes, "UserMissing")
@@ -344,7 +344,7 @@ func foundEarly(t *testing.T, l *lab) {
 	d.Kind, d.File = "launchd", "early.plist"
 	findings, err = l.m.Preflight(t.Context(), d.role(t), Needs{})
 	require.NoError(t, err)
-	require.Equal(t, "ServiceManager", findings[0].Code)
+	require.Equal(t, release.CodeServiceManager, findings[0].Code)
 }
 
 // killedBetween: the file on the disk is the new one, the process is of the old
@@ -408,7 +408,7 @@ loginctl enable-linger joel`)
 	system := service("user", 4021, "v1")
 	findings, err := m.Preflight(t.Context(), system.role(t), Needs{})
 	require.NoError(t, err)
-	require.Equal(t, "HostPermission", findings[0].Code, "the system domain is not joel's")
+	require.Equal(t, release.CodeHostPermission, findings[0].Code, "the system domain is not joel's")
 
 	for _, version := range []string{"v1", "v2"} {
 		d := service("user", 4021, version)

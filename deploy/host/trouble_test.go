@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/joelhooks/shipit/release"
 	"github.com/joelhooks/shipit/tools/devhost"
 )
 
@@ -31,7 +32,7 @@ func diskFull(t *testing.T, l *lab) {
 
 	findings, err := l.m.Preflight(t.Context(), big.role(t), Needs{Bytes: 12 << 20})
 	require.NoError(t, err)
-	require.Equal(t, "DiskSpace", findings[0].Code, "and it is known before")
+	require.Equal(t, release.CodeDiskSpace, findings[0].Code, "and it is known before")
 }
 
 // stalling is a layer that stops in its middle until go on is closed.
@@ -145,7 +146,7 @@ func hostileNames(t *testing.T, l *lab) {
 	require.NoError(t, err)
 	var codes []string
 	for _, f := range findings {
-		codes = append(codes, f.Code)
+		codes = append(codes, string(f.Code))
 	}
 	require.Equal(t, []string{"UserMissing", "EnvFileMissing", "RuntimeMissing"}, codes)
 	removed, err := l.m.Prune(t.Context(), Keep{Root: d.Root})

@@ -165,7 +165,7 @@ func TestKindsThatOnlyTheReleaseBeforeHad(t *testing.T) {
 				found = slices.DeleteFunc(s.Findings, func(f release.Finding) bool { return f.Severity == release.Warns })
 				return len(found) == 1 && strings.HasPrefix(found[0].Message, tc.want)
 			}, 5*time.Second, 20*time.Millisecond)
-			require.Equal(t, "Forbidden", found[0].Code)
+			require.Equal(t, release.CodeForbidden, found[0].Code)
 		})
 	}
 }

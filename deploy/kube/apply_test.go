@@ -160,7 +160,7 @@ func TestApplyAgainstOtherHands(t *testing.T) {
 		plan, err := c.Diff(t.Context(), v1, options(t))
 		require.NoError(t, err)
 		require.Len(t, plan.Findings, 1)
-		require.Equal(t, "FieldConflict", plan.Findings[0].Code)
+		require.Equal(t, release.CodeFieldConflict, plan.Findings[0].Code)
 	})
 	t.Run("a policy that cedes the owner's fields leaves them", func(t *testing.T) {
 		o := options(t)
@@ -433,7 +433,7 @@ func TestDiff(t *testing.T) {
 			plan, err := c.Diff(t.Context(), roleOf(t, ns, digestOf("v2"), tc.doc), options(t))
 			require.NoError(t, err)
 			require.Len(t, plan.Findings, 1)
-			require.Equal(t, tc.code, plan.Findings[0].Code)
+			require.EqualValues(t, tc.code, plan.Findings[0].Code)
 			require.Contains(t, plan.Findings[0].Message, tc.message)
 			require.True(t, plan.Findings[0].Fixed)
 		})

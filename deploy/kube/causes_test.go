@@ -7,6 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/joelhooks/shipit/release"
 )
 
 var noon = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
@@ -115,7 +117,7 @@ func TestDiagnose(t *testing.T) {
 			h.see(tc.pod)
 			got, ok := diagnose(tc.pod, h, noon)
 			require.True(t, ok)
-			require.Equal(t, tc.code, got.code)
+			require.EqualValues(t, tc.code, got.code)
 			require.Equal(t, tc.waits, got.patience)
 			require.NotEmpty(t, got.message)
 
@@ -183,7 +185,7 @@ func TestReadinessIsGivenTime(t *testing.T) {
 		t.Helper()
 		c, ok := diagnose(pod, h, noon.Add(after))
 		require.True(t, ok)
-		require.Equal(t, "ProbeFailed", c.code)
+		require.Equal(t, release.CodeProbeFailed, c.code)
 		return h.ends(c, noon.Add(after))
 	}
 	t.Run("twice its own thresholds", func(t *testing.T) {

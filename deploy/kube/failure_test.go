@@ -56,7 +56,7 @@ func TestFailures(t *testing.T) {
 			}
 			role := roleOf(t, ns, digestOf(tc.name), tc.doc)
 			f, took := fail(t, c, role, limit)
-			require.Equal(t, tc.code, f.Code)
+			require.EqualValues(t, tc.code, f.Code)
 			require.Contains(t, f.Object, tc.object+" "+ns+"/web")
 			require.Contains(t, f.Message, tc.message)
 			require.NotEmpty(t, f.Hint)
@@ -107,7 +107,7 @@ func TestRefusedPods(t *testing.T) {
 				doc = workload(tc.kind) + "\n      serviceAccountName: nope"
 			}
 			f, took := fail(t, c, roleOf(t, ns, digestOf("v1"), doc), time.Minute)
-			require.Equal(t, tc.code, f.Code)
+			require.EqualValues(t, tc.code, f.Code)
 			require.Contains(t, f.Message, tc.message)
 			require.Equal(t, tc.kind+" "+ns+"/web", f.Object)
 			require.Less(t, took, 15*time.Second)
@@ -124,7 +124,7 @@ func TestWhatAControllerSaidBefore(t *testing.T) {
 		require.NoError(t, err)
 		enforce(t, c, ns, "baseline")
 		f, _ := fail(t, c, roleOf(t, ns, digestOf("v2"), deployment("web", 2)+"\n      hostNetwork: true"), time.Minute)
-		require.Equal(t, "PodSecurity", f.Code)
+		require.Equal(t, release.CodePodSecurity, f.Code)
 		live, _, err := roll(t, c, good)
 		require.NoError(t, err)
 		require.Equal(t, 2, live.Ready)
@@ -162,7 +162,7 @@ func TestALimitOfTheCallerHasItsCauseToo(t *testing.T) {
 	_, err = c.Wait(ctx, role, a, WaitOptions{Timeout: 4 * time.Second, Progress: progress(t)})
 	var f *release.Failure
 	require.ErrorAs(t, err, &f)
-	require.Equal(t, "DeadlineExceeded", f.Code)
+	require.Equal(t, release.CodeDeadlineExceeded, f.Code)
 	require.Contains(t, f.Message, "is not ready: Readiness probe failed")
 	require.NotEmpty(t, f.Log)
 }
@@ -173,7 +173,7 @@ func TestACauseThatIsThereAtOnceHasItsEvidence(t *testing.T) {
 	role := roleOf(t, ns, digestOf("v1"), deployment("web", 1)+"\n  paused: true")
 	for range 2 { // the second time nothing is written, and nothing has to be watched
 		f, took := fail(t, c, role, time.Minute)
-		require.Equal(t, "Paused", f.Code)
+		require.Equal(t, release.CodePaused, f.Code)
 		require.Equal(t, "web", f.Role)
 		require.NotEmpty(t, f.Hint)
 		require.Less(t, took, 10*time.Second)

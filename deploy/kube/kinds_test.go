@@ -9,6 +9,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/joelhooks/shipit/release"
 )
 
 func TestEveryKindOfWorkload(t *testing.T) {
@@ -56,7 +58,7 @@ func TestJobThatFails(t *testing.T) {
 	doc := strings.Replace(workload("Job"), "spec:\n  template", "spec:\n  backoffLimit: 0\n  template", 1)
 	doc = strings.Replace(doc, "image: $IMAGE", "image: $IMAGE, env: [{name: FIXTURE_FAULT, value: crash}]", 1)
 	f, _ := fail(t, c, roleOf(t, ns, digestOf("v1"), doc), 60e9)
-	require.Contains(t, []string{"JobFailed", "DeadlineExceeded"}, f.Code)
+	require.Contains(t, []release.Code{release.CodeJobFailed, release.CodeDeadlineExceeded}, f.Code)
 }
 
 func TestAJobThatFailedRunsAgain(t *testing.T) {

@@ -122,7 +122,7 @@ func TestWaitOverARestartOfTheAPIServer(t *testing.T) {
 			}
 			var f *release.Failure
 			require.ErrorAs(t, err, &f)
-			require.Equal(t, tc.code, f.Code)
+			require.EqualValues(t, tc.code, f.Code)
 		})
 	}
 	t.Run("an apply goes on where it was", func(t *testing.T) {
@@ -168,7 +168,7 @@ func TestWebhookThatDoesNotAnswer(t *testing.T) {
 		plan, err := c.Diff(t.Context(), role, options(t))
 		require.NoError(t, err)
 		require.Len(t, plan.Findings, 1)
-		require.Equal(t, "WebhookUnreachable", plan.Findings[0].Code)
+		require.Equal(t, release.CodeWebhookUnreachable, plan.Findings[0].Code)
 		require.Contains(t, plan.Findings[0].Message, "silent.test.dev")
 		_, err = c.Apply(t.Context(), role, options(t))
 		require.ErrorContains(t, err, "silent.test.dev")
@@ -178,7 +178,7 @@ func TestWebhookThatDoesNotAnswer(t *testing.T) {
 		ns := namespace(t, c)
 		webhook(t, c, ns, "", "pods")
 		f, _ := fail(t, c, roleOf(t, ns, digestOf("v1"), deployment("web", 1)), 6*time.Second)
-		require.Equal(t, "DeadlineExceeded", f.Code)
+		require.Equal(t, release.CodeDeadlineExceeded, f.Code)
 		require.Contains(t, f.Message, "WebhookUnreachable")
 		require.Contains(t, f.Message, "silent.test.dev")
 	})

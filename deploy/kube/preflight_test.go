@@ -111,7 +111,7 @@ spec: {minAvailable: 2, selector: {matchLabels: {app: web}}}`},
 				return
 			}
 			require.Len(t, found, 1)
-			require.Equal(t, tc.code, found[0].Code)
+			require.EqualValues(t, tc.code, found[0].Code)
 			require.Contains(t, found[0].Message, replaceNS(tc.message, ns))
 			require.Equal(t, tc.warns, found[0].Severity == release.Warns)
 		})
@@ -145,7 +145,7 @@ func TestPreflightTriesWhatWouldChange(t *testing.T) {
 	role.Objects[last] = json.RawMessage(strings.Replace(string(role.Objects[last]), `"n":"39"`, `"n":{"m":1}`, 1))
 	found := preflight(t, c, role, PreflightOptions{})
 	require.Len(t, found, 1)
-	require.Equal(t, "InvalidObject", found[0].Code)
+	require.Equal(t, release.CodeInvalidObject, found[0].Code)
 	require.Equal(t, "ConfigMap "+ns+"/c39", found[0].Object)
 }
 
@@ -209,6 +209,6 @@ func TestPreflightOfQuotas(t *testing.T) {
 
 	found := preflight(t, c, v2, PreflightOptions{})
 	require.Len(t, found, 1)
-	require.Equal(t, "QuotaExceeded", found[0].Code)
+	require.Equal(t, release.CodeQuotaExceeded, found[0].Code)
 	require.Contains(t, found[0].Message, "needs 1 more pods at once, and quota "+ns+"/small has 0 of 2 pods left")
 }

@@ -135,7 +135,7 @@ func TestRealPods(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			bad := role(tc.doc)
 			f, took := fail(t, c, bad, 2*time.Minute)
-			require.Equal(t, tc.code, f.Code)
+			require.EqualValues(t, tc.code, f.Code)
 			require.Contains(t, f.Message, tc.message)
 			require.Equal(t, tc.signal, f.Signal)
 			require.NotEmpty(t, f.Hint)
@@ -159,7 +159,7 @@ func TestRealPods(t *testing.T) {
 	})
 	t.Run("a registry that is away is waited for, and named at the limit", func(t *testing.T) {
 		f, _ := fail(t, c, role(strings.ReplaceAll(program(answering), "$IMAGE", "127.0.0.1:1/app@"+digest)), 6*time.Second)
-		require.Equal(t, "DeadlineExceeded", f.Code)
+		require.Equal(t, release.CodeDeadlineExceeded, f.Code)
 		require.Contains(t, f.Message, "connection refused")
 	})
 }

@@ -20,7 +20,7 @@ func TestBackFromABrokenRevision(t *testing.T) {
 			_, _, err := roll(t, c, good)
 			require.NoError(t, err)
 			f, _ := fail(t, c, broken, time.Minute)
-			require.Equal(t, "CrashLoop", f.Code)
+			require.Equal(t, release.CodeCrashLoop, f.Code)
 			live, _, err := roll(t, c, good)
 			require.NoError(t, err)
 			require.Equal(t, []string{good.Digest}, live.Digests)

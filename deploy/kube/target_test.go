@@ -67,7 +67,7 @@ func TestTarget(t *testing.T) {
 		require.Empty(t, drifts)
 	})
 	t.Run("the time limit of the caller ends it with the caller's cause", func(t *testing.T) {
-		limit := &release.Failure{Code: "TimedOut", Message: "no end"}
+		limit := &release.Failure{Code: release.CodeTimedOut, Message: "no end"}
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Nanosecond, limit)
 		defer cancel()
 		_, err := target.Switch(ctx, v1)
