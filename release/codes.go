@@ -139,6 +139,7 @@ const (
 	CodeHostKeyUnknown   Code = "HostKeyUnknown"
 	CodeHostPermission   Code = "HostPermission"
 	CodeHostUnreachable  Code = "HostUnreachable"
+	CodeLingerMissing    Code = "LingerMissing"
 	CodeNotPrepared      Code = "NotPrepared"
 	CodePortNotServed    Code = "PortNotServed"
 	CodePortTaken        Code = "PortTaken"

@@ -247,6 +247,8 @@ func hostCodes() []CodeEntry {
 			"Connect as another user, or choose another root and unitDir.", true},
 		{CodeHostUnreachable, OfFinding, "The machine does not answer.",
 			"Check its name, the network and sshd.", false},
+		{CodeLingerMissing, OfFinding, "The user's service manager ends with the user's last login, and all that it runs with it.",
+			"As root on the machine: `loginctl enable-linger USER`.", false},
 		{CodeNotPrepared, OfFailure, "The content of the release is not on the machine.",
 			"Run the release again, which unpacks it.", false},
 		{CodePortNotServed, OfFailure, "The service runs and does not listen on its port.",

@@ -102,6 +102,7 @@ type Live struct {
 	Ready   int       // instances that serve the wanted revision
 	Desired int       // instances asked for
 	Note    string    // what is odd about it, in words: a foreign directory, a deleted one; empty if nothing
+	Info    string    // what is worth knowing and no drift: a limit that another hand set; empty if nothing
 	At      time.Time // when it was read; zero: it was not
 }
 

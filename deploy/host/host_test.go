@@ -140,7 +140,7 @@ func TestSystemdIsUnderstood(t *testing.T) {
 func TestWhatRunsIsNamedByItsDirectory(t *testing.T) {
 	d := worker()
 	real := d.releaseDir()
-	good := state{phase: phaseUp, pid: 7, cwd: d.Workdir, env: d.Digest, unit: "same", link: real, real: real, prepared: true}
+	good := state{phase: phaseUp, pid: 7, cwd: d.Workdir, env: d.Digest, unit: "same", link: real, real: real, prepared: true, enabled: true}
 	require.True(t, good.settled(d))
 	require.Empty(t, good.odd(d))
 	for _, c := range []struct {
@@ -251,4 +251,23 @@ func TestPlaceFindingsNameWhatIsWrong(t *testing.T) {
 func TestConnectRefusesAnAddressThatIsNone(t *testing.T) {
 	_, err := Connect(t.Context(), config.Host{Address: "root@two words"}, Options{})
 	require.ErrorContains(t, err, "is not [user@]host[:port]")
+}
+
+func TestAnEnvironmentFileIsReadAsSystemdReadsIt(t *testing.T) {
+	for _, c := range []struct {
+		name, text string
+		want       map[string]string
+	}{
+		{"plain", "A=1\nB = two words  \n", map[string]string{"A": "1", "B": "two words"}},
+		{"comments and what is no variable", "# A=1\n; B=2\nexport C=3\nD\n=4\n5E=5\nF=6", map[string]string{"F": "6"}},
+		{"quotes", `A='$it is' B` + "\n" + `C="say \"hi\" \$x \n"` + "\nD=\"\"\nE=a\"b c\"", map[string]string{"A": "$it isB", "C": `say "hi" $x \n`, "D": "", "E": `a"b c"`}},
+		{"several lines in quotes", "KEY=\"-----BEGIN\nabc\n-----END\"\nNEXT=1\n", map[string]string{"KEY": "-----BEGIN\nabc\n-----END", "NEXT": "1"}},
+		{"a line that goes on", "A=one\\\ntwo\nB=3\n", map[string]string{"A": "onetwo", "B": "3"}},
+		{"a comment that goes on does not", "# note \\\nA=1\n", map[string]string{"A": "1"}},
+		{"an escaped character", `A=a\"b\\c\ ` + "\n", map[string]string{"A": `a"b\c `}},
+		{"the last one wins", "A=1\nA=2\n", map[string]string{"A": "2"}},
+		{"carriage returns", "A=1\r\nB=2\r\n", map[string]string{"A": "1", "B": "2"}},
+	} {
+		t.Run(c.name, func(t *testing.T) { require.Equal(t, c.want, parseEnvFile(c.text)) })
+	}
 }

@@ -65,8 +65,9 @@ func service(name string, port int, version string, lines ...string) Definition 
 	d := Definition{
 		Kind: "systemd", App: "sample", Role: name, Service: "test." + name, Domain: "system", File: "test." + name + ".service",
 		Root: "/srv/shipit/" + name, Port: port, Stop: 1000, EnvFile: "/etc/test.env",
-		Digest: fmt.Sprintf("sha256:%064x", []byte(version)),
+		Digest: fmt.Sprintf("sha256:%064x", []byte(version)), Command: []string{"/usr/local/bin/serve"},
 	}
+	d.Env = map[string]string{"SHIPIT_RELEASE": d.Digest, "PORT": fmt.Sprint(port)}
 	d.Workdir = d.releaseDir() + "/app"
 	d.Content = "[Unit]\nDescription=a test\n[Service]\nType=exec\nExecStart=/usr/local/bin/serve\nWorkingDirectory=" + d.Workdir +
 		"\nEnvironment=SHIPIT_RELEASE=" + d.Digest + fmt.Sprintf(" PORT=%d", port) +

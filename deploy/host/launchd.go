@@ -13,13 +13,14 @@ func (launchd) target(d Definition) string { return d.Domain + "/" + d.Service }
 
 // launchdScript reads a service. launchctl print shows environments two tabs
 // deep: only the service's own lines, one tab deep, leave the machine.
-const launchdScript = `target=$1 unit=$2 link=$3 marker=$4 dir=$5 port=$6
+const launchdScript = `target=$1 unit=$2 link=$3 marker=$4 dir=$5 port=$6 activated=$7
 tab=$(printf '\t')
 if show=$(launchctl print "$target" 2>/dev/null); then
   echo Loaded=yes
   show=$(printf '%s\n' "$show" | sed -n "s/^$tab\([a-z][a-z ]* = .*\)/\1/p")
   printf '%s\n' "$show" | sed 's/^/Print=/'
 fi
+if launchctl print-disabled "${target%/*}" 2>/dev/null | grep -qE "\"${target##*/}\" => (disabled|true)"; then echo Disabled=yes; fi
 pid=$(printf '%s\n' "$show" | sed -n 's/^pid = \([0-9][0-9]*\)$/\1/p' | head -n 1)
 if [ -n "$pid" ]; then
   cwd=$(lsof -a -p "$pid" -d cwd -Fn 2>/dev/null | sed -n 's/^n//p' | head -n 1)
@@ -43,18 +44,20 @@ func (l launchd) inspect(d Definition) Command {
 	if d.Port > 0 {
 		port = strconv.Itoa(d.Port)
 	}
-	return script(launchdScript, l.target(d), d.unitFile(l.home), d.link(), d.marker(), d.releaseDir(), port)
+	return script(launchdScript, l.target(d), d.unitFile(l.home), d.link(), d.marker(), d.releaseDir(), port, d.activationFile())
 }
 
 func (launchd) parse(out string) state {
 	s := state{phase: phaseAbsent}
-	told := map[string]string{}
+	told, disabled := map[string]string{}, false
 	for _, line := range strings.Split(out, "\n") {
 		key, value, found := strings.Cut(line, "=")
 		switch {
 		case !found || s.fact(key, value):
 		case key == "Loaded":
 			s.phase, s.enabled = phaseDown, true
+		case key == "Disabled":
+			disabled = true
 		case key == "Print":
 			name, text, _ := strings.Cut(value, " = ")
 			if _, dup := told[name]; !dup {
@@ -62,6 +65,7 @@ func (launchd) parse(out string) state {
 			}
 		}
 	}
+	s.enabled = s.enabled && !disabled
 	if s.phase == phaseAbsent {
 		return s
 	}
@@ -128,10 +132,14 @@ const (
 func (l launchd) start(d Definition, _ state) []Command {
 	return []Command{
 		// A label that was disabled once can never be loaded until this.
-		{Argv: []string{"launchctl", "enable", l.target(d)}},
+		l.enable(d),
 		{Argv: []string{"launchctl", "bootstrap", d.Domain, d.unitFile(l.home)}, Retry: []int{launchdIO, launchdAlready}},
 		{Argv: []string{"launchctl", "kickstart", l.target(d)}, Tolerate: []int{launchdAlready}},
 	}
+}
+
+func (l launchd) enable(d Definition) Command {
+	return Command{Argv: []string{"launchctl", "enable", l.target(d)}}
 }
 
 // stop unloads the service: launchd sends SIGTERM, and SIGKILL after ExitTimeOut.

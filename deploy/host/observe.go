@@ -3,7 +3,7 @@ package host
 import (
 	"context"
 	"fmt"
-	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,11 +27,12 @@ func (m *Machine) Observe(ctx context.Context, role release.Role) (release.Live,
 		return release.Live{}, err
 	}
 	live := m.live(d, s)
-	redirects, err := m.redirects(ctx, s)
+	o, err := m.overrides(ctx, s)
 	if err != nil {
 		return live, err
 	}
-	live.Note = join(live.Note, redirects)
+	live.Note = join(append([]string{live.Note}, o.changes...))
+	live.Info = join(o.limits)
 	if s.phase == phaseFailed || s.phase == phaseRestarting {
 		return live, m.failure(ctx, d, s)
 	}
@@ -60,24 +61,29 @@ func (m *Machine) live(d Definition, s state) release.Live {
 func (s state) odd(d Definition) string {
 	var notes []string
 	add := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }
-	if s.phase == phaseUp && s.pid > 0 {
-		digest := s.liveDigest(d)
-		switch {
-		case s.cwd == "":
-			add("the directory of PID %d cannot be read", s.pid)
-		case strings.HasSuffix(s.cwd, deletedMark):
-			add("PID %d runs in a directory that was deleted: %s", s.pid, strings.TrimSuffix(s.cwd, deletedMark))
-		case strings.HasPrefix(digest, "path:"):
-			add("PID %d runs in a foreign directory: %s", s.pid, s.cwd)
-		case s.env != digest:
-			add("PID %d runs in %s but SHIPIT_RELEASE says %q", s.pid, release.ShortDigest(digest), s.env)
-		}
+	if wrong := s.wrongDirectory(d); wrong != "" {
+		add("%s", wrong)
+	}
+	for _, wrong := range s.wrongProcess(d) {
+		add("%s", wrong)
 	}
 	switch s.unit {
 	case "differs":
 		add("%s is not the one that was installed", d.File)
 	case "absent":
 		add("%s is gone", d.File)
+	}
+	if s.shadow != "" {
+		add("the service manager reads %s in place of %s", s.shadow, d.File)
+	}
+	if s.unit == "same" && s.reload {
+		add("the service manager has not read the unit or its drop-in files as they are now")
+	}
+	if s.unit == "same" && !s.enabled && s.phase != phaseAbsent {
+		add("%s is disabled: it does not start with the machine", d.Service)
+	}
+	if s.mortal != "" {
+		add("the user's service manager, and all that it runs, ends with the last login of %s", s.mortal)
 	}
 	if s.unit == "same" && s.link != d.releaseDir() {
 		add("the link %s leads to %q, not to what is wanted", d.link(), s.link)
@@ -91,35 +97,9 @@ func (s state) odd(d Definition) string {
 	return strings.Join(notes, "; ")
 }
 
-// redirects names the drop-in files that change what a unit runs or where; one
-// that sets a limit is nobody's business. Values are not read: they may be
-// secret.
-func (m *Machine) redirects(ctx context.Context, s state) (string, error) {
-	if len(s.dropIns) == 0 {
-		return "", nil
-	}
-	res, err := m.exec(ctx, redirectsCommand(s.dropIns))
-	if err != nil {
-		return "", fmt.Errorf("read drop-in files: %w", err)
-	}
-	var notes []string
-	for _, line := range lines(res.Stdout) {
-		file, key, _ := strings.Cut(line, ".conf:")
-		notes = append(notes, fmt.Sprintf("drop-in %s.conf changes %s", file, strings.TrimSuffix(strings.TrimSpace(key), "=")))
-	}
-	return strings.Join(notes, "; "), nil
-}
-
-func redirectsCommand(files []string) Command {
-	argv := []string{"grep", "-HoE", `^[[:space:]]*(ExecStart|ExecStartPre|WorkingDirectory|RootDirectory|RootImage|BindPaths|BindReadOnlyPaths)[[:space:]]*=`, "--"}
-	return Command{Argv: append(argv, files...), Tolerate: []int{1, 2}}
-}
-
-func join(a, b string) string {
-	if a == "" || b == "" {
-		return a + b
-	}
-	return a + "; " + b
+// join puts what is not empty behind one another.
+func join(notes []string) string {
+	return strings.Join(slices.DeleteFunc(slices.Clone(notes), func(s string) bool { return s == "" }), "; ")
 }
 
 // failure is why the service is not up, with the last lines it wrote.
@@ -177,8 +157,6 @@ func (m *Machine) lastWords(ctx context.Context, d Definition, s state) []string
 	return all
 }
 
-var assignment = regexp.MustCompile(`^\s*(?:export\s+)?[A-Za-z_][A-Za-z0-9_]*=(.*)$`)
-
 // secrets are the values of the service's environment file, each followed by
 // what stands for it; they live only as long as a log is masked.
 func (m *Machine) secrets(ctx context.Context, d Definition) (pairs []string, ok bool) {
@@ -190,10 +168,10 @@ func (m *Machine) secrets(ctx context.Context, d Definition) (pairs []string, ok
 	if err != nil {
 		return nil, false
 	}
-	for _, line := range lines(res.Stdout) {
-		if match := assignment.FindStringSubmatch(line); match != nil {
-			if value := strings.Trim(strings.TrimSpace(match[1]), `"'`); len(value) >= shortest {
-				pairs = append(pairs, value, "***")
+	for _, value := range parseEnvFile(res.Stdout) {
+		for _, part := range append([]string{value}, strings.Split(value, "\n")...) {
+			if len(part) >= shortest {
+				pairs = append(pairs, part, "***")
 			}
 		}
 	}

@@ -82,13 +82,24 @@ func (m *Machine) service(ctx context.Context, d Definition, _ Needs) ([]release
 		f.Fixed = true
 		findings = append(findings, f)
 	}
-	text, err := m.redirects(ctx, s)
+	if s.mortal != "" {
+		f := finding(d, release.CodeLingerMissing, "user "+s.mortal, "the user's service manager, and all that it runs, ends with the last login",
+			"as root on the machine: loginctl enable-linger "+s.mortal)
+		f.Fixed = true
+		findings = append(findings, f)
+	}
+	o, err := m.overrides(ctx, s)
 	if err != nil {
 		return findings, err
 	}
-	if text != "" {
-		findings = append(findings, finding(d, release.CodeUnitOverridden, d.object(), text,
+	if len(o.changes) > 0 {
+		findings = append(findings, finding(d, release.CodeUnitOverridden, d.object(), join(o.changes),
 			"a restart would not run the release: `systemctl revert "+d.Service+"` removes the drop-in files"))
+	}
+	if len(o.limits) > 0 {
+		f := finding(d, release.CodeUnitOverridden, d.object(), join(o.limits), "it is let be; host.limits can say the same")
+		f.Severity = release.Warns
+		findings = append(findings, f)
 	}
 	return findings, nil
 }

@@ -29,12 +29,20 @@ type state struct {
 	pid        int    // main process; 0: none
 	cwd        string // of the main process, as the kernel reports it
 	env        string // its SHIPIT_RELEASE
-	exit       *int   // of the last process
+	main       process
+	environ    map[string]string // of the main process; nil: it cannot be read
+	manager    map[string]string // what the service manager gives every service
+	envFile    *string           // text of the environment file; nil: it cannot be read
+	account    account           // the user that the definition names
+	activated  activation
+	exit       *int // of the last process
 	signal     string
 	restarts   int
 	invocation string // systemd's id of this start
 	enabled    bool   // starts with the machine
-	reload     bool   // the manager has not read the file that is there
+	mortal     string // the user whose manager ends with the last login; empty: it does not
+	reload     bool   // the manager has not read the files that are there
+	shadow     string // the file that the manager reads in place of the definition's
 	dropIns    []string
 
 	unit      string // same, differs or absent: the file against the definition
@@ -62,6 +70,7 @@ type supervisor interface {
 	parse(out string) state
 	reload(d Definition) []Command
 	start(d Definition, s state) []Command
+	enable(d Definition) Command
 	stop(d Definition) Command
 	kill(d Definition) Command
 	forget(d Definition) []Command       // of a stopped service, before its file is removed
@@ -127,9 +136,10 @@ func (s state) runs(d Definition) bool {
 		!strings.HasSuffix(s.cwd, deletedMark) && s.env == d.Digest
 }
 
-// settled reports whether there is nothing to do but, at most, to set the link.
+// settled reports whether nothing has to be restarted: what may be left to do is
+// to set the link, and to have the service start with the machine.
 func (s state) settled(d Definition) bool {
-	return s.runs(d) && s.unit == "same" && !s.reload && !s.switching && s.foreign() == nil
+	return s.runs(d) && s.unit == "same" && !s.reload && s.shadow == "" && !s.switching && s.foreign() == nil && len(s.wrongProcess(d)) == 0
 }
 
 // liveDigest is the release that the main process runs from: the digest that
@@ -162,6 +172,7 @@ printf '%s\n' "Link=$(readlink "$link" 2>/dev/null)"
 if [ -e "$marker" ]; then echo Switching=yes; fi
 if [ -f "$dir/.shipit/manifest" ]; then echo Prepared=yes; fi
 printf '%s\n' "Real=$(cd "$dir" 2>/dev/null && pwd -P)"
+if [ -r "$activated" ]; then grep '^Activated' "$activated"; fi
 `
 
 // fact takes one KEY=VALUE of the shared facts; it returns false for other keys.
@@ -177,6 +188,10 @@ func (s *state) fact(key, value string) bool {
 		s.prepared = true
 	case "Real":
 		s.real = value
+	case "Shadow":
+		s.shadow = value
+	case "Mortal":
+		s.mortal = value
 	case "Cwd":
 		s.cwd = value
 	case "Env":
@@ -194,7 +209,7 @@ func (s *state) fact(key, value string) bool {
 			s.holders = append(s.holders, holder{pid: pid, owned: parts[1] == "yes", command: shown(parts[2])})
 		}
 	default:
-		return false
+		return s.processFact(key, value)
 	}
 	return true
 }

@@ -38,10 +38,7 @@ func (m *Machine) Switch(ctx context.Context, role release.Role) (release.Live, 
 		return m.live(d, s), f
 	}
 	if s.settled(d) {
-		if s.link != d.releaseDir() {
-			_, err = m.exec(ctx, script(linkScript, d.releaseDir(), d.link()))
-		}
-		s.link = d.releaseDir()
+		s, err = m.tidy(ctx, d, s)
 		m.say(d, release.PhaseWait, release.MarkDone, d.Service+" runs it already; nothing is restarted", time.Since(began))
 		return m.live(d, s), err
 	}
@@ -52,6 +49,24 @@ func (m *Machine) Switch(ctx context.Context, role release.Role) (release.Live, 
 	}
 	m.say(d, release.PhaseWait, release.MarkDone, fmt.Sprintf("%s runs as PID %d", d.Service, s.pid), time.Since(began))
 	return m.live(d, s), nil
+}
+
+// tidy sets right what needs no restart: the link, and that the service starts
+// with the machine.
+func (m *Machine) tidy(ctx context.Context, d Definition, s state) (state, error) {
+	if s.link != d.releaseDir() {
+		if _, err := m.exec(ctx, script(linkScript, d.releaseDir(), d.link())); err != nil {
+			return s, err
+		}
+		s.link = d.releaseDir()
+	}
+	if !s.enabled {
+		if _, err := m.exec(ctx, m.supervisor(d).enable(d)); err != nil {
+			return s, err
+		}
+		s.enabled = true
+	}
+	return s, nil
 }
 
 // refusedNow is why a switch must not even begin: nothing has been changed.
@@ -101,12 +116,32 @@ func (m *Machine) replace(ctx context.Context, d Definition) (state, error) {
 	if err != nil {
 		return s, err
 	}
-	if _, err = m.exec(ctx, Command{Argv: []string{"rm", "-f", d.marker()}}); err != nil {
+	return m.activated(ctx, d, s)
+}
+
+// activated keeps what the process is, just started as the unit says, and ends
+// the switch. With drop-in files in force nothing is kept: they say what it is.
+func (m *Machine) activated(ctx context.Context, d Definition, s state) (state, error) {
+	o, err := m.overrides(ctx, s)
+	if err != nil {
 		return s, err
 	}
+	s.activated = activation{}
+	if len(o.changes) == 0 {
+		s.activated = s.activation(d)
+	}
+	_, err = m.exec(ctx, script(activatedScript, d.activationFile(), d.marker()).with(strings.NewReader(s.activated.String())))
 	s.switching = false
-	return s, nil
+	return s, err
 }
+
+// activatedScript keeps stdin, what was activated, in the file $1 and ends the
+// switch by removing its marker $2.
+const activatedScript = `set -e
+mkdir -p "${1%/*}"
+cat >"$1.new"
+mv -f "$1.new" "$1"
+rm -f "$2"`
 
 // installing is the command that puts the unit and the link in place.
 func (m *Machine) installing(d Definition) Command {

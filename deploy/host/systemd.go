@@ -31,16 +31,30 @@ func (s systemd) ctl(d Definition, words ...string) Command {
 // of the environment only shipit's own variable leaves the machine. The owner of
 // a listening socket is found by its inode, the service of a process by its
 // control group.
-const systemdScript = `scope=$1 name=$2 unit=$3 link=$4 marker=$5 dir=$6 port=$7
+const systemdScript = `scope=$1 name=$2 unit=$3 link=$4 marker=$5 dir=$6 port=$7 activated=$8
+shift 8
+user=$1 envfile=$2
+hex() { od -An -v -tx1 "$1" 2>/dev/null | tr -d ' \n'; }
 export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/run/user/$(id -u)}"
-show=$(systemctl "$scope" --no-pager show -p LoadState,ActiveState,SubState,Result,MainPID,ExecMainCode,ExecMainStatus,NRestarts,ControlGroup,NeedDaemonReload,DropInPaths,UnitFileState,InvocationID "$name") || exit
+show=$(systemctl "$scope" --no-pager show -p LoadState,ActiveState,SubState,Result,MainPID,ExecMainCode,ExecMainStatus,NRestarts,ControlGroup,NeedDaemonReload,DropInPaths,UnitFileState,InvocationID,FragmentPath "$name") || exit
 printf '%s\n' "$show"
 pid=$(printf '%s\n' "$show" | sed -n 's/^MainPID=//p')
 group=$(printf '%s\n' "$show" | sed -n 's/^ControlGroup=//p')
 if [ "${pid:-0}" -gt 0 ]; then
   printf '%s\n' "Cwd=$(readlink "/proc/$pid/cwd" 2>/dev/null)"
-  printf '%s\n' "Env=$(tr '\0' '\n' 2>/dev/null <"/proc/$pid/environ" | sed -n 's/^SHIPIT_RELEASE=//p' | head -n 1)"
+  printf '%s\n' "Environ=$(hex "/proc/$pid/environ")" "Cmdline=$(hex "/proc/$pid/cmdline")"
+  printf '%s\n' "RootDir=$(readlink "/proc/$pid/root" 2>/dev/null)" "Uid=$(awk '/^Uid:/ { print $2 }' "/proc/$pid/status" 2>/dev/null)"
+  if [ "$(readlink "/proc/$pid/ns/mnt" 2>/dev/null)" != "$(readlink /proc/self/ns/mnt)" ]; then echo Private=yes; fi
+  systemctl "$scope" --no-pager show-environment 2>/dev/null | sed 's/^/ManagerEnv=/'
+  if [ -n "$envfile" ]; then
+    if [ ! -e "$envfile" ]; then echo EnvFile=; elif [ -r "$envfile" ]; then printf '%s\n' "EnvFile=$(hex "$envfile")"; fi
+  fi
 fi
+if [ -z "$user" ]; then if [ "$scope" = --user ]; then user=$(id -u); else user=0; fi; fi
+printf '%s\n' "Account=$(getent passwd "$user")"
+if [ "$scope" = --user ] && [ -d /run/systemd/system ] && [ ! -e "/var/lib/systemd/linger/$(id -un)" ]; then printf '%s\n' "Mortal=$(id -un)"; fi
+fragment=$(printf '%s\n' "$show" | sed -n 's/^FragmentPath=//p')
+if [ -n "$fragment" ] && [ -e "$unit" ] && [ ! "$fragment" -ef "$unit" ]; then printf '%s\n' "Shadow=$fragment"; fi
 ` + placeFacts + `
 [ -n "$port" ] || exit 0
 inodes=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk -v p=":$port" '$4 == "0A" && substr($2, length($2) - 4) == p { printf " %s ", $10 }')
@@ -66,7 +80,7 @@ func (s systemd) inspect(d Definition) Command {
 	if d.Port > 0 {
 		port = fmt.Sprintf("%04X", d.Port)
 	}
-	return script(systemdScript, s.scope(d), s.unit(d), d.unitFile(s.home), d.link(), d.marker(), d.releaseDir(), port)
+	return script(systemdScript, s.scope(d), s.unit(d), d.unitFile(s.home), d.link(), d.marker(), d.releaseDir(), port, d.activationFile(), d.User, d.EnvFile)
 }
 
 func (systemd) parse(out string) state {
@@ -82,7 +96,8 @@ func (systemd) parse(out string) state {
 	s.rejected = facts["LoadState"] == "bad-setting" || facts["LoadState"] == "error"
 	s.pid = number(facts["MainPID"])
 	s.restarts = number(facts["NRestarts"])
-	s.enabled = strings.HasPrefix(facts["UnitFileState"], "enabled") || facts["UnitFileState"] == "static"
+	// enabled-runtime is gone with the next boot; a static unit has nothing to enable.
+	s.enabled = facts["UnitFileState"] == "enabled" || facts["UnitFileState"] == "static"
 	s.reload = facts["NeedDaemonReload"] == "yes"
 	s.invocation = facts["InvocationID"]
 	if paths := facts["DropInPaths"]; paths != "" {
@@ -123,16 +138,21 @@ func (s systemd) reload(d Definition) []Command { return []Command{s.ctl(d, "dae
 
 func (s systemd) start(d Definition, st state) []Command {
 	var cmds []Command
-	// Neither counts as a failure: a unit without [Install] cannot be enabled, and
-	// one that has not failed has nothing to reset.
 	if !st.enabled {
-		enable := s.ctl(d, "enable", "--quiet", s.unit(d))
-		enable.Tolerate = []int{1}
-		cmds = append(cmds, enable)
+		cmds = append(cmds, s.enable(d))
 	}
+	// One that has not failed has nothing to reset.
 	reset := s.ctl(d, "reset-failed", s.unit(d))
 	reset.Tolerate = []int{1, 5}
 	return append(cmds, reset, s.ctl(d, "start", s.unit(d)))
+}
+
+// enable makes the service start with the machine, or the user's manager. A unit
+// without [Install] cannot be enabled, which is no fault.
+func (s systemd) enable(d Definition) Command {
+	enable := s.ctl(d, "enable", "--quiet", s.unit(d))
+	enable.Tolerate = []int{1}
+	return enable
 }
 
 func (s systemd) stop(d Definition) Command {

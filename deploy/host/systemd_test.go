@@ -59,6 +59,13 @@ func TestOnARealSystemd(t *testing.T) {
 		{"a first release can be withdrawn", withdrawn},
 		{"the unit that manifests renders runs as it is", renderedUnit},
 		{"a user without rights runs a service of its own", userDomain},
+		{"what a drop-in file gives the process is named, also after the file is gone, until a restart", dropInChanges},
+		{"a unit that was edited, restarted and put back is named by its process", editedAndPutBack},
+		{"a limit that another hand set is shown and let be", limitSetByHand},
+		{"a program that replaces itself is known again", replacesItself},
+		{"an environment file that changed since the start is named, and the service restarted", environmentFile},
+		{"a service that was disabled is named, and enabled without a restart", disabledByHand},
+		{"a user whose manager ends with the login is refused before the first write", withoutLinger},
 		{"findings are there before anything changes", foundEarly},
 		{"a machine that is not the known one is refused", notTheKnownOne},
 		{"one connection serves all roles of a machine", oneConnection},
@@ -219,6 +226,7 @@ func portTakenByAnother(t *testing.T, l *lab) {
 func outlived(t *testing.T, l *lab) {
 	forking := func(version string) Definition {
 		d := service("outlived", 4016, version, "KillMode=process")
+		d.Command = []string{"/bin/sh", "-c", "/usr/local/bin/serve & wait"}
 		d.Content = strings.Replace(d.Content, "ExecStart=/usr/local/bin/serve", `ExecStart=/bin/sh -c "/usr/local/bin/serve & wait"`, 1)
 		return d
 	}
@@ -354,6 +362,7 @@ func killedBetween(t *testing.T, l *lab) {
 	_, err := l.ship(t, old, "")
 	require.NoError(t, err)
 	next := service("between", 4015, "v1", "Environment=FLAG=on")
+	next.Env["FLAG"] = "on"
 	_, err = l.m.exec(t.Context(), l.m.installing(next))
 	require.NoError(t, err)
 	require.NoError(t, l.m.each(t.Context(), systemd{}.reload(next)))
