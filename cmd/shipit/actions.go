@@ -51,7 +51,7 @@ func (a actions) refuse(command string, err error) error {
 	var (
 		refusal  *release.Refusal
 		fault    *config.Error
-		findings = []release.Finding{{Severity: release.Refuses, Message: oneLine(err.Error())}}
+		findings = []release.Finding{{Severity: release.Refuses, Message: release.OneLine(err.Error())}}
 	)
 	switch {
 	case errors.As(err, &refusal):
@@ -86,9 +86,9 @@ func (a actions) note(command string, findings []release.Finding) error {
 			line = f.Message
 		}
 		a.annotate(level, strings.TrimSpace(command+" "+string(f.Code)), f.Object, line)
-		fmt.Fprintf(&b, "- %s\n", escapeMarkdown(oneLine(line)))
+		fmt.Fprintf(&b, "- %s\n", escapeMarkdown(release.OneLine(line)))
 		if f.Hint != "" {
-			fmt.Fprintf(&b, "  → %s\n", escapeMarkdown(oneLine(f.Hint)))
+			fmt.Fprintf(&b, "  → %s\n", escapeMarkdown(release.OneLine(f.Hint)))
 		}
 	}
 	return appendTo(a.summary, b.String()+"\n")

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -95,7 +96,7 @@ func TestARefusalIsAnnotatedAtItsPlace(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			j := newJob(t)
-			require.NoError(t, j.refuse("shipit release", before(c.err)))
+			require.NoError(t, j.refuse("shipit release", deploy.Unchanged(c.err)))
 			require.Equal(t, c.want, j.log.String())
 			require.Equal(t, "outcome=refused\n", j.text(t, j.output))
 			require.Contains(t, j.text(t, j.summary), "## ❌ shipit release\n\n- ")

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/pipeline"
 )
 
@@ -58,7 +59,7 @@ func (o *buildOptions) run(ctx context.Context) error {
 	}
 	images, err := s.eachImage(ctx, do)
 	if err != nil {
-		return before(err)
+		return deploy.Unchanged(err)
 	}
 	res := buildResult{App: s.cfg.App, SHA: s.source.SHA, Version: s.version}
 	for _, name := range s.imageNames() {
@@ -111,7 +112,7 @@ func (o *renderOptions) run(ctx context.Context) error {
 	}
 	rel, err := s.draft(ctx)
 	if err != nil {
-		return before(err)
+		return deploy.Unchanged(err)
 	}
 	var objects []json.RawMessage
 	for _, role := range rel.Roles {

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/ledger"
 	"github.com/joelhooks/shipit/pipeline"
 	"github.com/joelhooks/shipit/release"
@@ -45,18 +46,24 @@ type codeError struct {
 func (e *codeError) Error() string { return e.msg }
 func (e *codeError) Hint() string  { return e.hint }
 
-// beforeError marks an error of the part of a release that changes nothing, so
-// that whatever went wrong there is a refusal.
-type beforeError struct{ err error }
-
-func (e *beforeError) Error() string { return e.err.Error() }
-func (e *beforeError) Unwrap() error { return e.err }
-
-func before(err error) error {
-	if err == nil {
-		return nil
+// outcomeError is the error that a record amounts to; nil for one that settled in parity.
+func outcomeError(r release.Record) error {
+	hint := ""
+	if len(r.Failures) > 0 {
+		hint = r.Failures[0].Hint
 	}
-	return &beforeError{err}
+	switch {
+	case r.Outcome == release.Settled && r.Parity:
+		return nil
+	case r.Outcome == release.Settled:
+		return &codeError{exitDrift, "settled, but what runs is not what was released: " + r.Reason, "shipit status"}
+	case r.Outcome == release.Restored:
+		return &codeError{exitRestored, fmt.Sprintf("%s failed, #%d runs again: %s", r.ID(), r.Restored, r.Reason), hint}
+	case r.Outcome == release.Pending:
+		return &codeError{exitInterrupted, r.ID() + " " + r.Reason, "shipit status shows what was reached; the next release or rollback takes it from there"}
+	default:
+		return &codeError{exitFailed, fmt.Sprintf("%s failed: %s", r.ID(), r.Reason), hint}
+	}
 }
 
 // explain prints an error for people, with what to do next, and maps it to an
@@ -75,7 +82,7 @@ func (g *globals) explain(ctx context.Context, cmd *cobra.Command, err error) in
 		_ = actionsOf(g).refuse(cmd.CommandPath(), err) // the exit code says it too
 	}
 	if msg := err.Error(); msg != "" {
-		fmt.Fprintf(g.term.err, "shipit: %s\n", oneLine(msg))
+		fmt.Fprintf(g.term.err, "shipit: %s\n", release.OneLine(msg))
 	}
 	if hint := hintOf(cmd, err, code); hint != "" {
 		fmt.Fprintf(g.term.err, "  → %s\n", hint)
@@ -96,7 +103,7 @@ func exitCode(ctx context.Context, err error) int {
 		fault  *config.Error
 		refuse *release.Refusal
 		none   *release.NoneError
-		early  *beforeError
+		early  *deploy.UnchangedError
 		held   *ledger.HeldError
 	)
 	switch {
@@ -145,7 +152,15 @@ func hintOf(cmd *cobra.Command, err error, code int) string {
 	if errors.As(err, &hinted) {
 		return hinted.Hint()
 	}
+	var (
+		nothing *deploy.NothingReleasedError
+		good    *deploy.NothingGoodError
+	)
 	switch {
+	case errors.As(err, &nothing):
+		return "shipit release"
+	case errors.As(err, &good):
+		return "name one by its sequence number; shipit history lists them"
 	case code == exitUsage && cmd != nil:
 		return cmd.CommandPath() + " --help"
 	case code == exitInterrupted:
@@ -181,7 +196,7 @@ func (g *globals) refusedDocument(code int, err error) {
 		Error    string            `json:"error"`
 		ExitCode int               `json:"exitCode"`
 		Findings []release.Finding `json:"findings,omitempty"`
-	}{Record: g.about, Error: oneLine(err.Error()), ExitCode: code}
+	}{Record: g.about, Error: release.OneLine(err.Error()), ExitCode: code}
 	doc.Outcome, doc.Roles, doc.StartedAt = release.Refused, []release.RoleRecord{}, time.Now().UTC().Truncate(time.Millisecond)
 	var refuse *release.Refusal
 	if errors.As(err, &refuse) {
@@ -190,8 +205,4 @@ func (g *globals) refusedDocument(code int, err error) {
 	enc := json.NewEncoder(g.term.out)
 	enc.SetIndent("", "  ")
 	_ = enc.Encode(doc) // nothing is left to tell it to
-}
-
-func oneLine(s string) string {
-	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
 }

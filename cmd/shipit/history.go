@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -43,15 +44,15 @@ func (o *historyOptions) run(ctx context.Context) error {
 	}
 	defer s.Close()
 	if o.seq > 0 {
-		entry, err := s.ledger.Read(ctx, o.seq)
+		entry, err := s.Ledger.Read(ctx, o.seq)
 		if err != nil {
-			return before(err)
+			return deploy.Unchanged(err)
 		}
 		return o.result(entry.Record, func(w io.Writer) { recordText(w, entry.Record) })
 	}
-	records, err := s.ledger.List(ctx)
+	records, err := s.Ledger.List(ctx)
 	if err != nil {
-		return before(err)
+		return deploy.Unchanged(err)
 	}
 	if o.limit > 0 && len(records) > o.limit {
 		records = records[:o.limit]

@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -117,7 +118,7 @@ func survey(ctx context.Context, dir string) (repository, error) {
 		return repo, fmt.Errorf("read %s: %w", dir, err)
 	}
 	if len(repo.packages) == 0 {
-		return repo, before(errors.New("no package with a start script in " + dir))
+		return repo, deploy.Unchanged(errors.New("no package with a start script in " + dir))
 	}
 	return repo, nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/manifests"
 	"github.com/joelhooks/shipit/pipeline"
 	"github.com/joelhooks/shipit/release"
@@ -26,17 +27,9 @@ type planResult struct {
 	Version  string            `json:"version"`
 	Running  string            `json:"running,omitempty"` // SHA of the last good release
 	Images   []pipeline.Image  `json:"images"`
-	Changes  []change          `json:"changes"`
+	Changes  []deploy.Change   `json:"changes"`
 	Findings []release.Finding `json:"findings"`
 	Changed  bool              `json:"changed"` // a release would change something that runs
-}
-
-// change is one object that a release would create, alter or remove.
-type change struct {
-	Role   string `json:"role"`
-	Object string `json:"object"`
-	Action string `json:"action"`
-	Diff   string `json:"diff,omitempty"` // for people; secrets are masked
 }
 
 func newPlan(g *globals) *cobra.Command {
@@ -61,14 +54,15 @@ Nothing is pushed, applied or recorded. Exit code 3 if the release would be refu
 }
 
 func (o *planOptions) run(ctx context.Context) error {
-	t, err := openCommit(ctx, o.globals, o.rev)
+	t, engine, err := openCommit(ctx, o.globals, o.rev)
 	if err != nil {
 		return err
 	}
 	defer t.Close()
-	plan, err := t.plan(ctx)
+	defer engine.Close()
+	plan, err := t.plan(ctx, engine)
 	if err != nil {
-		return before(err)
+		return deploy.Unchanged(err)
 	}
 	if err := o.result(plan, func(w io.Writer) { planText(w, plan) }); err != nil {
 		return err
@@ -82,95 +76,47 @@ func (o *planOptions) run(ctx context.Context) error {
 	return nil
 }
 
-func (t *tree) plan(ctx context.Context) (planResult, error) {
-	p := planResult{App: t.cfg.App, SHA: t.source.SHA, Version: t.version, Images: []pipeline.Image{}, Changes: []change{}, Findings: []release.Finding{}}
+func (t *tree) plan(ctx context.Context, engine deploy.Engine) (planResult, error) {
+	p := planResult{App: t.cfg.App, SHA: t.source.SHA, Version: t.version, Images: []pipeline.Image{}, Changes: []deploy.Change{}, Findings: []release.Finding{}}
 	images, err := t.eachImage(ctx, pipeline.Publisher.Find)
 	if err != nil {
 		return p, err
 	}
-	missing := map[string]bool{}
+	unpushed := map[string]bool{}
 	for _, name := range t.imageNames() {
-		missing[name] = images[name].Built
+		unpushed[name] = images[name].Built
 		p.Images = append(p.Images, images[name])
 	}
 	rel, err := t.compose(ctx, images)
 	if err != nil {
 		return p, err
 	}
-	if good, ok := t.lastRecord(ctx); ok {
-		p.Running = good.SHA
-	}
-	findings, err := t.planFindings(ctx, rel, missing)
+	notes, err := t.notes(rel)
 	if err != nil {
 		return p, err
 	}
-	p.Findings = append(append(p.Findings, t.dropped(rel)...), findings...)
+	history, _ := engine.Read(ctx) // a plan may be made before there is a ledger
+	plan, err := engine.Plan(ctx, rel, deploy.Terms{Known: notes, History: history}, unpushed)
+	p.Running, p.Changed = plan.Running, len(plan.Changes) > 0
+	p.Changes, p.Findings = append(p.Changes, plan.Changes...), append(p.Findings, plan.Findings...)
+	return p, err
+}
+
+// notes are what is worth knowing of the manifests of every role.
+func (t *tree) notes(rel release.Release) ([]release.Finding, error) {
+	var all []release.Finding
 	for _, role := range rel.Roles {
-		changes, findings, err := t.target(role).Diff(ctx, rel, role)
-		if err != nil {
-			return p, fmt.Errorf("compare %s: %w", role.Name, err)
-		}
-		notes, err := t.notes(role)
-		if err != nil {
-			return p, err
-		}
-		findings = append(findings, notes...)
-		p.Changes, p.Findings = append(p.Changes, changes...), append(p.Findings, findings...)
-	}
-	p.Changed = len(p.Changes) > 0
-	return p, nil
-}
-
-// notes are what is worth knowing of a role's manifests.
-func (t *tree) notes(role release.Role) ([]release.Finding, error) {
-	cfg, ok := t.cfg.Role(role.Name)
-	if !ok || cfg.Kubernetes == nil {
-		return nil, nil
-	}
-	return manifests.Notes(cfg, role.Objects)
-}
-
-// tellNotes says what is worth knowing of every role's manifests.
-func (t *tree) tellNotes(rel release.Release) error {
-	for _, role := range rel.Roles {
-		notes, err := t.notes(role)
-		if err != nil {
-			return err
-		}
-		for _, n := range notes {
-			t.report(release.Event{Phase: release.PhaseCheck, Mark: release.MarkNote, Message: n.String()})
-		}
-	}
-	return nil
-}
-
-// planFindings are the findings of a release, less those that only say that an
-// image which is still to be pushed is not in the registry.
-func (t *tree) planFindings(ctx context.Context, rel release.Release, unpushed map[string]bool) ([]release.Finding, error) {
-	t.tried = true // by Diff, all of them
-	all, err := t.findings(ctx, rel)
-	var kept []release.Finding
-	for _, f := range all {
-		role, _ := rel.Role(f.Role)
-		if f.Code == release.CodeImageNotFound && unpushed[role.Image] {
+		cfg, ok := t.cfg.Role(role.Name)
+		if !ok || cfg.Kubernetes == nil {
 			continue
 		}
-		kept = append(kept, f)
-	}
-	return kept, err
-}
-
-// lastRecord is the newest good record; false where there is none or the ledger
-// cannot be read: a plan may be made before the first release.
-func (s *site) lastRecord(ctx context.Context) (release.Record, bool) {
-	entry, err := s.entry(ctx, func(newest []release.Record) (release.Record, error) {
-		current, ok := release.Current(newest)
-		if !ok {
-			return current, &release.NoneError{}
+		notes, err := manifests.Notes(cfg, role.Objects)
+		if err != nil {
+			return nil, err
 		}
-		return current, nil
-	})
-	return entry.Record, err == nil
+		all = append(all, notes...)
+	}
+	return all, nil
 }
 
 func planText(w io.Writer, p planResult) {

@@ -5,6 +5,9 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+
+	"github.com/joelhooks/shipit/deploy"
+	"github.com/joelhooks/shipit/deploy/kube"
 )
 
 func newRBAC(g *globals) *cobra.Command {
@@ -29,11 +32,11 @@ func (g *globals) rbac(ctx context.Context, rev string) error {
 	defer t.Close()
 	rel, err := t.sketch(ctx)
 	if err != nil {
-		return before(err)
+		return deploy.Unchanged(err)
 	}
-	text, err := t.leastRoles(rel)
+	text, err := kube.LeastRoles(t.cfg, t.kubeOptions(), rel)
 	if err != nil {
-		return before(err)
+		return deploy.Unchanged(err)
 	}
 	return g.result(string(text), func(w io.Writer) { _, _ = w.Write(text) })
 }

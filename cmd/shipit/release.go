@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -43,41 +45,41 @@ not released. If a role fails, all roles go back to the last good release.
 }
 
 func (o *releaseOptions) run(ctx context.Context) error {
-	s, err := openCommit(ctx, o.globals, o.rev)
+	t, engine, err := openCommit(ctx, o.globals, o.rev)
 	if err != nil {
 		return err
 	}
-	defer s.Close()
-	s.noRestore = o.noRestore
+	defer t.Close()
+	defer engine.Close()
 
-	rel, err := s.published(ctx)
+	rel, history, err := t.published(ctx, engine)
 	if err != nil {
-		return before(err)
+		return deploy.Unchanged(err)
 	}
-	if err := s.tellNotes(rel); err != nil {
-		return before(err)
+	notes, err := t.notes(rel)
+	if err != nil {
+		return deploy.Unchanged(err)
 	}
-	if err := s.refuse(ctx, rel, s.judge, o.allow); err != nil {
-		return before(err)
-	}
-	record, err := roll(ctx, s.site, rel)
+	record, err := engine.Release(ctx, rel, deploy.Terms{Allow: o.allow, NoRestore: o.noRestore, Known: notes, History: history})
 	return o.conclude(record, err)
 }
 
-// published is publish, and while that is under way a look at the ledger. What
-// keeps it from being looked at is told when it is needed.
-func (t *tree) published(ctx context.Context) (rel release.Release, err error) {
+// published builds and pushes, and reads the ledger while that is under way. What
+// keeps the ledger from being read is told when it is needed.
+func (t *tree) published(ctx context.Context, engine deploy.Engine) (rel release.Release, history deploy.History, err error) {
 	group, gctx := errgroup.WithContext(ctx)
-	group.Go(func() error { _, _ = t.recent(gctx, 1); return nil })
+	group.Go(func() error { history, _ = engine.Read(gctx); return nil })
 	group.Go(func() (err error) { rel, err = t.publish(gctx); return err })
-	return rel, group.Wait()
+	return rel, history, group.Wait()
 }
 
-// conclude prints the record of a roll, if there is one, and passes its error on.
+// conclude prints the record of a rollout, if there is one. Its error is what the
+// record amounts to, and what went wrong beside it.
 func (g *globals) conclude(record release.Record, err error) error {
 	if record.App == "" {
 		return err
 	}
+	err = errors.Join(outcomeError(record), err)
 	if perr := g.result(record, func(w io.Writer) { recordText(w, record) }); perr != nil && err == nil {
 		return perr
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -48,28 +49,6 @@ func (o *rollbackOptions) run(ctx context.Context) error {
 		return err
 	}
 	defer s.Close()
-	s.noRestore = o.noRestore
-
-	rel, kept, err := s.earlier(ctx, o.to)
-	if err != nil {
-		return before(err)
-	}
-	if err := s.refuse(ctx, rel, s.judgeRecorded(kept), o.allow); err != nil {
-		return before(err)
-	}
-	record, err := roll(ctx, s, rel)
+	record, err := s.Rollback(ctx, o.to, deploy.Terms{Allow: o.allow, NoRestore: o.noRestore})
 	return o.conclude(record, err)
-}
-
-// earlier reads the release that a rollback goes to from the ledger, and what is
-// kept beside it.
-func (s *site) earlier(ctx context.Context, to string) (release.Release, map[string][]byte, error) {
-	entry, err := s.entry(ctx, func(newest []release.Record) (release.Record, error) { return release.Choose(newest, to) })
-	if err != nil {
-		return release.Release{}, nil, err
-	}
-	rel := entry.Release()
-	rel.Kind, rel.Origin, rel.Seq = release.KindRollback, entry.Record.Content(), 0
-	s.report(release.Event{Phase: release.PhaseCheck, Mark: release.MarkNote, Message: "back to " + entry.Record.ID() + " " + versionOr(entry.Record)})
-	return rel, entry.Attachments, nil
 }

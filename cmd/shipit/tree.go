@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/manifests"
 	"github.com/joelhooks/shipit/pipeline"
 	"github.com/joelhooks/shipit/release"
@@ -31,18 +32,18 @@ func openTree(ctx context.Context, g *globals, rev string) (*tree, error) {
 	return open(ctx, g, rev, func(*site, context.Context) error { return nil })
 }
 
-// openCommit is openTree with everything that the roles run on.
-func openCommit(ctx context.Context, g *globals, rev string) (*tree, error) {
-	t, err := open(ctx, g, rev, (*site).reach)
+// openCommit is openTree with the engine over everything that the roles run on.
+func openCommit(ctx context.Context, g *globals, rev string) (*tree, deploy.Engine, error) {
+	var targets map[release.Target]deploy.Target
+	t, err := open(ctx, g, rev, func(s *site, ctx context.Context) (err error) { targets, err = s.openTargets(ctx); return err })
 	if err != nil {
-		return nil, err
+		return nil, deploy.Engine{}, errors.Join(err, deploy.Engine{Targets: targets}.Close())
 	}
-	t.openLedger(ctx)
-	return t, nil
+	return t, t.engine(ctx, targets, t.verifyNew).Engine, nil
 }
 
-// open reads a commit, and while git is at work reaches what the command needs.
-func open(ctx context.Context, g *globals, rev string, reach func(*site, context.Context) error) (*tree, error) {
+// open reads a commit, and while git is at work connects to what the command needs.
+func open(ctx context.Context, g *globals, rev string, connect func(*site, context.Context) error) (*tree, error) {
 	src, err := pipeline.Open(ctx, g.dir, rev, config.File)
 	if err != nil {
 		return nil, err
@@ -59,7 +60,7 @@ func open(ctx context.Context, g *globals, rev string, reach func(*site, context
 	t := &tree{site: s, source: src}
 	var dirty []string
 	group, gctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return reach(s, gctx) })
+	group.Go(func() error { return connect(s, gctx) })
 	group.Go(func() (err error) {
 		if t.version, err = src.Version(gctx); err != nil {
 			return fmt.Errorf("version of %s: %w", release.Short(src.SHA), err)
@@ -79,7 +80,7 @@ func open(ctx context.Context, g *globals, rev string, reach func(*site, context
 	return t, nil
 }
 
-// Close lets go of the commit, and of what the site has opened.
+// Close ends the reading of the commit, and the progress output.
 func (t *tree) Close() error { return errors.Join(t.source.Close(), t.site.Close()) }
 
 // configOf reads the configuration of the commit itself, or the file that
@@ -159,13 +160,6 @@ func (t *tree) compose(ctx context.Context, images map[string]pipeline.Image) (r
 // files reads the commit's tree for packages that know no context.
 func (t *tree) files(ctx context.Context) sourceFiles {
 	return sourceFiles{ctx: ctx, src: t.source}
-}
-
-func targetOf(r config.Role) release.Target {
-	if r.Kubernetes != nil {
-		return release.TargetKubernetes
-	}
-	return release.TargetHost
 }
 
 func objectsYAML(objects []json.RawMessage) ([]byte, error) { return manifests.YAML(objects) }

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/joelhooks/shipit/attest"
+	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/ledger"
 	"github.com/joelhooks/shipit/pipeline"
 	"github.com/joelhooks/shipit/release"
@@ -18,14 +19,6 @@ type verifyOptions struct {
 	seq     int64
 	rebuild bool
 	attest  bool
-}
-
-// verified is one thing that verify looked at.
-type verified struct {
-	Check  string `json:"check"` // chain, copy, signature, live, rebuild
-	Object string `json:"object"`
-	OK     bool   `json:"ok"`
-	Detail string `json:"detail"`
 }
 
 func newVerify(g *globals) *cobra.Command {
@@ -61,115 +54,35 @@ func (o *verifyOptions) run(ctx context.Context) error {
 		return err
 	}
 	defer s.Close()
-	faults, err := s.ledger.Verify(ctx)
+	entry, checks, err := s.Verify(ctx, o.seq)
 	if err != nil {
-		return before(err)
+		return deploy.Unchanged(err)
 	}
-	checks := chainChecks(faults)
-	records, err := s.ledger.List(ctx)
-	if err != nil && len(faults) == 0 {
-		return before(err)
-	}
-	entry, err := s.chosen(ctx, records, o.seq)
-	if err != nil {
-		return before(err)
-	}
-	checks = append(checks, s.imageChecks(ctx, entry)...)
-	live, err := s.liveChecks(ctx, entry, records)
-	if err != nil {
-		return before(err)
-	}
-	checks = append(checks, live...)
 	if o.rebuild {
 		checks = append(checks, o.rebuilt(ctx, entry)...)
 	}
 	return o.verdict(entry.Record, checks)
 }
 
-// chosen is the entry of seq, or for 0 the one that should be running.
-func (s *site) chosen(ctx context.Context, records []release.Record, seq int64) (ledger.Entry, error) {
-	if seq == 0 {
-		current, ok := release.Current(records)
-		if !ok {
-			return ledger.Entry{}, &codeError{exitRefused, "no good release to verify", "name one by its sequence number; shipit history"}
-		}
-		seq = current.Seq
-	}
-	return s.ledger.Read(ctx, seq)
-}
-
-func chainChecks(faults []ledger.Fault) []verified {
-	if len(faults) == 0 {
-		return []verified{{Check: "chain", Object: "records", OK: true, Detail: "every record is what was once kept, and follows the one before"}}
-	}
-	var checks []verified
-	for _, f := range faults {
-		// A copy that was not made yet is no altered record.
-		checks = append(checks, verified{Check: "chain", Object: fmt.Sprintf("#%d", f.Seq), OK: f.Kind == ledger.FaultUncopied, Detail: f.String()})
-	}
-	return checks
-}
-
-func (s *site) imageChecks(ctx context.Context, entry ledger.Entry) []verified {
-	rel := entry.Release()
-	if !s.notary.Demands() {
-		return []verified{{Check: "signature", Object: entry.Record.ID(), OK: true, Detail: "no policy demands one"}}
-	}
-	var checks []verified
-	for _, role := range rel.Roles {
-		got, err := s.notary.Verify(ctx, role.Reference(), attest.Expect{Recorded: true})
-		v := verified{Check: "signature", Object: role.Name + " " + role.Reference(), OK: err == nil}
-		if err != nil {
-			v.Detail = oneLine(err.Error())
-		}
-		for _, b := range got.Bundles {
-			v.Detail += fmt.Sprintf("%s by %s; ", b.Predicate, b.Signer)
-		}
-		checks = append(checks, v)
-	}
-	return checks
-}
-
-// liveChecks holds what runs against the entry, if it is the one that should run.
-func (s *site) liveChecks(ctx context.Context, entry ledger.Entry, records []release.Record) ([]verified, error) {
-	current, ok := release.Current(records)
-	if !ok || current.Seq != entry.Record.Seq {
-		return nil, nil
-	}
-	record, err := s.compare(ctx, records)
-	if err != nil {
-		return nil, err
-	}
-	var checks []verified
-	for _, r := range record.Roles {
-		v := verified{Check: "live", Object: r.Name, OK: r.InParity, Detail: r.LiveDigest}
-		if !r.InParity {
-			v.Detail = r.Reason
-		}
-		checks = append(checks, v)
-	}
-	return checks, nil
-}
-
 // rebuilt builds every image of the recorded commit again, without caches.
-func (o *verifyOptions) rebuilt(ctx context.Context, entry ledger.Entry) []verified {
+func (o *verifyOptions) rebuilt(ctx context.Context, entry ledger.Entry) []deploy.Check {
 	t, err := openTree(ctx, o.globals, entry.Record.SHA)
 	if err != nil {
-		return []verified{{Check: "rebuild", Object: entry.Record.ID(), Detail: oneLine(err.Error())}}
+		return []deploy.Check{{Subject: deploy.SubjectRebuild, Object: entry.Record.ID(), Detail: release.OneLine(err.Error())}}
 	}
 	defer t.Close()
-	var checks []verified
+	var checks []deploy.Check
 	seen := map[string]bool{}
 	for _, role := range entry.Release().Roles {
 		if seen[role.Image] {
 			continue
 		}
 		seen[role.Image] = true
-		v := verified{Check: "rebuild", Object: role.Image + " " + role.Reference()}
+		v := deploy.Check{Subject: deploy.SubjectRebuild, Object: role.Image + " " + role.Reference()}
 		diff, err := t.rebuild(ctx, role)
 		switch {
 		case err != nil:
-			v.Detail = oneLine(err.Error())
+			v.Detail = release.OneLine(err.Error())
 		case !diff.Same():
 			v.Detail = "differs: " + diff.String()
 		default:
@@ -192,7 +105,7 @@ func (t *tree) rebuild(ctx context.Context, role release.Role) (attest.Differenc
 	return t.publisher().Rebuild(ctx, in, role.Reference())
 }
 
-func (o *verifyOptions) verdict(record release.Record, checks []verified) error {
+func (o *verifyOptions) verdict(record release.Record, checks []deploy.Check) error {
 	code := exitOK
 	var first string
 	for _, c := range checks {
@@ -200,23 +113,23 @@ func (o *verifyOptions) verdict(record release.Record, checks []verified) error 
 			continue
 		}
 		if first == "" {
-			first = c.Check + " " + c.Object + ": " + c.Detail
+			first = string(c.Subject) + " " + c.Object + ": " + c.Detail
 		}
-		if c.Check == "live" && code == exitOK {
+		if c.Subject == deploy.SubjectLive && code == exitOK {
 			code = exitDrift
-		} else if c.Check != "live" {
+		} else if c.Subject != deploy.SubjectLive {
 			code = exitRefused
 		}
 	}
 	doc := struct {
 		release.Record
-		Verified bool       `json:"verified"`
-		Checks   []verified `json:"checks"`
+		Verified bool           `json:"verified"`
+		Checks   []deploy.Check `json:"checks"`
 	}{record, code == exitOK, checks}
 	err := o.result(doc, func(w io.Writer) {
 		for _, c := range checks {
 			sign := map[bool]string{true: "✓", false: "✗"}[c.OK]
-			fmt.Fprintf(w, "%s %-9s %s: %s\n", sign, c.Check, c.Object, c.Detail)
+			fmt.Fprintf(w, "%s %-9s %s: %s\n", sign, c.Subject, c.Object, c.Detail)
 		}
 	})
 	if err != nil || code == exitOK {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -40,17 +39,9 @@ func (g *globals) withdraw(ctx context.Context, seq int64, reason string) error 
 		return err
 	}
 	defer s.Close()
-	lock, err := s.lock(ctx)
-	if err != nil {
-		return before(err)
-	}
-	defer s.unlock(lock)
-	if err := s.ledger.Withdraw(ctx, lock, seq, reason); err != nil {
-		return before(fmt.Errorf("withdraw #%d: %w", seq, err))
-	}
-	entry, err := s.ledger.Read(ctx, seq)
+	record, err := s.Withdraw(ctx, seq, reason)
 	if err != nil {
 		return err
 	}
-	return g.result(entry.Record, func(w io.Writer) { recordText(w, entry.Record) })
+	return g.result(record, func(w io.Writer) { recordText(w, record) })
 }

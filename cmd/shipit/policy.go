@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"github.com/joelhooks/shipit/attest"
+	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/ledger"
 	"github.com/joelhooks/shipit/pipeline"
 	"github.com/joelhooks/shipit/release"
@@ -25,39 +26,35 @@ func (s *site) notarize(ctx context.Context, readFile func(string) ([]byte, erro
 	})
 }
 
-// judge verifies one role's image against the policy.
-type judge func(context.Context, release.Role) (attest.Verified, error)
+// verifyImage verifies one role's image against the signing policy. kept are the
+// attachments of the record that the release comes from; nil for a new release.
+type verifyImage func(ctx context.Context, role release.Role, kept map[string][]byte) (attest.Verified, error)
 
-// trust holds every image of the release against the policy and keeps the
-// bundles that fulfil it, to be stored with the record. judge verifies one image.
-func (s *site) trust(ctx context.Context, rel release.Release, judge judge) ([]release.Finding, error) {
-	if !s.notary.Demands() {
-		return nil, nil
+// policy is what the engine demands of images.
+func (s *site) policy(verify verifyImage) deploy.Policy {
+	var p deploy.Policy
+	if s.notary.Signs() {
+		p.Attest = s.attestDeployment
 	}
-	var findings []release.Finding
-	seen := map[string]bool{}
-	for _, role := range rel.Roles {
-		if seen[role.Digest] {
-			continue
-		}
-		seen[role.Digest] = true
-		verified, err := judge(ctx, role)
+	if !s.notary.Demands() {
+		return p
+	}
+	p.Verify = func(ctx context.Context, role release.Role, kept map[string][]byte) (deploy.Verified, error) {
+		got, err := verify(ctx, role, kept)
 		var untrusted *attest.UntrustedError
 		if errors.As(err, &untrusted) {
-			findings = append(findings, release.Finding{
-				Code: release.CodeUntrusted, Severity: release.Refuses, Role: role.Name, Object: role.Reference(),
-				Message: oneLine(untrusted.Error()), Hint: untrusted.Hint(), Fixed: true,
-			})
-			continue
+			return deploy.Verified{}, &deploy.UntrustedError{Err: untrusted, Hint: untrusted.Hint()}
 		}
-		if err != nil {
-			return findings, err
+		out := deploy.Verified{Bundles: map[string][]byte{}}
+		for i, bundle := range got.Stored() {
+			out.Bundles[bundlePrefix(role.Digest)+fmt.Sprint(i)] = bundle
 		}
-		for i, bundle := range verified.Stored() {
-			s.bundles[bundlePrefix(role.Digest)+fmt.Sprint(i)] = bundle
+		for _, b := range got.Bundles {
+			out.Signers = append(out.Signers, fmt.Sprintf("%s by %s", b.Predicate, b.Signer))
 		}
+		return out, err
 	}
-	return findings, nil
+	return p
 }
 
 // bundlePrefix names the bundles that are kept for an image.
@@ -65,8 +62,23 @@ func bundlePrefix(digest string) string {
 	return "bundle." + strings.TrimPrefix(digest, "sha256:")[:12] + "."
 }
 
-// judge verifies from the registry, with the history of the commit at hand.
-func (t *tree) judge(ctx context.Context, role release.Role) (attest.Verified, error) {
+// verifyRecorded verifies from the bundles that were kept with a record, so that
+// neither Sigstore nor the registry is needed; without any, from the registry.
+func (s *site) verifyRecorded(ctx context.Context, role release.Role, kept map[string][]byte) (attest.Verified, error) {
+	var bundles [][]byte
+	for _, key := range slices.Sorted(maps.Keys(kept)) {
+		if strings.HasPrefix(key, bundlePrefix(role.Digest)) {
+			bundles = append(bundles, kept[key])
+		}
+	}
+	if len(bundles) > 0 {
+		return s.notary.VerifyBundles(ctx, bundles, role.Digest, attest.Expect{Recorded: true})
+	}
+	return s.notary.Verify(ctx, role.Reference(), attest.Expect{Recorded: true})
+}
+
+// verifyNew verifies from the registry, with the history of the commit at hand.
+func (t *tree) verifyNew(ctx context.Context, role release.Role, _ map[string][]byte) (attest.Verified, error) {
 	return t.notary.Verify(ctx, role.Reference(), attest.Expect{Ancestor: t.ancestor})
 }
 
@@ -82,23 +94,6 @@ func (t *tree) ancestor(ctx context.Context, commit, branch string) (bool, error
 	}
 	defer src.Close()
 	return src.IsAncestor(ctx, branch)
-}
-
-// judgeRecorded verifies from the bundles that were kept with a record, so that
-// neither Sigstore nor the registry is needed; without any, from the registry.
-func (s *site) judgeRecorded(kept map[string][]byte) judge {
-	return func(ctx context.Context, role release.Role) (attest.Verified, error) {
-		var bundles [][]byte
-		for _, key := range slices.Sorted(maps.Keys(kept)) {
-			if strings.HasPrefix(key, bundlePrefix(role.Digest)) {
-				bundles = append(bundles, kept[key])
-			}
-		}
-		if len(bundles) > 0 {
-			return s.notary.VerifyBundles(ctx, bundles, role.Digest, attest.Expect{Recorded: true})
-		}
-		return s.notary.Verify(ctx, role.Reference(), attest.Expect{Recorded: true})
-	}
 }
 
 // keeping are the ledger's settings: who signs records, who verifies them, and
@@ -124,12 +119,10 @@ func (s *site) keeping(ctx context.Context) ledger.Options {
 	return o
 }
 
-// attestDeployment says of every image where it runs now. It fails nothing: the
-// record is the proof, this is its copy for those who only see the registry.
-func (s *site) attestDeployment(ctx context.Context, record release.Record) {
-	if !s.notary.Signs() {
-		return
-	}
+// attestDeployment says of every image where it runs now, for those who see only
+// the registry.
+func (s *site) attestDeployment(ctx context.Context, record release.Record) error {
+	var errs []error
 	seen := map[string]bool{}
 	for _, r := range record.Roles {
 		ref := r.Repository + "@" + r.Digest
@@ -138,7 +131,8 @@ func (s *site) attestDeployment(ctx context.Context, record release.Record) {
 		}
 		seen[ref] = true
 		if _, _, err := s.notary.Attest(ctx, ref, attest.DeploymentType, attest.DeploymentOf(record)); err != nil {
-			s.report(release.Event{Phase: release.PhaseRecord, Mark: release.MarkNote, Role: r.Name, Message: "attest the deployment: " + oneLine(err.Error())})
+			errs = append(errs, fmt.Errorf("%s: %w", r.Name, err))
 		}
 	}
+	return errors.Join(errs...)
 }

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+
+	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/deploy"
+	"github.com/joelhooks/shipit/deploy/host"
+	"github.com/joelhooks/shipit/deploy/kube"
+	"github.com/joelhooks/shipit/ledger"
+	"github.com/joelhooks/shipit/registry"
+	"github.com/joelhooks/shipit/release"
+)
+
+// targetKind is how one kind of target is opened, and where it keeps the ledger.
+type targetKind struct {
+	open  func(context.Context, *site) (deploy.Target, error)
+	store func(deploy.Target) ledger.Store // nil: it keeps none
+}
+
+// targetKinds is everything that can run a role. A new kind of target is a line
+// here, a package below deploy, and its settings in config.
+func targetKinds() map[release.Target]targetKind {
+	return map[release.Target]targetKind{
+		release.TargetKubernetes: {open: openKubernetes, store: func(t deploy.Target) ledger.Store { return t.(*kube.Target).Store() }},
+		release.TargetHost:       {open: openHosts},
+	}
+}
+
+func targetOf(r config.Role) release.Target {
+	if r.Kubernetes != nil {
+		return release.TargetKubernetes
+	}
+	return release.TargetHost
+}
+
+func openKubernetes(ctx context.Context, s *site) (deploy.Target, error) {
+	t, err := kube.Open(ctx, s.cfg, s.kubeOptions())
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+func (s *site) kubeOptions() kube.Options {
+	return kube.Options{
+		Kubeconfig: s.globals.kubeconfig, Context: s.globals.context, Timeout: s.timeout(), Progress: s.report,
+		CanPull: s.canPull, Platforms: s.registry.Platforms,
+	}
+}
+
+// canPull tries a pull secret, in the form of a Docker configuration, as the
+// kubelet would; nil tries without one.
+func (s *site) canPull(ctx context.Context, ref string, dockerConfig []byte) error {
+	if dockerConfig == nil {
+		return s.registry.CanPull(ctx, ref, nil)
+	}
+	keychain, err := registry.KeychainFromDockerConfig(dockerConfig)
+	if err != nil {
+		return err
+	}
+	return s.registry.CanPull(ctx, ref, keychain)
+}
+
+func openHosts(ctx context.Context, s *site) (deploy.Target, error) {
+	t, err := host.Open(ctx, s.cfg, host.Options{Progress: s.report, ImageFor: s.registry.ImageFor})
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
