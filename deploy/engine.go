@@ -20,9 +20,10 @@ type Engine struct {
 	Config   config.Config
 	Targets  map[release.Target]Target // one for every kind of place that a role names
 	Ledger   *ledger.Ledger
-	Policy   Policy           // zero: no signature is demanded
-	Timeout  time.Duration    // of one rollout; must be set
-	Progress release.Progress // nil is silent
+	Policy   Policy             // zero: no signature is demanded
+	Timeout  time.Duration      // of one rollout; must be set
+	Lock     ledger.LockOptions // how the lock is taken; the zero value does not wait for it
+	Progress release.Progress   // nil is silent
 }
 
 // Policy is what is demanded of an image before it runs. The zero value demands nothing.

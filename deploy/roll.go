@@ -43,7 +43,7 @@ func (e Engine) Rollback(ctx context.Context, to string, t Terms) (release.Recor
 // Roll carries a checked release to its record. A rollback is the roll of an
 // older release. Errors are those of Release.
 func (e Engine) Roll(ctx context.Context, c Checked) (release.Record, error) {
-	lock, err := e.Ledger.Lock(ctx, ledger.LockOptions{})
+	lock, err := e.Ledger.Lock(ctx, e.Lock)
 	if err != nil {
 		return release.Record{}, Unchanged(err)
 	}

@@ -114,7 +114,7 @@ func (e Engine) liveChecks(ctx context.Context, records []release.Record) ([]Che
 
 // Withdraw marks a release so that it never runs again, and returns its record.
 func (e Engine) Withdraw(ctx context.Context, seq int64, reason string) (release.Record, error) {
-	lock, err := e.Ledger.Lock(ctx, ledger.LockOptions{})
+	lock, err := e.Ledger.Lock(ctx, e.Lock)
 	if err != nil {
 		return release.Record{}, Unchanged(err)
 	}

@@ -1,0 +1,156 @@
+package deploy_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/deploy"
+	"github.com/joelhooks/shipit/ledger"
+	"github.com/joelhooks/shipit/release"
+)
+
+// memory is a Target that runs roles as entries of a map. It stands in for a
+// cluster or a machine, so that what the engine does can be tested without one;
+// the stories of cmd/shipit run the same on real ones.
+type memory struct {
+	mu       sync.Mutex
+	runs     map[string]string // digest by role
+	calls    []string          // "switch cluster sha256:…", "remove worker", in order
+	switches func(ctx context.Context, step deploy.Step) error
+	drift    map[string][]release.Drift // by role
+	away     map[string]error           // roles that cannot be read
+	stopped  map[string]bool            // roles of which no instance is ready
+}
+
+func newMemory() *memory {
+	return &memory{runs: map[string]string{}, drift: map[string][]release.Drift{}, away: map[string]error{}, stopped: map[string]bool{}}
+}
+
+func (m *memory) note(call string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.calls = append(m.calls, call)
+}
+
+func (m *memory) Preflight(context.Context, release.Release, []release.Role, bool) (deploy.Preflight, error) {
+	return deploy.Preflight{}, nil
+}
+
+func (m *memory) Prepare(context.Context, release.Role) error { return nil }
+
+func (m *memory) Switch(ctx context.Context, step deploy.Step) (release.Live, error) {
+	m.note("switch " + step.Role.Name + " " + step.Role.Digest)
+	if m.switches != nil {
+		if err := m.switches(ctx, step); err != nil {
+			return release.Live{}, err
+		}
+	}
+	m.mu.Lock()
+	m.runs[step.Role.Name] = step.Role.Digest
+	m.mu.Unlock()
+	return m.Observe(ctx, step.Role)
+}
+
+func (m *memory) Observe(_ context.Context, role release.Role) (release.Live, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	live := release.Live{Desired: 1, At: time.Now()}
+	if digest := m.runs[role.Name]; digest != "" {
+		live.Digests = []string{digest}
+		if !m.stopped[role.Name] {
+			live.Ready = 1
+		}
+	}
+	return live, m.away[role.Name]
+}
+
+func (m *memory) Drift(_ context.Context, role release.Role) ([]release.Drift, error) {
+	return m.drift[role.Name], nil
+}
+
+func (m *memory) Diff(_ context.Context, step deploy.Step) ([]deploy.Change, []release.Finding, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.runs[step.Role.Name] == step.Role.Digest {
+		return nil, nil, nil
+	}
+	return []deploy.Change{{Role: step.Role.Name, Object: "entry", Action: "configured"}}, nil, nil
+}
+
+func (m *memory) Remove(_ context.Context, role release.Role) error {
+	m.note("remove " + role.Name)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.runs, role.Name)
+	return nil
+}
+
+func (m *memory) Prune(context.Context, release.Role, func() ([]release.Record, error)) error {
+	return nil
+}
+
+func (m *memory) Do(_ context.Context, _ release.Role, req *http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(nil)), Request: req}, nil
+}
+
+func (m *memory) Close() error { return nil }
+
+const (
+	onMemory release.Target = "memory"
+	oldBits                 = "sha256:01d"
+	newBits                 = "sha256:1e3"
+	oldSHA                  = "01d0000001d0000001d0000001d0000001d00000"
+	newSHA                  = "1e300001e300001e300001e300001e300001e300"
+)
+
+// app is an engine whose roles are in memory, and what its tests look at.
+type app struct {
+	deploy.Engine
+	target *memory
+	store  ledger.Store
+}
+
+func newApp(t *testing.T, roles ...string) *app {
+	t.Helper()
+	a := &app{target: newMemory(), store: ledger.NewDirectory(t.TempDir(), "bus")}
+	cfg := config.Config{App: "bus", Path: config.File}
+	for _, name := range roles {
+		cfg.Roles = append(cfg.Roles, config.Role{Name: name})
+	}
+	a.Engine = deploy.Engine{
+		Config: cfg, Targets: map[release.Target]deploy.Target{onMemory: a.target},
+		Ledger: ledger.New(a.store, "bus", ledger.Options{}), Timeout: 5 * time.Second,
+		Lock: ledger.LockOptions{TTL: 600 * time.Millisecond},
+	}
+	return a
+}
+
+// releaseOf is a release of a commit whose roles all run the same digest.
+func releaseOf(sha, digest string, roles ...string) release.Release {
+	rel := release.Release{App: "bus", Kind: release.KindRelease, SHA: sha}
+	for _, name := range roles {
+		rel.Roles = append(rel.Roles, release.Role{Name: name, Target: onMemory, Digest: digest})
+	}
+	return rel
+}
+
+// ship releases, with what is read of the ledger before, as the command does.
+func (a *app) ship(t *testing.T, rel release.Release, terms deploy.Terms) (release.Record, error) {
+	t.Helper()
+	return a.shipWithin(t.Context(), t, rel, terms)
+}
+
+func (a *app) shipWithin(ctx context.Context, t *testing.T, rel release.Release, terms deploy.Terms) (release.Record, error) {
+	t.Helper()
+	var err error
+	if terms.History, err = a.Read(t.Context()); err != nil {
+		return release.Record{}, err
+	}
+	return a.Release(ctx, rel, terms)
+}
