@@ -325,7 +325,7 @@ func TestSignaturesAreDemandedBeforeAnythingChanges(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, map[string][]byte{"bundle.old": []byte("{}")}, entry.Attachments)
 
-	_, err = a.ship(t, releaseOf(newSHA, newBits, "cluster"), deploy.Terms{Allow: []string{"Untrusted"}})
+	_, err = a.ship(t, releaseOf(newSHA, newBits, "cluster"), deploy.Terms{Allow: []release.Code{release.CodeUntrusted}})
 	var refusal *release.Refusal
 	require.ErrorAs(t, err, &refusal, "an untrusted image cannot be allowed")
 	require.Equal(t, oldBits, a.target.runs["cluster"])

@@ -16,7 +16,7 @@ import (
 
 // Terms are what a caller asks for and allows. The zero value allows nothing.
 type Terms struct {
-	Allow     []release.Code          // codes of findings that do not stop the release
+	Allow     []release.Code    // codes of findings that do not stop the release
 	NoRestore bool              // a failed rollout is left as it is, for inspection
 	Known     []release.Finding // what is known of the release already, from its tree
 	History   History           // as Read before

@@ -256,7 +256,9 @@ func (t *Target) Diff(ctx context.Context, step deploy.Step) ([]deploy.Change, [
 func (t *Target) Remove(context.Context, release.Role) error { return nil }
 
 // Prune does nothing: Switch has pruned already, and old images are the nodes' affair.
-func (t *Target) Prune(context.Context, release.Role, func() ([]release.Record, error)) error { return nil }
+func (t *Target) Prune(context.Context, release.Role, func() ([]release.Record, error)) error {
+	return nil
+}
 
 // Do sends the request to the newest ready pod of the role, by way of the API
 // server's pod proxy.
