@@ -153,5 +153,5 @@ func TestCodesDoc(t *testing.T) {
 	}
 	data, err := os.ReadFile(file)
 	require.NoError(t, err)
-	require.Equal(t, codesDoc(), string(data), "`go test -run TestCodesDoc -update .` writes it")
+	require.True(t, codesDoc() == string(data), "docs/codes.md is not the table: `go test -run TestCodesDoc -update .` writes it")
 }

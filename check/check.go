@@ -1,6 +1,6 @@
 // Package check finds what can be known to be wrong from the tree of one commit
 // alone: forbidden references, commands that change at start what was built,
-// function ids that stand twice, and path filters that miss an input.
+// function ids that are declared twice, and path filters that miss an input.
 package check
 
 import (
@@ -47,21 +47,21 @@ func Run(ctx context.Context, in Input) ([]release.Finding, error) {
 	slices.Sort(files)
 	c.files = files
 	for _, f := range in.Keyed {
-		f.Object = c.config.place(f.Object)
+		f.Object = c.config.position(f.Object)
 		c.findings = append(c.findings, f)
 	}
-	for _, look := range []func(context.Context) error{c.forbidden, c.starts, c.functions, c.workflow} {
+	for _, run := range []func(context.Context) error{c.forbidden, c.starts, c.functions, c.workflow} {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if err := look(ctx); err != nil {
+		if err := run(ctx); err != nil {
 			return nil, err
 		}
 	}
 	c.ignored()
 	slices.SortStableFunc(c.findings, func(a, b release.Finding) int {
-		fileA, lineA := position(a.Object)
-		fileB, lineB := position(b.Object)
+		fileA, lineA := splitPosition(a.Object)
+		fileB, lineB := splitPosition(b.Object)
 		return cmp.Or(cmp.Compare(fileA, fileB), cmp.Compare(lineA, lineB), cmp.Compare(a.Code, b.Code))
 	})
 	return slices.CompactFunc(c.findings, func(a, b release.Finding) bool { return a == b }), nil
@@ -101,7 +101,7 @@ func (c *checks) ignored() {
 			"serviceAccount": k.ServiceAccount != "", "resources": len(k.Resources) > 0,
 		} {
 			if set {
-				c.warn(release.CodeIgnoredSetting, c.config.place("roles."+role.Name+".kubernetes."+name),
+				c.warn(release.CodeIgnoredSetting, c.config.position("roles."+role.Name+".kubernetes."+name),
 					name+" has no effect: the role brings its own manifests", "set it there, or drop manifests")
 			}
 		}

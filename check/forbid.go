@@ -11,7 +11,7 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// readLimit is how much of a file is looked at; what is longer is no source.
+// readLimit is how much of a file is looked at; a file that is longer is no source.
 const readLimit = 4 << 20
 
 // ban is one forbidden pattern, compiled.
@@ -89,7 +89,7 @@ func (c *checks) bans() ([]ban, error) {
 		for j, allow := range f.Allow {
 			re, err := glob(allow, oneCharacter)
 			if err != nil {
-				c.refuse(release.CodeBadPattern, c.config.place(fmt.Sprintf("check.forbid[%d].allow[%d]", i, j)), err.Error(), "")
+				c.refuse(release.CodeBadPattern, c.config.position(fmt.Sprintf("check.forbid[%d].allow[%d]", i, j)), err.Error(), "")
 				continue
 			}
 			b.allowed = append(b.allowed, re)

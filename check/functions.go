@@ -11,14 +11,14 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// functions looks for function ids that stand twice in the lists of the
+// functions looks for function ids that are declared twice in the lists of the
 // configuration: in one list, or in two unless that is allowed.
 func (c *checks) functions(context.Context) error {
 	first := map[string]string{}
 	for i, file := range c.Config.Functions.Lists {
 		file = path.Clean(file)
 		if !c.has(file) {
-			c.refuse(release.CodeFunctionList, c.config.place(fmt.Sprintf("functions.lists[%d]", i)), file+" is not in the commit", "")
+			c.refuse(release.CodeFunctionList, c.config.position(fmt.Sprintf("functions.lists[%d]", i)), file+" is not in the commit", "")
 			continue
 		}
 		data, err := c.Tree.ReadFile(file)
@@ -27,21 +27,21 @@ func (c *checks) functions(context.Context) error {
 		}
 		within := map[string]string{}
 		for _, id := range listed(string(data)) {
-			place := at(file, id.line)
+			position := at(file, id.line)
 			if before, twice := within[id.text]; twice {
-				c.refuse(release.CodeDuplicateFunction, place, fmt.Sprintf("%s stands twice, first in %s", id.text, before), "remove one of them")
+				c.refuse(release.CodeDuplicateFunction, position, fmt.Sprintf("%s is declared twice, first in %s", id.text, before), "remove one of them")
 				continue
 			}
-			within[id.text] = place
+			within[id.text] = position
 			if !id.literal {
 				continue // the same name in another file may be another thing
 			}
 			if before, twice := first[id.text]; twice && !slices.Contains(c.Config.Functions.AllowDuplicates, id.text) {
-				c.refuse(release.CodeDuplicateFunction, place, fmt.Sprintf("%s is in another role's list too, in %s", id.text, before),
-					"take it out of one of them, or name it in functions.allowDuplicates")
+				c.refuse(release.CodeDuplicateFunction, position, fmt.Sprintf("%s is in another role's list too, in %s", id.text, before),
+					"remove it from one of them, or name it in functions.allowDuplicates")
 				continue
 			}
-			first[id.text] = place
+			first[id.text] = position
 		}
 	}
 	return nil
@@ -132,7 +132,7 @@ func (l *listReader) inside(kind byte) bool {
 	return len(l.open) > 0 && l.open[len(l.open)-1] == bracket{kind, true}
 }
 
-// before is the punctuation that stands before a token, "" if none does.
+// before is the punctuation directly before a token, "" if there is none.
 func (l *listReader) before(i int) string {
 	if i == 0 || l.tokens[i-1].kind != punctuation {
 		return ""
@@ -226,7 +226,7 @@ func upTo(s, end string) int {
 
 // quoted is the text between the quote that s begins with and the next one, and
 // the length with both. Only a template goes on after the end of a line; a quote
-// that is not closed stands for itself.
+// that is not closed is a token by itself.
 func quoted(s string) (string, int) {
 	for i := 1; i < len(s); i++ {
 		switch {

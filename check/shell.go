@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// split cuts shell text into the simple commands that stand in it, each as its
+// split cuts shell text into the simple commands in it, each as its
 // words. It knows quotes, comments and separators, and no more: what is asked
 // of it is which programs are named.
 func split(text string) [][]string {
@@ -114,7 +114,7 @@ func action(args []string) (string, []string) {
 	return "", nil
 }
 
-// ran is what a package manager or bun is told to run: a file, or a script.
+// ran is what a package manager or bun is asked to run: a file, or a script.
 func ran(args []string) string {
 	verb, rest := action(args)
 	if verb == "run" || verb == "run-script" {

@@ -16,11 +16,11 @@ import (
 
 // start is one command that runs when a role starts, or is meant to.
 type start struct {
-	place string   // file:line
-	words []string // of an argv; nil: text
-	text  string   // of a shell
-	dir   string   // the folder in which it runs, of the tree; "" if unknown
-	runs  bool     // it is what a role starts, not only a script of that name
+	position string   // file:line
+	words    []string // of an argv; nil: text
+	text     string   // of a shell
+	dir      string   // the folder in which it runs, of the tree; "" if unknown
+	runs     bool     // it is what a role starts, not only a script of that name
 }
 
 // starts looks at everything that runs when a role starts, and at what that
@@ -33,10 +33,10 @@ func (c *checks) starts(ctx context.Context) error {
 		}
 		img := c.Config.Images[role.Image]
 		if len(img.Entrypoint) > 0 {
-			t.follow(start{place: c.config.place("images." + role.Image + ".entrypoint"), words: img.Entrypoint, dir: img.Package, runs: true})
+			t.follow(start{position: c.config.position("images." + role.Image + ".entrypoint"), words: img.Entrypoint, dir: img.Package, runs: true})
 		}
 		if role.Host != nil && len(role.Host.Command) > 0 {
-			t.follow(start{place: c.config.place("roles." + role.Name + ".host.command"), words: role.Host.Command, dir: img.Package, runs: true})
+			t.follow(start{position: c.config.position("roles." + role.Name + ".host.command"), words: role.Host.Command, dir: img.Package, runs: true})
 		}
 		if role.Kubernetes != nil {
 			if err := t.manifests(role, img); err != nil {
@@ -59,7 +59,7 @@ type tracer struct {
 }
 
 func (t *tracer) follow(s start) {
-	key := fmt.Sprintf("%s %q %s %t", s.place, s.words, s.text, s.runs)
+	key := fmt.Sprintf("%s %q %s %t", s.position, s.words, s.text, s.runs)
 	if t.seen[key] {
 		return
 	}
@@ -70,22 +70,23 @@ func (t *tracer) follow(s start) {
 	}
 	for _, words := range commands {
 		if text, ok := shellText(words); ok {
-			t.follow(start{place: s.place, text: text, dir: s.dir, runs: s.runs})
+			t.follow(start{position: s.position, text: text, dir: s.dir, runs: s.runs})
 			continue
 		}
-		t.judge(s, words)
+		t.command(s, words)
 		t.scripts(s, words)
 	}
 }
 
-func (t *tracer) judge(s start, words []string) {
+// command refuses a command that changes what was built, or may.
+func (t *tracer) command(s start, words []string) {
 	if what := mutation(words); what != "" {
-		t.refuse(release.CodeRuntimeMutation, s.place, what+" at start changes what runs after it was built",
+		t.refuse(release.CodeRuntimeMutation, s.position, what+" at start changes what runs after it was built",
 			"do it in the image's run commands: what starts is what was built, and nothing else")
 		return
 	}
 	if s.runs && installs(words) {
-		t.refuse(release.CodeRuntimeInstall, s.place, "bun without --no-install fetches a missing package from the registry when it starts",
+		t.refuse(release.CodeRuntimeInstall, s.position, "bun without --no-install fetches a missing package from the registry when it starts",
 			"write bun --no-install run …")
 	}
 }
@@ -119,12 +120,12 @@ func (t *tracer) shellFile(s start, file string) {
 	}
 	for i, line := range joined(string(data)) {
 		if strings.TrimSpace(line) != "" {
-			t.follow(start{place: at(file, i+1), text: line, dir: s.dir, runs: s.runs})
+			t.follow(start{position: at(file, i+1), text: line, dir: s.dir, runs: s.runs})
 		}
 	}
 }
 
-// joined are the lines of a script; one that goes on is told where it begins.
+// joined are the lines of a script; one that goes on is joined to the line where it begins.
 func joined(text string) []string {
 	lines := strings.Split(text, "\n")
 	for i := len(lines) - 2; i >= 0; i-- {
@@ -158,7 +159,7 @@ func (t *tracer) script(folder, name string, runs bool) {
 		return // the closure reports it
 	}
 	if s := field(field(doc.Content[0], "scripts"), name); s != nil {
-		t.follow(start{place: at(file, s.Line), text: s.Value, dir: folder, runs: runs})
+		t.follow(start{position: at(file, s.Line), text: s.Value, dir: folder, runs: runs})
 	}
 }
 
@@ -228,11 +229,11 @@ func (t *tracer) container(file string, n *yaml.Node, img config.Image) {
 				line = value.Line
 			}
 		}
-		t.follow(start{place: at(file, line), words: words, dir: dir, runs: true})
+		t.follow(start{position: at(file, line), words: words, dir: dir, runs: true})
 	}
 	for _, hook := range []string{"postStart", "preStop"} {
 		if value := field(field(field(field(n, "lifecycle"), hook), "exec"), "command"); value != nil {
-			t.follow(start{place: at(file, value.Line), words: scalars(value), dir: dir, runs: true})
+			t.follow(start{position: at(file, value.Line), words: scalars(value), dir: dir, runs: true})
 		}
 	}
 }

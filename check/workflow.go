@@ -23,7 +23,7 @@ func (c *checks) workflow(context.Context) error {
 	}
 	file = path.Clean(file)
 	if !c.has(file) {
-		c.refuse(release.CodeWorkflowPaths, c.config.place("check.workflow"), file+" is not in the commit", "")
+		c.refuse(release.CodeWorkflowPaths, c.config.position("check.workflow"), file+" is not in the commit", "")
 		return nil
 	}
 	data, err := c.Tree.ReadFile(file)
@@ -43,8 +43,8 @@ func (c *checks) workflow(context.Context) error {
 	case !filtered:
 		return nil // it runs on every change
 	}
-	filters, place := c.filters(file, push)
-	return c.uncovered(filters, place)
+	filters, position := c.filters(file, push)
+	return c.uncovered(filters, position)
 }
 
 // onPush finds the push trigger. False says that it has no path filter.
@@ -94,7 +94,7 @@ func (c *checks) filters(file string, push *yaml.Node) ([]filter, string) {
 }
 
 // uncovered reports every input whose change would not start the workflow.
-func (c *checks) uncovered(filters []filter, place string) error {
+func (c *checks) uncovered(filters []filter, position string) error {
 	inputs, err := c.inputs()
 	if err != nil {
 		return err
@@ -118,7 +118,7 @@ func (c *checks) uncovered(filters []filter, place string) error {
 			}
 			detail += ")"
 		}
-		c.refuse(release.CodeWorkflowPaths, place, fmt.Sprintf("a change of %s%s does not start it, and %s", input, detail, inputs[input]), "let "+pattern+" through in its path filters")
+		c.refuse(release.CodeWorkflowPaths, position, fmt.Sprintf("a change of %s%s does not start it, and %s", input, detail, inputs[input]), "let "+pattern+" through in its path filters")
 	}
 	return nil
 }

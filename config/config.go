@@ -49,7 +49,7 @@ type Image struct {
 	Functions  []string          `yaml:"functions"` // command run in the package's folder that prints {"role": ["id", …]}
 }
 
-// Prove says how a built image is tried before it is pushed.
+// Prove says how a built image is tested before it is pushed.
 type Prove struct {
 	Entrypoints []string `yaml:"entrypoints"` // files whose imports must resolve; default: the entrypoint's script
 	Start       Duration `yaml:"start"`       // run the entrypoint so long; 0: do not
@@ -72,7 +72,7 @@ type Role struct {
 // Roles keeps the order of the file.
 type Roles []Role
 
-// Kubernetes places a role in a cluster.
+// Kubernetes says how a cluster runs a role.
 type Kubernetes struct {
 	Namespace string   `yaml:"namespace"`
 	Manifests []string `yaml:"manifests"` // files, folders or kustomizations of the tree; none: generated from the rest
@@ -85,7 +85,7 @@ type Kubernetes struct {
 	Conflicts      map[string]string            `yaml:"conflicts"` // field manager → force or cede; others refuse
 }
 
-// Host places a role on a machine, as a service.
+// Host says how a machine runs a role, as a service.
 type Host struct {
 	Manager     string            `yaml:"manager"`     // systemd or launchd
 	Service     string            `yaml:"service"`     // unit name without .service, or launchd label
@@ -101,7 +101,7 @@ type Host struct {
 	Keep        int               `yaml:"keep"`        // releases kept beside the good ones; default 3
 	StopTimeout Duration          `yaml:"stopTimeout"` // SIGTERM to SIGKILL; default 10s
 	Limits      map[string]string `yaml:"limits"`      // systemd properties such as MemoryMax; launchd soft resource limits
-	UnitDir     string            `yaml:"unitDir"`     // default: where the manager looks
+	UnitDir     string            `yaml:"unitDir"`     // default: the folder that the manager reads
 	LogDir      string            `yaml:"logDir"`      // launchd: default <root>/log
 }
 
@@ -114,11 +114,11 @@ type Probe struct {
 	Command []string `yaml:"command"` // run where shipit runs; Output must match
 	Output  string   `yaml:"output"`  // regular expression; default: exit code 0 is enough
 	Event   *Event   `yaml:"event"`
-	Within  Duration `yaml:"within"` // how long it may take to hold; default 30s
-	Every   Duration `yaml:"every"`  // between tries; default 500ms
+	Within  Duration `yaml:"within"` // how long it has to hold; default 30s
+	Every   Duration `yaml:"every"`  // between attempts; default 500ms
 }
 
-// Event is a synthetic event: sent in one place, awaited in another. It is sent
+// Event is a synthetic event: sent to one address and awaited at another. It is sent
 // after the role has registered.
 type Event struct {
 	Send  Request `yaml:"send"`
@@ -142,7 +142,7 @@ type Register struct {
 	Ask    *Request `yaml:"ask"`    // asks the server that it registered with
 	URL    string   `yaml:"url"`    // CEL over Ask's answer that gives the registered URL; default: the URLs in it with this Path
 	Host   string   `yaml:"host"`   // expected host[:port] of the registered URL
-	Within Duration `yaml:"within"` // how long it may take to succeed; default 30s
+	Within Duration `yaml:"within"` // how long it has to succeed; default 30s
 }
 
 // Functions says how function ids are owned.
@@ -152,7 +152,7 @@ type Functions struct {
 	Lists           []string `yaml:"lists"` // source files that list ids, for check
 }
 
-// Check says what must not stand in the tree.
+// Check says what must not be in the tree.
 type Check struct {
 	Forbid   []Forbid `yaml:"forbid"`
 	Workflow string   `yaml:"workflow"` // the caller workflow whose path filters must cover the closure

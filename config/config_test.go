@@ -86,15 +86,15 @@ func TestFaults(t *testing.T) {
 		{"an unknown key is named with its line", "entrypoint:", "entrypont:", "", 7, "images.worker.entrypont", `unknown key "entrypont"`, `did you mean "entrypoint"?`},
 		{"an unknown key in an environment is named", "namespace: staging", "namspace: staging", "", 21, "environments.staging.roles.cluster.kubernetes.namspace", `unknown key "namspace"`, `did you mean "namespace"?`},
 		{"a base by tag is refused", "bun" + digest, "bun:1.3.9", "", 6, "images.worker.base", `"docker.io/oven/bun:1.3.9" is not pinned by digest`, ""},
-		{"a key that stands twice is refused", "app: system-bus", "app: system-bus\napp: other", "", 2, "app", "stands twice", "line 1 has it already"},
-		{"two roles of one name are refused", "abacus:", "host:", "", 16, "roles.host", "stands twice", "line 13 has it already"},
-		{"a variable that stands twice in an environment is refused", "{namespace: staging}", "{namespace: staging}, env: {A: 1, A: 2}", "", 21, "environments.staging.roles.cluster.env.A", "stands twice", "line 21 has it already"},
+		{"a key that is declared twice is refused", "app: system-bus", "app: system-bus\napp: other", "", 2, "app", "is declared twice", "line 1 has it already"},
+		{"two roles of one name are refused", "abacus:", "host:", "", 16, "roles.host", "is declared twice", "line 13 has it already"},
+		{"a variable that is declared twice in an environment is refused", "{namespace: staging}", "{namespace: staging}, env: {A: 1, A: 2}", "", 21, "environments.staging.roles.cluster.env.A", "is declared twice", "line 21 has it already"},
 		{"a role needs one place", "host: {manager: systemd, service: worker}", "port: 1", "", 13, "roles.host", "needs exactly one of kubernetes and host", ""},
 		{"a role's image must be known", "abacus:\n    image: worker", "abacus:\n    image: wrker", "", 17, "roles.abacus.image", `"wrker" is not among images`, ""},
 		{"a wrong duration is named", "within: 90s", "within: soon", "", 12, "roles.cluster.probe.within", `"soon" is no duration such as 90s or 5m`, ""},
 		{"a probe asks one thing", "path: /,", "path: /, command: [x],", "", 12, "roles.cluster.probe", "needs exactly one of path, command and event", ""},
 		{"an environment must be known", "", "", "prod", 0, "environments.prod", "no such environment", "known: staging"},
-		{"an anchor within itself is refused", "{namespace: joelclaw}", "&place {namespace: joelclaw, <<: *place}", "", 11, "roles.cluster.kubernetes.<<.<<", "*place stands within what it names", ""},
+		{"an anchor within itself is refused", "{namespace: joelclaw}", "&place {namespace: joelclaw, <<: *place}", "", 11, "roles.cluster.kubernetes.<<.<<", "*place is inside of what it names", ""},
 		{"<< brings in mappings only", "{namespace: joelclaw}", "{namespace: joelclaw, <<: worker}", "", 11, "roles.cluster.kubernetes.<<", "must be a mapping or a list of them", ""},
 		{"an unknown key that << brings in is named", "{namespace: joelclaw}", "{<<: {namspace: joelclaw}}", "", 11, "roles.cluster.kubernetes.namspace", `unknown key "namspace"`, ""},
 		{"a wrong type is named", "manager: systemd, service: worker}", "manager: systemd, service: worker}\n    port: abc", "", 16, "roles.host.port", `must be a whole number, not "abc"`, ""},
@@ -124,13 +124,13 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-func TestAliasesThatStandForTooMuch(t *testing.T) {
+func TestAliasesThatExpandToTooMuch(t *testing.T) {
 	text := "a0: &a0 x\n"
 	for i := range 9 {
 		text += fmt.Sprintf("a%d: &a%d [%s*a%d]\n", i+1, i+1, strings.Repeat(fmt.Sprintf("*a%d, ", i), 9), i)
 	}
 	_, err := config.Parse("shipit.yaml", []byte(text), "")
-	require.ErrorContains(t, err, "its aliases stand for too much")
+	require.ErrorContains(t, err, "its aliases expand to too much")
 }
 
 func replace(t *testing.T, s, old, new string) string {

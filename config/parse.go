@@ -60,8 +60,8 @@ func Parse(path string, data []byte, env string) (Config, error) {
 		return Config{}, &Error{File: path, Line: 1, Msg: "is empty or no mapping", Hint: "shipit init writes a configuration"}
 	}
 	p := parser{file: path}
-	root := p.plain(doc.Content[0], "")
-	p.fits(root, "", configShape())
+	root := p.expand(doc.Content[0], "")
+	p.checkShape(root, "", configShape())
 	if env != "" {
 		p.overlay(root, env)
 	}
@@ -96,7 +96,7 @@ func syntaxError(path string, data []byte, err error) error {
 	return e
 }
 
-// UnmarshalYAML keeps the order in which roles stand in the file.
+// UnmarshalYAML keeps the order of the roles in the file.
 func (r *Roles) UnmarshalYAML(n *yaml.Node) error {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		role := Role{Name: n.Content[i].Value}

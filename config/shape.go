@@ -9,7 +9,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// shape is what a value of the file must be, read off the Go types once a parse.
+// shape is what a value of the file must be, read from the Go types for each parse.
 type shape struct {
 	want   string           // in words
 	kind   yaml.Kind        // of the node
@@ -65,8 +65,8 @@ type parser struct {
 	file string
 	err  error // the first fault
 
-	nodes int          // that plain has made so far
-	open  []*yaml.Node // the aliased nodes that plain is copying
+	nodes int          // that expand has made so far
+	open  []*yaml.Node // the aliased nodes that expand is copying
 }
 
 func (p *parser) fail(e *Error) {
@@ -76,30 +76,30 @@ func (p *parser) fail(e *Error) {
 	}
 }
 
-// fits reports the first key that the shape does not have, and the first value
+// checkShape reports the first key that the shape does not have, and the first value
 // that is of another type.
-func (p *parser) fits(n *yaml.Node, at string, s shape) {
+func (p *parser) checkShape(n *yaml.Node, at string, s shape) {
 	switch {
 	case n.Tag == "!!null": // nothing is the default of every setting
 	case n.Kind != s.kind:
 		p.fail(&Error{Line: n.Line, Key: at, Msg: "must be " + s.want + ", not " + inWords(n)})
 	case n.Kind == yaml.SequenceNode:
 		for i, item := range n.Content {
-			p.fits(item, fmt.Sprintf("%s[%d]", at, i), *s.elem)
+			p.checkShape(item, fmt.Sprintf("%s[%d]", at, i), *s.elem)
 		}
 	case n.Kind == yaml.MappingNode:
-		p.keysFit(n, at, s)
+		p.checkKeys(n, at, s)
 	default:
-		p.scalarFits(n, at, s)
+		p.checkScalar(n, at, s)
 	}
 }
 
-func (p *parser) keysFit(n *yaml.Node, at string, s shape) {
+func (p *parser) checkKeys(n *yaml.Node, at string, s shape) {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, v := n.Content[i], n.Content[i+1]
 		path := strings.TrimPrefix(at+"."+k.Value, ".")
 		if s.fields == nil {
-			p.fits(v, path, *s.elem)
+			p.checkShape(v, path, *s.elem)
 			continue
 		}
 		inner, known := s.fields[k.Value]
@@ -111,11 +111,11 @@ func (p *parser) keysFit(n *yaml.Node, at string, s shape) {
 			p.fail(e)
 			return
 		}
-		p.fits(v, path, inner)
+		p.checkShape(v, path, inner)
 	}
 }
 
-func (p *parser) scalarFits(n *yaml.Node, at string, s shape) {
+func (p *parser) checkScalar(n *yaml.Node, at string, s shape) {
 	err := n.Decode(reflect.New(s.scalar).Interface())
 	if err == nil {
 		return

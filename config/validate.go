@@ -151,7 +151,7 @@ func local(p string) bool {
 	return p != "" && !path.IsAbs(p) && clean != ".." && !strings.HasPrefix(clean, "../")
 }
 
-// lineOf finds the line of a dotted key, or of its deepest part that stands in
+// lineOf finds the line of a dotted key, or of its deepest part that is in
 // the file.
 func lineOf(root *yaml.Node, key string) int {
 	line, n := root.Line, root

@@ -3,6 +3,7 @@ package ledger_test
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -52,7 +53,7 @@ func TestWhatIsSettledIsReadBackAndChained(t *testing.T) {
 
 		before, err := l.Read(t.Context(), 1)
 		require.NoError(t, err)
-		require.Equal(t, release.Hash(before.Raw), entry.Record.PreviousHash)
+		require.Equal(t, fmt.Sprintf("sha256:%x", sha256.Sum256(before.Raw)), entry.Record.PreviousHash)
 
 		list, err := l.List(t.Context())
 		require.NoError(t, err)

@@ -45,24 +45,3 @@ func YAML(objects []json.RawMessage) ([]byte, error) {
 	}
 	return out.Bytes(), nil
 }
-
-// Masked is the object fit to be shown: the values of a Secret are replaced, its
-// keys stay. Any other object is returned as it is.
-func Masked(raw json.RawMessage) (json.RawMessage, error) {
-	o, err := decode(raw)
-	if err != nil {
-		return nil, err
-	}
-	if o.kind() != "Secret" || o.group() != "" {
-		return raw, nil
-	}
-	for _, field := range []string{"data", "stringData"} {
-		values := mapping(o.fields, field)
-		for key := range values {
-			values[key] = "***"
-		}
-	}
-	// kubectl keeps a copy of everything here.
-	delete(mapping(o.metadata(), "annotations"), "kubectl.kubernetes.io/last-applied-configuration")
-	return json.Marshal(o.fields)
-}

@@ -18,11 +18,11 @@ type Error struct {
 	Hint      string // what to do, empty if there is nothing to add
 }
 
-// Error is place, object and cause in one line.
+// Error is position, object and cause in one line.
 func (e *Error) Error() string {
 	var parts []string
 	if e.File != "" {
-		parts = append(parts, place(e.File, e.Line))
+		parts = append(parts, position(e.File, e.Line))
 	}
 	if e.Object != "" {
 		parts = append(parts, e.Object)
@@ -33,7 +33,7 @@ func (e *Error) Error() string {
 	return strings.Join(append(parts, e.Msg), ": ")
 }
 
-func place(file string, line int) string {
+func position(file string, line int) string {
 	if line == 0 {
 		return file
 	}

@@ -22,14 +22,14 @@ func kustomizationNames() []string { return konfig.RecognizedKustomizationFileNa
 func kustomize(tree Tree, dir string) ([]object, error) {
 	overlay := overlay{
 		tree: tree, files: filesys.MakeFsInMemory(), seen: map[string]bool{},
-		away: regexp.MustCompile(`(?i)^([^=/:]+=)?(git::)?([a-z]+:/|[^/]*@|github\.com|gh:)`),
+		remote: regexp.MustCompile(`(?i)^([^=/:]+=)?(git::)?([a-z]+:/|[^/]*@|github\.com|gh:)`),
 	}
 	if err := overlay.load(dir); err != nil {
 		return nil, err
 	}
 	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(overlay.files, rooted(dir))
 	if err != nil {
-		return nil, &Error{Code: release.CodeBadManifest, File: dir, Msg: oneLine(err.Error())}
+		return nil, &Error{Code: release.CodeBadManifest, File: dir, Msg: release.OneLine(err.Error())}
 	}
 	var objects []object
 	for _, res := range built.Resources() {
@@ -53,10 +53,10 @@ func kustomize(tree Tree, dir string) ([]object, error) {
 
 // overlay is what of the tree a kustomization can reach, copied into memory.
 type overlay struct {
-	tree  Tree
-	files filesys.FileSystem
-	seen  map[string]bool // folders
-	away  *regexp.Regexp  // what the library takes for an address
+	tree   Tree
+	files  filesys.FileSystem
+	seen   map[string]bool // folders
+	remote *regexp.Regexp  // what the library reads as an address
 }
 
 // load copies a folder and the folders that its kustomization names. Whatever
@@ -135,7 +135,7 @@ func (v *overlay) entry(file, key, value string) error {
 	if !isFolder && !isFile || strings.Contains(value, "\n") {
 		return nil
 	}
-	if v.away.MatchString(value) {
+	if v.remote.MatchString(value) {
 		return &Error{Code: release.CodeRemoteBase, File: file, Msg: fmt.Sprintf("%s: %q is not in the commit", key, value), Hint: "copy it into the repository: a release is made of one commit's tree"}
 	}
 	if !isFolder {
@@ -160,5 +160,3 @@ func (v *overlay) isFile(at string) bool {
 }
 
 func rooted(p string) string { return path.Join("/", p) }
-
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

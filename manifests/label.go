@@ -31,12 +31,12 @@ func ApplySetID(name, namespace string) string {
 }
 
 // label names the object's app and role by the ecosystem's conventions. What
-// changes from commit to commit stands in annotations of the object alone: in a
+// changes from commit to commit is in annotations of the object alone: in a
 // pod template it would restart pods whose bits are equal.
 func label(in Input, o object) {
 	labels := ensure(o.metadata(), "labels")
 	for key, value := range conventional(in.App, in.Role.Name) {
-		if _, own := labels[key]; !own {
+		if _, set := labels[key]; !set {
 			labels[key] = value
 		}
 	}

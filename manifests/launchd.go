@@ -12,7 +12,7 @@ import (
 )
 
 // launchd writes the property list. The keys are those of launchd.plist(5).
-func launchd(in Input, d Definition) (Definition, error) {
+func launchd(in Input, d definition) (definition, error) {
 	d.Kind, d.File = "launchd", d.Service+".plist"
 	logDir := in.Role.Host.LogDir
 	if logDir == "" {

@@ -6,7 +6,7 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// object is one Kubernetes object on its way, and where it came from.
+// object is one Kubernetes object, and where it came from.
 type object struct {
 	fields map[string]any
 	file   string // empty if it was generated
@@ -17,7 +17,7 @@ func (o object) kind() string       { return text(o.fields, "kind") }
 func (o object) apiVersion() string { return text(o.fields, "apiVersion") }
 func (o object) name() string       { return text(o.metadata(), "name") }
 func (o object) namespace() string  { return text(o.metadata(), "namespace") }
-func (o object) place() string      { return place(o.file, o.line) }
+func (o object) position() string   { return position(o.file, o.line) }
 
 func (o object) group() string {
 	group, _, found := strings.Cut(o.apiVersion(), "/")
@@ -41,8 +41,8 @@ func (o object) fault(code release.Code, msg, hint string) *Error {
 	return &Error{Code: code, File: o.file, Line: o.line, Object: o.id(), Msg: msg, Hint: hint}
 }
 
-// turn is when the object is applied: what others need to exist goes first.
-func (o object) turn() int {
+// applyOrder is when the object is applied: what others need to exist goes first.
+func (o object) applyOrder() int {
 	switch {
 	case o.kind() == "Namespace" && o.group() == "":
 		return 0
@@ -86,8 +86,8 @@ func (o object) clusterScoped(all []object) bool {
 	return false
 }
 
-// dropServerFields takes out what only the server writes: it comes along when a
-// manifest was once saved from a cluster, and conflicts or restarts things there.
+// dropServerFields takes out what only the server writes: a manifest that
+// was saved from a cluster has it, and there it conflicts or restarts things.
 func (o object) dropServerFields() {
 	delete(o.fields, "status")
 	meta := o.metadata()

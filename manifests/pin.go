@@ -16,7 +16,7 @@ type pins struct {
 	refs       map[string]string // repository in normal form → reference by digest
 	env        map[string]string
 	digest     *regexp.Regexp
-	own        bool // set when a container of the role's image was seen
+	found      bool // set when a container of the role's image was found
 }
 
 func newPins(in Input) *pins {
@@ -59,12 +59,12 @@ func (p *pins) container(o object, c map[string]any, position string) error {
 	if name == "" {
 		name = position
 	}
-	own, err := p.reference(o, c, "image", name)
+	mine, err := p.reference(o, c, "image", name)
 	if err != nil {
 		return err
 	}
-	if own {
-		p.own = true
+	if mine {
+		p.found = true
 		mergeEnv(c, p.env)
 	}
 	return nil
@@ -114,8 +114,8 @@ func normal(repository string) string {
 	return first + "/" + rest
 }
 
-// mergeEnv sets variables in a container: one that stands there is overridden in
-// its place, others follow sorted.
+// mergeEnv sets variables in a container: one that it has already is replaced
+// where it is, others follow sorted.
 func mergeEnv(container map[string]any, env map[string]string) {
 	if len(env) == 0 {
 		return
@@ -126,7 +126,7 @@ func mergeEnv(container map[string]any, env map[string]string) {
 	for _, item := range list {
 		v, _ := item.(map[string]any)
 		name := text(v, "name")
-		if value, ours := env[name]; ours {
+		if value, replaced := env[name]; replaced {
 			if set[name] {
 				continue
 			}

@@ -104,7 +104,7 @@ func (d document) objects(file string) ([]object, error) {
 	return flatten(o)
 }
 
-// flatten checks that o is an object, and takes a List apart.
+// flatten checks that o is an object, and splits a List into its items.
 func flatten(o object) ([]object, error) {
 	switch {
 	case o.apiVersion() == "":
@@ -141,7 +141,7 @@ type document struct {
 }
 
 // split cuts a file at its --- lines. In YAML three dashes in the first column
-// end a document wherever they stand.
+// end a document wherever they are.
 func split(data []byte) []document {
 	var docs []document
 	var text []byte
@@ -171,7 +171,7 @@ func split(data []byte) []document {
 	return docs
 }
 
-// fault takes the line out of the YAML library's message.
+// fault reads the line out of the YAML library's message.
 func (d document) fault(file string, err error) error {
 	line := d.line
 	msg := strings.TrimPrefix(err.Error(), "error converting YAML to JSON: ")

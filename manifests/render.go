@@ -18,7 +18,7 @@ import (
 // Input is one role of one release.
 type Input struct {
 	App     string // as in shipit.yaml
-	SHA     string // 40 hex digits; stands in annotations only, so that it restarts nothing
+	SHA     string // 40 hex digits; is in annotations only, so that it restarts nothing
 	Version string // semantic version without the "v"; empty: no annotation
 
 	Role       config.Role
@@ -65,7 +65,7 @@ func Render(in Input) ([]json.RawMessage, error) {
 	if err := unique(objects); err != nil {
 		return nil, err
 	}
-	slices.SortStableFunc(objects, func(a, b object) int { return cmp.Compare(a.turn(), b.turn()) })
+	slices.SortStableFunc(objects, func(a, b object) int { return cmp.Compare(a.applyOrder(), b.applyOrder()) })
 	return encode(objects)
 }
 
@@ -102,7 +102,7 @@ func stamp(in Input, objects []object) error {
 		label(in, o)
 		setDeadline(o, in.Deadline)
 	}
-	if !pins.own {
+	if !pins.found {
 		return &Error{
 			Code: release.CodeImageNotMentioned, File: firstOf(in.Role.Kubernetes.Manifests), Object: "role " + in.Role.Name,
 			Msg:  fmt.Sprintf("no container runs %s", in.Repository),
@@ -112,14 +112,14 @@ func stamp(in Input, objects []object) error {
 	return nil
 }
 
-// unique refuses two objects of one kind and name: the second would silently
-// overwrite the first.
+// unique refuses two objects of one kind and name: the second would overwrite the
+// first without a word.
 func unique(objects []object) error {
 	seen := map[string]object{}
 	for _, o := range objects {
 		key := o.group() + "/" + o.id()
 		if first, dup := seen[key]; dup {
-			return o.fault(release.CodeDuplicate, fmt.Sprintf("stands twice, first in %s", first.place()), "keep one of them")
+			return o.fault(release.CodeDuplicate, fmt.Sprintf("is declared twice, first in %s", first.position()), "keep one of them")
 		}
 		seen[key] = o
 	}

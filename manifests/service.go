@@ -14,32 +14,10 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// Definition is a host role's one object: the service's file, and all that is
-// needed to run it again later without the configuration. It names no commit:
-// equal bits render equal definitions, and an equal definition restarts nothing.
-type Definition struct {
-	Kind    string `json:"kind"` // systemd or launchd
-	App     string `json:"app"`
-	Role    string `json:"role"`
-	Service string `json:"service"`       // unit name without .service, or launchd label
-	Domain  string `json:"domain"`        // systemd: system or user; launchd: system, gui/UID, user/UID
-	File    string `json:"file"`          // base name of the unit or plist
-	Dir     string `json:"dir,omitempty"` // where the file goes; empty: where the manager looks
-	Content string `json:"content"`       // the file
+// definition is what is made of a role, as its service file is written.
+type definition struct{ release.ServiceDefinition }
 
-	Root    string            `json:"root"`    // holds releases/
-	Digest  string            `json:"digest"`  // of the image, sha256:…
-	Workdir string            `json:"workdir"` // the package in <root>/releases/<hex>, where the image is unpacked
-	Command []string          `json:"command"` // as the manager starts it
-	Env     map[string]string `json:"env"`
-	EnvFile string            `json:"envFile,omitempty"` // of secrets, on the machine
-	User    string            `json:"user,omitempty"`
-	Port    int               `json:"port,omitempty"`
-	Stop    int64             `json:"stopTimeoutMs"`  // SIGTERM to SIGKILL
-	Logs    []string          `json:"logs,omitempty"` // that launchd writes; their folder must exist before the start
-}
-
-// Service renders the service definition of a host role as a Definition in
+// Service renders the service definition of a host role as a release.ServiceDefinition in
 // canonical JSON. What a service file cannot say is an *Error.
 func Service(in Input) (json.RawMessage, error) {
 	h := in.Role.Host
@@ -66,26 +44,26 @@ func Service(in Input) (json.RawMessage, error) {
 }
 
 // define is what both managers need.
-func define(in Input) (Definition, error) {
+func define(in Input) (definition, error) {
 	h := in.Role.Host
 	root := h.Root
 	if root == "" {
 		root = "/opt/" + in.App
 	}
 	if !path.IsAbs(root) || path.Clean(root) == "/" {
-		return Definition{}, hostFault(in, "host.root %q is no absolute path of a folder", root)
+		return definition{}, hostFault(in, "host.root %q is no absolute path of a folder", root)
 	}
 	domain := h.Domain
 	if domain == "" {
 		domain = "system"
 	}
-	d := Definition{
+	d := definition{release.ServiceDefinition{
 		App: in.App, Role: in.Role.Name, Service: strings.TrimSuffix(h.Service, ".service"), Domain: domain, Dir: h.UnitDir,
 		Digest: in.Digest, Root: path.Clean(root),
 		Workdir: path.Join(root, "releases", strings.TrimPrefix(in.Digest, "sha256:"), "app", in.Image.Package),
 		Env:     map[string]string{}, EnvFile: h.EnvFile, User: h.User, Port: in.Role.Port,
 		Stop: h.StopTimeout.Or(10 * time.Second).Milliseconds(),
-	}
+	}}
 	maps.Copy(d.Env, in.Image.Env)
 	maps.Copy(d.Env, in.Role.Env)
 	d.Env["SHIPIT_RELEASE"] = in.Digest
@@ -99,10 +77,10 @@ func define(in Input) (Definition, error) {
 }
 
 // stopSeconds is Stop in whole seconds, as both managers' files have it.
-func (d Definition) stopSeconds() int { return int((d.Stop + 999) / 1000) }
+func (d definition) stopSeconds() int { return int((d.Stop + 999) / 1000) }
 
 // check refuses what would say something else in a service file than was meant.
-func (d *Definition) check(in Input, h *config.Host) error {
+func (d *definition) check(in Input, h *config.Host) error {
 	command := h.Command
 	if len(command) == 0 {
 		command = in.Image.Entrypoint

@@ -10,6 +10,7 @@ import (
 
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/manifests"
+	"github.com/joelhooks/shipit/release"
 )
 
 func TestServicesRefuseWhatTheyCannotSay(t *testing.T) {
@@ -59,7 +60,7 @@ func TestPropertyListsHoldTheVeryText(t *testing.T) {
 	in.Role.Host.Manager, in.Role.Host.Command = "launchd", []string{"/bin/echo", odd}
 	raw, err := manifests.Service(in)
 	require.NoError(t, err)
-	var d manifests.Definition
+	var d release.ServiceDefinition
 	require.NoError(t, json.Unmarshal(raw, &d))
 	var doc struct {
 		Arguments []string `xml:"dict>array>string"`

@@ -11,7 +11,7 @@ import (
 
 // systemd writes the unit. The syntax is that of systemd.syntax(7) and
 // systemd.service(5).
-func systemd(in Input, d Definition) (Definition, error) {
+func systemd(in Input, d definition) (definition, error) {
 	d.Kind, d.File = "systemd", d.Service+".service"
 	target := "multi-user.target"
 	if d.Domain != "system" {

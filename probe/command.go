@@ -14,7 +14,7 @@ import (
 	"github.com/joelhooks/shipit/config"
 )
 
-// runCommand runs a probe's command once where shipit runs; its output is the
+// runCommand runs a probe's command where shipit runs; its output is the
 // evidence.
 func runCommand(ctx context.Context, p config.Probe) ([]string, error) {
 	var stdout, stderr bytes.Buffer

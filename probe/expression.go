@@ -41,7 +41,7 @@ type Expression struct {
 	text    string
 	ast     *ast.AST
 	program cel.Program
-	tracked cel.Program // tells the values on the way
+	tracked cel.Program // records the values on the way
 }
 
 // Compile compiles CEL over the variables of an answer: status (int), headers
@@ -85,7 +85,7 @@ func (l language) compile(text string) (Expression, error) {
 	if err != nil {
 		return Expression{}, &ExpressionError{text, 1, 1, err.Error()}
 	}
-	// The library keeps to no limit while it tracks values, so that is a program of its own.
+	// The library keeps to no limit while it tracks values, so that is a second program.
 	tracked, err := l.env.Program(compiled, cel.EvalOptions(cel.OptTrackState))
 	if err != nil {
 		return Expression{}, &ExpressionError{text, 1, 1, err.Error()}
@@ -131,7 +131,7 @@ func (e Expression) Holds(a Answer) error {
 	return fmt.Errorf("%s does not hold", e.text)
 }
 
-// value is what the expression gives for the answer, as plain Go values.
+// value is what the expression gives for the answer, as Go values.
 func (e Expression) value(a Answer) (ref.Val, error) {
 	value, _, err := e.program.Eval(a.variables())
 	if err != nil {
@@ -140,7 +140,7 @@ func (e Expression) value(a Answer) (ref.Val, error) {
 	return value, nil
 }
 
-// seen tells the values that made an expression false: for a comparison both
+// seen names the values that made an expression false: for a comparison both
 // sides that are no constants, for && the part that failed.
 func (e Expression) seen(x ast.Expr, state interpreter.EvalState) string {
 	if x.Kind() != ast.CallKind {
@@ -202,18 +202,18 @@ func parseJSON(body []byte) any {
 	if dec.Decode(&v) != nil || dec.More() {
 		return nil
 	}
-	return plain(v)
+	return goValue(v)
 }
 
-func plain(v any) any {
+func goValue(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
 		for key, item := range v {
-			v[key] = plain(item)
+			v[key] = goValue(item)
 		}
 	case []any:
 		for i, item := range v {
-			v[i] = plain(item)
+			v[i] = goValue(item)
 		}
 	case json.Number:
 		if n, err := v.Int64(); err == nil {

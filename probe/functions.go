@@ -2,7 +2,6 @@ package probe
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"reflect"
 	"slices"
@@ -79,24 +78,8 @@ func (l language) lastAttempt(answer Answer) time.Time {
 	return at.UTC()
 }
 
-// FunctionsOf reads {"role": ["id", …]}, as an image's functions command prints
-// it, sorted by role.
-func FunctionsOf(printed []byte) ([]release.RoleFunctions, error) {
-	var byRole map[string][]string
-	if err := json.Unmarshal(printed, &byRole); err != nil {
-		return nil, fmt.Errorf(`the functions command did not print {"role": ["id", …]}: %w`, err)
-	}
-	var roles []release.RoleFunctions
-	for role, ids := range byRole {
-		slices.Sort(ids)
-		roles = append(roles, release.RoleFunctions{Role: role, IDs: ids, Count: len(ids)})
-	}
-	slices.SortFunc(roles, func(a, b release.RoleFunctions) int { return strings.Compare(a.Role, b.Role) })
-	return roles, nil
-}
-
-// Ownership says who owns which function id: an id that stands in two roles, or
-// twice in one, is a duplicate unless it is allowed.
+// Ownership says who owns which function id: an id that two roles list, or one
+// role twice, is a duplicate unless it is allowed.
 func Ownership(roles []release.RoleFunctions, allow []string) release.Functions {
 	owned := release.Functions{Roles: roles, Duplicates: []string{}}
 	times := map[string]int{}
@@ -124,8 +107,8 @@ func Disputed(f release.Functions) error {
 	for _, id := range f.Duplicates {
 		var owners []string
 		for _, role := range f.Roles {
-			for _, own := range role.IDs {
-				if own == id {
+			for _, listed := range role.IDs {
+				if listed == id {
 					owners = append(owners, role.Role)
 				}
 			}
@@ -134,6 +117,6 @@ func Disputed(f release.Functions) error {
 	}
 	return &release.Failure{
 		Code: release.CodeFunctionOwnership, Object: "function " + f.Duplicates[0], Message: "more than one owner: " + strings.Join(parts, "; "),
-		Hint: "take it out of one role, or name it in functions.allowDuplicates",
+		Hint: "remove it from one role, or name it in functions.allowDuplicates",
 	}
 }

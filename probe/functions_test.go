@@ -57,13 +57,6 @@ func TestFunctions(t *testing.T) {
 		require.NoError(t, err)
 		require.False(t, answers)
 	})
-	t.Run("what an image's command prints is read by role", func(t *testing.T) {
-		roles, err := probe.FunctionsOf([]byte(`{"host":["b","a"],"cluster":["c"]}`))
-		require.NoError(t, err)
-		require.Equal(t, []release.RoleFunctions{{Role: "cluster", IDs: []string{"c"}, Count: 1}, {Role: "host", IDs: []string{"a", "b"}, Count: 2}}, roles)
-		_, err = probe.FunctionsOf([]byte("a, b"))
-		require.ErrorContains(t, err, "did not print")
-	})
 }
 
 func TestOwnership(t *testing.T) {

@@ -34,9 +34,9 @@ func Register(ctx context.Context, role config.Role, ask Asker) (string, error) 
 	put.port, put.ask = role.Port, ask
 	w := window{
 		within: r.Within.Or(30 * time.Second), every: 500 * time.Millisecond, code: release.CodeRegistrationFailed,
-		hint: "the worker answers, but the server it registers with did not take it: check its address and keys",
+		hint: "the worker answers, but the server it registers with did not accept it: check its address and keys",
 	}
-	var answer, told Answer
+	var answer, confirmed Answer
 	err = w.until(ctx, role, "registration", func(ctx context.Context) ([]string, error) {
 		answer, err = put.try(ctx)
 		return answer.excerpt(), named(put, err)
@@ -52,14 +52,14 @@ func Register(ctx context.Context, role config.Role, ask Asker) (string, error) 
 		}
 		server.port, server.ask = role.Port, ask
 		err = w.until(ctx, role, "registration at the server", func(ctx context.Context) ([]string, error) {
-			told, err = server.try(ctx)
-			return told.excerpt(), named(server, err)
+			confirmed, err = server.try(ctx)
+			return confirmed.excerpt(), named(server, err)
 		})
 		if err != nil {
 			return "", err
 		}
 	}
-	registered, err := l.registered(*r, answer, told)
+	registered, err := l.registered(*r, answer, confirmed)
 	if err != nil {
 		return "", err
 	}

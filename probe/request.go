@@ -14,7 +14,7 @@ import (
 	"github.com/joelhooks/shipit/config"
 )
 
-// Asker sends one request to a role by its own way in. The URL holds port, path
+// Asker sends one request to a role in the way in which it is reached. The URL holds port, path
 // and query; its host name is 127.0.0.1, as the role itself would say.
 type Asker func(ctx context.Context, req *http.Request) (*http.Response, error)
 
@@ -64,7 +64,7 @@ type question struct {
 // String is the question as people name it, before any variable is filled in.
 func (q question) String() string { return q.method + " " + q.url }
 
-// try asks once. The error says why the answer is not the expected one.
+// try asks one time. The error says why the answer is not the expected one.
 func (q question) try(ctx context.Context) (Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -139,8 +139,8 @@ func withoutAddress(err error) error {
 
 func secretRule() *regexp.Regexp { return regexp.MustCompile(`\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}`) }
 
-// withSecrets fills in ${env:NAME}: a token stands in the environment of the
-// one who ships, not in the repository.
+// withSecrets fills in ${env:NAME}: a token is in the environment of the
+// one who releases, not in the repository.
 func withSecrets(s string) (string, error) {
 	var missing string
 	filled := secretRule().ReplaceAllStringFunc(s, func(ref string) string {

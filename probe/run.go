@@ -38,7 +38,7 @@ func Run(ctx context.Context, role config.Role, p config.Probe, ask Asker) error
 	}
 }
 
-// runEvent sends an event once it is accepted, and awaits it elsewhere.
+// runEvent sends an event until it is accepted, and awaits it elsewhere.
 func (l language) runEvent(ctx context.Context, role config.Role, p config.Probe, ask Asker) error {
 	id := "shipit-" + strings.ToLower(rand.Text())
 	send, err := l.questionOf(p.Event.Send, id, accepted)
@@ -83,7 +83,7 @@ func windowOf(p config.Probe) window {
 	}
 }
 
-// until tries at once and then again until it holds. The last fault and its
+// until tries immediately and then again until it holds. The last fault and its
 // evidence are kept for the failure.
 func (w window) until(ctx context.Context, role config.Role, what string, try func(context.Context) ([]string, error)) error {
 	limited, cancel := context.WithTimeout(ctx, w.within)
@@ -94,12 +94,12 @@ func (w window) until(ctx context.Context, role config.Role, what string, try fu
 		last     error
 		evidence []string
 	)
-	for tries := 1; ; tries++ {
+	for attempts := 1; ; attempts++ {
 		seen, err := try(limited)
 		if err == nil {
 			return nil
 		}
-		// A try that the end of the window cut off says less than the one before it.
+		// An attempt that the end of the window cut off says less than the one before it.
 		if last == nil || limited.Err() == nil {
 			last, evidence = err, seen
 		}
@@ -113,13 +113,13 @@ func (w window) until(ctx context.Context, role config.Role, what string, try fu
 		if limited.Err() != nil {
 			return &release.Failure{
 				Role: role.Name, Code: w.code, Object: what, Log: evidence, Hint: w.hint,
-				Message: fmt.Sprintf("%s (tried %d times in %s)", causeOf(last), tries, w.within.Round(time.Millisecond)),
+				Message: fmt.Sprintf("%s (tried %d times in %s)", causeOf(last), attempts, w.within.Round(time.Millisecond)),
 			}
 		}
 	}
 }
 
-// causeOf is the error in one line; a try that ran into its limit says so.
+// causeOf is the error in one line; an attempt that ran into its limit says so.
 func causeOf(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return "no answer in time"

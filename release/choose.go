@@ -9,7 +9,7 @@ import (
 	"github.com/Masterminds/semver/v3"
 )
 
-// NoneError says that no record fits what was asked for.
+// NoneError says that no record matches what was asked for.
 type NoneError struct{ Asked string }
 
 func (e *NoneError) Error() string {
@@ -29,7 +29,7 @@ func (e *UnclearError) Error() string {
 // Choose picks the record that a rollback goes to. to is "" for the newest good
 // release before the current one, or a sequence number, a SHA or a prefix of
 // one of at least 4 digits, a version, or a constraint such as "~1.4". Records
-// may come in any order. A *NoneError says that none fits, an *UnclearError that
+// may come in any order. A *NoneError says that none matches, an *UnclearError that
 // none ever could.
 func Choose(records []Record, to string) (Record, error) {
 	newest := append([]Record(nil), records...)

@@ -83,7 +83,7 @@ func imageCodes() []CodeEntry {
 			"Commit the files themselves, or publish them as a package.", false},
 		{CodeSyntaxRejected, OfFinding, "The runtime of the image rejects a file's syntax.",
 			"Correct the file, or pin a base with a newer runtime.", true},
-		{CodeUntrusted, OfFinding, "An image is not signed as the policy demands, or its provenance does not fit.",
+		{CodeUntrusted, OfFinding, "An image is not signed as the policy demands, or its provenance does not match.",
 			"Build it with the signer that signing.policy names.", false},
 	}
 }
@@ -94,7 +94,7 @@ func refusalCodes() []CodeEntry {
 		{CodeBudgetBlocks, OfFinding, "A PodDisruptionBudget allows no disruption, so that a node cannot be drained.",
 			"Let the budget allow one, or run more replicas.", false},
 		{CodeFieldConflict, OfFinding, "Another manager owns a field that the release sets to another value.",
-			"Leave the field to its owner, or take it with --allow FieldConflict.", true},
+			"Leave the field to its owner, or take it over with --allow FieldConflict.", true},
 		{CodeForbidden, OfFinding, "The caller lacks a right that the release needs.",
 			"`shipit rbac` prints a Role with every right that is needed.", false},
 		{CodeInvalidObject, OfFinding, "The API server rejects an object's fields.",

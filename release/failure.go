@@ -53,7 +53,7 @@ type Finding struct {
 	Object   string   `json:"object,omitempty"` // an object, or file:line
 	Message  string   `json:"message"`
 	Hint     string   `json:"hint,omitempty"`
-	Fixed    bool     `json:"fixed,omitempty"` // --allow cannot override it
+	Fixed    bool     `json:"fixed,omitempty"` // --allow does not apply to it
 }
 
 // String is the finding as one line.

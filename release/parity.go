@@ -58,16 +58,16 @@ func compareRole(role Role, live Live) []Drift {
 	case len(live.Digests) == 0:
 		add(DriftMissing, "nothing", fmt.Sprintf("%d/%d ready", live.Ready, live.Desired))
 	default:
-		own := 0
+		matching := 0
 		for _, d := range live.Digests {
 			if role.Runs(d) {
-				own++
+				matching++
 			}
 		}
 		switch {
-		case own == 0:
+		case matching == 0:
 			add(DriftDigest, live.Digest(), "")
-		case own < len(live.Digests):
+		case matching < len(live.Digests):
 			add(DriftMixed, fmt.Sprint(len(live.Digests), " digests"), "")
 		case live.Ready < live.Desired:
 			add(DriftUnready, live.Digest(), fmt.Sprintf("%d/%d ready", live.Ready, live.Desired))

@@ -60,7 +60,7 @@ func TestObserve(t *testing.T) {
 		require.Equal(t, "sha256:index", got.Roles[0].LiveDigest)
 		require.Equal(t, shaA, got.Roles[0].LiveSHA)
 	})
-	t.Run("what the place is told to run stands beside it", func(t *testing.T) {
+	t.Run("what the target is told to run is shown beside it", func(t *testing.T) {
 		told := live(2, 2, "sha256:config")
 		told.Wanted = "sha256:amd64"
 		other := live(1, 1, "sha256:gateway")

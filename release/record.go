@@ -61,7 +61,7 @@ type RoleRecord struct {
 	Repository string   `json:"repository,omitempty"`
 	Digest     string   `json:"digest"`
 	Aliases    []string `json:"aliases,omitempty"`
-	Wanted     string   `json:"wantedDigest,omitempty"` // what the place was told to run when it was read
+	Wanted     string   `json:"wantedDigest,omitempty"` // what the target was told to run when it was read
 	LiveDigest string   `json:"liveDigest"`
 	LiveSHA    string   `json:"liveSHA"`
 	Ready      int      `json:"ready"`
@@ -90,7 +90,7 @@ type RoleFunctions struct {
 func (r Record) ID() string { return fmt.Sprintf("#%d %s", r.Seq, Short(r.SHA)) }
 
 // Good reports whether the record can be rolled back to: it settled in parity,
-// was not withdrawn, and is what was once kept.
+// was not withdrawn, and is what was kept.
 func (r Record) Good() bool {
 	return r.Outcome == Settled && r.Parity && !r.Withdrawn && r.Altered == ""
 }
@@ -143,11 +143,4 @@ func (r Release) ObjectsHash() string {
 		}
 	}
 	return "sha256:" + hex.EncodeToString(h.Sum(nil))
-}
-
-// Hash is the hash of a record in the form in which it is kept; the next
-// record carries it.
-func Hash(kept []byte) string {
-	sum := sha256.Sum256(kept)
-	return "sha256:" + hex.EncodeToString(sum[:])
 }

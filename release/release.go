@@ -35,7 +35,7 @@ const (
 type Release struct {
 	App     string
 	Kind    Kind
-	Seq     int64  // its place in the ledger, from 1; 0 until the ledger has given one
+	Seq     int64  // its number in the ledger, from 1; 0 until the ledger has given one
 	SHA     string // 40 hex digits
 	Version string // semantic version without the "v"
 	Origin  int64  // for a rollback: the Seq of the release that is rolled out again
@@ -98,7 +98,7 @@ func ShortDigest(digest string) string {
 // Live is what was seen to run for a role at one moment.
 type Live struct {
 	Digests []string  // every distinct digest that serves, most instances first; empty if nothing runs
-	Wanted  string    // the digest that the place is told to run now; empty if unknown
+	Wanted  string    // the digest that the target is told to run now; empty if unknown
 	Ready   int       // instances that serve the wanted revision
 	Desired int       // instances asked for
 	Note    string    // what is odd about it, in words: a foreign directory, a deleted one; empty if nothing

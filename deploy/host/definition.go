@@ -10,28 +10,8 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// Definition is a host role's one rendered object: the service and all that is
-// needed to run it again later, without the configuration.
-type Definition struct {
-	Kind    string            `json:"kind"` // systemd or launchd
-	App     string            `json:"app"`
-	Role    string            `json:"role"`
-	Service string            `json:"service"` // unit name without .service, or label
-	Domain  string            `json:"domain"`  // system or user; launchd: system, gui/UID, user/UID
-	File    string            `json:"file"`    // base name of the unit or plist
-	Dir     string            `json:"dir"`     // where it is put; empty: where the manager looks
-	Content string            `json:"content"` // its text
-	Root    string            `json:"root"`    // holds releases/, absolute
-	Digest  string            `json:"digest"`
-	Workdir string            `json:"workdir"` // inside the release directory, absolute
-	Command []string          `json:"command"`
-	Env     map[string]string `json:"env"`     // no secrets
-	EnvFile string            `json:"envFile"` // of secrets, on the machine
-	User    string            `json:"user"`
-	Port    int               `json:"port"`          // 0: none
-	Stop    int64             `json:"stopTimeoutMs"` // from SIGTERM to SIGKILL
-	Logs    []string          `json:"logs"`          // files that launchd writes
-}
+// Definition is a host role's one rendered object, as commands use it.
+type Definition struct{ release.ServiceDefinition }
 
 // Define reads the definition of a host role and checks what commands rely on.
 func Define(role release.Role) (Definition, error) {

@@ -59,10 +59,10 @@ func TestAnAddressIsReadStrictly(t *testing.T) {
 }
 
 func worker() Definition {
-	d := Definition{
+	d := Definition{release.ServiceDefinition{
 		Kind: "systemd", App: "system-bus", Service: "com.joel.worker", Domain: "system", File: "com.joel.worker.service",
 		Root: "/opt/system-bus", Digest: "sha256:" + strings.Repeat("a", 64), Port: 3111,
-	}
+	}}
 	d.Workdir = d.releaseDir() + "/packages/system-bus"
 	return d
 }

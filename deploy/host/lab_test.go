@@ -62,11 +62,11 @@ func (l *lab) sh(t *testing.T, body string, args ...string) string {
 
 // service is a definition of the test program, serving version on port.
 func service(name string, port int, version string, lines ...string) Definition {
-	d := Definition{
+	d := Definition{release.ServiceDefinition{
 		Kind: "systemd", App: "sample", Role: name, Service: "test." + name, Domain: "system", File: "test." + name + ".service",
 		Root: "/srv/shipit/" + name, Port: port, Stop: 1000, EnvFile: "/etc/test.env",
 		Digest: fmt.Sprintf("sha256:%064x", []byte(version)), Command: []string{"/usr/local/bin/serve"},
-	}
+	}}
 	d.Env = map[string]string{"SHIPIT_RELEASE": d.Digest, "PORT": fmt.Sprint(port)}
 	d.Workdir = d.releaseDir() + "/app"
 	d.Content = "[Unit]\nDescription=a test\n[Service]\nType=exec\nExecStart=/usr/local/bin/serve\nWorkingDirectory=" + d.Workdir +

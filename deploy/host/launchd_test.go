@@ -13,14 +13,16 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/joelhooks/shipit/release"
 )
 
 func gatewayPlist() Definition {
-	return Definition{
+	return Definition{release.ServiceDefinition{
 		Kind: "launchd", App: "system-bus", Role: "gateway", Service: "com.joel.gateway", Domain: "system",
 		File: "com.joel.gateway.plist", Root: "/opt/gateway", Digest: "sha256:" + strings.Repeat("1", 64), Port: 3018,
 		Content: "<plist/>", Logs: []string{"/opt/gateway/log/gateway.log"},
-	}
+	}}
 }
 
 func TestLaunchdIsToldInItsOwnWords(t *testing.T) {

@@ -32,7 +32,7 @@ func main() {
 	}
 }
 
-// demo is where the session takes place.
+// demo is the session: its parts and the command lines that it runs.
 type demo struct {
 	dir, repo  string
 	shipit     string
@@ -187,7 +187,7 @@ func (d *demo) typed(ctx context.Context, line string, want int) error {
 	return nil
 }
 
-// edit replaces pairs of texts in a file of the repository; each must stand in it.
+// edit replaces pairs of texts in a file of the repository; each must be in it.
 func (d *demo) edit(file string, pairs ...string) error {
 	path := filepath.Join(d.repo, file)
 	text, err := os.ReadFile(path)
@@ -196,7 +196,7 @@ func (d *demo) edit(file string, pairs ...string) error {
 	}
 	for i := 0; i < len(pairs); i += 2 {
 		if !strings.Contains(string(text), pairs[i]) {
-			return fmt.Errorf("%q does not stand in %s", pairs[i], file)
+			return fmt.Errorf("%q is not in %s", pairs[i], file)
 		}
 	}
 	return os.WriteFile(path, []byte(strings.NewReplacer(pairs...).Replace(string(text))), 0o644)

@@ -27,16 +27,16 @@ func readKeys(in Input) keys {
 	return k
 }
 
-// place is file:line of a key such as roles.cluster.probes[0].path, or of its
-// deepest part that stands in the file.
-func (k keys) place(key string) string {
+// position is file:line of a key such as roles.cluster.probes[0].path, or of its
+// deepest part that is in the file.
+func (k keys) position(key string) string {
 	if k.root == nil {
 		return strings.TrimPrefix(k.file+": "+key, ": ")
 	}
 	return at(k.file, k.find(key).Line)
 }
 
-// find returns the value of the key, or of its deepest part that stands there.
+// find returns the value of the key, or of its deepest part that is in the file.
 func (k keys) find(key string) *yaml.Node {
 	n := k.root
 	for _, part := range strings.Split(key, ".") {
@@ -81,8 +81,8 @@ func lastLine(n *yaml.Node) int {
 
 func at(file string, line int) string { return fmt.Sprintf("%s:%d", file, line) }
 
-// position is at, taken apart; line 0 if there is none.
-func position(object string) (string, int) {
+// splitPosition splits what at made into file and line; line 0 if there is none.
+func splitPosition(object string) (string, int) {
 	colon := strings.LastIndex(object, ":")
 	if colon < 0 {
 		return object, 0

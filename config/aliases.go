@@ -9,17 +9,18 @@ import (
 )
 
 // maxNodes is how many keys and values a configuration may have once every alias
-// is replaced. A few lines of aliases to aliases could stand for billions.
+// is replaced. A few lines of aliases to aliases could expand to billions.
 const maxNodes = 100_000
 
-// plain is n with a copy in the place of every alias, and of what "<<" brings in:
-// a change to one place changes no other. A key that stands twice is a fault.
-func (p *parser) plain(n *yaml.Node, at string) *yaml.Node {
+// expand is n with every alias, and what "<<" brings in, replaced by a copy, so
+// that a change to one copy changes no other. A key that is declared twice is a
+// fault.
+func (p *parser) expand(n *yaml.Node, at string) *yaml.Node {
 	if p.nodes++; p.nodes > maxNodes {
-		p.fail(&Error{Line: n.Line, Key: at, Msg: "its aliases stand for too much"})
+		p.fail(&Error{Line: n.Line, Key: at, Msg: "its aliases expand to too much"})
 	}
 	if n.Kind == yaml.AliasNode && slices.Contains(p.open, n.Alias) {
-		p.fail(&Error{Line: n.Line, Key: at, Msg: "*" + n.Value + " stands within what it names"})
+		p.fail(&Error{Line: n.Line, Key: at, Msg: "*" + n.Value + " is inside of what it names"})
 	}
 	if p.err != nil {
 		return n
@@ -27,7 +28,7 @@ func (p *parser) plain(n *yaml.Node, at string) *yaml.Node {
 	if n.Kind == yaml.AliasNode {
 		p.open = append(p.open, n.Alias)
 		defer func() { p.open = p.open[:len(p.open)-1] }()
-		return p.plain(n.Alias, at)
+		return p.expand(n.Alias, at)
 	}
 	out := *n
 	out.Anchor, out.Content = "", nil
@@ -36,7 +37,7 @@ func (p *parser) plain(n *yaml.Node, at string) *yaml.Node {
 		p.mapping(&out, n, at)
 	case yaml.SequenceNode:
 		for i, item := range n.Content {
-			out.Content = append(out.Content, p.plain(item, fmt.Sprintf("%s[%d]", at, i)))
+			out.Content = append(out.Content, p.expand(item, fmt.Sprintf("%s[%d]", at, i)))
 		}
 	}
 	return &out
@@ -48,13 +49,13 @@ func (p *parser) mapping(out, n *yaml.Node, at string) {
 	var below []*yaml.Node
 	lines := map[string]int{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
-		k := p.plain(n.Content[i], at)
+		k := p.expand(n.Content[i], at)
 		path := strings.TrimPrefix(at+"."+k.Value, ".")
 		if line, twice := lines[k.Value]; twice {
-			p.fail(&Error{Line: k.Line, Key: path, Msg: "stands twice", Hint: fmt.Sprintf("line %d has it already", line)})
+			p.fail(&Error{Line: k.Line, Key: path, Msg: "is declared twice", Hint: fmt.Sprintf("line %d has it already", line)})
 		}
 		lines[k.Value] = k.Line
-		v := p.plain(n.Content[i+1], path)
+		v := p.expand(n.Content[i+1], path)
 		if k.Tag != "!!merge" {
 			out.Content = append(out.Content, k, v)
 			continue

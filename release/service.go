@@ -1,0 +1,27 @@
+package release
+
+// ServiceDefinition is the one object of a host role: the file of its service,
+// and all that is needed to run it again later without the configuration. It
+// names no commit: equal bits render equal definitions, and an equal definition
+// restarts nothing.
+type ServiceDefinition struct {
+	Kind    string `json:"kind"` // systemd or launchd
+	App     string `json:"app"`
+	Role    string `json:"role"`
+	Service string `json:"service"`       // unit name without .service, or launchd label
+	Domain  string `json:"domain"`        // systemd: system or user; launchd: system, gui/UID, user/UID
+	File    string `json:"file"`          // base name of the unit or plist
+	Dir     string `json:"dir,omitempty"` // folder of the file; empty: the one that the manager reads
+	Content string `json:"content"`       // the file
+
+	Root    string            `json:"root"`              // holds releases/, absolute
+	Digest  string            `json:"digest"`            // of the image, sha256:…
+	Workdir string            `json:"workdir"`           // the package in <root>/releases/<hex>, where the image is unpacked
+	Command []string          `json:"command"`           // as the manager starts it
+	Env     map[string]string `json:"env"`               // no secrets
+	EnvFile string            `json:"envFile,omitempty"` // of secrets, on the machine
+	User    string            `json:"user,omitempty"`
+	Port    int               `json:"port,omitempty"` // 0: none
+	Stop    int64             `json:"stopTimeoutMs"`  // from SIGTERM to SIGKILL
+	Logs    []string          `json:"logs,omitempty"` // that launchd writes; their folder must exist before the start
+}
