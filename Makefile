@@ -20,10 +20,9 @@ demo: ## release v1, v2, a broken v3, roll back: on a cluster and a registry of 
 tools: ## the control plane, kwok, kubelet, bun and pnpm that tests and demo run on
 	go run ./tools/devcluster build
 
-test: tools lint ## every test; what cannot run here is skipped by name and reason
-	go test -timeout 40m $$(go list ./... | grep -v /tools/devcluster/)
-	@# Alone: it proves that a real node leaves nothing on the machine, which another test's node would.
-	go test -timeout 20m ./tools/devcluster/...
+test: tools lint ## every test; what cannot run here is skipped, and named with the reason at the end
+	@# The second run is alone: it proves that a real node leaves nothing on the machine, which another test's node would.
+	go run ./tools/gotest -timeout 40m $$(go list ./... | grep -v /tools/devcluster/) -- -timeout 20m ./tools/devcluster/...
 
 unit: ## tests that need no cluster
 	go test -short ./...

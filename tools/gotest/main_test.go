@@ -1,0 +1,70 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const source = `package p
+
+import ("fmt"; "testing")
+
+func TestGood(t *testing.T) { t.Log("not shown"); fmt.Println("nor this") }
+func TestAway(t *testing.T) { t.Skip("there is no", "machine") }
+func TestParts(t *testing.T) {
+	t.Run("one part", func(t *testing.T) { t.SkipNow() })
+	t.Run("another", func(t *testing.T) { t.Log("not shown either") })
+}
+`
+
+// module writes a Go module with one package of tests, and makes it the working directory.
+func module(t *testing.T, files map[string]string) {
+	t.Helper()
+	dir := t.TempDir()
+	files["go.mod"] = "module example.com/m\n\ngo 1.24\n"
+	for name, content := range files {
+		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644))
+	}
+	t.Chdir(dir)
+	t.Setenv("GOFLAGS", "")
+}
+
+func TestSkipsAreTold(t *testing.T) {
+	t.Run("by name and reason, after the usual output", func(t *testing.T) {
+		module(t, map[string]string{"p/p_test.go": source})
+		var out, errs strings.Builder
+		require.Zero(t, run([]string{"-count=1", "./p"}, &out, &errs), errs.String())
+		require.Regexp(t, `^ok  	example.com/m/p	[0-9.]+s
+\n2 skipped:
+  example.com/m/p TestAway: p_test.go:6: there is no machine
+  example.com/m/p TestParts/one_part: no reason given
+$`, out.String())
+	})
+	t.Run("also when a test fails, whose output alone is shown, with go test's exit code", func(t *testing.T) {
+		module(t, map[string]string{
+			"p/p_test.go": source,
+			"q/q_test.go": "package q\n\nimport \"testing\"\n\nfunc TestBad(t *testing.T) { t.Log(\"why\"); t.Run(\"deep\", func(t *testing.T) { t.Fatal(\"because\") }) }\nfunc TestFine(t *testing.T) { t.Log(\"hidden\") }\n",
+		})
+		var out, errs strings.Builder
+		require.Equal(t, 1, run([]string{"-count=1", "./p", "--", "-count=1", "./q", "--", "./never"}, &out, &errs), errs.String())
+		require.Contains(t, out.String(), "q_test.go:5: why\n")
+		require.Contains(t, out.String(), "--- FAIL: TestBad/deep")
+		require.Contains(t, out.String(), "q_test.go:5: because\n")
+		require.Contains(t, out.String(), "FAIL	example.com/m/q")
+		require.NotContains(t, out.String(), "hidden")
+		require.NotContains(t, out.String(), "never")
+		require.Contains(t, out.String(), "2 skipped:")
+	})
+	t.Run("what does not compile, and what panics, is shown", func(t *testing.T) {
+		module(t, map[string]string{"p/p_test.go": "package p\n\nvar x int = \"text\"\n", "q/q_test.go": "package q\n\nimport \"testing\"\n\nfunc TestDies(t *testing.T) { panic(\"the end\") }\n"})
+		var out, errs strings.Builder
+		require.Equal(t, 1, run([]string{"-count=1", "./..."}, &out, &errs))
+		require.Contains(t, out.String()+errs.String(), "cannot use \"text\"")
+		require.Contains(t, out.String(), "panic: the end")
+	})
+}
