@@ -20,20 +20,25 @@ func may() map[string][]string {
 	below := []string{"config", "release"}
 	withRegistry := append([]string{"registry"}, below...)
 	return map[string][]string{
-		"release":     {},
-		"config":      {"release"},
-		"registry":    below,
-		"manifests":   below,
-		"probe":       below,
-		"check":       append([]string{"probe"}, below...),
-		"ledger":      {"release"},
-		"pipeline":    append([]string{"attest"}, withRegistry...),
-		"attest":      withRegistry,
-		"deploy":      append([]string{"ledger", "probe"}, below...),
-		"deploy/kube": append([]string{"deploy"}, below...),
-		"deploy/host": append([]string{"deploy"}, withRegistry...),
+		"release":   {},
+		"config":    {"release"},
+		"registry":  below,
+		"manifests": below,
+		"probe":     below,
+		"check":     append([]string{"probe"}, below...),
+		"ledger":    {"release"},
+		"pipeline": append([]string{
+			"attest", "pipeline/git", "pipeline/lockfile", "pipeline/workspace",
+		}, withRegistry...),
+		"pipeline/git":       {},
+		"pipeline/lockfile":  {},
+		"pipeline/workspace": append([]string{"pipeline/git", "pipeline/lockfile"}, below...),
+		"attest":             append([]string{"pipeline/lockfile"}, withRegistry...),
+		"deploy":             append([]string{"ledger", "probe"}, below...),
+		"deploy/kube":        append([]string{"deploy"}, below...),
+		"deploy/host":        append([]string{"deploy"}, withRegistry...),
 		"cmd/shipit": {
-			"attest", "check", "config", "deploy", "ledger", "manifests", "pipeline", "probe", "registry", "release", "deploy/host", "deploy/kube",
+			"attest", "check", "config", "deploy", "ledger", "manifests", "pipeline", "pipeline/git", "pipeline/workspace", "probe", "registry", "release", "deploy/host", "deploy/kube",
 		},
 	}
 }

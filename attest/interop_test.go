@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/joelhooks/shipit/attest"
+	"github.com/joelhooks/shipit/pipeline/lockfile"
 	"github.com/joelhooks/shipit/tools/devcluster/cluster"
 )
 
@@ -75,7 +76,7 @@ func TestStockCosign(t *testing.T) {
 
 			t.Run("it accepts our claims, each by its type", func(t *testing.T) {
 				ref := s.push(t, "claims")
-				sbom, err := attest.SBOM(lock(t, attest.LockPNPM))
+				sbom, err := attest.SBOM(lock(t, lockfile.PNPM))
 				require.NoError(t, err)
 				for _, claim := range []struct {
 					kind, predicateType string

@@ -11,20 +11,13 @@ import (
 	"strings"
 
 	cdx "github.com/CycloneDX/cyclonedx-go"
-)
 
-// LockKind is the program that wrote a lockfile.
-type LockKind string
-
-const (
-	LockPNPM LockKind = "pnpm" // pnpm-lock.yaml, version 9
-	LockBun  LockKind = "bun"  // bun.lock, the text form
+	"github.com/joelhooks/shipit/pipeline/lockfile"
 )
 
 // Lock is a lockfile and the part of it that an image holds.
 type Lock struct {
-	Kind    LockKind
-	Data    []byte
+	File    lockfile.Lockfile
 	Package string   // folder of the package that the image is made of
 	Closure []string // folders of the workspace packages that it links to
 	Name    string   // of the image, for the head of the SBOM
@@ -35,16 +28,7 @@ type Lock struct {
 // The same lockfile gives the same bytes: no time, and a serial number made from
 // the content. A link that leaves the closure is an error.
 func SBOM(l Lock) (json.RawMessage, error) {
-	var all packages
-	var err error
-	switch l.Kind {
-	case LockPNPM:
-		all, err = readPNPM(l.Data)
-	case LockBun:
-		all, err = readBun(l.Data)
-	default:
-		err = fmt.Errorf("%q is neither pnpm nor bun", l.Kind)
-	}
+	all, err := packagesOf(l.File)
 	if err != nil {
 		return nil, fmt.Errorf("SBOM of %s: %w", l.Name, err)
 	}
@@ -55,20 +39,23 @@ func SBOM(l Lock) (json.RawMessage, error) {
 	return render(l, all, reached)
 }
 
-// packages is a lockfile by its own ids; workspace packages have the id of folderID.
+// packages is a lockfile by its own ids.
 type packages map[string]pkg
 
 // pkg is one installed package, or one workspace package.
-type pkg struct {
-	name      string
-	version   string
-	integrity string   // as npm writes it: sha512-…; empty for a workspace package or a git source
-	folder    string   // of a workspace package, "." for the root; otherwise empty
-	needs     []string // ids
-	mayNeed   []string // ids of optional ones
-}
+type pkg lockfile.Package
 
-func folderID(folder string) string { return "folder:" + folder }
+func packagesOf(file lockfile.Lockfile) (packages, error) {
+	found, err := file.Packages()
+	if err != nil {
+		return nil, err
+	}
+	all := packages{}
+	for id, p := range found {
+		all[id] = pkg(p)
+	}
+	return all, nil
+}
 
 // reach walks from the image's package and says of every id whether something
 // requires it (true) or only optional edges lead to it (false).
@@ -87,23 +74,23 @@ func (all packages) reach(l Lock) (map[string]bool, error) {
 		if !known {
 			return fmt.Errorf("the lockfile does not hold %s", strings.TrimPrefix(id, "folder:"))
 		}
-		if p.folder != "" && !inside[p.folder] {
-			return fmt.Errorf("%s is linked to and is not in the closure", p.folder)
+		if p.Folder != "" && !inside[p.Folder] {
+			return fmt.Errorf("%s is linked to and is not in the closure", p.Folder)
 		}
 		reached[id] = required
-		for _, next := range p.needs {
+		for _, next := range p.Needs {
 			if err := walk(next, required); err != nil {
 				return err
 			}
 		}
-		for _, next := range p.mayNeed {
+		for _, next := range p.MayNeed {
 			if err := walk(next, false); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	return reached, walk(folderID(l.Package), true)
+	return reached, walk(lockfile.FolderID(l.Package), true)
 }
 
 // render turns what was reached into a document. Copies of one version that the
@@ -111,14 +98,14 @@ func (all packages) reach(l Lock) (map[string]bool, error) {
 func render(l Lock, all packages, reached map[string]bool) (json.RawMessage, error) {
 	components := map[string]cdx.Component{}
 	edges := map[string]map[string]bool{}
-	root := all[folderID(l.Package)].ref()
+	root := all[lockfile.FolderID(l.Package)].ref()
 	for id, required := range reached {
 		p := all[id]
 		ref := p.ref()
 		if edges[ref] == nil {
 			edges[ref] = map[string]bool{}
 		}
-		for _, next := range slices.Concat(p.needs, p.mayNeed) {
+		for _, next := range slices.Concat(p.Needs, p.MayNeed) {
 			edges[ref][all[next].ref()] = true
 		}
 		if ref == root {
@@ -179,29 +166,29 @@ func serial(content []byte) string {
 
 // fromRegistry tells a published version from a git source or an archive.
 func (p pkg) fromRegistry() bool {
-	return p.folder == "" && p.version != "" && p.version[0] >= '0' && p.version[0] <= '9'
+	return p.Folder == "" && p.Version != "" && p.Version[0] >= '0' && p.Version[0] <= '9'
 }
 
 // ref is the package URL of what a registry published, and otherwise a name.
 func (p pkg) ref() string {
 	switch {
-	case p.folder != "":
-		return "workspace:" + p.folder
+	case p.Folder != "":
+		return "workspace:" + p.Folder
 	case p.fromRegistry():
-		return "pkg:npm/" + strings.Replace(p.name, "@", "%40", 1) + "@" + strings.ReplaceAll(p.version, "+", "%2B")
+		return "pkg:npm/" + strings.Replace(p.Name, "@", "%40", 1) + "@" + strings.ReplaceAll(p.Version, "+", "%2B")
 	}
-	return p.name + "@" + p.version
+	return p.Name + "@" + p.Version
 }
 
 func (p pkg) component() cdx.Component {
-	c := cdx.Component{Type: cdx.ComponentTypeLibrary, BOMRef: p.ref(), Name: p.name, Version: p.version, Scope: cdx.ScopeOptional}
-	if group, short, scoped := strings.Cut(p.name, "/"); scoped && strings.HasPrefix(group, "@") {
+	c := cdx.Component{Type: cdx.ComponentTypeLibrary, BOMRef: p.ref(), Name: p.Name, Version: p.Version, Scope: cdx.ScopeOptional}
+	if group, short, scoped := strings.Cut(p.Name, "/"); scoped && strings.HasPrefix(group, "@") {
 		c.Group, c.Name = group, short
 	}
 	if p.fromRegistry() {
 		c.PackageURL = p.ref()
 	}
-	if hashes := hashesOf(p.integrity); len(hashes) > 0 {
+	if hashes := hashesOf(p.Integrity); len(hashes) > 0 {
 		c.Hashes = &hashes
 	}
 	return c
@@ -219,15 +206,4 @@ func hashesOf(integrity string) []cdx.Hash {
 		}
 	}
 	return all
-}
-
-// splitID takes name and version out of name@version; a name may begin with @.
-func splitID(id string) (name, version string) {
-	if len(id) < 2 {
-		return id, ""
-	}
-	if i := strings.Index(id[1:], "@"); i >= 0 {
-		return id[:i+1], id[i+2:]
-	}
-	return id, ""
 }

@@ -11,28 +11,40 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/joelhooks/shipit/attest"
+	"github.com/joelhooks/shipit/pipeline/lockfile"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 // The lockfiles in testdata were written by pnpm 9.15 and bun 1.3.9 for one and
 // the same workspace.
-func lock(t *testing.T, kind attest.LockKind) attest.Lock {
+func lock(t *testing.T, file string) attest.Lock {
 	t.Helper()
-	file := map[attest.LockKind]string{attest.LockPNPM: "pnpm-lock.yaml", attest.LockBun: "bun.lock"}[kind]
+	return attest.Lock{File: parse(t, file, read(t, file)), Name: "worker", Package: "packages/app", Closure: []string{"packages/lib"}}
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
 	data, err := os.ReadFile(filepath.Join("testdata", file))
 	require.NoError(t, err)
-	return attest.Lock{Kind: kind, Data: data, Name: "worker", Package: "packages/app", Closure: []string{"packages/lib"}}
+	return string(data)
+}
+
+func parse(t *testing.T, file, data string) lockfile.Lockfile {
+	t.Helper()
+	l, err := lockfile.Parse(file, []byte(data))
+	require.NoError(t, err)
+	return l
 }
 
 func TestSBOM(t *testing.T) {
-	for _, kind := range []attest.LockKind{attest.LockPNPM, attest.LockBun} {
-		t.Run("of "+string(kind), func(t *testing.T) {
-			got, err := attest.SBOM(lock(t, kind))
+	for kind, file := range map[string]string{"pnpm": lockfile.PNPM, "bun": lockfile.Bun} {
+		t.Run("of "+kind, func(t *testing.T) {
+			got, err := attest.SBOM(lock(t, file))
 			require.NoError(t, err)
-			golden(t, "sbom-"+string(kind)+".json", got)
+			golden(t, "sbom-"+kind+".json", got)
 
-			again, err := attest.SBOM(lock(t, kind))
+			again, err := attest.SBOM(lock(t, file))
 			require.NoError(t, err)
 			require.Equal(t, string(got), string(again), "the same lockfile gives the same bytes")
 
@@ -43,8 +55,8 @@ func TestSBOM(t *testing.T) {
 	}
 
 	t.Run("another package of the same lockfile holds other things", func(t *testing.T) {
-		for _, kind := range []attest.LockKind{attest.LockPNPM, attest.LockBun} {
-			l := lock(t, kind)
+		for _, file := range []string{lockfile.PNPM, lockfile.Bun} {
+			l := lock(t, file)
 			l.Package, l.Closure = "packages/tool", nil
 			got, err := attest.SBOM(l)
 			require.NoError(t, err)
@@ -54,35 +66,35 @@ func TestSBOM(t *testing.T) {
 	})
 
 	t.Run("a link that leaves the closure is named", func(t *testing.T) {
-		l := lock(t, attest.LockPNPM)
+		l := lock(t, lockfile.PNPM)
 		l.Closure = nil
 		_, err := attest.SBOM(l)
 		require.ErrorContains(t, err, "packages/lib is linked to and is not in the closure")
 	})
 
 	t.Run("a dependency that the lockfile does not hold is named", func(t *testing.T) {
-		for kind, entry := range map[attest.LockKind]string{attest.LockPNPM: "  ms@2.1.3: {}\n", attest.LockBun: `    "ms": [`} {
-			l := lock(t, kind)
-			broken := strings.Replace(string(l.Data), entry, strings.Replace(entry, "ms", "sm", 1), 1)
-			require.NotEqual(t, string(l.Data), broken)
-			l.Data = []byte(broken)
+		for file, entry := range map[string]string{lockfile.PNPM: "  ms@2.1.3: {}\n", lockfile.Bun: `    "ms": [`} {
+			l, whole := lock(t, file), read(t, file)
+			broken := strings.Replace(whole, entry, strings.Replace(entry, "ms", "sm", 1), 1)
+			require.NotEqual(t, whole, broken)
+			l.File = parse(t, file, broken)
 			_, err := attest.SBOM(l)
-			require.ErrorContains(t, err, "the lockfile does not hold ms", kind)
+			require.ErrorContains(t, err, "the lockfile does not hold ms", file)
 		}
 	})
 
 	t.Run("comments and trailing commas in bun.lock are no content", func(t *testing.T) {
-		l := lock(t, attest.LockBun)
+		l := lock(t, lockfile.Bun)
 		plain, err := attest.SBOM(l)
 		require.NoError(t, err)
-		l.Data = []byte("// of the team\n" + strings.Replace(string(l.Data), `"workspaces"`, `/* "a", ] */ "workspaces"`, 1))
+		l.File = parse(t, lockfile.Bun, "// of the team\n"+strings.Replace(read(t, lockfile.Bun), `"workspaces"`, `/* "a", ] */ "workspaces"`, 1))
 		commented, err := attest.SBOM(l)
 		require.NoError(t, err)
 		require.Equal(t, string(plain), string(commented))
 	})
 
 	t.Run("what is required in one place and optional in another is required", func(t *testing.T) {
-		got, err := attest.SBOM(attest.Lock{Kind: attest.LockPNPM, Name: "worker", Package: ".", Data: []byte(`
+		got, err := attest.SBOM(attest.Lock{Name: "worker", Package: ".", File: parse(t, lockfile.PNPM, `
 lockfileVersion: '9.0'
 importers: {.: {dependencies: {p: {version: 1.0.0}, q: {version: 1.0.0}}}}
 snapshots: {p@1.0.0: {optionalDependencies: {q: 1.0.0, r: 1.0.0}}, q@1.0.0: {}, r@1.0.0: {}}
@@ -92,7 +104,7 @@ snapshots: {p@1.0.0: {optionalDependencies: {q: 1.0.0, r: 1.0.0}}, q@1.0.0: {}, 
 	})
 
 	t.Run("an optional peer that something else installed is not part of the closure", func(t *testing.T) {
-		got, err := attest.SBOM(attest.Lock{Kind: attest.LockBun, Name: "worker", Package: "packages/a", Data: []byte(`{
+		got, err := attest.SBOM(attest.Lock{Name: "worker", Package: "packages/a", File: parse(t, lockfile.Bun, `{
 "lockfileVersion": 1,
 "workspaces": {"": {"dependencies": {"q": "1", "r": "1"}}, "packages/a": {"name": "a", "dependencies": {"p": "1"}}},
 "packages": {
@@ -105,8 +117,8 @@ snapshots: {p@1.0.0: {optionalDependencies: {q: 1.0.0, r: 1.0.0}}, q@1.0.0: {}, 
 	})
 
 	t.Run("an old lockfile is refused", func(t *testing.T) {
-		l := lock(t, attest.LockPNPM)
-		l.Data = []byte("lockfileVersion: '6.0'\n")
+		l := lock(t, lockfile.PNPM)
+		l.File = parse(t, lockfile.PNPM, "lockfileVersion: '6.0'\n")
 		_, err := attest.SBOM(l)
 		require.ErrorContains(t, err, `version "6.0" is not 9`)
 	})

@@ -19,6 +19,8 @@ import (
 
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/internal/sample"
+	"github.com/joelhooks/shipit/pipeline/git"
+	"github.com/joelhooks/shipit/release"
 )
 
 // workerImage is the sample's worker, on no base and unproven: what is built is
@@ -33,7 +35,7 @@ func workerImage() config.Image {
 func resolve(t *testing.T, dir string, img config.Image) Inputs {
 	t.Helper()
 	cfg := config.Config{Source: "https://github.com/busrig/busrig", Images: map[string]config.Image{"worker": img}}
-	in, err := Resolve(context.Background(), open(t, dir, ""), cfg, "worker")
+	in, err := Resolve(context.Background(), openSource(t, dir, ""), cfg, "worker")
 	require.NoError(t, err)
 	return in
 }
@@ -109,7 +111,7 @@ func TestNoCommitAndNoTimeIsInTheBytes(t *testing.T) {
 	require.NoError(t, err)
 	manifest, err := img.RawManifest()
 	require.NoError(t, err)
-	sha := open(t, r.Dir, "").SHA
+	sha := openSource(t, r.Dir, "").SHA
 	require.NotContains(t, string(raw)+string(manifest), sha[:7])
 	files, _ := headers(t, img)
 	for name, h := range files {
@@ -172,7 +174,7 @@ func TestTheDigestDependsOnTheInputsAlone(t *testing.T) {
 		r.Git("clean", "-qfd")
 	})
 	t.Run("not on another package, nor on what that depends on", func(t *testing.T) {
-		before := open(t, r.Dir, "").SHA
+		before := openSource(t, r.Dir, "").SHA
 		lock := strings.Replace(r.Read("pnpm-lock.yaml"), "packages/website:\n    dependencies:\n", "packages/website:\n    dependencies:\n      left-pad:\n        specifier: 1.3.0\n        version: 1.3.0\n", 1)
 		lock += "\npackages:\n\n  left-pad@1.3.0:\n    resolution: {integrity: sha512-x}\n\nsnapshots:\n\n  left-pad@1.3.0: {}\n"
 		after := r.Commit("website", map[string]string{
@@ -405,4 +407,24 @@ func TestTheCompressorInTheKeyIsTheOneInUse(t *testing.T) {
 	require.NoError(t, err)
 	fields := strings.Fields(compressor)
 	require.Contains(t, string(mod), "github.com/"+fields[0]+" "+fields[1]+"\n")
+}
+
+// worker is the folder of the sample's package that images are made of here.
+const worker = "packages/system-bus"
+
+func openSource(t *testing.T, dir, rev string) git.Source {
+	t.Helper()
+	s, err := git.Open(context.Background(), dir, rev)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// refused expects a refusal with exactly one finding.
+func refused(t *testing.T, err error) release.Finding {
+	t.Helper()
+	var r *release.Refusal
+	require.ErrorAs(t, err, &r)
+	require.Len(t, r.Findings, 1, "%v", err)
+	return r.Findings[0]
 }

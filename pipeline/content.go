@@ -11,6 +11,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/joelhooks/shipit/pipeline/git"
+	"github.com/joelhooks/shipit/pipeline/workspace"
 )
 
 // Kind is what an Entry is.
@@ -31,60 +34,60 @@ type Entry struct {
 	Link       string // target of a link
 	Size       int64  // of a file; known for files of git only while they are read
 
-	blob string // id in git, or
-	disk string // file on disk, or
-	data []byte // the bytes themselves
+	blob git.File // in git, or
+	disk string   // file on disk, or
+	data []byte   // the bytes themselves
 }
 
 // Content is what goes into an image, from whatever made it, sorted by path.
 type Content struct {
 	Entries []Entry
 
-	objects *objects // of the repository that blobs are in
-	dir     string   // the folder it was read from, if it lies on disk
+	source git.Source // that blobs are of
+	dir    string     // the folder it was read from, if it lies on disk
 }
 
 // gitContent is the closure as committed. With links, the workspace's packages
 // are linked into each other's node_modules, as an install would do.
 func gitContent(ctx context.Context, in Inputs, links bool) (Content, error) {
-	c := Content{objects: in.Source.objects}
+	c := Content{source: in.Source}
 	targets := map[string]string{}
-	var symlinks []blob
+	var symlinks []git.File
 	for _, f := range in.Closure.Files {
-		if f.Mode == modeLink {
-			symlinks = append(symlinks, blob{f.Path, f.ID})
+		if f.Link() {
+			symlinks = append(symlinks, f)
 		}
 	}
-	err := c.objects.read(ctx, symlinks, func(b blob, _ int64, r io.Reader) error {
+	err := c.source.Read(ctx, symlinks, func(f git.File, _ int64, r io.Reader) error {
 		target, err := io.ReadAll(r)
-		targets[b.path] = string(target)
+		targets[f.Path] = string(target)
 		return err
 	})
 	if err != nil {
 		return Content{}, err
 	}
 	for _, f := range in.Closure.Files {
-		e := Entry{Path: f.Path, Kind: KindFile, Executable: f.Mode == modeExecutable, blob: f.ID}
-		if f.Mode == modeLink {
+		e := Entry{Path: f.Path, Kind: KindFile, Executable: f.Executable(), blob: f}
+		if f.Link() {
 			e = Entry{Path: f.Path, Kind: KindLink, Link: targets[f.Path]}
 		}
-		if f.Path == in.Closure.Lockfile && in.Closure.lock != nil {
-			e.blob, e.data = "", in.Closure.lock
+		if f.Path == in.Closure.Lockfile && in.Closure.CutLockfile != nil {
+			e.blob, e.data = git.File{}, in.Closure.CutLockfile
 		}
 		c.Entries = append(c.Entries, e)
 	}
 	if links {
-		c.Entries = append(c.Entries, linkEntries(in.Closure.links)...)
+		c.Entries = append(c.Entries, linkEntries(in.Closure.Links)...)
 	}
 	return c, c.sort()
 }
 
 // linkEntries are the node_modules/<name> links of packages of the workspace.
-func linkEntries(links []workspaceLink) []Entry {
+func linkEntries(links []workspace.Link) []Entry {
 	var out []Entry
 	for _, l := range links {
-		at := path.Join(l.from, "node_modules", l.name)
-		rel, err := filepath.Rel("/"+path.Dir(at), "/"+l.to)
+		at := path.Join(l.From, "node_modules", l.Name)
+		rel, err := filepath.Rel("/"+path.Dir(at), "/"+l.To)
 		if err != nil { // both are absolute
 			panic(err)
 		}
@@ -143,7 +146,7 @@ func (c *Content) sort() error {
 
 // only is the part of the content that keep accepts.
 func (c Content) only(keep func(Entry) bool) Content {
-	out := Content{objects: c.objects, dir: c.dir}
+	out := Content{source: c.source, dir: c.dir}
 	for _, e := range c.Entries {
 		if keep(e) {
 			out.Entries = append(out.Entries, e)
@@ -186,7 +189,7 @@ func (c Content) each(ctx context.Context, fn func(Entry, io.Reader) error) erro
 	next := 0
 	// others are the entries up to the next one of git.
 	others := func() error {
-		for ; next < len(c.Entries) && c.Entries[next].blob == ""; next++ {
+		for ; next < len(c.Entries) && c.Entries[next].blob.ID == ""; next++ {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
@@ -196,13 +199,13 @@ func (c Content) each(ctx context.Context, fn func(Entry, io.Reader) error) erro
 		}
 		return nil
 	}
-	var blobs []blob
+	var blobs []git.File
 	for _, e := range c.Entries {
-		if e.blob != "" {
-			blobs = append(blobs, blob{e.Path, e.blob})
+		if e.blob.ID != "" {
+			blobs = append(blobs, e.blob)
 		}
 	}
-	err := c.objects.read(ctx, blobs, func(_ blob, size int64, r io.Reader) error {
+	err := c.source.Read(ctx, blobs, func(_ git.File, size int64, r io.Reader) error {
 		if err := others(); err != nil {
 			return err
 		}

@@ -82,7 +82,7 @@ func TestPackageManagersAcceptTheCutLockfile(t *testing.T) {
 		"pnpm": {"pnpm-lock.yaml", "pnpm-lock.whole", "", []string{pnpm, "install", "--frozen-lockfile", "--prod", "--filter", "@w/a..."}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			whole, err := os.ReadFile(filepath.Join("testdata", tt.whole))
+			whole, err := os.ReadFile(filepath.Join("lockfile", "testdata", tt.whole))
 			require.NoError(t, err)
 			r := sample.New(t, sample.Options{})
 			for _, p := range []string{"packages", "pnpm-lock.yaml", "pnpm-workspace.yaml"} {

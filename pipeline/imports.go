@@ -12,6 +12,7 @@ import (
 
 	"github.com/evanw/esbuild/pkg/api"
 
+	"github.com/joelhooks/shipit/pipeline/workspace"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -125,7 +126,7 @@ func (p proof) finding(m api.Message) (release.Finding, bool) {
 	if m.Location != nil {
 		file, line = filepath.ToSlash(m.Location.File), m.Location.Line
 	}
-	foreign := inNodeModules(file)
+	foreign := workspace.InNodeModules(file)
 	where := fmt.Sprintf("%s:%d", file, line)
 	if u := unresolved.FindStringSubmatch(m.Text); u != nil {
 		name := u[1]
@@ -153,23 +154,23 @@ func (p proof) mayMiss(m api.Message, name string) bool {
 	if p.isBun() && slices.Contains(bunProvides(), packageOf(name)) {
 		return true
 	}
-	return m.Location != nil && inNodeModules(filepath.ToSlash(m.Location.File)) && !eager.MatchString(m.Location.LineText)
+	return m.Location != nil && workspace.InNodeModules(filepath.ToSlash(m.Location.File)) && !eager.MatchString(m.Location.LineText)
 }
 
 // why adds to a missing import what the package that wants it says of it.
 func (p proof) why(file, name string) string {
 	dep := packageOf(name)
-	owner, ok := p.owner(file)
+	owner, ok := p.in.Closure.Owner(file)
 	if strings.HasPrefix(name, ".") || !ok {
 		return ""
 	}
-	if owner.manifest.declares(dep) {
-		return fmt.Sprintf(": %s declares %s, but the install did not bring it", owner.manifestPath(), dep)
+	if owner.Declares(dep) {
+		return fmt.Sprintf(": %s declares %s, but the install did not bring it", owner.ManifestPath(), dep)
 	}
-	if _, dev := owner.manifest.DevDependencies[dep]; dev {
-		return fmt.Sprintf(": %s has %s among devDependencies only", owner.manifestPath(), dep)
+	if owner.DevDependsOn(dep) {
+		return fmt.Sprintf(": %s has %s among devDependencies only", owner.ManifestPath(), dep)
 	}
-	return fmt.Sprintf(": %s does not declare %s", owner.manifestPath(), dep)
+	return fmt.Sprintf(": %s does not declare %s", owner.ManifestPath(), dep)
 }
 
 func (p proof) remedy(name string) string {
@@ -191,17 +192,6 @@ func packageOf(name string) string {
 	return parts[0]
 }
 
-// owner is the workspace package that a file of the repository belongs to.
-func (p proof) owner(file string) (Package, bool) {
-	best, ok := Package{}, false
-	for _, pkg := range p.in.Closure.Packages {
-		if below(file, pkg.Dir) && (!ok || len(pkg.Dir) > len(best.Dir)) {
-			best, ok = pkg, true
-		}
-	}
-	return best, ok
-}
-
 // metafile is the bundler's graph of imports.
 type metafile struct {
 	Inputs map[string]struct {
@@ -219,8 +209,8 @@ type metafile struct {
 func (p proof) undeclared(g metafile) []release.Finding {
 	var out []release.Finding
 	for file, input := range g.Inputs {
-		owner, ok := p.owner(file)
-		if inNodeModules(file) || !ok {
+		owner, ok := p.in.Closure.Owner(file)
+		if workspace.InNodeModules(file) || !ok {
 			continue
 		}
 		seen := map[string]bool{}
@@ -229,19 +219,18 @@ func (p proof) undeclared(g metafile) []release.Finding {
 			bare := i.Original != "" && !strings.HasPrefix(i.Original, ".") && !strings.HasPrefix(i.Original, "#") && !path.IsAbs(i.Original)
 			// What did not come out of node_modules or another package is the
 			// package's own, by an alias of its tsconfig.
-			to, own := p.owner(i.Path)
-			alias := own && to.Dir == owner.Dir && !inNodeModules(i.Path)
-			_, byRoot := p.in.root.manifest.Dependencies[dep]
-			if !bare || i.External || alias || owner.manifest.declares(dep) || byRoot || seen[dep] {
+			to, own := p.in.Closure.Owner(i.Path)
+			alias := own && to.Dir == owner.Dir && !workspace.InNodeModules(i.Path)
+			if !bare || i.External || alias || owner.Declares(dep) || p.in.Closure.Root.DependsOn(dep) || seen[dep] {
 				continue
 			}
 			seen[dep] = true
-			hint := fmt.Sprintf("add it to the dependencies of %s", owner.manifestPath())
-			if _, dev := owner.manifest.DevDependencies[dep]; dev {
-				hint = fmt.Sprintf("it is among devDependencies of %s; move it to dependencies", owner.manifestPath())
+			hint := fmt.Sprintf("add it to the dependencies of %s", owner.ManifestPath())
+			if owner.DevDependsOn(dep) {
+				hint = fmt.Sprintf("it is among devDependencies of %s; move it to dependencies", owner.ManifestPath())
 			}
 			out = append(out, refusal(release.CodeDependencyUndeclared, p.lineOf(file, i.Original),
-				fmt.Sprintf("imports %s, which %s does not declare: it resolves only by where the install put %s", i.Original, owner.manifestPath(), i.Path), hint))
+				fmt.Sprintf("imports %s, which %s does not declare: it resolves only by where the install put %s", i.Original, owner.ManifestPath(), i.Path), hint))
 		}
 	}
 	return out

@@ -43,8 +43,8 @@ func key(in Inputs) string {
 	}
 	for _, f := range in.Closure.Files {
 		id := f.ID
-		if f.Path == in.Closure.Lockfile && in.Closure.lock != nil {
-			sum := sha256.Sum256(in.Closure.lock)
+		if f.Path == in.Closure.Lockfile && in.Closure.CutLockfile != nil {
+			sum := sha256.Sum256(in.Closure.CutLockfile)
 			id = "pruned:" + hex.EncodeToString(sum[:])
 		}
 		recipe.Files = append(recipe.Files, file{f.Path, f.Mode, id})

@@ -19,6 +19,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/klauspost/compress/gzip"
+
+	"github.com/joelhooks/shipit/pipeline/workspace"
 )
 
 // Root is the folder of an image that holds the repository's files.
@@ -70,8 +72,8 @@ func writeTar(ctx context.Context, w io.Writer, c Content) error {
 func split(c Content) []Content {
 	var out []Content
 	for _, part := range []Content{
-		c.only(func(e Entry) bool { return inNodeModules(e.Path) }),
-		c.only(func(e Entry) bool { return !inNodeModules(e.Path) }),
+		c.only(func(e Entry) bool { return workspace.InNodeModules(e.Path) }),
+		c.only(func(e Entry) bool { return !workspace.InNodeModules(e.Path) }),
 	} {
 		if len(part.Entries) > 0 {
 			out = append(out, part)
@@ -142,7 +144,7 @@ func writeLayer(ctx context.Context, dir string, c Content) (layer, error) {
 		return layer{}, err
 	}
 	l := layer{Hash: sha256Hash(sum), Diff: sha256Hash(diff), Bytes: out.n, Content: "source"}
-	if inNodeModules(c.Entries[0].Path) {
+	if workspace.InNodeModules(c.Entries[0].Path) {
 		l.Content = "dependencies"
 	}
 	l.file = filepath.Join(into, l.Hash.Hex)

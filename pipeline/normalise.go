@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/joelhooks/shipit/pipeline/workspace"
 )
 
 // normalise takes out of what package managers leave behind all that says where
@@ -37,7 +39,7 @@ func normalise(c Content, roots ...string) (Content, error) {
 // bookkeeping reports files that package managers write for their next run: they
 // hold times and folders of the machine, and nothing reads them at run time.
 func bookkeeping(p string) bool {
-	if !inNodeModules(p) {
+	if !workspace.InNodeModules(p) {
 		return p == ".pnpm-store" || strings.HasPrefix(p, ".pnpm-store/")
 	}
 	parts := strings.Split(p, "/")
@@ -77,7 +79,7 @@ func relativeLink(e *Entry, roots []string) error {
 		}
 		e.Link = filepath.ToSlash(rel)
 	}
-	if _, ok := inside(at[1:], e.Link); !ok {
+	if _, ok := workspace.Inside(at[1:], e.Link); !ok {
 		return fmt.Errorf("links to %s, which is outside the tree", e.Link)
 	}
 	return nil
@@ -109,7 +111,7 @@ func isBinary(data []byte) bool {
 // build where the image is for another: their native parts cannot run there.
 func foreignPackages(ctx context.Context, c Content, list []platform) error {
 	manifests := c.only(func(e Entry) bool {
-		return e.Kind == KindFile && inNodeModules(e.Path) && path.Base(e.Path) == "package.json"
+		return e.Kind == KindFile && workspace.InNodeModules(e.Path) && path.Base(e.Path) == "package.json"
 	})
 	return manifests.each(ctx, func(e Entry, r io.Reader) error {
 		var m struct {

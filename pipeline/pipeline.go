@@ -1,5 +1,6 @@
-// Package pipeline turns a commit into an image: Open reads the commit, Resolve
-// finds what of it goes in and the key of that, Build makes the image.
+// Package pipeline turns a commit into an image in a registry: Resolve finds what
+// of the commit goes in and the key of that, Build makes the image, and a
+// Publisher finds, pushes and signs it.
 //
 // The same inputs give the same bytes, in any folder, at any time, by any user,
 // with either builder. So neither the commit's SHA nor a time nor a path of the
@@ -14,20 +15,21 @@ import (
 	"dagger.io/dagger/engineconn"
 
 	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/pipeline/git"
+	"github.com/joelhooks/shipit/pipeline/workspace"
 	"github.com/joelhooks/shipit/release"
 )
 
 // Inputs are everything that an image is made of, and nothing else.
 type Inputs struct {
-	Source    Source
+	Source    git.Source
 	Name      string // of the image in shipit.yaml
 	Image     config.Image
 	SourceURL string // for the label org.opencontainers.image.source; may be ""
-	Closure   Closure
+	Closure   workspace.Closure
 	Key       string // 64 hex digits: equal keys give equal images
 
 	app     string
-	root    Package       // of the workspace
 	scripts []string      // files from the root whose imports must resolve
 	roles   []config.Role // those of a cluster that run the image
 	shared  []string      // function ids that may have several owners
@@ -35,27 +37,16 @@ type Inputs struct {
 
 // Resolve finds the inputs of the image called name. What makes the image
 // impossible is a *release.Refusal.
-func Resolve(ctx context.Context, s Source, cfg config.Config, name string) (Inputs, error) {
+func Resolve(ctx context.Context, s git.Source, cfg config.Config, name string) (Inputs, error) {
 	img, ok := cfg.Images[name]
 	if !ok {
 		return Inputs{}, fmt.Errorf("image %s: not in %s", name, cfg.Path)
 	}
-	w, err := readWorkspace(ctx, s)
+	c, err := workspace.NewInstallable(ctx, s, img)
 	if err != nil {
 		return Inputs{}, fmt.Errorf("image %s: %w", name, err)
 	}
-	c, err := newClosure(ctx, s, img, w)
-	if err != nil {
-		return Inputs{}, fmt.Errorf("image %s: %w", name, err)
-	}
-	stale, err := staleLockfile(ctx, s, c, w)
-	if err == nil {
-		err = release.Refuse(stale, nil)
-	}
-	if err != nil {
-		return Inputs{}, fmt.Errorf("image %s: %w", name, err)
-	}
-	in := Inputs{Source: s, Name: name, Image: img, SourceURL: cfg.Source, Closure: c, app: cfg.App, root: w.root}
+	in := Inputs{Source: s, Name: name, Image: img, SourceURL: cfg.Source, Closure: c, app: cfg.App}
 	in.scripts, in.shared = scripts(in, cfg), cfg.Functions.AllowDuplicates
 	for _, r := range cfg.Roles {
 		if r.Image == name && r.Kubernetes != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/internal/sample"
+	"github.com/joelhooks/shipit/pipeline/workspace"
 	"github.com/joelhooks/shipit/release"
 	"github.com/joelhooks/shipit/tools/bunbase"
 )
@@ -28,7 +29,7 @@ func tryBuild(t *testing.T, edits map[string]string, img config.Image) error {
 	t.Helper()
 	r := sample.New(t, sample.Options{Edits: edits})
 	cfg := config.Config{Images: map[string]config.Image{"worker": img}}
-	in, err := Resolve(context.Background(), open(t, r.Dir, ""), cfg, "worker")
+	in, err := Resolve(context.Background(), openSource(t, r.Dir, ""), cfg, "worker")
 	if err != nil {
 		return err
 	}
@@ -124,7 +125,7 @@ func TestWhatARuntimeDoesWithoutIsNoFault(t *testing.T) {
 }
 
 func TestTheScriptsOfRoles(t *testing.T) {
-	in := Inputs{Name: "worker", Closure: Closure{Package: worker}, Image: config.Image{Entrypoint: []string{"bun", "--no-install", "run", "src/serve.ts"}}}
+	in := Inputs{Name: "worker", Closure: workspace.Closure{Package: worker}, Image: config.Image{Entrypoint: []string{"bun", "--no-install", "run", "src/serve.ts"}}}
 	cfg := config.Config{Roles: config.Roles{
 		{Name: "host", Image: "worker", Host: &config.Host{Command: []string{"bun", "run", "src/host.ts"}}},
 		{Name: "same", Image: "worker", Host: &config.Host{}},
@@ -150,7 +151,7 @@ func TestTheBasesOwnRuntimeHasTheLastWord(t *testing.T) {
 			change(&cfg, &img)
 		}
 		cfg.Images = map[string]config.Image{"worker": img}
-		in, err := Resolve(context.Background(), open(t, r.Dir, ""), cfg, "worker")
+		in, err := Resolve(context.Background(), openSource(t, r.Dir, ""), cfg, "worker")
 		require.NoError(t, err)
 		opts := opts
 		opts.NoCache = true // what a role's environment does to the start is not in the key

@@ -16,6 +16,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/joelhooks/shipit/pipeline/workspace"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -98,7 +99,7 @@ func (p proof) rejected(out string) []release.Finding {
 func own(files []string) []string {
 	var out []string
 	for _, f := range files {
-		if !inNodeModules(f) && slices.Contains(scriptExtensions(), path.Ext(f)) {
+		if !workspace.InNodeModules(f) && slices.Contains(scriptExtensions(), path.Ext(f)) {
 			out = append(out, f)
 		}
 	}

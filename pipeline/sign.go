@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/joelhooks/shipit/attest"
+	"github.com/joelhooks/shipit/pipeline/lockfile"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -70,15 +71,18 @@ func (p Publisher) provenance(in Inputs, image Image) attest.Build {
 // that can be read.
 func sbomOf(ctx context.Context, in Inputs) (any, error) {
 	c := in.Closure
-	kind, ok := map[string]attest.LockKind{"pnpm-lock.yaml": attest.LockPNPM, "bun.lock": attest.LockBun}[c.Lockfile]
-	if !ok {
+	if !lockfile.Known(c.Lockfile) {
 		return nil, nil
 	}
 	data, err := in.Source.ReadFile(ctx, c.Lockfile)
 	if err != nil {
 		return nil, err
 	}
-	lock := attest.Lock{Kind: kind, Data: data, Package: c.Package, Name: in.Image.Repository}
+	file, err := lockfile.Parse(c.Lockfile, data)
+	if err != nil {
+		return nil, err
+	}
+	lock := attest.Lock{File: file, Package: c.Package, Name: in.Image.Repository}
 	for _, p := range c.Packages {
 		lock.Closure = append(lock.Closure, p.Dir)
 	}

@@ -9,7 +9,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/joelhooks/shipit/check"
-	"github.com/joelhooks/shipit/pipeline"
+	"github.com/joelhooks/shipit/pipeline/git"
+	"github.com/joelhooks/shipit/pipeline/workspace"
 	"github.com/joelhooks/shipit/probe"
 	"github.com/joelhooks/shipit/release"
 )
@@ -73,7 +74,7 @@ func (t *tree) check(ctx context.Context) ([]release.Finding, error) {
 	findings := append([]release.Finding{}, zeroBase(t.cfg)...)
 	closures := map[string][]string{}
 	for _, name := range t.imageNames() {
-		closure, err := pipeline.NewClosure(ctx, t.source, t.cfg.Images[name])
+		closure, err := workspace.NewClosure(ctx, t.source, t.cfg.Images[name])
 		var refusal *release.Refusal
 		switch {
 		case errors.As(err, &refusal):
@@ -84,7 +85,7 @@ func (t *tree) check(ctx context.Context) ([]release.Finding, error) {
 		closures[name] = closure.Paths()
 	}
 	files := t.files(ctx)
-	files.missing = &[]*pipeline.MissingObjectError{}
+	files.missing = &[]*git.MissingObjectError{}
 	more, err := check.Run(ctx, check.Input{Config: t.cfg, Tree: files, Closures: closures, Keyed: probe.Validate(t.cfg)})
 	for _, absent := range *files.missing {
 		findings = append(findings, release.Finding{Code: release.CodeNotRead, Severity: release.Warns, Object: absent.Path, Message: absent.Error()})

@@ -14,7 +14,7 @@ import (
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/ledger"
-	"github.com/joelhooks/shipit/pipeline"
+	"github.com/joelhooks/shipit/pipeline/git"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -126,9 +126,9 @@ func exitCode(ctx context.Context, err error) int {
 // name of anything.
 func isUsage(err error) bool {
 	var (
-		rev       *pipeline.NoSuchRevError
-		ambiguous *pipeline.AmbiguousRevError
-		dir       *pipeline.NotRepositoryError
+		rev       *git.NoSuchRevError
+		ambiguous *git.AmbiguousRevError
+		dir       *git.NotRepositoryError
 		unclear   *release.UnclearError
 	)
 	return errors.As(err, &unclear) || errors.As(err, &rev) || errors.As(err, &ambiguous) || errors.As(err, &dir)

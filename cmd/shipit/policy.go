@@ -13,7 +13,7 @@ import (
 	"github.com/joelhooks/shipit/attest"
 	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/ledger"
-	"github.com/joelhooks/shipit/pipeline"
+	"github.com/joelhooks/shipit/pipeline/git"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -84,8 +84,8 @@ func (t *tree) verifyNew(ctx context.Context, role release.Role, _ map[string][]
 
 // ancestor reports whether branch contains a commit.
 func (t *tree) ancestor(ctx context.Context, commit, branch string) (bool, error) {
-	src, err := pipeline.Open(ctx, t.globals.dir, commit)
-	var none *pipeline.NoSuchRevError
+	src, err := git.Open(ctx, t.globals.dir, commit)
+	var none *git.NoSuchRevError
 	if errors.As(err, &none) {
 		return false, nil // a commit that this repository does not know is on none of its branches
 	}

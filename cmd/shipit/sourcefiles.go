@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/joelhooks/shipit/pipeline"
+	"github.com/joelhooks/shipit/pipeline/git"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -22,9 +23,9 @@ func (t *tree) sketch(ctx context.Context) (release.Release, error) {
 // sourceFiles reads the files of a commit for packages that know no context.
 type sourceFiles struct {
 	ctx context.Context // lives as long as the one call that it is passed to
-	src pipeline.Source
+	src git.Source
 
-	missing *[]*pipeline.MissingObjectError // takes what ReadFiles left out; nil: it is an error
+	missing *[]*git.MissingObjectError // takes what ReadFiles left out; nil: it is an error
 }
 
 func (f sourceFiles) ReadFile(path string) ([]byte, error) { return f.src.ReadFile(f.ctx, path) }
@@ -34,7 +35,7 @@ func (f sourceFiles) ReadFile(path string) ([]byte, error) { return f.src.ReadFi
 func (f sourceFiles) ReadFiles(paths []string, visit func(path string, content io.Reader) error) error {
 	for {
 		err := f.src.ReadFiles(f.ctx, paths, visit)
-		var absent *pipeline.MissingObjectError
+		var absent *git.MissingObjectError
 		if !errors.As(err, &absent) {
 			return err
 		}

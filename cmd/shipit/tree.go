@@ -17,13 +17,14 @@ import (
 	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/manifests"
 	"github.com/joelhooks/shipit/pipeline"
+	"github.com/joelhooks/shipit/pipeline/git"
 	"github.com/joelhooks/shipit/release"
 )
 
 // tree is a site seen from one commit: its source, its configuration, its version.
 type tree struct {
 	*site
-	source  pipeline.Source
+	source  git.Source
 	version string
 }
 
@@ -44,7 +45,7 @@ func openCommit(ctx context.Context, g *globals, rev string) (*tree, deploy.Engi
 
 // open reads a commit, and while git is at work connects to what the command needs.
 func open(ctx context.Context, g *globals, rev string, connect func(*site, context.Context) error) (*tree, error) {
-	src, err := pipeline.Open(ctx, g.dir, rev, config.File)
+	src, err := git.Open(ctx, g.dir, rev, config.File)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +86,7 @@ func (t *tree) Close() error { return errors.Join(t.source.Close(), t.site.Close
 
 // configOf reads the configuration of the commit itself, or the file that
 // --config names.
-func configOf(ctx context.Context, g *globals, src pipeline.Source) (config.Config, error) {
+func configOf(ctx context.Context, g *globals, src git.Source) (config.Config, error) {
 	if g.config != "" {
 		return config.Load(g.file(""), g.env)
 	}

@@ -1,4 +1,4 @@
-package pipeline
+package workspace
 
 import (
 	"context"
@@ -10,11 +10,12 @@ import (
 	"sort"
 	"strings"
 
+	"github.com/joelhooks/shipit/pipeline/git"
 	"github.com/joelhooks/shipit/release"
 )
 
-// inside resolves a relative path from a folder of the repository; false if it leaves it.
-func inside(dir, rel string) (string, bool) {
+// Inside resolves a relative path from a folder of the repository; false if it leaves it.
+func Inside(dir, rel string) (string, bool) {
 	if path.IsAbs(rel) || strings.HasPrefix(rel, "~") {
 		return "", false
 	}
@@ -37,7 +38,7 @@ func (b *closureBuilder) root() {
 			if kind != "link" && kind != "file" && kind != "portal" {
 				continue
 			}
-			to, ok := inside("", rest)
+			to, ok := Inside("", rest)
 			if !ok {
 				b.refuse(release.CodeLinkOutside, "package.json", fmt.Sprintf("wants %s (%s), which is outside the repository", name, deps[name]),
 					"what is not in the commit cannot be shipped: move it into the workspace or publish it")
@@ -48,8 +49,8 @@ func (b *closureBuilder) root() {
 	}
 	for _, patches := range []map[string]string{m.PatchedDependencies, m.Pnpm.PatchedDependencies, b.space.pnpm.PatchedDependencies} {
 		for _, name := range slices.Sorted(maps.Keys(patches)) {
-			p, ok := inside("", patches[name])
-			if _, there := b.source.files[p]; !ok || !there {
+			p, ok := Inside("", patches[name])
+			if _, there := b.source.File(p); !ok || !there {
 				b.refuse(release.CodePatchMissing, patches[name], fmt.Sprintf("the patch of %s is not in the tree", name), "")
 			}
 			b.extra[p] = true
@@ -59,7 +60,7 @@ func (b *closureBuilder) root() {
 
 // files lists what the packages and the extra paths hold, and checks each.
 func (b *closureBuilder) files(ctx context.Context) error {
-	all := map[string]File{}
+	all := map[string]git.File{}
 	for dir := range b.packages {
 		for _, f := range b.source.Entries(dir) {
 			if b.owner(f.Path) == dir {
@@ -79,10 +80,10 @@ func (b *closureBuilder) files(ctx context.Context) error {
 	if err := b.followLinks(ctx, all); err != nil {
 		return err
 	}
-	b.done.Files = slices.SortedFunc(maps.Values(all), func(x, y File) int { return strings.Compare(x.Path, y.Path) })
+	b.done.Files = slices.SortedFunc(maps.Values(all), func(x, y git.File) int { return strings.Compare(x.Path, y.Path) })
 	sort.Slice(b.done.Packages, func(i, j int) bool { return b.done.Packages[i].Dir < b.done.Packages[j].Dir })
 	for _, f := range b.done.Files {
-		if f.Mode == modeSubmodule {
+		if f.Submodule() {
 			b.refuse(release.CodeSubmodule, f.Path, "is a submodule, whose content is not in the commit", "commit the files themselves, or publish them as a package")
 		}
 	}
@@ -104,32 +105,32 @@ func (b *closureBuilder) owner(p string) string {
 }
 
 // followLinks checks every symbolic link, and adds the file that it leads to.
-func (b *closureBuilder) followLinks(ctx context.Context, all map[string]File) error {
+func (b *closureBuilder) followLinks(ctx context.Context, all map[string]git.File) error {
 	for seen := map[string]bool{}; ; {
-		var links []blob
+		var links []git.File
 		for _, p := range slices.Sorted(maps.Keys(all)) {
-			if f := all[p]; f.Mode == modeLink && !seen[p] {
+			if f := all[p]; f.Link() && !seen[p] {
 				seen[p] = true
-				links = append(links, blob{p, f.ID})
+				links = append(links, f)
 			}
 		}
 		if len(links) == 0 {
 			return nil
 		}
-		err := b.source.objects.read(ctx, links, func(l blob, _ int64, r io.Reader) error {
+		err := b.source.Read(ctx, links, func(l git.File, _ int64, r io.Reader) error {
 			target, err := io.ReadAll(r)
 			if err != nil {
 				return err
 			}
-			to, ok := inside(path.Dir(l.path), string(target))
-			file, isFile := b.source.files[to]
+			to, ok := Inside(path.Dir(l.Path), string(target))
+			file, isFile := b.source.File(to)
 			switch {
 			case !ok:
-				b.refuse(release.CodeLinkOutside, l.path, fmt.Sprintf("is a symbolic link to %s, which is outside the repository", target), "commit the file itself")
+				b.refuse(release.CodeLinkOutside, l.Path, fmt.Sprintf("is a symbolic link to %s, which is outside the repository", target), "commit the file itself")
 			case isFile:
 				all[to] = file
 			case b.source.Has(to) && !holds(all, to):
-				b.refuse(release.CodeLinkDangling, l.path, fmt.Sprintf("is a symbolic link to the folder %s, which does not go into the image", to), "name "+to+" under include of the image in shipit.yaml")
+				b.refuse(release.CodeLinkDangling, l.Path, fmt.Sprintf("is a symbolic link to the folder %s, which does not go into the image", to), "name "+to+" under include of the image in shipit.yaml")
 			}
 			return nil
 		})
@@ -140,7 +141,7 @@ func (b *closureBuilder) followLinks(ctx context.Context, all map[string]File) e
 }
 
 // holds reports whether any of the files is in a folder.
-func holds(files map[string]File, folder string) bool {
+func holds(files map[string]git.File, folder string) bool {
 	for p := range files {
 		if strings.HasPrefix(p, folder+"/") {
 			return true

@@ -1,4 +1,4 @@
-package pipeline
+package workspace
 
 import (
 	"context"
@@ -6,6 +6,8 @@ import (
 	"path"
 	"regexp"
 	"strings"
+
+	"github.com/joelhooks/shipit/pipeline/git"
 )
 
 var (
@@ -16,23 +18,23 @@ var (
 
 // tsconfigs adds to all the files of the repository that its tsconfig files
 // extend: the runtime reads them when it resolves paths and JSX.
-func (b *closureBuilder) tsconfigs(ctx context.Context, all map[string]File) error {
-	var next []blob
+func (b *closureBuilder) tsconfigs(ctx context.Context, all map[string]git.File) error {
+	var next []git.File
 	for p, f := range all {
-		if tsconfigName.MatchString(p) && !inNodeModules(p) && f.Mode != modeSubmodule {
-			next = append(next, blob{p, f.ID})
+		if tsconfigName.MatchString(p) && !InNodeModules(p) && !f.Submodule() {
+			next = append(next, f)
 		}
 	}
 	for len(next) > 0 {
 		now := next
 		next = nil
-		err := b.source.objects.read(ctx, now, func(c blob, _ int64, r io.Reader) error {
+		err := b.source.Read(ctx, now, func(c git.File, _ int64, r io.Reader) error {
 			data, err := io.ReadAll(r)
-			for _, p := range extended(c.path, data) {
-				f, ok := b.source.files[p]
+			for _, p := range extended(c.Path, data) {
+				f, ok := b.source.File(p)
 				if _, known := all[p]; ok && !known {
 					all[p] = f
-					next = append(next, blob{p, f.ID})
+					next = append(next, f)
 				}
 			}
 			return err
@@ -54,7 +56,7 @@ func extended(file string, data []byte) []string {
 			if !strings.HasPrefix(rel, ".") {
 				continue
 			}
-			if p, ok := inside(path.Dir(file), rel); ok {
+			if p, ok := Inside(path.Dir(file), rel); ok {
 				out = append(out, p, p+".json")
 			}
 		}

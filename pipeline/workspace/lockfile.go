@@ -1,32 +1,40 @@
-package pipeline
+package workspace
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
-
+	"github.com/joelhooks/shipit/pipeline/lockfile"
 	"github.com/joelhooks/shipit/release"
 )
+
+// cutLockfile cuts the lockfile down to the closure, so that a change of what
+// other packages depend on changes neither the key nor the image. A lockfile of
+// which nothing can be cut out for certain stays whole.
+func (b *closureBuilder) cutLockfile() {
+	c := &b.done
+	if !lockfile.Known(c.Lockfile) {
+		return
+	}
+	keep := map[string]bool{"": true}
+	for _, p := range c.Packages {
+		keep[p.Dir] = true
+	}
+	if cut, ok := c.lock.Cut(keep); ok {
+		c.CutLockfile = cut
+	}
+}
 
 // staleLockfile compares what the packages of the closure declare with what the
 // lockfile was made from. An install that does not change the lockfile would
 // fail on any difference, later and with less to say.
-func staleLockfile(ctx context.Context, s Source, c Closure, w workspace) ([]release.Finding, error) {
-	if c.Lockfile != "pnpm-lock.yaml" && c.Lockfile != "bun.lock" {
-		return nil, nil
+func staleLockfile(c Closure, w workspace) []release.Finding {
+	if !lockfile.Known(c.Lockfile) {
+		return nil
 	}
-	data, err := s.ReadFile(ctx, c.Lockfile)
-	if err != nil {
-		return nil, err
-	}
-	locked, err := lockedSpecs(c.Lockfile, data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", c.Lockfile, err)
-	}
+	locked := c.lock.Ranges()
 	overridden := map[string]bool{}
 	for _, all := range []map[string]string{w.root.manifest.Pnpm.Overrides, w.root.manifest.Resolutions, w.pnpm.Overrides} {
 		for key := range all {
@@ -41,12 +49,12 @@ func staleLockfile(ctx context.Context, s Source, c Closure, w workspace) ([]rel
 	for _, p := range packages {
 		if msg := drift(p.manifest, locked[p.Dir], overridden); msg != "" {
 			out = append(out, release.Finding{
-				Code: release.CodeLockfileStale, Severity: release.Refuses, Object: p.manifestPath(), Fixed: true,
+				Code: release.CodeLockfileStale, Severity: release.Refuses, Object: p.ManifestPath(), Fixed: true,
 				Message: fmt.Sprintf("%s was not made from it: %s", c.Lockfile, msg), Hint: "run the package manager's install and commit the lockfile",
 			})
 		}
 	}
-	return out, nil
+	return out
 }
 
 // allDependencies are those that a lockfile lists for a package. A peer may be
@@ -97,31 +105,4 @@ func overrideName(key string) string {
 		key = key[:at]
 	}
 	return key
-}
-
-// lockedSpecs are the ranges that the lockfile was made from, by folder and name.
-func lockedSpecs(file string, data []byte) (map[string]map[string]string, error) {
-	out := map[string]map[string]string{}
-	if file == "bun.lock" {
-		lock, err := parseBunLock(data)
-		for dir, w := range lock.Workspaces {
-			out[dir] = map[string]string{}
-			for _, deps := range w.all() {
-				maps.Copy(out[dir], deps)
-			}
-		}
-		return out, err
-	}
-	var lock pnpmLock
-	err := yaml.Unmarshal(data, &lock)
-	for dir, imp := range lock.Importers {
-		specs := map[string]string{}
-		for _, deps := range imp.all() {
-			for name, dep := range deps {
-				specs[name] = dep.Specifier
-			}
-		}
-		out[importerDir(dir)] = specs
-	}
-	return out, err
 }

@@ -1,4 +1,4 @@
-package pipeline
+package workspace
 
 import (
 	"context"
@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/pipeline/git"
+	"github.com/joelhooks/shipit/pipeline/lockfile"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -16,17 +18,24 @@ import (
 // and what of the root these need to be installed. Nothing else of the
 // repository is an input.
 type Closure struct {
-	Package  string    // folder of the package that the image is for
-	Packages []Package // it and what it reaches by workspace links, by folder
-	Lockfile string    // path; "" if the commit has none
-	Files    []File    // sorted by path, as committed
+	Package  string     // folder of the package that the image is for
+	Packages []Package  // it and what it reaches by workspace links, by folder
+	Lockfile string     // path; "" if the commit has none
+	Files    []git.File // sorted by path, as committed
 
-	links []workspaceLink
-	lock  []byte // the lockfile without the packages that are not in; nil: as committed
+	Root        Package // of the workspace
+	Links       []Link
+	CutLockfile []byte // the lockfile without the packages that are not in; nil: as committed
+
+	lock lockfile.Lockfile
 }
 
-// workspaceLink is a dependency of one package of the workspace on another.
-type workspaceLink struct{ from, name, to string }
+// Link is a dependency of one package of the workspace on another.
+type Link struct {
+	From string // folder
+	Name string // under which From imports it
+	To   string // folder
+}
 
 // Paths are the folders and the files outside these that are inputs, sorted. A
 // change elsewhere cannot change the image.
@@ -44,6 +53,18 @@ func (c Closure) Paths() []string {
 	return out
 }
 
+// Owner is the package of the closure that a file belongs to: the innermost
+// whose folder holds it.
+func (c Closure) Owner(file string) (Package, bool) {
+	best, ok := Package{}, false
+	for _, p := range c.Packages {
+		if below(file, p.Dir) && (!ok || len(p.Dir) > len(best.Dir)) {
+			best, ok = p, true
+		}
+	}
+	return best, ok
+}
+
 // below reports whether p is dir or stands in it.
 func below(p, dir string) bool {
 	return dir == "" || p == dir || strings.HasPrefix(p, dir+"/")
@@ -51,8 +72,8 @@ func below(p, dir string) bool {
 
 // NewClosure follows the links of img.Package. What makes an image of it
 // impossible (a linked package that is missing, a link out of the repository, a
-// submodule) is a *release.Refusal that names all such places, not the first.
-func NewClosure(ctx context.Context, s Source, img config.Image) (Closure, error) {
+// submodule) is a *release.Refusal that names all such files, not the first.
+func NewClosure(ctx context.Context, s git.Source, img config.Image) (Closure, error) {
 	w, err := readWorkspace(ctx, s)
 	if err != nil {
 		return Closure{}, err
@@ -60,8 +81,22 @@ func NewClosure(ctx context.Context, s Source, img config.Image) (Closure, error
 	return newClosure(ctx, s, img, w)
 }
 
-func newClosure(ctx context.Context, s Source, img config.Image, w workspace) (Closure, error) {
-	b := closureBuilder{source: s, space: w, packages: map[string]Package{}, extra: map[string]bool{}}
+// NewInstallable is NewClosure of what a package manager will install: a
+// lockfile that was not made from the packages' manifests is refused too.
+func NewInstallable(ctx context.Context, s git.Source, img config.Image) (Closure, error) {
+	w, err := readWorkspace(ctx, s)
+	if err != nil {
+		return Closure{}, err
+	}
+	c, err := newClosure(ctx, s, img, w)
+	if err != nil {
+		return Closure{}, err
+	}
+	return c, release.Refuse(staleLockfile(c, w), nil)
+}
+
+func newClosure(ctx context.Context, s git.Source, img config.Image, w workspace) (Closure, error) {
+	b := closureBuilder{source: s, space: w, done: Closure{Root: w.root}, packages: map[string]Package{}, extra: map[string]bool{}}
 	if err := b.collect(ctx, img); err != nil {
 		return Closure{}, err
 	}
@@ -71,15 +106,16 @@ func newClosure(ctx context.Context, s Source, img config.Image, w workspace) (C
 	if len(b.findings) > 0 {
 		return Closure{}, &release.Refusal{Findings: b.findings}
 	}
-	return b.done, b.prune(ctx)
+	b.cutLockfile()
+	return b.done, nil
 }
 
 type closureBuilder struct {
-	source   Source
+	source   git.Source
 	space    workspace
-	packages map[string]Package // reached, by folder
-	extra    map[string]bool    // files and folders outside the packages
-	linked   map[string]bool    // dependencies that the lockfile resolves to the workspace
+	packages map[string]Package           // reached, by folder
+	extra    map[string]bool              // files and folders outside the packages
+	linked   map[lockfile.Dependency]bool // what the lockfile resolves to the workspace
 	findings []release.Finding
 	done     Closure
 }
@@ -91,9 +127,9 @@ func (b *closureBuilder) refuse(code release.Code, object, message, hint string)
 }
 
 // lockfiles are looked for in this order.
-func lockfiles() []string { return []string{"pnpm-lock.yaml", "bun.lock", "bun.lockb"} }
+func lockfiles() []string { return []string{lockfile.PNPM, lockfile.Bun, "bun.lockb"} }
 
-// rootFiles say how packages are installed, so they are inputs wherever they stand at the root.
+// rootFiles say how packages are installed, so they are inputs if they are at the root.
 func rootFiles() []string {
 	return []string{"package.json", pnpmWorkspaceFile, ".npmrc", ".pnpmfile.cjs", "bunfig.toml"}
 }
@@ -110,12 +146,12 @@ func (b *closureBuilder) collect(ctx context.Context, img config.Image) error {
 		return nil
 	}
 	for _, name := range lockfiles() {
-		if _, ok := s.files[name]; ok {
+		if _, ok := s.File(name); ok {
 			b.done.Lockfile, b.extra[name] = name, true
 			break
 		}
 	}
-	if err := b.readLinked(ctx); err != nil {
+	if err := b.readLockfile(ctx); err != nil {
 		return err
 	}
 	b.done.Package = dir
@@ -123,7 +159,7 @@ func (b *closureBuilder) collect(ctx context.Context, img config.Image) error {
 		return err
 	}
 	for _, name := range rootFiles() {
-		if _, ok := s.files[name]; ok {
+		if _, ok := s.File(name); ok {
 			b.extra[name] = true
 		}
 	}
@@ -138,18 +174,21 @@ func (b *closureBuilder) collect(ctx context.Context, img config.Image) error {
 	return nil
 }
 
-// readLinked notes which plain version ranges the lockfile resolves to a
-// package of the workspace, as bun does and pnpm with link-workspace-packages.
-func (b *closureBuilder) readLinked(ctx context.Context) (err error) {
-	if b.done.Lockfile == "" {
+// readLockfile notes which version ranges the lockfile resolves to a package of
+// the workspace, as bun does and pnpm with link-workspace-packages.
+func (b *closureBuilder) readLockfile(ctx context.Context) error {
+	if !lockfile.Known(b.done.Lockfile) {
 		return nil
 	}
 	data, err := b.source.ReadFile(ctx, b.done.Lockfile)
 	if err != nil {
 		return err
 	}
-	b.linked, err = workspaceLinks(b.done.Lockfile, data)
-	return err
+	if b.done.lock, err = lockfile.Parse(b.done.Lockfile, data); err != nil {
+		return err
+	}
+	b.linked = b.done.lock.Links()
+	return nil
 }
 
 // follow adds p and everything that it links to.
@@ -167,7 +206,7 @@ func (b *closureBuilder) follow(ctx context.Context, p Package) error {
 		if !ok {
 			continue
 		}
-		b.done.links = append(b.done.links, workspaceLink{from: p.Dir, name: name, to: to.Dir})
+		b.done.Links = append(b.done.Links, Link{From: p.Dir, Name: name, To: to.Dir})
 		if err := b.follow(ctx, to); err != nil {
 			return err
 		}
@@ -196,7 +235,7 @@ func (b *closureBuilder) target(ctx context.Context, p Package, name, spec strin
 	case "link", "file", "portal":
 		return b.local(ctx, p, name, spec, rest)
 	}
-	if b.linked[p.Dir+"\x00"+name] {
+	if b.linked[lockfile.Dependency{Folder: p.Dir, Name: name}] {
 		to, ok := b.space.byName(name)
 		if !ok {
 			b.missing(p, name, spec)
@@ -211,16 +250,16 @@ func (b *closureBuilder) missing(p Package, name, spec string) {
 	if where == "" {
 		where = "no workspace is declared"
 	}
-	b.refuse(release.CodePackageMissing, p.manifestPath(),
+	b.refuse(release.CodePackageMissing, p.ManifestPath(),
 		fmt.Sprintf("wants %s (%s), and no package of the workspace has that name", name, spec),
 		fmt.Sprintf("commit the package, or drop the dependency; packages are found by %s", where))
 }
 
 // local is a dependency on a path of the repository.
 func (b *closureBuilder) local(ctx context.Context, p Package, name, spec, rest string) (Package, bool, error) {
-	to, ok := inside(p.Dir, rest)
+	to, ok := Inside(p.Dir, rest)
 	if !ok {
-		b.refuse(release.CodeLinkOutside, p.manifestPath(), fmt.Sprintf("wants %s (%s), which is outside the repository", name, spec),
+		b.refuse(release.CodeLinkOutside, p.ManifestPath(), fmt.Sprintf("wants %s (%s), which is outside the repository", name, spec),
 			"what is not in the commit cannot be shipped: move it into the workspace or publish it")
 		return Package{}, false, nil
 	}
@@ -234,7 +273,7 @@ func (b *closureBuilder) local(ctx context.Context, p Package, name, spec, rest 
 	if len(found) == 1 {
 		return found[0], true, nil
 	}
-	if _, ok := b.source.files[to]; ok { // a packed package
+	if _, ok := b.source.File(to); ok { // a packed package
 		b.extra[to] = true
 		return Package{}, false, nil
 	}

@@ -1,4 +1,4 @@
-package pipeline
+package lockfile
 
 import (
 	"os"
@@ -10,21 +10,22 @@ import (
 
 func TestALockfileIsCutDownToTheClosure(t *testing.T) {
 	for _, tt := range []struct {
-		name, file string
-		prune      func([]byte, map[string]bool) ([]byte, bool)
+		name, file, kind string
 	}{
-		{"of pnpm", "pnpm-lock", prunePnpm},
-		{"of bun", "bun-lock", pruneBun},
+		{"of pnpm", "pnpm-lock", PNPM},
+		{"of bun", "bun-lock", Bun},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			whole, err := os.ReadFile(filepath.Join("testdata", tt.file+".whole"))
 			require.NoError(t, err)
 			want, err := os.ReadFile(filepath.Join("testdata", tt.file+".cut"))
 			require.NoError(t, err)
-			got, ok := tt.prune(whole, map[string]bool{"": true, "packages/a": true, "packages/b": true})
+			lock, err := Parse(tt.kind, whole)
+			require.NoError(t, err)
+			got, ok := lock.Cut(map[string]bool{"": true, "packages/a": true, "packages/b": true})
 			require.True(t, ok)
 			require.Equal(t, string(want), string(got))
-			all, ok := tt.prune(whole, map[string]bool{"": true, "packages/a": true, "packages/b": true, "packages/c": true})
+			all, ok := lock.format.cut(whole, map[string]bool{"": true, "packages/a": true, "packages/b": true, "packages/c": true})
 			require.True(t, ok)
 			require.Equal(t, string(whole), string(all), "with every package nothing is cut")
 		})
@@ -36,15 +37,18 @@ func TestALockfileThatIsNotUnderstoodStaysWhole(t *testing.T) {
 		"another version":              "lockfileVersion: '6.0'\nimporters:\n  .: {}\n",
 		"a package that is not listed": "lockfileVersion: '9.0'\nimporters:\n  .:\n    dependencies:\n      a:\n        specifier: 1.0.0\n        version: 1.0.0\n",
 		"importers in one line":        "lockfileVersion: '9.0'\nimporters: {.: {}}\n",
-		"no YAML":                      "\t\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, ok := prunePnpm([]byte(data), map[string]bool{"": true})
+			lock, err := Parse(PNPM, []byte(data))
+			require.NoError(t, err)
+			_, ok := lock.Cut(map[string]bool{"": true})
 			require.False(t, ok)
 		})
 	}
-	_, ok := pruneBun([]byte("{"), map[string]bool{"": true})
-	require.False(t, ok)
+	_, err := Parse(PNPM, []byte("\t\n"))
+	require.ErrorContains(t, err, PNPM)
+	_, err = Parse(Bun, []byte("{"))
+	require.ErrorContains(t, err, Bun)
 }
 
 func TestTheKeyOfASnapshot(t *testing.T) {
@@ -59,4 +63,21 @@ func TestTheKeyOfASnapshot(t *testing.T) {
 	} {
 		require.Equal(t, tt[2], snapshotKey(tt[0], tt[1]), "%s %s", tt[0], tt[1])
 	}
+}
+
+func TestTheRangesThatALockfileWasMadeFrom(t *testing.T) {
+	pnpm := "importers:\n  .: {}\n  packages/a:\n    dependencies:\n      x:\n        specifier: ^1.0.0\n        version: 1.2.3\n    devDependencies:\n      y:\n        specifier: 'catalog:'\n        version: 2.0.0\n"
+	bun := `{"workspaces":{"":{"name":"root"},"packages/a":{"dependencies":{"x":"^1.0.0",},"devDependencies":{"y":"catalog:",},},},}`
+	want := map[string]map[string]string{"": {}, "packages/a": {"x": "^1.0.0", "y": "catalog:"}}
+	for file, data := range map[string]string{"pnpm-lock.yaml": pnpm, "bun.lock": bun} {
+		lock, err := Parse(file, []byte(data))
+		require.NoError(t, err)
+		require.Equal(t, want, lock.Ranges(), file)
+	}
+}
+
+func TestACommaInAStringOfBunLockIsContent(t *testing.T) {
+	lock, err := Parse(Bun, []byte(`{"workspaces":{"":{"name":"root","dependencies":{"x":"^1 ,] || ^2",},},},}`))
+	require.NoError(t, err)
+	require.Equal(t, "^1 ,] || ^2", lock.Ranges()[""]["x"])
 }

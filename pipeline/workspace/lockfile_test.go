@@ -1,4 +1,4 @@
-package pipeline
+package workspace
 
 import (
 	"strings"
@@ -36,17 +36,6 @@ func TestALockfileIsHeldAgainstTheManifest(t *testing.T) {
 	}
 }
 
-func TestTheSpecsThatALockfileWasMadeFrom(t *testing.T) {
-	pnpm := "importers:\n  .: {}\n  packages/a:\n    dependencies:\n      x:\n        specifier: ^1.0.0\n        version: 1.2.3\n    devDependencies:\n      y:\n        specifier: 'catalog:'\n        version: 2.0.0\n"
-	bun := `{"workspaces":{"":{"name":"root"},"packages/a":{"dependencies":{"x":"^1.0.0",},"devDependencies":{"y":"catalog:",},},},}`
-	want := map[string]map[string]string{"": {}, "packages/a": {"x": "^1.0.0", "y": "catalog:"}}
-	for file, data := range map[string]string{"pnpm-lock.yaml": pnpm, "bun.lock": bun} {
-		got, err := lockedSpecs(file, []byte(data))
-		require.NoError(t, err)
-		require.Equal(t, want, got, file)
-	}
-}
-
 func TestThePackageOfAnOverride(t *testing.T) {
 	for key, want := range map[string]string{"a": "a", "a@1": "a", "@s/a@^1": "@s/a", "p>a": "a", "p@1>@s/a@2": "@s/a", "**/a": "a", "p/@s/a": "@s/a", "@p/q/a@1": "a"} {
 		require.Equal(t, want, overrideName(key))
@@ -59,7 +48,7 @@ func TestAResolutionOverridesARange(t *testing.T) {
 	}})
 	root := r.Read("package.json")
 	resolved := func() error {
-		_, err := Resolve(t.Context(), open(t, r.Dir, ""), config.Config{Images: map[string]config.Image{"worker": workerImage()}}, "worker")
+		_, err := NewInstallable(t.Context(), open(t, r.Dir), config.Image{Package: worker})
 		return err
 	}
 	require.ErrorContains(t, resolved(), "LockfileStale")

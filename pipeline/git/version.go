@@ -1,4 +1,4 @@
-package pipeline
+package git
 
 import (
 	"context"
@@ -56,7 +56,7 @@ func (t versionTags) on(commit string) *semver.Version {
 
 // versionTags are the tags vX.Y.Z, pre-releases too, on the commit or behind it.
 func (s Source) versionTags(ctx context.Context) (versionTags, error) {
-	out, _, err := git(ctx, s.GitDir, "--git-dir="+s.GitDir, "for-each-ref", "--merged="+s.SHA,
+	out, _, err := run(ctx, s.GitDir, "--git-dir="+s.GitDir, "for-each-ref", "--merged="+s.SHA,
 		"--format=%(refname:strip=2)%00%(objectname)%00%(*objectname)", "refs/tags/")
 	if err != nil {
 		return nil, err
@@ -96,7 +96,7 @@ func (s Source) nearest(ctx context.Context, tags versionTags) (*semver.Version,
 		if s.shallow {
 			return nil, 0, nil
 		}
-		out, _, err := git(ctx, s.GitDir, "--git-dir="+s.GitDir, "rev-list", "--count", s.SHA)
+		out, _, err := run(ctx, s.GitDir, "--git-dir="+s.GitDir, "rev-list", "--count", s.SHA)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -104,7 +104,7 @@ func (s Source) nearest(ctx context.Context, tags versionTags) (*semver.Version,
 		_, err = fmt.Sscan(out, &n)
 		return nil, n, err
 	}
-	out, _, err := git(ctx, s.GitDir, append(args, s.SHA)...)
+	out, _, err := run(ctx, s.GitDir, append(args, s.SHA)...)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -1,4 +1,4 @@
-package pipeline
+package git
 
 import (
 	"context"
@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/url"
 	"path"
 	"regexp"
 	"sort"
@@ -37,11 +36,15 @@ type File struct {
 	ID   string // of the object
 }
 
-const (
-	modeExecutable = "100755"
-	modeLink       = "120000"
-	modeSubmodule  = "160000"
-)
+// Executable reports whether the file may be run.
+func (f File) Executable() bool { return f.Mode == "100755" }
+
+// Link reports whether the file is a symbolic link; its content is the target.
+func (f File) Link() bool { return f.Mode == "120000" }
+
+// Submodule reports whether it is another repository, of which the commit holds
+// the id only.
+func (f File) Submodule() bool { return f.Mode == "160000" }
 
 // NoSuchRevError is a revision that the repository does not know.
 type NoSuchRevError struct{ Rev, Dir string }
@@ -66,8 +69,9 @@ func (e *NotRepositoryError) Error() string {
 }
 
 // Open resolves rev ("" is HEAD) in the repository that holds dir and lists the
-// commit's tree; files that are sure to be asked for are read at the same time. Close is for when nothing more is read. Errors are *NotRepositoryError, *NoSuchRevError and
-// *AmbiguousRevError.
+// commit's tree; files that are sure to be needed are read at the same time.
+// Close ends what reads the objects. Errors are *NotRepositoryError,
+// *NoSuchRevError and *AmbiguousRevError.
 func Open(ctx context.Context, dir, rev string, files ...string) (Source, error) {
 	if rev == "" {
 		rev = "HEAD"
@@ -87,12 +91,12 @@ func Open(ctx context.Context, dir, rev string, files ...string) (Source, error)
 	return s, nil
 }
 
-// readEarly reads files by their names in the commit. What it cannot read is told
-// to whoever asks for it.
+// readEarly reads files by their names in the commit. What it cannot read is an
+// error of ReadFile.
 func (s *Source) readEarly(ctx context.Context, files []string) {
 	for _, p := range files {
 		var data []byte
-		err := s.objects.read(ctx, []blob{{p, s.SHA + ":" + p}}, func(_ blob, _ int64, r io.Reader) (err error) {
+		err := s.objects.read(ctx, []File{{Path: p, ID: s.SHA + ":" + p}}, func(_ File, _ int64, r io.Reader) (err error) {
 			data, err = io.ReadAll(r)
 			return err
 		})
@@ -105,14 +109,14 @@ func (s *Source) readEarly(ctx context.Context, files []string) {
 // Close ends the git process that reads the objects; it would end with this one.
 func (s Source) Close() error { return s.objects.close() }
 
-// locate finds the repository, the commit and its tree in one question to git,
-// which answers line by line up to what it cannot find.
+// locate finds the repository, the commit and its tree by one git process, which
+// prints line by line up to what it cannot find.
 func (s *Source) locate(ctx context.Context, dir string) error {
 	if strings.HasPrefix(s.Rev, "-") {
 		return &NoSuchRevError{Rev: s.Rev, Dir: dir}
 	}
 	// The work tree comes last: a bare repository has none.
-	out, stderr, err := git(ctx, dir, "rev-parse", "--absolute-git-dir", "--is-shallow-repository", "--is-inside-work-tree",
+	out, stderr, err := run(ctx, dir, "rev-parse", "--absolute-git-dir", "--is-shallow-repository", "--is-inside-work-tree",
 		s.Rev+"^{commit}", s.Rev+"^{tree}", "--show-toplevel")
 	var said *gitError
 	if err != nil && !errors.As(err, &said) {
@@ -159,7 +163,7 @@ func ambiguity(stderr string) string {
 }
 
 func (s *Source) list(ctx context.Context) error {
-	out, _, err := git(ctx, s.GitDir, "--git-dir="+s.GitDir, "ls-tree", "-r", "-t", "-z", "--full-tree", s.SHA)
+	out, _, err := run(ctx, s.GitDir, "--git-dir="+s.GitDir, "ls-tree", "-r", "-t", "-z", "--full-tree", s.SHA)
 	if err != nil {
 		return err
 	}
@@ -193,6 +197,12 @@ func (s Source) Entries(prefix string) []File {
 	return out
 }
 
+// File is the file of that path.
+func (s Source) File(p string) (File, bool) {
+	f, ok := s.files[path.Clean(p)]
+	return f, ok
+}
+
 // Has reports whether the tree holds a file or a folder of that path.
 func (s Source) Has(p string) bool {
 	_, file := s.files[p]
@@ -214,77 +224,36 @@ func (e *NotInTreeError) Is(target error) bool { return target == fs.ErrNotExist
 // commit has none of that path.
 func (s Source) ReadFile(ctx context.Context, p string) ([]byte, error) {
 	f, ok := s.files[path.Clean(p)]
-	if !ok || f.Mode == modeSubmodule {
+	if !ok || f.Submodule() {
 		return nil, &NotInTreeError{Path: p, SHA: s.SHA}
 	}
 	if data, ok := s.early[f.Path]; ok {
 		return data, nil
 	}
 	var data []byte
-	err := s.objects.read(ctx, []blob{{f.Path, f.ID}}, func(_ blob, _ int64, r io.Reader) (err error) {
+	err := s.objects.read(ctx, []File{f}, func(_ File, _ int64, r io.Reader) (err error) {
 		data, err = io.ReadAll(r)
 		return err
 	})
 	return data, err
 }
 
-// Dirty lists the paths in which the working directory differs from HEAD,
-// untracked ones too. It is for a note to the user: none of them is an input.
-func (s Source) Dirty(ctx context.Context) ([]string, error) {
-	if s.Top == s.GitDir {
-		return nil, nil
-	}
-	out, _, err := git(ctx, s.Top, "status", "--porcelain=v1", "-z", "--no-renames")
-	if err != nil {
-		return nil, err
-	}
-	var paths []string
-	for _, line := range strings.Split(out, "\x00") {
-		if len(line) > 3 {
-			paths = append(paths, line[3:])
+// Read passes the committed bytes of files of this commit to visit, in order,
+// each with its size; what visit leaves unread is skipped. Content that this
+// clone does not hold, or holds damaged, is a *MissingObjectError.
+func (s Source) Read(ctx context.Context, files []File, visit func(f File, size int64, r io.Reader) error) error {
+	return s.objects.read(ctx, files, visit)
+}
+
+// ReadFiles passes the committed bytes of each file to visit, in order, through
+// one git process; what visit leaves unread is skipped. Paths that the commit
+// does not hold, and submodules, are left out.
+func (s Source) ReadFiles(ctx context.Context, paths []string, visit func(path string, content io.Reader) error) error {
+	var files []File
+	for _, p := range paths {
+		if f, ok := s.File(p); ok && !f.Submodule() {
+			files = append(files, f)
 		}
 	}
-	return paths, nil
-}
-
-// IsAncestor reports whether the commit is an ancestor of rev, or rev itself.
-func (s Source) IsAncestor(ctx context.Context, rev string) (bool, error) {
-	if strings.HasPrefix(rev, "-") {
-		return false, &NoSuchRevError{Rev: rev, Dir: s.Top}
-	}
-	_, _, err := git(ctx, s.GitDir, "--git-dir="+s.GitDir, "merge-base", "--is-ancestor", s.SHA, rev)
-	var said *gitError
-	switch {
-	case err == nil:
-		return true, nil
-	case errors.As(err, &said) && said.code == 1:
-		return false, nil
-	case errors.As(err, &said):
-		return false, &NoSuchRevError{Rev: rev, Dir: s.Top}
-	}
-	return false, err
-}
-
-var scpLike = regexp.MustCompile(`^(?:[^@/]+@)?([^:/]+):([^/].*)$`)
-
-// Origin is the https address of the repository's remote "origin", without
-// credentials; "" if it has none or one that is no server's.
-func (s Source) Origin(ctx context.Context) string {
-	out, _, err := git(ctx, s.GitDir, "--git-dir="+s.GitDir, "config", "--get", "remote.origin.url")
-	if err != nil {
-		return ""
-	}
-	raw := strings.TrimSuffix(strings.TrimSpace(out), ".git")
-	if m := scpLike.FindStringSubmatch(raw); m != nil && !strings.Contains(raw, "://") {
-		return "https://" + m[1] + "/" + m[2]
-	}
-	u, err := url.Parse(raw)
-	if err != nil || u.Hostname() == "" || u.Scheme == "file" {
-		return ""
-	}
-	if u.Scheme == "ssh" || u.Scheme == "git" {
-		return "https://" + u.Hostname() + u.Path
-	}
-	u.User = nil
-	return u.String()
+	return s.Read(ctx, files, func(f File, _ int64, r io.Reader) error { return visit(f.Path, r) })
 }

@@ -1,4 +1,7 @@
-package pipeline
+// Package git reads commits: a revision is turned into the tree of one commit,
+// and that into the exact bytes of its files. It reads git's objects and nothing
+// else: no working directory, no attributes, no network.
+package git
 
 import (
 	"bytes"
@@ -25,10 +28,10 @@ func (e *gitError) Error() string {
 	return fmt.Sprintf("git %s: %s", e.args[0], msg)
 }
 
-// gitCommand is git on one repository and nothing else: no variable of the
+// command is git on one repository and nothing else: no variable of the
 // caller points it elsewhere, no replacement object stands in for another, and
 // nothing is fetched.
-func gitCommand(ctx context.Context, dir string, args ...string) *exec.Cmd {
+func command(ctx context.Context, dir string, args ...string) *exec.Cmd {
 	all := append([]string{"--no-replace-objects", "--no-optional-locks", "--literal-pathspecs", "-c", "core.fsmonitor=false"}, args...)
 	cmd := exec.CommandContext(ctx, "git", all...)
 	cmd.Dir = dir
@@ -45,9 +48,9 @@ func gitCommand(ctx context.Context, dir string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// git runs one command and returns its stdout and stderr. A non-zero end is a *gitError.
-func git(ctx context.Context, dir string, args ...string) (stdout, stderr string, err error) {
-	cmd := gitCommand(ctx, dir, args...)
+// run runs one command and returns its stdout and stderr. A non-zero end is a *gitError.
+func run(ctx context.Context, dir string, args ...string) (stdout, stderr string, err error) {
+	cmd := command(ctx, dir, args...)
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	err = cmd.Run()

@@ -1,4 +1,4 @@
-package pipeline
+package git
 
 import (
 	"bufio"
@@ -17,10 +17,6 @@ import (
 	"sync"
 )
 
-// blob is one file of a commit. Instead of its id its name in a commit will do:
-// SHA:path.
-type blob struct{ path, id string }
-
 // MissingObjectError is a file of the commit whose content this clone does not
 // hold (a partial clone), or holds damaged.
 type MissingObjectError struct{ Path, ID, Reason string }
@@ -30,29 +26,30 @@ func (e *MissingObjectError) Error() string {
 }
 
 // objects reads the blobs of a repository. To start git takes milliseconds, so the
-// process that has answered stays for the next question.
+// process that has answered stays for the next request.
 type objects struct {
 	gitDir string
 	mu     sync.Mutex
 	idle   *catFile // nil: none has answered yet, or the last one was ended
 }
 
-// many is from how many blobs on git writes its answers in large pieces, which
-// needs a process of its own.
-const many = 100
+// batchSize is the number of blobs from which on git buffers its output, which
+// needs a process that serves this request only.
+const batchSize = 100
 
-// read passes the exact bytes of every blob to fn, in order. Each blob is checked
-// against its id; a missing one is a *MissingObjectError. fn may itself read.
-func (o *objects) read(ctx context.Context, blobs []blob, fn func(b blob, size int64, r io.Reader) error) error {
+// read passes the exact bytes of every file to fn, in order. Each is checked
+// against its id; a missing one is a *MissingObjectError. Instead of an id a
+// name such as SHA:path will do. fn may itself read.
+func (o *objects) read(ctx context.Context, files []File, fn func(f File, size int64, r io.Reader) error) error {
 	switch {
-	case len(blobs) == 0:
+	case len(files) == 0:
 		return nil
-	case len(blobs) >= many || !o.mu.TryLock():
+	case len(files) >= batchSize || !o.mu.TryLock():
 		cat, err := startCatFile(ctx, o.gitDir, true)
 		if err != nil {
 			return err
 		}
-		err = cat.read(ctx, blobs, fn)
+		err = cat.read(ctx, files, fn)
 		return errors.Join(err, cat.end(err))
 	}
 	defer o.mu.Unlock()
@@ -63,7 +60,7 @@ func (o *objects) read(ctx context.Context, blobs []blob, fn func(b blob, size i
 		}
 		o.idle = cat
 	}
-	err := o.idle.read(ctx, blobs, fn)
+	err := o.idle.read(ctx, files, fn)
 	if err != nil { // what it still has to say is for nobody
 		_ = o.idle.end(err)
 		o.idle = nil
@@ -86,20 +83,20 @@ func (o *objects) close() error {
 // catFile is a running git that answers with the content of the objects it is
 // asked for.
 type catFile struct {
-	once   bool // it is asked one time, and answers in large pieces
-	cmd    *exec.Cmd
-	in     io.WriteCloser
-	out    *bufio.Reader
-	stderr bytes.Buffer
-	asking sync.WaitGroup
+	batch    bool // it serves one request, with buffered output
+	cmd      *exec.Cmd
+	in       io.WriteCloser
+	out      *bufio.Reader
+	stderr   bytes.Buffer
+	requests sync.WaitGroup // goroutines that write to in
 }
 
-func startCatFile(ctx context.Context, gitDir string, once bool) (*catFile, error) {
+func startCatFile(ctx context.Context, gitDir string, batch bool) (*catFile, error) {
 	args, buffer := []string{"--git-dir=" + gitDir, "cat-file", "--batch"}, 64<<10
-	if once {
+	if batch {
 		args, buffer = append(args, "--buffer"), 1<<20
 	}
-	c := &catFile{once: once, cmd: gitCommand(ctx, gitDir, args...)}
+	c := &catFile{batch: batch, cmd: command(ctx, gitDir, args...)}
 	c.cmd.Stderr = &c.stderr
 	var err error
 	if c.in, err = c.cmd.StdinPipe(); err != nil {
@@ -116,21 +113,21 @@ func startCatFile(ctx context.Context, gitDir string, once bool) (*catFile, erro
 	return c, nil
 }
 
-func (c *catFile) read(ctx context.Context, blobs []blob, fn func(b blob, size int64, r io.Reader) error) error {
+func (c *catFile) read(ctx context.Context, files []File, fn func(f File, size int64, r io.Reader) error) error {
 	stop := context.AfterFunc(ctx, func() { _ = c.cmd.Process.Kill() })
 	defer stop()
-	c.asking.Go(func() {
+	c.requests.Go(func() {
 		w := bufio.NewWriter(c.in)
-		for _, b := range blobs {
-			_, _ = w.WriteString(b.id + "\n")
+		for _, f := range files {
+			_, _ = w.WriteString(f.ID + "\n")
 		}
 		_ = w.Flush()
-		if c.once {
-			_ = c.in.Close() // only the end of the questions brings the last answers
+		if c.batch {
+			_ = c.in.Close() // the end of the input makes git flush its output
 		}
 	})
-	for _, b := range blobs {
-		if err := c.readBlob(b, fn); err != nil {
+	for _, f := range files {
+		if err := c.readBlob(f, fn); err != nil {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
@@ -140,14 +137,14 @@ func (c *catFile) read(ctx context.Context, blobs []blob, fn func(b blob, size i
 	return nil
 }
 
-// end ends the process: at once if reading failed, else when it has no more
-// questions. It fills in what git itself said of a missing object.
+// end ends the process: at once if reading failed, else when it has served its
+// requests. It fills in what git itself said of a missing object.
 func (c *catFile) end(failed error) error {
 	if failed != nil {
 		_ = c.cmd.Process.Kill()
 	}
 	_ = c.in.Close()
-	c.asking.Wait()
+	c.requests.Wait()
 	err := c.cmd.Wait()
 	var missing *MissingObjectError
 	switch {
@@ -162,33 +159,33 @@ func (c *catFile) end(failed error) error {
 
 const endOfStream = "ended"
 
-func (c *catFile) readBlob(b blob, fn func(blob, int64, io.Reader) error) error {
+func (c *catFile) readBlob(f File, fn func(File, int64, io.Reader) error) error {
 	head, err := c.out.ReadString('\n')
 	if err != nil {
-		return &MissingObjectError{Path: b.path, ID: b.id, Reason: endOfStream}
+		return &MissingObjectError{Path: f.Path, ID: f.ID, Reason: endOfStream}
 	}
 	fields := strings.Fields(head)
 	if len(fields) != 3 || fields[1] != "blob" {
-		return &MissingObjectError{Path: b.path, ID: b.id, Reason: "is missing from this clone"}
+		return &MissingObjectError{Path: f.Path, ID: f.ID, Reason: "is missing from this clone"}
 	}
 	size, err := strconv.ParseInt(fields[2], 10, 64)
 	if err != nil {
-		return fmt.Errorf("read %s: git said %q", b.path, head)
+		return fmt.Errorf("read %s: git said %q", f.Path, head)
 	}
 	id := fields[0]
-	if !strings.Contains(b.id, ":") {
-		id = b.id
+	if !strings.Contains(f.ID, ":") {
+		id = f.ID
 	}
 	sum := objectHash(id, size)
 	body := io.TeeReader(io.LimitReader(c.out, size), sum)
-	if err := fn(b, size, body); err != nil {
+	if err := fn(f, size, body); err != nil {
 		return err
 	}
 	if _, err := io.Copy(io.Discard, body); err != nil {
-		return fmt.Errorf("read %s: %w", b.path, err)
+		return fmt.Errorf("read %s: %w", f.Path, err)
 	}
 	if got := hex.EncodeToString(sum.Sum(nil)); got != id {
-		return &MissingObjectError{Path: b.path, ID: id, Reason: "is damaged: its bytes are those of " + got}
+		return &MissingObjectError{Path: f.Path, ID: id, Reason: "is damaged: its bytes are those of " + got}
 	}
 	_, err = c.out.Discard(1)
 	return err

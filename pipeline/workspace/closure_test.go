@@ -1,4 +1,4 @@
-package pipeline
+package workspace
 
 import (
 	"context"
@@ -11,17 +11,26 @@ import (
 
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/internal/sample"
+	"github.com/joelhooks/shipit/pipeline/git"
 	"github.com/joelhooks/shipit/release"
 )
 
 const worker = "packages/system-bus"
+
+func open(t *testing.T, dir string) git.Source {
+	t.Helper()
+	s, err := git.Open(context.Background(), dir, "")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
 
 func closureOf(t *testing.T, r *sample.Repo, img config.Image) (Closure, error) {
 	t.Helper()
 	if img.Package == "" {
 		img.Package = worker
 	}
-	return NewClosure(context.Background(), open(t, r.Dir, ""), img)
+	return NewClosure(context.Background(), open(t, r.Dir), img)
 }
 
 func paths(c Closure) []string {
@@ -52,8 +61,8 @@ func TestTheClosureIsWhatThePackageReaches(t *testing.T) {
 		require.NotContains(t, p, "gateway")
 		require.NotEqual(t, "README.md", p)
 	}
-	require.NotContains(t, string(c.lock), "packages/website", "the lockfile is cut down to the closure")
-	require.Contains(t, string(c.lock), "packages/system-bus")
+	require.NotContains(t, string(c.CutLockfile), "packages/website", "the lockfile is cut down to the closure")
+	require.Contains(t, string(c.CutLockfile), "packages/system-bus")
 }
 
 func TestTheClosureOfOtherWorkspaces(t *testing.T) {
