@@ -56,7 +56,7 @@ type Prove struct {
 	Skip        bool     `yaml:"skip"`
 }
 
-// Role is one running part. Exactly one of Kubernetes and Host is set.
+// Role is one running part. Exactly one of Kubernetes and Host is set: its Target.
 type Role struct {
 	Name       string            `yaml:"-"`
 	Image      string            `yaml:"image"`

@@ -89,7 +89,7 @@ func TestFaults(t *testing.T) {
 		{"a key that is declared twice is refused", "app: system-bus", "app: system-bus\napp: other", "", 2, "app", "is declared twice", "line 1 has it already"},
 		{"two roles of one name are refused", "abacus:", "host:", "", 16, "roles.host", "is declared twice", "line 13 has it already"},
 		{"a variable that is declared twice in an environment is refused", "{namespace: staging}", "{namespace: staging}, env: {A: 1, A: 2}", "", 21, "environments.staging.roles.cluster.env.A", "is declared twice", "line 21 has it already"},
-		{"a role needs one place", "host: {manager: systemd, service: worker}", "port: 1", "", 13, "roles.host", "needs exactly one of kubernetes and host", ""},
+		{"a role needs one target", "host: {manager: systemd, service: worker}", "port: 1", "", 13, "roles.host", "needs exactly one of kubernetes and host", ""},
 		{"a role's image must be known", "abacus:\n    image: worker", "abacus:\n    image: wrker", "", 17, "roles.abacus.image", `"wrker" is not among images`, ""},
 		{"a wrong duration is named", "within: 90s", "within: soon", "", 12, "roles.cluster.probe.within", `"soon" is no duration such as 90s or 5m`, ""},
 		{"a probe asks one thing", "path: /,", "path: /, command: [x],", "", 12, "roles.cluster.probe", "needs exactly one of path, command and event", ""},

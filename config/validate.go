@@ -86,9 +86,7 @@ func validateRole(key string, r Role, c *Config, fail failFunc) {
 	if _, ok := c.Images[r.Image]; !ok {
 		fail(key+".image", fmt.Sprintf("%q is not among images", r.Image), "")
 	}
-	if (r.Kubernetes == nil) == (r.Host == nil) {
-		fail(key, "needs exactly one of kubernetes and host", "")
-	}
+	validateTarget(key, r, fail)
 	if r.Port < 0 || r.Port > 65535 {
 		fail(key+".port", fmt.Sprintf("%d is no port", r.Port), "")
 	}

@@ -45,16 +45,33 @@ type Tree interface {
 // they are applied. For a host role it is one object, see Service. Faults of
 // the manifests are an *Error.
 func Render(in Input) ([]json.RawMessage, error) {
-	if in.Role.Host != nil {
-		definition, err := Service(in)
-		if err != nil {
-			return nil, err
+	render, ok := renderers()[in.Role.Target()]
+	if !ok {
+		return nil, &Error{
+			Code: release.CodeBadManifest, Object: "role " + in.Role.Name,
+			Msg: fmt.Sprintf("has no target that can be rendered, but %q", in.Role.Target()),
 		}
-		return []json.RawMessage{definition}, nil
 	}
-	if in.Role.Kubernetes == nil {
-		return nil, &Error{Code: release.CodeBadManifest, Object: "role " + in.Role.Name, Msg: "is placed neither in Kubernetes nor on a host"}
+	return render(in)
+}
+
+// renderers says what makes the objects of a role, by target.
+func renderers() map[release.Target]func(Input) ([]json.RawMessage, error) {
+	return map[release.Target]func(Input) ([]json.RawMessage, error){
+		release.TargetKubernetes: renderObjects,
+		release.TargetHost:       renderService,
 	}
+}
+
+func renderService(in Input) ([]json.RawMessage, error) {
+	definition, err := Service(in)
+	if err != nil {
+		return nil, err
+	}
+	return []json.RawMessage{definition}, nil
+}
+
+func renderObjects(in Input) ([]json.RawMessage, error) {
 	objects, err := gather(in)
 	if err != nil {
 		return nil, err

@@ -76,3 +76,8 @@ func hostInput() manifests.Input {
 		Role:  config.Role{Name: "host", Host: &config.Host{Manager: "systemd", Service: "gateway", Command: []string{"bun"}}},
 	}
 }
+
+func TestARoleWithoutATargetIsAFault(t *testing.T) {
+	_, err := manifests.Render(manifests.Input{Role: config.Role{Name: "lost"}})
+	require.EqualError(t, err, `role lost: has no target that can be rendered, but ""`)
+}

@@ -92,9 +92,9 @@ func (s *site) openTargets(ctx context.Context) (map[release.Target]deploy.Targe
 	open := map[release.Target]deploy.Target{}
 	var used []release.Target
 	for _, r := range s.cfg.Roles {
-		if _, seen := open[targetOf(r)]; !seen {
-			used = append(used, targetOf(r))
-			open[targetOf(r)] = nil
+		if _, seen := open[r.Target()]; !seen {
+			used = append(used, r.Target())
+			open[r.Target()] = nil
 		}
 	}
 	opened := make([]deploy.Target, len(used))
@@ -122,8 +122,8 @@ func (s *site) openTargets(ctx context.Context) (map[release.Target]deploy.Targe
 // them, otherwise in a directory.
 func (s *site) store(targets map[release.Target]deploy.Target) ledger.Store {
 	for _, r := range s.cfg.Roles {
-		if keep := targetKinds()[targetOf(r)].store; keep != nil {
-			return keep(targets[targetOf(r)])
+		if keep := targetKinds()[r.Target()].store; keep != nil {
+			return keep(targets[r.Target()])
 		}
 	}
 	return ledger.NewDirectory(s.stateDir(), s.cfg.App)

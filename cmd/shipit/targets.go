@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 
-	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/deploy/host"
 	"github.com/joelhooks/shipit/deploy/kube"
@@ -25,13 +24,6 @@ func targetKinds() map[release.Target]targetKind {
 		release.TargetKubernetes: {open: openKubernetes, store: func(t deploy.Target) ledger.Store { return t.(*kube.Target).Store() }},
 		release.TargetHost:       {open: openHosts},
 	}
-}
-
-func targetOf(r config.Role) release.Target {
-	if r.Kubernetes != nil {
-		return release.TargetKubernetes
-	}
-	return release.TargetHost
 }
 
 func openKubernetes(ctx context.Context, s *site) (deploy.Target, error) {

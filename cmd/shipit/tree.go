@@ -143,7 +143,7 @@ func (t *tree) compose(ctx context.Context, images map[string]pipeline.Image) (r
 	}
 	for _, r := range t.cfg.Roles {
 		b := images[r.Image]
-		role := release.Role{Name: r.Name, Target: targetOf(r), Image: r.Image, Repository: b.Repository, Digest: b.Digest, Aliases: b.Aliases}
+		role := release.Role{Name: r.Name, Target: r.Target(), Image: r.Image, Repository: b.Repository, Digest: b.Digest, Aliases: b.Aliases}
 		objects, err := manifests.Render(manifests.Input{
 			App: t.cfg.App, SHA: t.source.SHA, Version: t.version,
 			Role: r, Image: t.cfg.Images[r.Image], Repository: role.Repository, Digest: role.Digest, Pinned: pinned,
