@@ -140,6 +140,7 @@ const (
 	CodeHostPermission   Code = "HostPermission"
 	CodeHostUnreachable  Code = "HostUnreachable"
 	CodeLingerMissing    Code = "LingerMissing"
+	CodeMountInside      Code = "MountInside"
 	CodeNotPrepared      Code = "NotPrepared"
 	CodePortNotServed    Code = "PortNotServed"
 	CodePortTaken        Code = "PortTaken"

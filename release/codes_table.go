@@ -249,6 +249,8 @@ func hostCodes() []CodeEntry {
 			"Check its name, the network and sshd.", false},
 		{CodeLingerMissing, OfFinding, "The user's service manager ends with the user's last login, and all that it runs with it.",
 			"As root on the machine: `loginctl enable-linger USER`.", false},
+		{CodeMountInside, OfFinding, "Something is mounted below a folder of releases, and its content is another's.",
+			"Unmount it: shipit never removes through a mount.", false},
 		{CodeNotPrepared, OfFailure, "The content of the release is not on the machine.",
 			"Run the release again, which unpacks it.", false},
 		{CodePortNotServed, OfFailure, "The service runs and does not listen on its port.",

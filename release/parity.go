@@ -101,7 +101,7 @@ func (r Record) Observe(rel Release, live map[string]Live, shaOf func(role, dige
 			rec.LiveSHA = shaOf(rec.Name, l.Digest())
 		}
 		d, drifted := byRole[rec.Name]
-		rec.InParity, rec.Reason = !drifted, ""
+		rec.InParity, rec.Reason = !drifted, l.Info
 		if drifted {
 			rec.Reason = d.String()
 		}

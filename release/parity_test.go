@@ -60,6 +60,13 @@ func TestObserve(t *testing.T) {
 		require.Equal(t, "sha256:index", got.Roles[0].LiveDigest)
 		require.Equal(t, shaA, got.Roles[0].LiveSHA)
 	})
+	t.Run("what is no drift and worth knowing is the reason of a role in parity", func(t *testing.T) {
+		limited := live(1, 1, "sha256:gateway")
+		limited.Info = "drop-in x.conf changes MemoryMax"
+		got := record.Observe(both, map[string]release.Live{"cluster": live(2, 2, "sha256:config"), "gateway": limited}, nil)
+		require.True(t, got.Parity)
+		require.Equal(t, limited.Info, got.Roles[1].Reason)
+	})
 	t.Run("what the target is told to run is shown beside it", func(t *testing.T) {
 		told := live(2, 2, "sha256:config")
 		told.Wanted = "sha256:amd64"

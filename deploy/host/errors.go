@@ -120,6 +120,22 @@ func (e *DamagedError) Error() string {
 	return fmt.Sprintf("content of %s on %s is damaged: %s", e.Path, e.Machine, strings.Join(e.Differences, "; "))
 }
 
+// MountedError says that something is mounted in a folder that was to be removed
+// or sealed. Nothing was changed there.
+type MountedError struct {
+	Machine, Path string
+	Mounts        []string // mount points at or below Path
+}
+
+func (e *MountedError) Error() string {
+	return fmt.Sprintf("%s on %s is left alone: something is mounted at %s", e.Path, e.Machine, strings.Join(e.Mounts, ", "))
+}
+
+// Hint says what to do.
+func (e *MountedError) Hint() string {
+	return "unmount it: what is mounted there is not shipit's to remove"
+}
+
 // LayerError says that an image's layer cannot be unpacked. Nothing of it was
 // put into place.
 type LayerError struct {

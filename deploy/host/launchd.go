@@ -13,7 +13,7 @@ func (launchd) target(d Definition) string { return d.Domain + "/" + d.Service }
 
 // launchdScript reads a service. launchctl print shows environments two tabs
 // deep: only the service's own lines, one tab deep, leave the machine.
-const launchdScript = `target=$1 unit=$2 link=$3 marker=$4 dir=$5 port=$6 activated=$7
+const launchdScript = `target=$1 unit=$2 link=$3 marker=$4 dir=$5 port=$6 activated=$7 repaired=$8
 tab=$(printf '\t')
 if show=$(launchctl print "$target" 2>/dev/null); then
   echo Loaded=yes
@@ -39,12 +39,12 @@ while read -r holder; do
 done
 exit 0`
 
-func (l launchd) inspect(d Definition) Command {
+func (l launchd) inspect(d Definition, repaired string) Command {
 	port := ""
 	if d.Port > 0 {
 		port = strconv.Itoa(d.Port)
 	}
-	return script(launchdScript, l.target(d), d.unitFile(l.home), d.link(), d.marker(), d.releaseDir(), port, d.activationFile())
+	return script(launchdScript, l.target(d), d.unitFile(l.home), d.link(), d.marker(), d.releaseDir(), port, d.activationFile(), repaired)
 }
 
 func (launchd) parse(out string) state {

@@ -67,7 +67,7 @@ esac`)
 *) echo "/usr/local/bin/bun run src/daemon.ts" ;;
 esac`)
 	d, l := gatewayPlist(), launchd{home: t.TempDir()}
-	argv := l.inspect(d).Argv
+	argv := l.inspect(d, "").Argv
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env = []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "LC_ALL=C"}
 	cmd.Stdin = strings.NewReader(d.Content)

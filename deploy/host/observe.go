@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -31,12 +32,33 @@ func (m *Machine) Observe(ctx context.Context, role release.Role) (release.Live,
 	if err != nil {
 		return live, err
 	}
-	live.Note = join(append([]string{live.Note}, o.changes...))
+	content, err := m.contentNote(ctx, d, s)
+	if err != nil {
+		return live, err
+	}
+	live.Note = join(append([]string{live.Note, content}, o.changes...))
 	live.Info = join(o.limits)
 	if s.phase == phaseFailed || s.phase == phaseRestarting {
 		return live, m.failure(ctx, d, s)
 	}
 	return live, nil
+}
+
+// contentNote says what is wrong with the release directory; empty if nothing is.
+func (m *Machine) contentNote(ctx context.Context, d Definition, s state) (string, error) {
+	if !s.prepared {
+		return "", nil
+	}
+	err := m.quickVerify(ctx, d.releaseDir())
+	var damaged *DamagedError
+	var mounted *MountedError
+	if errors.As(err, &damaged) || errors.As(err, &mounted) {
+		return err.Error(), nil
+	}
+	if errors.Is(err, errAbsent) {
+		return "", nil // it went away meanwhile: its process tells
+	}
+	return "", err
 }
 
 // live is the state as release sees it.

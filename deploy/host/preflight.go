@@ -104,20 +104,25 @@ func (m *Machine) service(ctx context.Context, d Definition, _ Needs) ([]release
 	return findings, nil
 }
 
-// placeScript looks at the folders of root $1 and of unit $2, the user $3 and
-// the environment file $4.
-const placeScript = `above() { p=$1; while [ ! -e "$p" ]; do p=$(dirname "$p"); done; }
+// placeScript looks at the folders of root $1 and of unit $2, the user $3, the
+// environment file $4, the release directory $5 and the staging directory $6.
+const placeScript = mountScript + `above() { p=$1; while [ ! -e "$p" ]; do p=$(dirname "$p"); done; }
 above "$1"; [ -d "$p" ] && [ -w "$p" ] && [ -x "$p" ] || printf '%s\n' "NoWrite=$p"
 printf '%s\n' "Disk=$(df -Pk "$p" | tail -n 1)"
 above "$2"; [ -d "$p" ] && [ -w "$p" ] && [ -x "$p" ] || printf '%s\n' "NoWrite=$p"
 if [ -n "$3" ] && ! id -u "$3" >/dev/null 2>&1; then echo NoUser=yes; fi
 if [ -n "$4" ]; then
   if [ ! -f "$4" ]; then echo NoEnvFile=yes; else printf '%s\n' "Mode=$(ls -ldn "$4" | cut -c 1-10)"; fi
-fi`
+fi
+mounts "$5" | sed 's/^/Mount=/'
+staging=$(cd "$6" 2>/dev/null && pwd -P)
+mounts "$6" | STAGING=$staging awk '$0 != ENVIRON["STAGING"] { print "Mount=" $0 }'
+exit 0`
 
 // place looks at rights, room, user and environment file.
 func (m *Machine) place(ctx context.Context, d Definition, n Needs) ([]release.Finding, error) {
-	res, err := m.exec(ctx, script(placeScript, d.Root, path.Dir(d.unitFile(m.home)), d.User, d.EnvFile))
+	res, err := m.exec(ctx, script(placeScript, d.Root, path.Dir(d.unitFile(m.home)), d.User, d.EnvFile,
+		d.releaseDir(), path.Join(d.Root, "staging")))
 	if err != nil {
 		return nil, fmt.Errorf("look at %s on %s: %w", d.Root, m.name, err)
 	}
@@ -142,6 +147,11 @@ func placeFindings(d Definition, n Needs, out string) []release.Finding {
 					fmt.Sprintf("file system %s has %d MiB free, %d are needed", at.device, at.free>>10, need>>10),
 					"make room there, or keep fewer releases with host.keep"))
 			}
+		case "Mount":
+			f := finding(d, release.CodeMountInside, value, "something is mounted there, where shipit would replace or remove a folder",
+				"unmount it: what is mounted there is not shipit's to remove")
+			f.Fixed = true
+			findings = append(findings, f)
 		case "NoUser":
 			findings = append(findings, finding(d, release.CodeUserMissing, d.User, "no such user on the machine", "create it, or change host.user"))
 		case "NoEnvFile":

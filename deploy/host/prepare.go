@@ -23,10 +23,11 @@ type Content struct {
 // Prepare puts the role's content on the machine, into <root>/releases/<digest>:
 // staged, each layer held against its diffID, read back and compared on the
 // machine, made read-only, renamed into place. Content that is there already is
-// read back and left alone; if it was damaged it is put there anew. Nothing that
-// runs is touched.
+// read back and left alone; if it was damaged it is unpacked again. Nothing that
+// runs is touched: a damaged directory that a process works in stays until Switch
+// has stopped the service.
 //
-// Errors: *LayerError, *DiskFullError, *DamagedError, *LostError; after each of
+// Errors: *LayerError, *DiskFullError, *DamagedError, *MountedError, *LostError; after each of
 // them nothing stands in the role's release directory that was not there before.
 func (m *Machine) Prepare(ctx context.Context, role release.Role, c Content) error {
 	d, err := Define(role)
@@ -35,13 +36,15 @@ func (m *Machine) Prepare(ctx context.Context, role release.Role, c Content) err
 	}
 	defer m.unpacks.lock(d.releaseDir())()
 	began := time.Now()
-	if _, err := m.exec(ctx, script(sweepScript, d.Root, m.run)); err != nil {
+	if err := m.changeTree(ctx, path.Join(d.Root, "staging"), script(sweepScript, d.Root, m.run)); err != nil {
 		return fmt.Errorf("prepare %s on %s: %w", d.Root, m.name, err)
 	}
 	err = m.verify(ctx, d.releaseDir())
 	var damaged *DamagedError
 	switch {
 	case err == nil:
+		// What cannot be noted is read whole the next time.
+		_, _ = m.exec(ctx, script(noteScript, d.releaseDir()))
 		m.say(d, release.PhaseApply, release.MarkDone, release.ShortDigest(d.Digest)+" is on "+m.name, time.Since(began))
 		return nil
 	case errors.As(err, &damaged):
@@ -75,7 +78,7 @@ func (m *Machine) unpack(ctx context.Context, d Definition, ref string, c Conten
 		// A connection that is lost leaves the staging to the next run.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
-		_, removal := m.exec(ctx, script(removeScript, staging))
+		removal := m.changeTree(ctx, staging, script(removeScript, staging))
 		var full *DiskFullError
 		if errors.As(err, &full) {
 			full.FreeKiB = m.free(ctx, d.Root).free
@@ -95,8 +98,35 @@ func (m *Machine) unpack(ctx context.Context, d Definition, ref string, c Conten
 	if err != nil {
 		return err
 	}
-	_, err = m.exec(ctx, script(sealScript, staging, d.releaseDir(), staging+".old"))
+	return m.changeTree(ctx, d.releaseDir(), script(sealScript, staging, d.releaseDir(), staging+".old", m.repaired(d)))
+}
+
+// repaired is where content waits that is to replace a damaged release directory
+// in which a process works: Switch puts it there when the process has ended.
+func (m *Machine) repaired(d Definition) string {
+	return path.Join(d.Root, "staging", path.Base(d.releaseDir())+"."+m.run+".repaired")
+}
+
+// changeTree runs a script that removes or seals folders below dir. That
+// something is mounted there is a *MountedError.
+func (m *Machine) changeTree(ctx context.Context, dir string, cmd Command) error {
+	cmd.Tolerate = append(cmd.Tolerate, exitMounted)
+	res, err := m.exec(ctx, cmd)
+	if err == nil && res.Exit == exitMounted {
+		return m.mounted(dir, res.Stdout)
+	}
 	return err
+}
+
+// mounted is the error of a script that found mount points and printed them.
+func (m *Machine) mounted(dir, out string) *MountedError {
+	fault := &MountedError{Machine: m.name, Path: dir}
+	for _, line := range lines(out) {
+		if at, found := strings.CutPrefix(line, "Mount="); found {
+			fault.Mounts = append(fault.Mounts, at)
+		}
+	}
+	return fault
 }
 
 // stream sends the flattened layers to the machine's tar.
@@ -135,17 +165,30 @@ func isDiskFull(stderr string) bool {
 }
 
 // verify reads a release directory back and compares it with its own lists:
-// every entry, its kind, the target of every link, the hash of every file.
-// errAbsent: there is none; *DamagedError: it differs.
+// every entry, its kind, its owner, the target of every link, the hash of every
+// file. errAbsent: there is none; *DamagedError: it differs; *MountedError:
+// something is mounted there.
 func (m *Machine) verify(ctx context.Context, dir string) error {
-	cmd := script(verifyScript, dir)
-	cmd.Tolerate = []int{exitAbsent, exitDamaged}
+	return m.compareContent(ctx, dir, verifyScript)
+}
+
+// quickVerify is verify by what the kernel tells of every entry: the content is
+// read only if that is not as it was.
+func (m *Machine) quickVerify(ctx context.Context, dir string) error {
+	return m.compareContent(ctx, dir, quickScript)
+}
+
+func (m *Machine) compareContent(ctx context.Context, dir, body string) error {
+	cmd := script(body, dir)
+	cmd.Tolerate = []int{exitAbsent, exitDamaged, exitMounted}
 	res, err := m.exec(ctx, cmd)
 	switch {
 	case err != nil:
 		return fmt.Errorf("verify %s: %w", dir, err)
 	case res.Exit == exitAbsent:
 		return errAbsent
+	case res.Exit == exitMounted:
+		return m.mounted(dir, res.Stdout)
 	case res.Exit == exitDamaged:
 		return &DamagedError{Machine: m.name, Path: dir, Differences: head(lines(res.Stdout+res.Stderr), 5)}
 	}

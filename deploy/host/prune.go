@@ -30,17 +30,20 @@ func (m *Machine) Prune(ctx context.Context, k Keep) ([]string, error) {
 		return nil, fmt.Errorf("list releases in %s on %s: %w", k.Root, m.name, err)
 	}
 	var removed []string
+	var errs []error
 	for _, digest := range unneeded(k, res.Stdout) {
 		name := strings.TrimPrefix(digest, "sha256:")
-		unlock := m.unpacks.lock(path.Join(k.Root, "releases", name))
-		_, err := m.exec(ctx, script(pruneScript, k.Root, name, m.run))
+		dir := path.Join(k.Root, "releases", name)
+		unlock := m.unpacks.lock(dir)
+		err := m.changeTree(ctx, dir, script(pruneScript, k.Root, name, m.run))
 		unlock()
 		if err != nil {
-			return removed, fmt.Errorf("prune %s on %s: %w", release.ShortDigest(digest), m.name, err)
+			errs = append(errs, fmt.Errorf("prune %s on %s: %w", release.ShortDigest(digest), m.name, err))
+			continue // one that cannot go keeps no other
 		}
 		removed = append(removed, digest)
 	}
-	return removed, nil
+	return removed, errors.Join(errs...)
 }
 
 // listScript prints the releases below $1, the newest first, and what is in use:
@@ -57,11 +60,17 @@ exit 0`
 
 // pruneScript takes the release $2 of root $1 away in one step, and then apart.
 const pruneScript = `set -e
+` + discardScript + `
+dir=$1/releases/$2 aside=$1/staging/$2.$3.old
+if [ -L "$dir" ]; then
+  rm -f "$dir"
+  exit 0
+fi
+unmounted "$dir"
 mkdir -p "$1/staging"
-chmod u+w "$1/releases/$2"
-mv "$1/releases/$2" "$1/staging/$2.$3.old"
-chmod -R u+w "$1/staging/$2.$3.old"
-rm -rf "$1/staging/$2.$3.old"`
+chmod u+w "$dir"
+mv "$dir" "$aside"
+discard "$aside"`
 
 // unneeded are the digests of a listing that k does not keep and nobody uses,
 // the oldest last.

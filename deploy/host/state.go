@@ -49,6 +49,7 @@ type state struct {
 	link      string // where the current link leads
 	real      string // the release directory with links resolved; empty if it is not there
 	prepared  bool   // it has its lists
+	repaired  bool   // content waits to replace it
 	switching bool   // a switch began and did not end
 	listening bool   // someone listens on the port
 	holders   []holder
@@ -66,7 +67,7 @@ func (h holder) String() string { return fmt.Sprintf("PID %d (%s)", h.pid, h.com
 // supervisor is what differs between service managers: pure commands, and how
 // their answers are read.
 type supervisor interface {
-	inspect(d Definition) Command // its output is read by parse
+	inspect(d Definition, repaired string) Command // its output is read by parse
 	parse(out string) state
 	reload(d Definition) []Command
 	start(d Definition, s state) []Command
@@ -89,7 +90,7 @@ func (m *Machine) supervisor(d Definition) supervisor {
 // inspect reads the state; it changes nothing.
 func (m *Machine) inspect(ctx context.Context, d Definition) (state, error) {
 	sup := m.supervisor(d)
-	res, err := m.exec(ctx, sup.inspect(d).with(strings.NewReader(d.Content)))
+	res, err := m.exec(ctx, sup.inspect(d, m.repaired(d)).with(strings.NewReader(d.Content)))
 	if err != nil {
 		return state{}, fmt.Errorf("look at %s on %s: %w", d.Service, m.name, err)
 	}
@@ -139,7 +140,7 @@ func (s state) runs(d Definition) bool {
 // settled reports whether nothing has to be restarted: what may be left to do is
 // to set the link, and to have the service start with the machine.
 func (s state) settled(d Definition) bool {
-	return s.runs(d) && s.unit == "same" && !s.reload && s.shadow == "" && !s.switching && s.foreign() == nil && len(s.wrongProcess(d)) == 0
+	return s.runs(d) && s.unit == "same" && !s.reload && s.shadow == "" && !s.switching && !s.repaired && s.foreign() == nil && len(s.wrongProcess(d)) == 0
 }
 
 // liveDigest is the release that the main process runs from: the digest that
@@ -171,6 +172,7 @@ if [ ! -e "$unit" ]; then echo UnitFile=absent; elif cmp -s - "$unit"; then echo
 printf '%s\n' "Link=$(readlink "$link" 2>/dev/null)"
 if [ -e "$marker" ]; then echo Switching=yes; fi
 if [ -f "$dir/.shipit/manifest" ]; then echo Prepared=yes; fi
+if [ -f "$repaired/.shipit/manifest" ]; then echo Repaired=yes; fi
 printf '%s\n' "Real=$(cd "$dir" 2>/dev/null && pwd -P)"
 if [ -r "$activated" ]; then grep '^Activated' "$activated"; fi
 `
@@ -186,6 +188,8 @@ func (s *state) fact(key, value string) bool {
 		s.switching = true
 	case "Prepared":
 		s.prepared = true
+	case "Repaired":
+		s.repaired = true
 	case "Real":
 		s.real = value
 	case "Shadow":

@@ -109,6 +109,9 @@ func (m *Machine) replace(ctx context.Context, d Definition) (state, error) {
 	if err != nil {
 		return s, err
 	}
+	if err := m.repair(ctx, d, s); err != nil {
+		return s, err
+	}
 	if err := m.start(ctx, d, s); err != nil {
 		return s, err
 	}
@@ -117,6 +120,16 @@ func (m *Machine) replace(ctx context.Context, d Definition) (state, error) {
 		return s, err
 	}
 	return m.activated(ctx, d, s)
+}
+
+// repair puts content in place that waits for the stopped service to let go of a
+// damaged release directory.
+func (m *Machine) repair(ctx context.Context, d Definition, s state) error {
+	if !s.repaired {
+		return nil
+	}
+	from := m.repaired(d)
+	return m.changeTree(ctx, d.releaseDir(), script(repairScript, from, d.releaseDir(), from+".old"))
 }
 
 // activated keeps what the process is, just started as the unit says, and ends

@@ -33,7 +33,7 @@ func (s systemd) ctl(d Definition, words ...string) Command {
 // control group.
 const systemdScript = `scope=$1 name=$2 unit=$3 link=$4 marker=$5 dir=$6 port=$7 activated=$8
 shift 8
-user=$1 envfile=$2
+user=$1 envfile=$2 repaired=$3
 hex() { od -An -v -tx1 "$1" 2>/dev/null | tr -d ' \n'; }
 export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/run/user/$(id -u)}"
 show=$(systemctl "$scope" --no-pager show -p LoadState,ActiveState,SubState,Result,MainPID,ExecMainCode,ExecMainStatus,NRestarts,ControlGroup,NeedDaemonReload,DropInPaths,UnitFileState,InvocationID,FragmentPath "$name") || exit
@@ -75,12 +75,12 @@ while read -r pid; do
 done
 exit 0`
 
-func (s systemd) inspect(d Definition) Command {
+func (s systemd) inspect(d Definition, repaired string) Command {
 	port := ""
 	if d.Port > 0 {
 		port = fmt.Sprintf("%04X", d.Port)
 	}
-	return script(systemdScript, s.scope(d), s.unit(d), d.unitFile(s.home), d.link(), d.marker(), d.releaseDir(), port, d.activationFile(), d.User, d.EnvFile)
+	return script(systemdScript, s.scope(d), s.unit(d), d.unitFile(s.home), d.link(), d.marker(), d.releaseDir(), port, d.activationFile(), d.User, d.EnvFile, repaired)
 }
 
 func (systemd) parse(out string) state {
