@@ -191,34 +191,6 @@ func TestTheDigestDependsOnTheInputsAlone(t *testing.T) {
 	})
 }
 
-func TestTheKeyCoversTheRecipe(t *testing.T) {
-	r := sample.New(t, sample.Options{Edits: map[string]string{"assets/a": "a"}})
-	seen := map[string]string{}
-	for name, change := range map[string]func(*config.Image){
-		"as it is":   func(*config.Image) {},
-		"base":       func(i *config.Image) { i.Base = "registry.test/bun@sha256:" + strings.Repeat("a", 64) },
-		"platforms":  func(i *config.Image) { i.Platforms = []string{"linux/arm64"} },
-		"run":        func(i *config.Image) { i.Run = [][]string{{"true"}} },
-		"toolchain":  func(i *config.Image) { i.Toolchain = "registry.test/node@sha256:" + strings.Repeat("a", 64) },
-		"test":       func(i *config.Image) { i.Test = [][]string{{"true"}} },
-		"include":    func(i *config.Image) { i.Include = []string{"assets"} },
-		"entrypoint": func(i *config.Image) { i.Entrypoint = []string{"bun"} },
-		"user":       func(i *config.Image) { i.User = "1001" },
-		"env":        func(i *config.Image) { i.Env = map[string]string{"A": "b"} },
-		"caches":     func(i *config.Image) { i.Caches = []string{".turbo"} },
-	} {
-		img := workerImage()
-		change(&img)
-		key := resolve(t, r.Dir, img).Key
-		require.Len(t, key, 64)
-		require.Empty(t, seen[key], "%s has the key of another recipe", name)
-		seen[key] = name
-	}
-	img := workerImage()
-	img.Secrets, img.Caches = []string{"NPM_TOKEN"}, []string{"/root/.cache"}
-	require.Equal(t, "as it is", seen[resolve(t, r.Dir, img).Key], "secrets, and caches outside the tree, are no inputs")
-}
-
 func TestNothingOfACacheIsInTheImage(t *testing.T) {
 	r := sample.New(t, sample.Options{Edits: map[string]string{"packages/system-bus/.turbo/committed": "x"}})
 	img := workerImage()

@@ -17,9 +17,15 @@ const format = 1
 const compressor = "klauspost/compress v1.20.4 gzip 6"
 
 // key is the hash of all that decides the image's bytes and whether it may be
-// pushed. Names of secrets are not in it, nor caches outside the tree.
+// pushed: an image that is known by its key is not proven again. Names of
+// secrets are not in it, nor caches outside the tree.
 func key(in Inputs) string {
 	type file struct{ Path, Mode, ID string }
+	type started struct { // a role whose start is tried
+		Name string
+		Env  map[string]string
+		Port int
+	}
 	img := in.Image
 	recipe := struct {
 		Format             int
@@ -34,12 +40,22 @@ func key(in Inputs) string {
 		Prove              config.Prove
 		Scripts            []string
 		Files              []file
-		Caches             []string `json:",omitempty"` // nothing of them is in the image
+		Caches             []string  `json:",omitempty"` // nothing of them is in the image
+		Started            []started `json:",omitempty"`
+		Functions, Shared  []string  `json:",omitempty"`
 	}{
 		Format: format, Compressor: compressor, Package: in.Closure.Package, SourceURL: in.SourceURL,
 		Base: img.Base, Toolchain: img.Toolchain, Platforms: slices.Sorted(slices.Values(img.Platforms)),
 		Run: img.Run, Test: img.Test, Entrypoint: img.Entrypoint, User: img.UserOr(), Env: img.Env, Prove: img.Prove,
-		Scripts: in.scripts, Caches: treeCaches(img),
+		Scripts: in.scripts, Caches: treeCaches(img), Functions: img.Functions,
+	}
+	if img.Prove.Start != 0 {
+		for _, r := range in.roles {
+			recipe.Started = append(recipe.Started, started{r.Name, r.Env, r.Port})
+		}
+	}
+	if len(img.Functions) > 0 {
+		recipe.Shared = slices.Sorted(slices.Values(in.shared))
 	}
 	for _, f := range in.Closure.Files {
 		id := f.ID

@@ -154,7 +154,6 @@ func TestTheBasesOwnRuntimeHasTheLastWord(t *testing.T) {
 		in, err := Resolve(context.Background(), openSource(t, r.Dir, ""), cfg, "worker")
 		require.NoError(t, err)
 		opts := opts
-		opts.NoCache = true // what a role's environment does to the start is not in the key
 		opts.Progress = func(e release.Event) { t.Log(e.Message) }
 		_, err = Build(context.Background(), in, opts)
 		return err
@@ -207,7 +206,7 @@ func TestTheBasesOwnRuntimeHasTheLastWord(t *testing.T) {
 		require.NoError(t, build(t, nil, start("")))
 		began := time.Now()
 		f := refused(t, build(t, nil, start("crash-on-boot")))
-		require.Equal(t, release.CodeStartFailed, f.Code)
+		require.Equal(t, release.CodeImageStartFailed, f.Code)
 		require.Equal(t, "cluster", f.Role)
 		require.Contains(t, f.Message, "fault: crash-on-boot")
 		require.Less(t, time.Since(began), 2*time.Second, "a crash ends the wait")
