@@ -29,8 +29,8 @@ func (c *Client) CanPull(ctx context.Context, ref string, credentials authn.Keyc
 	if credentials == nil {
 		credentials = anonymous{}
 	}
-	// A client of its own, so that a token of other credentials is never reused.
-	c = c.WithKeychain(credentials)
+	// A separate client, so that a token of other credentials is never reused.
+	c = c.withKeychain(credentials)
 	s, err := c.session(ctx, r.Context(), pull)
 	if err != nil {
 		return err
@@ -46,10 +46,10 @@ type anonymous struct{}
 
 func (anonymous) Resolve(authn.Resource) (authn.Authenticator, error) { return authn.Anonymous, nil }
 
-// DefaultKeychain looks into the Docker config, or Podman's. For ghcr.io it goes
+// defaultKeychain looks into the Docker config, or Podman's. For ghcr.io it goes
 // on to GITHUB_TOKEN, with GITHUB_ACTOR as the user, and to the file in which
 // gh keeps the token of github.com.
-func DefaultKeychain() authn.Keychain {
+func defaultKeychain() authn.Keychain {
 	return authn.NewMultiKeychain(authn.DefaultKeychain, githubKeychain{})
 }
 
@@ -69,7 +69,7 @@ func (githubKeychain) Resolve(target authn.Resource) (authn.Authenticator, error
 	return authn.FromConfig(authn.AuthConfig{Username: orToken(user), Password: token}), nil
 }
 
-// orToken stands in for an unknown user: GHCR looks at the token alone, but
+// orToken is sent for an unknown user: GHCR looks at the token alone, but
 // there must be a name beside it.
 func orToken(user string) string {
 	if user == "" {
@@ -155,8 +155,8 @@ func (e dockerEntry) config() (authn.AuthConfig, error) {
 	if e.Auth == "" {
 		return c, nil
 	}
-	plain, err := base64.StdEncoding.DecodeString(e.Auth)
-	user, password, ok := strings.Cut(string(plain), ":")
+	decoded, err := base64.StdEncoding.DecodeString(e.Auth)
+	user, password, ok := strings.Cut(string(decoded), ":")
 	if err != nil || !ok {
 		return c, errors.New("auth is not base64 of user:password")
 	}
@@ -184,7 +184,7 @@ func (p pullSecret) Resolve(target authn.Resource) (authn.Authenticator, error) 
 	return authn.Anonymous, nil
 }
 
-// splitKey takes a config's key apart: "https://index.docker.io/v1/",
+// splitKey splits a config's key: "https://index.docker.io/v1/",
 // "ghcr.io", "ghcr.io/owner", "*.example.com:5000".
 func splitKey(key string) (host, prefix string) {
 	if u, err := url.Parse(key); err == nil && u.Host != "" {
@@ -204,7 +204,7 @@ func splitKey(key string) (host, prefix string) {
 	return host, prefix
 }
 
-// matchHost matches label by label: a * stands for no dot.
+// matchHost matches label by label: a * matches no dot.
 func matchHost(pattern, host string) bool {
 	want, have := strings.Split(pattern, "."), strings.Split(host, ".")
 	if len(want) != len(have) {

@@ -66,7 +66,7 @@ func TestCredentials(t *testing.T) {
 		for _, spelling := range []string{"hunter2", base64.StdEncoding.EncodeToString([]byte("joel:hunter2"))} {
 			require.NotContains(t, fmt.Sprintf("%v %+v %#v", err, err, refused), spelling)
 		}
-		_, err = c.Resolve(ctx, ref)
+		_, err = resolve(c, ctx, ref)
 		require.NotContains(t, err.Error(), "hunter2")
 		require.Contains(t, err.Error(), "***")
 	})
@@ -145,7 +145,7 @@ func TestDefaultKeychain(t *testing.T) {
 	resolve := func(repository string) authn.AuthConfig {
 		repo, err := name.NewRepository(repository)
 		require.NoError(t, err)
-		auth, err := DefaultKeychain().Resolve(repo)
+		auth, err := defaultKeychain().Resolve(repo)
 		require.NoError(t, err)
 		c, err := auth.Authorization()
 		require.NoError(t, err)
@@ -202,7 +202,7 @@ func TestGHCR(t *testing.T) {
 			w.WriteHeader(http.StatusUnauthorized)
 		})
 		c, _ := client(Options{Transport: detour(s)})
-		_, err := c.Resolve(ctx, "ghcr.io/joelhooks/app:x")
+		_, err := resolve(c, ctx, "ghcr.io/joelhooks/app:x")
 		var refused *AuthError
 		require.ErrorAs(t, err, &refused)
 		require.True(t, refused.Anonymous)
@@ -255,11 +255,11 @@ func attach(t *testing.T, c *Client, repository string) int {
 	ctx := context.Background()
 	got, err := c.Publish(ctx, Publication{Repository: repository, Artifact: image(t, 64), SHA: sha1})
 	require.NoError(t, err)
-	subject, err := c.Head(ctx, repository+"@"+got.Digest)
+	subject, err := headOf(c, ctx, repository+"@"+got.Digest)
 	require.NoError(t, err)
 	note, err := c.Publish(ctx, Publication{Repository: repository, Artifact: image(t, 32), SHA: sha2})
 	require.NoError(t, err)
-	config, err := c.Image(ctx, repository+"@"+note.Digest)
+	config, err := imageOf(c, ctx, repository+"@"+note.Digest)
 	require.NoError(t, err)
 	manifest, err := config.Manifest()
 	require.NoError(t, err)

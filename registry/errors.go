@@ -12,7 +12,7 @@ import (
 type TagTakenError struct{ Ref, Wanted, Found string }
 
 func (e *TagTakenError) Error() string {
-	return fmt.Sprintf("tag %s is taken: it names %s, this build is %s",
+	return fmt.Sprintf("tag %s is written already: it names %s, this build is %s",
 		e.Ref, release.ShortDigest(e.Found), release.ShortDigest(e.Wanted))
 }
 

@@ -14,9 +14,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
-// Explain makes one of this package's errors of what a library returned that
+// explainError makes one of this package's errors of what a library returned that
 // was given RemoteOptions; nil stays nil.
-func (c *Client) Explain(ctx context.Context, action, ref string, err error) error {
+func (c *Client) explainError(ctx context.Context, action, ref string, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -40,8 +40,8 @@ func (c *Client) explain(ctx context.Context, s *session, ref string, err error)
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s %s: %w", s.action, ref, context.Cause(ctx))
 	}
-	if own := typed(err); own != nil {
-		return own
+	if known := typed(err); known != nil {
+		return known
 	}
 	var answer *transport.Error
 	if errors.As(err, &answer) {
@@ -83,22 +83,22 @@ func typed(err error) error {
 		as[*TagTakenError], as[*TagMovedError], as[*AuthError], as[*NotFoundError],
 		as[*UnreachableError], as[*CorruptError], as[*MissingBlobError],
 	} {
-		if own := find(err); own != nil {
-			return own
+		if found := find(err); found != nil {
+			return found
 		}
 	}
 	for e := err; e != nil; e = errors.Unwrap(e) {
-		if plain, ok := e.(*PlainHTTPError); ok {
-			return plain
+		if insecure, ok := e.(*PlainHTTPError); ok {
+			return insecure
 		}
 	}
 	return nil
 }
 
 func as[T error](err error) error {
-	var own T
-	if errors.As(err, &own) {
-		return own
+	var target T
+	if errors.As(err, &target) {
+		return target
 	}
 	return nil
 }

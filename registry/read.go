@@ -20,16 +20,7 @@ type Artifact interface {
 	RawManifest() ([]byte, error)
 }
 
-// Head is the descriptor of what ref names. References here name a tag or a
-// digest, always; what is absent is a *NotFoundError.
-func (c *Client) Head(ctx context.Context, ref string) (v1.Descriptor, error) {
-	r, s, err := c.reader(ctx, ref)
-	if err != nil {
-		return v1.Descriptor{}, err
-	}
-	return c.head(ctx, s, r)
-}
-
+// head is the descriptor of what r names; what is absent is a *NotFoundError.
 func (c *Client) head(ctx context.Context, s *session, r name.Reference) (v1.Descriptor, error) {
 	d, err := remote.Head(r, s.options(ctx)...)
 	if err == nil {
@@ -51,26 +42,8 @@ func (c *Client) head(ctx context.Context, s *session, r name.Reference) (v1.Des
 	return got.Descriptor, nil
 }
 
-// Resolve is the digest that ref names: "sha256:…".
-func (c *Client) Resolve(ctx context.Context, ref string) (string, error) {
-	d, err := c.Head(ctx, ref)
-	if err != nil {
-		return "", err
-	}
-	return d.Digest.String(), nil
-}
-
-// Exists reports whether ref is in the registry.
-func (c *Client) Exists(ctx context.Context, ref string) (bool, error) {
-	_, err := c.Head(ctx, ref)
-	var none *NotFoundError
-	if errors.As(err, &none) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
-// Artifact is the image or index that ref names. Its methods read from the
+// Artifact is the image or index that ref names; references name a tag or a
+// digest, always. What is absent is a *NotFoundError. Its methods read from the
 // registry, within ctx, and check what they read against its digest.
 func (c *Client) Artifact(ctx context.Context, ref string) (Artifact, error) {
 	r, s, err := c.reader(ctx, ref)
@@ -96,55 +69,29 @@ func (c *Client) Artifact(ctx context.Context, ref string) (Artifact, error) {
 	return a, nil
 }
 
-// Image is the image that ref names; an index is an error. See Artifact.
-func (c *Client) Image(ctx context.Context, ref string) (v1.Image, error) {
-	a, err := c.Artifact(ctx, ref)
-	if err != nil {
-		return nil, err
-	}
-	image, ok := a.(v1.Image)
-	if !ok {
-		return nil, fmt.Errorf("%s is an index of several platforms, not an image", ref)
-	}
-	return image, nil
-}
-
-// Index is the index that ref names; an image is an error. See Artifact.
-func (c *Client) Index(ctx context.Context, ref string) (v1.ImageIndex, error) {
-	a, err := c.Artifact(ctx, ref)
-	if err != nil {
-		return nil, err
-	}
-	index, ok := a.(v1.ImageIndex)
-	if !ok {
-		return nil, fmt.Errorf("%s is an image, not an index", ref)
-	}
-	return index, nil
-}
-
 // Find is the digest that ref names, with the other digests under which a runtime
-// may report it; see ArtifactDigests.
+// may report it: those of every platform's manifest and config.
 func (c *Client) Find(ctx context.Context, ref string) (digest string, aliases []string, err error) {
 	a, err := c.Artifact(ctx, ref)
 	if err != nil {
 		return "", nil, err
 	}
-	own, err := a.Digest()
+	hash, err := a.Digest()
 	if err != nil {
 		return "", nil, c.reading(ctx, ref, err)
 	}
-	aliases, err = ArtifactDigests(a)
-	return own.String(), aliases, c.reading(ctx, ref, err)
+	aliases, err = digestsBelow(a)
+	return hash.String(), aliases, c.reading(ctx, ref, err)
 }
 
-// ArtifactDigests lists the digests below an artifact's own: those of every
+// digestsBelow lists the digests below an artifact's own: those of every
 // platform's manifest and config, in the index's order.
-func ArtifactDigests(a Artifact) ([]string, error) {
-	own, err := a.Digest()
+func digestsBelow(a Artifact) ([]string, error) {
+	top, err := a.Digest()
 	if err != nil {
 		return nil, err
 	}
-	seen := map[v1.Hash]bool{own: true}
+	seen := map[v1.Hash]bool{top: true}
 	var digests []string
 	err = eachImage(a, func(_ *v1.Platform, image v1.Image) error {
 		manifest, err := image.Digest()
@@ -241,5 +188,5 @@ func (c *Client) reader(ctx context.Context, ref string) (name.Reference, *sessi
 
 // reading explains an error of a method of an artifact.
 func (c *Client) reading(ctx context.Context, ref string, err error) error {
-	return c.Explain(ctx, pull, ref, err)
+	return c.explainError(ctx, pull, ref, err)
 }

@@ -27,7 +27,7 @@ import (
 
 // Options are what a Client can be told. The zero value works.
 type Options struct {
-	// Keychain finds credentials; nil is DefaultKeychain.
+	// Keychain finds credentials; nil is defaultKeychain.
 	Keychain authn.Keychain
 	// Progress is told how many bytes went up, as steps, and of every wait that a
 	// registry asked for, as a note; nil is silent.
@@ -54,7 +54,7 @@ func New(o Options) *Client { return newClient(o, sleep) }
 
 func newClient(o Options, pause func(context.Context, time.Duration) error) *Client {
 	if o.Keychain == nil {
-		o.Keychain = DefaultKeychain()
+		o.Keychain = defaultKeychain()
 	}
 	if o.Transport == nil {
 		o.Transport = dialQuickly()
@@ -72,9 +72,9 @@ func newClient(o Options, pause func(context.Context, time.Duration) error) *Cli
 	}
 }
 
-// WithKeychain is a Client over the same transport that has other credentials
+// withKeychain is a Client over the same transport that has other credentials
 // and nothing else in common with c.
-func (c *Client) WithKeychain(k authn.Keychain) *Client {
+func (c *Client) withKeychain(k authn.Keychain) *Client {
 	return &Client{
 		keychain: k, progress: c.progress, transport: c.transport, sleep: c.sleep,
 		actions: c.actions, sessions: map[string]*session{},
@@ -85,12 +85,12 @@ func (c *Client) WithKeychain(k authn.Keychain) *Client {
 // go-containerregistry: the same credentials, quirks and retries, and no second
 // layer of retries on top.
 func (c *Client) RemoteOptions(ctx context.Context) []remote.Option {
-	return append(once(ctx), remote.WithTransport(c.transport), remote.WithAuthFromKeychain(c.keychain))
+	return append(singleAttempt(ctx), remote.WithTransport(c.transport), remote.WithAuthFromKeychain(c.keychain))
 }
 
-// once switches off the library's own retries: they ignore Retry-After, and
+// singleAttempt switches off the library's own retries: they ignore Retry-After, and
 // they sleep through a cancelled context.
-func once(ctx context.Context) []remote.Option {
+func singleAttempt(ctx context.Context) []remote.Option {
 	return []remote.Option{
 		remote.WithContext(ctx),
 		remote.WithUserAgent(userAgent),
@@ -180,7 +180,7 @@ func (c *Client) open(ctx context.Context, repo name.Repository, action string, 
 // options are for the library's reading functions: the session's transport has
 // the credentials already, so no second handshake takes place.
 func (s *session) options(ctx context.Context) []remote.Option {
-	return append(once(ctx), remote.WithTransport(s.wrapped))
+	return append(singleAttempt(ctx), remote.WithTransport(s.wrapped))
 }
 
 // parse reads a reference that names a tag or a digest; nothing is defaulted to

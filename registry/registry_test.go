@@ -197,22 +197,22 @@ func TestReading(t *testing.T) {
 	require.NoError(t, err)
 
 	t.Run("a tag resolves to its digest", func(t *testing.T) {
-		got, err := c.Resolve(ctx, repository+":"+sha1)
+		got, err := resolve(c, ctx, repository+":"+sha1)
 		require.NoError(t, err)
 		require.Equal(t, digestOf(t, index), got)
 	})
 	t.Run("a reference without tag and digest is an error, not latest", func(t *testing.T) {
-		_, err := c.Resolve(ctx, repository)
+		_, err := resolve(c, ctx, repository)
 		require.ErrorContains(t, err, "reference")
 	})
 	t.Run("what is absent is told apart from what fails", func(t *testing.T) {
-		there, err := c.Exists(ctx, repository+":absent")
+		there, err := exists(c, ctx, repository+":absent")
 		require.NoError(t, err)
 		require.False(t, there)
-		there, err = c.Exists(ctx, repository+":"+sha1)
+		there, err = exists(c, ctx, repository+":"+sha1)
 		require.NoError(t, err)
 		require.True(t, there)
-		_, err = c.Head(ctx, repository+":absent")
+		_, err = headOf(c, ctx, repository+":absent")
 		var none *NotFoundError
 		require.ErrorAs(t, err, &none)
 		require.Equal(t, repository+":absent", none.Ref)
@@ -237,22 +237,16 @@ func TestReading(t *testing.T) {
 		_, got, err := c.Find(ctx, repository+":"+sha2)
 		require.NoError(t, err)
 		require.Equal(t, []string{config.String()}, got)
-		here, err := ArtifactDigests(single)
+		here, err := digestsBelow(single)
 		require.NoError(t, err)
 		require.Equal(t, got, here)
-		_, err = c.Image(ctx, repository+":"+sha2)
+		_, err = imageOf(c, ctx, repository+":"+sha2)
 		require.NoError(t, err)
-	})
-	t.Run("an index is not taken for an image, nor an image for an index", func(t *testing.T) {
-		_, err := c.Image(ctx, repository+":"+sha1)
-		require.ErrorContains(t, err, "is an index")
-		_, err = c.Index(ctx, repository+":"+sha2)
-		require.ErrorContains(t, err, "is an image")
 	})
 	t.Run("a handshake serves a repository many times", func(t *testing.T) {
 		s.forget()
 		for range 3 {
-			_, err := c.Resolve(ctx, repository+":"+sha1)
+			_, err := resolve(c, ctx, repository+":"+sha1)
 			require.NoError(t, err)
 		}
 		require.Empty(t, s.requests("GET"))
@@ -280,7 +274,7 @@ func TestReachingARegistry(t *testing.T) {
 		host := l.Addr().String()
 		require.NoError(t, l.Close())
 		c, w := client(Options{})
-		_, err = c.Resolve(ctx, host+"/app:x")
+		_, err = resolve(c, ctx, host+"/app:x")
 		var gone *UnreachableError
 		require.ErrorAs(t, err, &gone)
 		require.False(t, gone.Temporary)
@@ -294,7 +288,7 @@ func TestReachingARegistry(t *testing.T) {
 		defer l.Close()
 		c, _ := client(Options{})
 		c.transport.(*retrier).inner = pingLimit{http.DefaultTransport, 50 * time.Millisecond}
-		_, err = c.Resolve(ctx, l.Addr().String()+"/app:x")
+		_, err = resolve(c, ctx, l.Addr().String()+"/app:x")
 		require.ErrorContains(t, err, "says nothing")
 	})
 	t.Run("one without TLS on another machine is refused and never sent a request", func(t *testing.T) {
@@ -304,7 +298,7 @@ func TestReachingARegistry(t *testing.T) {
 		}}
 		for _, host := range []string{"registry.example", "10.1.2.3:5000"} {
 			c, _ := client(Options{Transport: dial, Keychain: login{"user", "hunter2"}})
-			_, err := c.Resolve(ctx, host+"/app:x")
+			_, err := resolve(c, ctx, host+"/app:x")
 			var plain *PlainHTTPError
 			require.ErrorAs(t, err, &plain, host)
 			require.Equal(t, host, plain.Host)
@@ -317,7 +311,7 @@ func TestReachingARegistry(t *testing.T) {
 		c, _ := client(Options{})
 		ended, cancel := context.WithCancel(ctx)
 		cancel()
-		_, err := c.Resolve(ended, s.host+"/app:x")
+		_, err := resolve(c, ended, s.host+"/app:x")
 		require.ErrorIs(t, err, context.Canceled)
 	})
 }

@@ -29,7 +29,7 @@ const (
 
 // retrier sends a request again if the registry is busy or the connection broke,
 // after the time that the registry asks for. It ends with the context. An upload
-// is left to its own loop, which knows how far it came.
+// is left to the upload's loop, which knows how far it came.
 type retrier struct {
 	inner    http.RoundTripper
 	sleep    func(context.Context, time.Duration) error
@@ -43,7 +43,7 @@ func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		resp, err := r.inner.RoundTrip(attempt)
-		wait, failure := r.judge(req, resp, err, try)
+		wait, failure := r.assess(req, resp, err, try)
 		if failure == nil {
 			return resp, err
 		}
@@ -56,9 +56,9 @@ func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// judge says how an attempt ended. Without a failure it stands as it is. With
+// assess says how an attempt ended. Without a failure it stands as it is. With
 // one, wait is the time until the next attempt, or negative if that was the last.
-func (r *retrier) judge(req *http.Request, resp *http.Response, err error, try int) (time.Duration, error) {
+func (r *retrier) assess(req *http.Request, resp *http.Response, err error, try int) (time.Duration, error) {
 	host := req.URL.Host
 	if err != nil {
 		if req.Context().Err() != nil || !passing(err) || !repeatable(req) {
