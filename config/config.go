@@ -23,6 +23,7 @@ type Config struct {
 	Builder      string               `yaml:"builder"` // auto (default), dagger or embedded
 	Images       map[string]Image     `yaml:"images"`
 	Roles        Roles                `yaml:"roles"` // in the order in which they are switched
+	Keep         []string             `yaml:"keep"`  // roles of earlier releases that are left as they are, though roles names them no more
 	Functions    Functions            `yaml:"functions"`
 	Check        Check                `yaml:"check"`
 	Signing      Signing              `yaml:"signing"`

@@ -75,23 +75,32 @@ func (e Engine) Close() error {
 	return errors.Join(errs...)
 }
 
-// target is where a role runs. It is an error if the configuration names the
-// role no more, or if nothing here can run it.
+// target is where a role runs, whether the configuration names the role still or
+// not: a record says what it needs.
 func (e Engine) target(role release.Role) (Target, error) {
-	if _, named := e.Config.Role(role.Name); !named {
-		return nil, &UnknownRoleError{Role: role.Name, File: e.Config.Path}
-	}
 	t, ok := e.Targets[role.Target]
 	if !ok {
-		return nil, fmt.Errorf("role %s runs on %q, and shipit has no such target", role.Name, role.Target)
+		return nil, &NoTargetError{Role: role.Name, Target: role.Target, File: e.Config.Path}
 	}
 	return t, nil
 }
 
-// UnknownRoleError says that a release has a role that the configuration lacks.
-type UnknownRoleError struct{ Role, File string }
+// NoTargetError says that no role of the configuration runs where a role of a
+// release does, so that no connection to it is known.
+type NoTargetError struct {
+	Role   string
+	Target release.Target
+	File   string // the configuration
+}
 
-func (e *UnknownRoleError) Error() string { return fmt.Sprintf("role %s is not in %s", e.Role, e.File) }
+func (e *NoTargetError) Error() string {
+	return fmt.Sprintf("role %s runs on %q, and no role of %s does", e.Role, e.Target, e.File)
+}
+
+// Hint says how the role can be reached.
+func (e *NoTargetError) Hint() string {
+	return "name a configuration that has such a role by --config, for example that of the release's own commit"
+}
 
 func (e Engine) report(phase release.Phase, mark release.Mark, role, format string, args ...any) {
 	e.Progress.Report(release.Event{Phase: phase, Mark: mark, Role: role, Message: fmt.Sprintf(format, args...)})

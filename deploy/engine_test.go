@@ -78,15 +78,17 @@ func TestReleaseAndRollback(t *testing.T) {
 		require.Empty(t, a.target.calls)
 	})
 
-	t.Run("a rollback to a role that the configuration lacks names the record", func(t *testing.T) {
+	t.Run("a rollback goes to a role that the configuration lacks", func(t *testing.T) {
 		a := newApp(t, "cluster", "worker")
 		_, err := a.ship(t, releaseOf(oldSHA, oldBits, "cluster", "worker"), deploy.Terms{})
 		require.NoError(t, err)
 		_, err = a.ship(t, releaseOf(newSHA, newBits, "cluster", "worker"), deploy.Terms{})
 		require.NoError(t, err)
 		a.Config.Roles = a.Config.Roles[:1]
-		_, err = a.Rollback(t.Context(), "", deploy.Terms{})
-		require.EqualError(t, err, "#1 "+oldSHA[:7]+": role worker is not in shipit.yaml")
+		record, err := a.Rollback(t.Context(), "", deploy.Terms{})
+		require.NoError(t, err)
+		require.Equal(t, release.Settled, record.Outcome)
+		require.Equal(t, oldBits, a.target.runs["worker"])
 	})
 
 	t.Run("a role of no known target is an error, and nothing is changed", func(t *testing.T) {
@@ -96,7 +98,7 @@ func TestReleaseAndRollback(t *testing.T) {
 		_, err := a.ship(t, rel, deploy.Terms{})
 		var unchanged *deploy.UnchangedError
 		require.ErrorAs(t, err, &unchanged)
-		require.ErrorContains(t, err, `role cluster runs on "nomad", and shipit has no such target`)
+		require.EqualError(t, err, oldSHA[:7]+`: role cluster runs on "nomad", and no role of shipit.yaml does`)
 	})
 }
 
@@ -258,7 +260,7 @@ func TestStatus(t *testing.T) {
 		a := shipped(t, "cluster", "host", "gateway")
 		a.target.runs["cluster"] = newBits
 		a.target.stopped["host"] = true
-		a.target.drift["gateway"] = []release.Drift{{Role: "gateway", Kind: release.DriftObject, Wanted: "a", Live: "b"}}
+		a.target.changed["gateway"] = []deploy.Change{{Role: "gateway", Object: "Deployment gateway", Action: "configured", Diff: "- spec.replicas: 0\n+ spec.replicas: 3"}}
 		status, err := a.Status(t.Context())
 		require.NoError(t, err)
 		require.False(t, status.Record.Parity)
@@ -267,16 +269,20 @@ func TestStatus(t *testing.T) {
 			kinds = append(kinds, d.Kind)
 		}
 		require.Equal(t, []release.DriftKind{release.DriftDigest, release.DriftUnready, release.DriftObject}, kinds)
+		require.Equal(t, "gateway: object: wanted 3, live 0 (Deployment gateway: spec.replicas)", status.Record.Drift[2].String())
+		require.False(t, status.Record.Roles[2].InParity)
 	})
 
-	t.Run("a role that the configuration names no more is unknown, and the others are still compared", func(t *testing.T) {
+	t.Run("a role that cannot be read is unknown, and the others are still compared", func(t *testing.T) {
 		a := shipped(t, "cluster", "host")
-		a.Config.Roles = a.Config.Roles[:1]
+		a.target.away["host"] = errors.New("no route")
 		status, err := a.Status(t.Context())
 		require.NoError(t, err)
 		require.Len(t, status.Record.Drift, 1)
 		require.Equal(t, release.DriftUnknown, status.Record.Drift[0].Kind)
 		require.Equal(t, "host", status.Record.Drift[0].Role)
+		require.Equal(t, "no route", status.Record.Drift[0].Detail)
+		require.True(t, status.Record.Roles[0].InParity)
 	})
 }
 
@@ -296,6 +302,77 @@ func TestTheCommitOfForeignBitsIsFoundHoweverOldItIs(t *testing.T) {
 	require.Equal(t, fmt.Sprintf("%040x", 1), record.Roles[0].LiveSHA)
 }
 
+func TestNothingIsLeftBehind(t *testing.T) {
+	t.Run("a role that the release has no more is taken away", func(t *testing.T) {
+		a := shipped(t, "cluster", "worker")
+		record, err := a.ship(t, releaseOf(newSHA, newBits, "cluster"), deploy.Terms{})
+		require.NoError(t, err)
+		require.True(t, record.Parity, record.Reason)
+		require.NotContains(t, a.target.runs, "worker")
+		require.Equal(t, "remove worker", a.target.calls[len(a.target.calls)-1], "after the switch of those that stay")
+	})
+
+	t.Run("a rollback takes away what the later release brought", func(t *testing.T) {
+		a := shipped(t, "cluster")
+		_, err := a.ship(t, releaseOf(newSHA, newBits, "cluster", "worker"), deploy.Terms{})
+		require.NoError(t, err)
+		record, err := a.Rollback(t.Context(), "", deploy.Terms{})
+		require.NoError(t, err)
+		require.True(t, record.Parity, record.Reason)
+		require.Equal(t, map[string]string{"cluster": oldBits}, a.target.runs)
+	})
+
+	t.Run("what cannot be taken away is drift, and no good release", func(t *testing.T) {
+		a := shipped(t, "cluster", "worker")
+		a.target.stuck["worker"] = errors.New("a finalizer holds it")
+		a.target.runs["worker"] = oldBits
+		a.target.switches = func(context.Context, deploy.Step) error { return nil }
+		record, err := a.ship(t, releaseOf(newSHA, newBits, "cluster"), deploy.Terms{})
+		require.NoError(t, err)
+		require.Equal(t, release.Settled, record.Outcome)
+		require.False(t, record.Parity)
+		require.Contains(t, record.Reason, "remove worker of #1 "+oldSHA[:7]+": a finalizer holds it")
+	})
+
+	t.Run("what a killed release brought is drift until the next release takes it away", func(t *testing.T) {
+		a := shipped(t, "cluster")
+		ctx, kill := context.WithCancel(t.Context())
+		a.target.switches = func(ctx context.Context, s deploy.Step) error {
+			if s.Role.Name != "worker" {
+				return nil
+			}
+			a.target.runs["worker"] = newBits
+			kill()
+			return ctx.Err()
+		}
+		record, err := a.shipWithin(ctx, t, releaseOf(newSHA, oldBits, "cluster", "worker"), deploy.Terms{})
+		require.NoError(t, err)
+		require.Equal(t, release.Pending, record.Outcome)
+
+		status, err := a.Status(t.Context())
+		require.NoError(t, err)
+		require.False(t, status.Record.Parity)
+		require.Equal(t, release.DriftForeign, status.Record.Drift[0].Kind)
+		require.Equal(t, "worker", status.Record.Roles[1].Name)
+		require.Equal(t, "only #2 "+newSHA[:7]+" has this role", status.Record.Roles[1].Reason)
+
+		a.target.switches = nil
+		record, err = a.ship(t, releaseOf(oldSHA, oldBits, "cluster"), deploy.Terms{})
+		require.NoError(t, err)
+		require.True(t, record.Parity, record.Reason)
+		require.NotContains(t, a.target.runs, "worker")
+	})
+
+	t.Run("what the configuration keeps stays, and is no drift", func(t *testing.T) {
+		a := shipped(t, "cluster", "worker")
+		a.Config.Keep = []string{"worker"}
+		record, err := a.ship(t, releaseOf(newSHA, newBits, "cluster"), deploy.Terms{})
+		require.NoError(t, err)
+		require.True(t, record.Parity)
+		require.Equal(t, oldBits, a.target.runs["worker"])
+	})
+}
+
 func TestPlan(t *testing.T) {
 	a := shipped(t, "cluster")
 	history, err := a.Read(t.Context())
@@ -307,7 +384,7 @@ func TestPlan(t *testing.T) {
 
 	plan, err = a.Plan(t.Context(), releaseOf(newSHA, newBits, "cluster"), deploy.Terms{History: history}, nil)
 	require.NoError(t, err)
-	require.Equal(t, []deploy.Change{{Role: "cluster", Object: "entry", Action: "configured"}}, plan.Changes)
+	require.Equal(t, []deploy.Change{{Role: "cluster", Object: "entry", Action: deploy.Switched}}, plan.Changes)
 	require.Equal(t, []string{"switch cluster " + oldBits}, a.target.calls, "a plan changes nothing")
 }
 

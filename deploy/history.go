@@ -53,8 +53,8 @@ func (e Engine) find(ctx context.Context, h History, choose choice) (ledger.Entr
 	return e.Ledger.Read(ctx, chosen.Seq)
 }
 
-// current chooses the newest good record: what should be running.
-func current(newest []release.Record) (release.Record, error) {
+// newestGood chooses the newest good record: what should be running.
+func newestGood(newest []release.Record) (release.Record, error) {
 	record, ok := release.Current(newest)
 	if !ok {
 		return record, &release.NoneError{}

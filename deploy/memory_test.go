@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -23,13 +24,14 @@ type memory struct {
 	runs     map[string]string // digest by role
 	calls    []string          // "switch cluster sha256:…", "remove worker", in order
 	switches func(ctx context.Context, step deploy.Step) error
-	drift    map[string][]release.Drift // by role
+	changed  map[string][]deploy.Change // objects that another hand changed, by role
+	stuck    map[string]error           // roles that cannot be removed
 	away     map[string]error           // roles that cannot be read
 	stopped  map[string]bool            // roles of which no instance is ready
 }
 
 func newMemory() *memory {
-	return &memory{runs: map[string]string{}, drift: map[string][]release.Drift{}, away: map[string]error{}, stopped: map[string]bool{}}
+	return &memory{runs: map[string]string{}, changed: map[string][]deploy.Change{}, stuck: map[string]error{}, away: map[string]error{}, stopped: map[string]bool{}}
 }
 
 func (m *memory) note(call string) {
@@ -54,41 +56,37 @@ func (m *memory) Switch(ctx context.Context, step deploy.Step) (release.Live, er
 	m.mu.Lock()
 	m.runs[step.Role.Name] = step.Role.Digest
 	m.mu.Unlock()
-	return m.Observe(ctx, step.Role)
+	seen, err := m.Compare(ctx, step)
+	return seen.Live, err
 }
 
-func (m *memory) Observe(_ context.Context, role release.Role) (release.Live, error) {
+func (m *memory) Compare(_ context.Context, step deploy.Step) (deploy.Comparison, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	live := release.Live{Desired: 1, At: time.Now()}
-	if digest := m.runs[role.Name]; digest != "" {
-		live.Digests = []string{digest}
-		if !m.stopped[role.Name] {
-			live.Ready = 1
+	name := step.Role.Name
+	seen := deploy.Comparison{Live: release.Live{Desired: 1, At: time.Now()}, Changes: slices.Clone(m.changed[name])}
+	digest := m.runs[name]
+	if seen.Present = digest != ""; seen.Present {
+		seen.Live.Digests = []string{digest}
+		if !m.stopped[name] {
+			seen.Live.Ready = 1
 		}
 	}
-	return live, m.away[role.Name]
-}
-
-func (m *memory) Drift(_ context.Context, role release.Role) ([]release.Drift, error) {
-	return m.drift[role.Name], nil
-}
-
-func (m *memory) Diff(_ context.Context, step deploy.Step) ([]deploy.Change, []release.Finding, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.runs[step.Role.Name] == step.Role.Digest {
-		return nil, nil, nil
+	if digest != step.Role.Digest {
+		seen.Changes = append(seen.Changes, deploy.Change{Role: name, Object: "entry", Action: deploy.Switched})
 	}
-	return []deploy.Change{{Role: step.Role.Name, Object: "entry", Action: "configured"}}, nil, nil
+	return seen, m.away[name]
 }
 
-func (m *memory) Remove(_ context.Context, role release.Role) error {
+func (m *memory) Remove(_ context.Context, role release.Role, keep release.Release) error {
+	if _, kept := keep.Role(role.Name); kept {
+		return nil
+	}
 	m.note("remove " + role.Name)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.runs, role.Name)
-	return nil
+	return m.stuck[role.Name]
 }
 
 func (m *memory) Prune(context.Context, release.Role, func() ([]release.Record, error)) error {

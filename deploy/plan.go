@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/joelhooks/shipit/release"
@@ -20,7 +21,7 @@ type Plan struct {
 func (e Engine) Plan(ctx context.Context, rel release.Release, t Terms, unpushed map[string]bool) (Plan, error) {
 	var p Plan
 	// The ledger may be out of reach: a plan may be made before the first release.
-	if entry, err := e.find(ctx, t.History, current); err == nil {
+	if entry, err := e.find(ctx, t.History, newestGood); err == nil {
 		p.Running = entry.Record.SHA
 	}
 	found, err := e.ask(ctx, rel, true)
@@ -31,14 +32,21 @@ func (e Engine) Plan(ctx context.Context, rel release.Release, t Terms, unpushed
 		role, _ := rel.Role(f.Role)
 		return f.Code == release.CodeImageNotFound && unpushed[role.Image]
 	}
-	p.Findings = append(dropped(rel, t.History.records()), slices.DeleteFunc(found.all, absent)...)
+	p.Findings = append(dropped(rel, t.History.records(), e.Config.Keep), slices.DeleteFunc(found.all, absent)...)
+	earlier, err := e.formerRoles(ctx, t.History, math.MaxInt64)
+	if err != nil {
+		earlier = nil // there is no ledger yet
+	}
+	seen := e.compare(ctx, rel, found.snapshots, missing(earlier, rel))
 	for _, role := range rel.Roles {
-		step := Step{Release: rel, Role: role, Snapshot: found.snapshots[role.Target]}
-		changes, findings, err := e.Targets[role.Target].Diff(ctx, step)
-		if err != nil {
-			return p, fmt.Errorf("compare %s: %w", role.Name, err)
+		of := seen.roles[role.Name]
+		if of.Live.Unread != "" {
+			return p, fmt.Errorf("compare %s: %s", role.Name, of.Live.Unread)
 		}
-		p.Changes, p.Findings = append(p.Changes, changes...), append(p.Findings, findings...)
+		p.Changes, p.Findings = append(p.Changes, of.Changes...), append(p.Findings, of.Findings...)
+	}
+	for _, l := range seen.left {
+		p.Changes = append(p.Changes, Change{Role: l.role.Name, Object: "role " + l.role.Name, Action: "pruned"})
 	}
 	p.Findings = append(p.Findings, t.Known...)
 	return p, nil

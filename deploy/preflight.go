@@ -30,7 +30,8 @@ type Checked struct {
 	bundles   map[string][]byte // satisfied the policy; kept with the record
 	snapshots map[release.Target]Snapshot
 	history   History
-	force     bool // take over fields that other managers hold
+	earlier   []former // what earlier releases have brought
+	force     bool     // take over fields that other managers hold
 	noRestore bool
 }
 
@@ -54,7 +55,7 @@ func (e Engine) Preflight(ctx context.Context, rel release.Release, t Terms) (Ch
 	if err := group.Wait(); err != nil {
 		return Checked{}, err
 	}
-	all := slices.Concat(untrusted, t.Known, probe.Validate(e.Config), dropped(rel, t.History.records()), found.all)
+	all := slices.Concat(untrusted, t.Known, probe.Validate(e.Config), dropped(rel, t.History.records(), e.Config.Keep), found.all)
 	for _, f := range all {
 		if f.Severity == release.Warns || f.Allowable() && slices.Contains(t.Allow, f.Code) {
 			e.report(release.PhaseCheck, release.MarkNote, "", "%s", f)
@@ -70,18 +71,17 @@ func (e Engine) Preflight(ctx context.Context, rel release.Release, t Terms) (Ch
 	}, nil
 }
 
-// dropped are the roles of the newest record that a release lacks: nothing will
-// look after them.
-func dropped(rel release.Release, newest []release.Record) []release.Finding {
+// dropped are the roles of the newest record that a release lacks.
+func dropped(rel release.Release, newest []release.Record, keep []string) []release.Finding {
 	if len(newest) == 0 {
 		return nil
 	}
 	var out []release.Finding
 	for _, r := range newest[0].Roles {
-		if _, has := rel.Role(r.Name); !has {
+		if _, has := rel.Role(r.Name); !has && !slices.Contains(keep, r.Name) {
 			out = append(out, release.Finding{Code: release.CodeRoleDropped, Severity: release.Warns, Role: r.Name,
-				Message: newest[0].ID() + " has this role and the release has not: what it runs is left alone",
-				Hint:    "delete by hand what nothing needs any more"})
+				Message: newest[0].ID() + " has this role and the release has not: it is taken away",
+				Hint:    "name it under keep: in shipit.yaml to leave it running"})
 		}
 	}
 	return out

@@ -31,7 +31,10 @@ func (e Engine) restore(ctx context.Context, lock *ledger.Lock, c Checked, recor
 		return record
 	}
 	e.report(release.PhaseRestore, release.MarkStart, "", "restore %s", good.ID())
-	faults := e.putAllBack(ctx, c.Release, good, out.begun)
+	faults := e.putAllBack(ctx, good, out.begun)
+	if ctx.Err() == nil {
+		faults = append(faults, e.removeFormer(ctx, append(rolesOf(c.Release, record), c.earlier...), good)...)
+	}
 	if ctx.Err() != nil {
 		faults = append(faults, release.OneLine(context.Cause(ctx).Error()))
 	}
@@ -48,16 +51,14 @@ func (e Engine) restore(ctx context.Context, lock *ledger.Lock, c Checked, recor
 	return record
 }
 
-// putAllBack puts every role that was begun back to what the good release has,
-// and takes away what only the failed one had. It returns what went wrong, and
-// stops when the lock is lost.
-func (e Engine) putAllBack(ctx context.Context, failed, good release.Release, begun []string) []string {
+// putAllBack puts every role that was begun back to what the good release has. It
+// returns what went wrong, and stops when the lock is lost.
+func (e Engine) putAllBack(ctx context.Context, good release.Release, begun []string) []string {
 	var faults []string
 	for _, name := range begun {
 		role, had := good.Role(name)
 		if !had {
-			e.remove(ctx, failed, name)
-			continue
+			continue // only the failed release has it: it is taken away
 		}
 		err := e.putBack(ctx, good, role)
 		if ctx.Err() != nil {
@@ -72,9 +73,10 @@ func (e Engine) putAllBack(ctx context.Context, failed, good release.Release, be
 
 // stillDiffers is the first difference from the good release that is left.
 func (e Engine) stillDiffers(ctx context.Context, good release.Release) []string {
-	// A role that the configuration no longer names was not begun, and cannot be read.
+	// A role that was not begun may run where no connection is known to.
 	good.Roles = slices.DeleteFunc(slices.Clone(good.Roles), func(r release.Role) bool { _, err := e.target(r); return err != nil })
-	if drifts := release.Compare(good, e.observe(ctx, good)); len(drifts) > 0 {
+	seen := e.compare(ctx, good, nil, nil)
+	if drifts := append(release.Compare(good, seen.live()), seen.objectDrifts()...); len(drifts) > 0 {
 		return []string{"restored, but " + drifts[0].String()}
 	}
 	return nil
@@ -95,16 +97,13 @@ func (e Engine) putBack(ctx context.Context, good release.Release, role release.
 	return err
 }
 
-// remove takes a role away that only the failed release has.
-func (e Engine) remove(ctx context.Context, failed release.Release, name string) {
-	role, _ := failed.Role(name)
-	t, err := e.target(role)
-	if err == nil {
-		err = t.Remove(ctx, role)
+// rolesOf are the roles of a release that is under way.
+func rolesOf(rel release.Release, record release.Record) []former {
+	var out []former
+	for _, role := range rel.Roles {
+		out = append(out, former{role, record})
 	}
-	if err != nil {
-		e.report(release.PhaseRestore, release.MarkNote, name, "take it away again: %s", release.OneLine(err.Error()))
-	}
+	return out
 }
 
 // nameRestored names the commit of what was put back: with equal bits its digest

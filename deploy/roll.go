@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -64,6 +65,10 @@ func (e Engine) Roll(ctx context.Context, c Checked) (release.Record, error) {
 		return release.Record{}, Unchanged(fmt.Errorf("begin %s: %w", release.Short(c.Release.SHA), err))
 	}
 	c.Release.Seq = record.Seq
+	c.earlier, err = e.formerRoles(ctx, c.history, record.Seq)
+	if err != nil {
+		e.report(release.PhaseRecord, release.MarkNote, "", "what earlier releases brought is not known: %s", release.OneLine(err.Error()))
+	}
 	stopCopy := e.copyAhead(ctx)
 	record = e.conclude(ctx, lock, c, record, e.switchRoles(ctx, c))
 
@@ -75,8 +80,7 @@ func (e Engine) Roll(ctx context.Context, c Checked) (release.Record, error) {
 type rollout struct {
 	live       map[string]release.Live
 	took       map[string]time.Duration
-	begun      []string  // roles whose switch was begun, in order; if any failed it is the last
-	touchedAt  time.Time // when a role was last switched or asked: what was seen before is old
+	begun      []string // roles whose switch was begun, in order; if any failed it is the last
 	registered map[string]string
 	functions  *release.Functions
 	err        error // why a role did not come up; nil if all did
@@ -113,7 +117,7 @@ func (e Engine) switchRoles(ctx context.Context, c Checked) rollout {
 // switchRole switches one role and adds what came of it to the rollout.
 func (e Engine) switchRole(ctx context.Context, c Checked, role release.Role, out rollout) rollout {
 	began := time.Now()
-	out.begun, out.touchedAt = append(out.begun, role.Name), began
+	out.begun = append(out.begun, role.Name)
 	t, err := e.target(role)
 	if err == nil {
 		out.live[role.Name], err = t.Switch(ctx, c.step(role))
@@ -122,7 +126,6 @@ func (e Engine) switchRole(ctx context.Context, c Checked, role release.Role, ou
 	out.took[role.Name] = time.Since(began)
 	if err == nil && e.probed(role) {
 		out.registered[role.Name], err = e.probe(ctx, role)
-		out.touchedAt = time.Now()
 	}
 	if err != nil {
 		out.err = roleError(role, err)
@@ -136,11 +139,7 @@ func (e Engine) conclude(ctx context.Context, lock *ledger.Lock, c Checked, reco
 	quiet := context.WithoutCancel(ctx)
 	record.Functions = out.functions
 	if out.err == nil {
-		record = record.Observe(c.Release, e.observeSince(quiet, c.Release, out), nil)
-		record.Outcome = release.Settled
-		if !record.Parity {
-			record.Reason = record.Drift[0].String()
-		}
+		record = e.concludeSettled(quiet, c, record)
 	} else {
 		record = e.concludeFailed(ctx, lock, c, record, out)
 	}
@@ -149,6 +148,20 @@ func (e Engine) conclude(ctx context.Context, lock *ledger.Lock, c Checked, reco
 	for i, r := range record.Roles {
 		record.Roles[i].TookMS = out.took[r.Name].Milliseconds()
 	}
+	return record
+}
+
+// concludeSettled takes away what earlier releases brought and this one does not
+// have, and compares what is there then.
+func (e Engine) concludeSettled(ctx context.Context, c Checked, record release.Record) release.Record {
+	faults := e.removeFormer(ctx, c.earlier, c.Release)
+	record = e.compare(ctx, c.Release, nil, missing(c.earlier, c.Release)).observed(record, e.commits(ctx, c.history.records()))
+	record.Outcome = release.Settled
+	if !record.Parity {
+		faults = append(faults, record.Drift[0].String())
+	}
+	record.Parity = len(faults) == 0
+	record.Reason = strings.Join(faults, "; ")
 	return record
 }
 
@@ -172,7 +185,7 @@ func (e Engine) concludeFailed(ctx context.Context, lock *ledger.Lock, c Checked
 		record = e.restore(ctx, lock, c, record, out)
 	}
 	quiet := context.WithoutCancel(ctx)
-	observed := record.Observe(c.Release, e.observe(quiet, c.Release), e.commits(quiet, c.history.records()))
+	observed := e.compare(quiet, c.Release, nil, nil).observed(record, e.commits(quiet, c.history.records()))
 	record.Roles, record.Parity = observed.Roles, false
 	if record.Outcome == release.Restored {
 		record = nameRestored(record, c.history.records())

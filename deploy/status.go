@@ -2,7 +2,7 @@ package deploy
 
 import (
 	"context"
-	"fmt"
+	"slices"
 
 	"github.com/joelhooks/shipit/ledger"
 	"github.com/joelhooks/shipit/release"
@@ -24,7 +24,7 @@ func (e Engine) Status(ctx context.Context) (Status, error) {
 	if len(records) == 0 {
 		return Status{}, &NothingReleasedError{}
 	}
-	record, err := e.compare(ctx, records)
+	record, err := e.current(ctx, records)
 	return Status{Record: record, Newest: records[0]}, err
 }
 
@@ -33,26 +33,25 @@ type NothingReleasedError struct{}
 
 func (e *NothingReleasedError) Error() string { return "nothing was released yet" }
 
-// compare observes every role of the release that should be running.
-func (e Engine) compare(ctx context.Context, records []release.Record) (release.Record, error) {
-	current, ok := release.Current(records)
+// current compares what runs with the release that should be running: the newest
+// good one, or if there is none the newest. records are all, newest first.
+func (e Engine) current(ctx context.Context, records []release.Record) (release.Record, error) {
+	should, ok := release.Current(records)
 	if !ok {
-		current = records[0]
+		should = records[0]
 	}
-	entry, err := e.Ledger.Read(ctx, current.Seq)
+	entry, err := e.Ledger.Read(ctx, should.Seq)
 	if err != nil {
 		return release.Record{}, err
 	}
 	rel := entry.Release()
-	live, err := e.observeAll(ctx, rel)
+	earlier, err := e.triedSince(ctx, records, should.Seq)
 	if err != nil {
 		return release.Record{}, err
 	}
-	record := current.Observe(rel, live, func(role, digest string) string { return commitOf(records, role, digest) })
-	if record, err = e.objectDrift(ctx, rel, record); err != nil {
-		return release.Record{}, err
-	}
-	record.Functions, record.Failures = nil, nil
+	seen := e.compare(ctx, rel, nil, missing(earlier, rel))
+	record := seen.observed(should, func(role, digest string) string { return commitOf(records, role, digest) })
+	record.Functions, record.Failures = nil, seen.failures()
 	if functions, err := e.functions(ctx, rel, nil); functions != nil {
 		record.Functions = functions
 		if err != nil {
@@ -65,24 +64,25 @@ func (e Engine) compare(ctx context.Context, records []release.Record) (release.
 	return record, nil
 }
 
-// objectDrift adds what another hand has changed of the objects of every role.
-func (e Engine) objectDrift(ctx context.Context, rel release.Release, record release.Record) (release.Record, error) {
-	for i, r := range record.Roles {
-		role, _ := rel.Role(r.Name)
-		t, err := e.target(role)
+// triedSince are the roles of the releases after seq: none of them is good, and
+// what they have brought may still be there.
+func (e Engine) triedSince(ctx context.Context, records []release.Record, seq int64) ([]former, error) {
+	var out []former
+	for _, r := range records {
+		if r.Seq <= seq {
+			break
+		}
+		entry, err := e.Ledger.Read(ctx, r.Seq)
 		if err != nil {
-			continue // its drift is that it is unknown
+			return nil, err
 		}
-		drifts, err := t.Drift(ctx, role)
-		if err != nil {
-			return record, fmt.Errorf("compare the objects of %s: %w", r.Name, err)
+		for _, role := range entry.Release().Roles {
+			if !slices.Contains(e.Config.Keep, role.Name) {
+				out = append(out, former{role, r})
+			}
 		}
-		if len(drifts) > 0 && r.InParity {
-			record.Roles[i].InParity, record.Roles[i].Reason, record.Parity = false, drifts[0].String(), false
-		}
-		record.Drift = append(record.Drift, drifts...)
 	}
-	return record, nil
+	return out, nil
 }
 
 // Entry reads the record seq; for 0 the one of the release that should be running.
@@ -94,5 +94,5 @@ func (e Engine) Entry(ctx context.Context, seq int64) (ledger.Entry, error) {
 	if err != nil {
 		return ledger.Entry{}, err
 	}
-	return e.find(ctx, history, current)
+	return e.find(ctx, history, newestGood)
 }

@@ -17,7 +17,7 @@ import (
 // keeps nothing of a run: what a preflight read is the Snapshot that it returns.
 type Target interface {
 	// Preflight reports what would stop the roles of a release or trouble them. It
-	// changes nothing. dryRun says that Diff is called for every role as well, so
+	// changes nothing. dryRun says that Compare is called for every role as well, so
 	// that nothing need be tried twice.
 	Preflight(ctx context.Context, rel release.Release, roles []release.Role, dryRun bool) (Preflight, error)
 	// Prepare brings what the role needs to where it will run; what runs is not touched.
@@ -25,20 +25,28 @@ type Target interface {
 	// Switch makes the role run and waits until it does. A *release.Failure says
 	// that it never will, with the cause.
 	Switch(ctx context.Context, step Step) (release.Live, error)
-	// Observe reads what runs now.
-	Observe(ctx context.Context, role release.Role) (release.Live, error)
-	// Drift lists what another hand has changed of the role's objects.
-	Drift(ctx context.Context, role release.Role) ([]release.Drift, error)
-	// Diff lists what Switch would change, and what of it would be refused.
-	Diff(ctx context.Context, step Step) ([]Change, []release.Finding, error)
-	// Remove takes a role away that no good release has.
-	Remove(ctx context.Context, role release.Role) error
+	// Compare reads what runs for a role and finds what of it is not as the release
+	// states it. It changes nothing. The plan, the end of a rollout and the status
+	// all ask it, and so they cannot contradict each other.
+	Compare(ctx context.Context, step Step) (Comparison, error)
+	// Remove takes away what a role of an earlier release has and no role of keep
+	// has. What holds data stays, and is reported.
+	Remove(ctx context.Context, role release.Role, keep release.Release) error
 	// Prune drops what no good release of the role needs any more. records gives all
 	// that the ledger holds, newest first.
 	Prune(ctx context.Context, role release.Role, records func() ([]release.Record, error)) error
 	// Do sends an HTTP request to the role itself; the URL holds port, path and query.
 	Do(ctx context.Context, role release.Role, req *http.Request) (*http.Response, error)
 	io.Closer
+}
+
+// Comparison is how what runs differs from a role as a release states it.
+type Comparison struct {
+	Live     release.Live
+	Changes  []Change          // what Switch would change
+	Findings []release.Finding // what of that would be refused
+	Failure  *release.Failure  // why the role is down, if that is known
+	Present  bool              // something of the role is there, running or not
 }
 
 // Preflight is what a target found before anything was changed.
@@ -60,10 +68,14 @@ type Step struct {
 	Force    bool     // take over fields that other managers hold
 }
 
+// Switched is the action of a change that needs no words beyond what Live says:
+// another image runs, or none.
+const Switched = "switched"
+
 // Change is one object that a release would create, alter or remove.
 type Change struct {
 	Role   string `json:"role"`
 	Object string `json:"object"`
-	Action string `json:"action"`
+	Action string `json:"action"`         // created, configured, replaced, pruned, switched
 	Diff   string `json:"diff,omitempty"` // for people; secrets are masked
 }

@@ -52,7 +52,11 @@ func compareRole(role Role, live Live) []Drift {
 	}
 	switch {
 	case live.At.IsZero():
-		add(DriftUnknown, "unknown", "it was not read")
+		detail := live.Unread
+		if detail == "" {
+			detail = "it was not read"
+		}
+		add(DriftUnknown, "unknown", detail)
 	case len(live.Digests) == 0 && live.Desired == 0 && role.Target == TargetKubernetes:
 		// Scaled to nothing, or a role of jobs and schedules only: nothing serves a wrong image.
 	case len(live.Digests) == 0:
@@ -77,9 +81,10 @@ func compareRole(role Role, live Live) []Drift {
 }
 
 // Observe writes what was seen into the record: live digests, readiness and
-// parity. shaOf names the commit that a foreign digest belongs to, "" if none.
-func (r Record) Observe(rel Release, live map[string]Live, shaOf func(role, digest string) string) Record {
-	r.Drift = Compare(rel, live)
+// parity. objects are the drifts of what the release has besides images. shaOf
+// names the commit that a foreign digest belongs to, "" if none.
+func (r Record) Observe(rel Release, live map[string]Live, objects []Drift, shaOf func(role, digest string) string) Record {
+	r.Drift = append(Compare(rel, live), objects...)
 	byRole := map[string]Drift{}
 	for _, d := range r.Drift {
 		if _, dup := byRole[d.Role]; !dup {

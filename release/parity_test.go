@@ -55,7 +55,7 @@ func TestObserve(t *testing.T) {
 	require.Equal(t, release.Pending, record.Outcome)
 
 	t.Run("parity is told in the recorded digest, whatever the runtime calls it", func(t *testing.T) {
-		got := record.Observe(both, map[string]release.Live{"cluster": live(2, 2, "sha256:config"), "gateway": live(1, 1, "sha256:gateway")}, nil)
+		got := record.Observe(both, map[string]release.Live{"cluster": live(2, 2, "sha256:config"), "gateway": live(1, 1, "sha256:gateway")}, nil, nil)
 		require.True(t, got.Parity)
 		require.Equal(t, "sha256:index", got.Roles[0].LiveDigest)
 		require.Equal(t, shaA, got.Roles[0].LiveSHA)
@@ -72,7 +72,7 @@ func TestObserve(t *testing.T) {
 		told.Wanted = "sha256:amd64"
 		other := live(1, 1, "sha256:gateway")
 		other.Wanted = "sha256:other"
-		got := record.Observe(both, map[string]release.Live{"cluster": told, "gateway": other}, nil)
+		got := record.Observe(both, map[string]release.Live{"cluster": told, "gateway": other}, nil, nil)
 		require.Equal(t, "sha256:index", got.Roles[0].Wanted)
 		require.Equal(t, "sha256:other", got.Roles[1].Wanted)
 	})
@@ -83,7 +83,7 @@ func TestObserve(t *testing.T) {
 			}
 			return ""
 		}
-		got := record.Observe(both, map[string]release.Live{"cluster": live(2, 2, "sha256:old"), "gateway": live(1, 1, "sha256:gateway")}, shaOf)
+		got := record.Observe(both, map[string]release.Live{"cluster": live(2, 2, "sha256:old"), "gateway": live(1, 1, "sha256:gateway")}, nil, shaOf)
 		require.False(t, got.Parity)
 		require.Equal(t, shaB, got.Roles[0].LiveSHA)
 		require.False(t, got.Roles[0].InParity)
@@ -91,10 +91,10 @@ func TestObserve(t *testing.T) {
 		require.True(t, got.Roles[1].InParity)
 	})
 	t.Run("a release without roles is no parity", func(t *testing.T) {
-		require.False(t, release.Record{}.Observe(release.Release{}, nil, nil).Parity)
+		require.False(t, release.Record{}.Observe(release.Release{}, nil, nil, nil).Parity)
 	})
 	t.Run("observing leaves the record that it was called on alone", func(t *testing.T) {
-		record.Observe(both, map[string]release.Live{"cluster": live(2, 2, "sha256:index")}, nil)
+		record.Observe(both, map[string]release.Live{"cluster": live(2, 2, "sha256:index")}, nil, nil)
 		require.Empty(t, record.Roles[0].LiveDigest)
 	})
 }

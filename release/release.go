@@ -104,6 +104,7 @@ type Live struct {
 	Note    string    // what is odd about it, in words: a foreign directory, a deleted one; empty if nothing
 	Info    string    // what is worth knowing and no drift: a limit that another hand set; empty if nothing
 	At      time.Time // when it was read; zero: it was not
+	Unread  string    // why it was not read
 }
 
 // Digest is the digest that serves, or the first of several; empty if none.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/deploy"
@@ -131,43 +132,42 @@ func limitReached(ctx context.Context, err error) error {
 	return err
 }
 
-// Observe reads what runs for the role, as the kernel of its machine reports it.
-func (t *Target) Observe(ctx context.Context, role release.Role) (release.Live, error) {
-	m, _, err := t.machine(ctx, role.Name)
-	if err != nil {
-		return release.Live{}, err
-	}
-	return m.Observe(ctx, role)
-}
-
-// Drift is empty: what a service runs from, and by which unit, is part of what
-// Observe reads.
-func (t *Target) Drift(context.Context, release.Role) ([]release.Drift, error) { return nil, nil }
-
-// Diff is one change if the service does not run the role as it is to be run.
-func (t *Target) Diff(ctx context.Context, step deploy.Step) ([]deploy.Change, []release.Finding, error) {
+// Compare reads what runs for the role, as the kernel of its machine reports it. A
+// service that is down is no error: the comparison says why.
+func (t *Target) Compare(ctx context.Context, step deploy.Step) (deploy.Comparison, error) {
 	role := step.Role
-	live, err := t.Observe(ctx, role)
-	var failed *release.Failure
-	if err != nil && !errors.As(err, &failed) { // a service that failed runs nothing: that is a difference
-		return nil, nil, err
+	m, h, err := t.machine(ctx, role.Name)
+	if err != nil {
+		return deploy.Comparison{}, err
 	}
+	live, err := m.Observe(ctx, role)
+	seen := deploy.Comparison{Live: live}
+	if errors.As(err, &seen.Failure) {
+		seen.Live.Desired, seen.Live.At = 1, time.Now()
+	} else if err != nil {
+		return deploy.Comparison{}, err
+	}
+	seen.Present = live.Digest() != "" || seen.Failure != nil
 	if role.Runs(live.Digest()) && live.Note == "" {
-		return nil, nil, nil
+		return seen, nil
 	}
 	running := live.Digest()
 	if running == "" {
 		running = "nothing"
 	}
-	return []deploy.Change{{
-		Role: role.Name, Object: "Service " + t.roles[role.Name].Service, Action: "switched",
+	seen.Changes = []deploy.Change{{
+		Role: role.Name, Object: "Service " + h.Service, Action: deploy.Switched,
 		Diff: fmt.Sprintf("- %s\n+ %s", running, role.Digest),
-	}}, nil, nil
+	}}
+	return seen, nil
 }
 
 // Remove takes the role's service off its machine again. A unit that stood there
 // before shipit came is put back and started.
-func (t *Target) Remove(ctx context.Context, role release.Role) error {
+func (t *Target) Remove(ctx context.Context, role release.Role, keep release.Release) error {
+	if _, kept := keep.Role(role.Name); kept {
+		return nil
+	}
 	m, _, err := t.machine(ctx, role.Name)
 	if err != nil {
 		return err

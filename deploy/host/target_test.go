@@ -65,11 +65,11 @@ func TestATargetReachesEveryMachineBeforeAnythingIsDone(t *testing.T) {
 	defer target.Close()
 	role := worker().role(t)
 	role.Name = "b"
-	_, err = target.Observe(t.Context(), role)
+	_, err = target.Compare(t.Context(), deploy.Step{Role: role})
 	require.ErrorAs(t, err, &unreachable)
 	require.ErrorContains(t, err, "b: ")
 	role.Name = "a"
-	_, err = target.Observe(t.Context(), role)
+	_, err = target.Compare(t.Context(), deploy.Step{Role: role})
 	require.NotErrorAs(t, err, &unreachable, "one machine that is away does not hide the others")
 }
 
@@ -79,16 +79,14 @@ func TestATargetServesOnlyTheRolesOfItsConfiguration(t *testing.T) {
 	defer target.Close()
 	role := release.Role{Name: "old"}
 	const says = "old: shipit.yaml no longer names this role"
-	_, err = target.Observe(t.Context(), role)
+	_, err = target.Compare(t.Context(), deploy.Step{Role: role})
 	require.ErrorContains(t, err, says)
 	_, err = target.Switch(t.Context(), deploy.Step{Role: role})
-	require.ErrorContains(t, err, says)
-	_, _, err = target.Diff(t.Context(), deploy.Step{Role: role})
 	require.ErrorContains(t, err, says)
 	_, err = target.Preflight(t.Context(), release.Release{}, []release.Role{role}, false)
 	require.ErrorContains(t, err, says)
 	require.ErrorContains(t, target.Prepare(t.Context(), role), says)
-	require.ErrorContains(t, target.Remove(t.Context(), role), says)
+	require.ErrorContains(t, target.Remove(t.Context(), role, release.Release{}), says)
 	require.ErrorContains(t, target.Prune(t.Context(), role, nil), says)
 }
 

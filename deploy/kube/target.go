@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/release"
@@ -217,43 +219,37 @@ func tally(a Applied) string {
 	return strings.Join(parts, ", ")
 }
 
-// Observe reads which digests the pods of the role run, and how many are ready.
-func (t *Target) Observe(ctx context.Context, role release.Role) (release.Live, error) {
-	if _, err := t.placed(role); err != nil {
-		return release.Live{}, err
-	}
-	return t.cluster.Observe(ctx, role)
-}
-
-// Drift lists fields that another manager has changed, and objects that are gone.
-func (t *Target) Drift(ctx context.Context, role release.Role) ([]release.Drift, error) {
-	o, err := t.applyOptions(role)
-	if err != nil {
-		return nil, err
-	}
-	return t.cluster.Drift(ctx, role, o)
-}
-
-// Diff lets the server try every object of the role.
-func (t *Target) Diff(ctx context.Context, step deploy.Step) ([]deploy.Change, []release.Finding, error) {
+// Compare lets the server try every object that is not as the release states it,
+// and reads what the pods run.
+func (t *Target) Compare(ctx context.Context, step deploy.Step) (deploy.Comparison, error) {
 	o, err := t.applyOptions(step.Role)
 	if err != nil {
-		return nil, nil, err
+		return deploy.Comparison{}, err
 	}
 	o.Beside, o.Force, o.Before = step.Release.Roles, step.Force, snapshotOf(step.Snapshot).see()
-	plan, err := t.cluster.Diff(ctx, step.Role, o)
-	if err != nil {
-		return nil, nil, err
+	var (
+		seen deploy.Comparison
+		plan Plan
+	)
+	group, gctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) { seen.Live, err = t.cluster.Observe(gctx, step.Role); return err })
+	group.Go(func() (err error) { plan, err = t.cluster.Diff(gctx, step.Role, o); return err })
+	if err := group.Wait(); err != nil {
+		return deploy.Comparison{}, err
 	}
-	changes := make([]deploy.Change, 0, len(plan.Changes))
+	created := 0
 	for _, c := range plan.Changes {
-		changes = append(changes, deploy.Change{Role: step.Role.Name, Object: c.Object.String(), Action: string(c.Action), Diff: strings.Join(c.Lines, "\n")})
+		if c.Action == Created {
+			created++
+		}
+		seen.Changes = append(seen.Changes, deploy.Change{Role: step.Role.Name, Object: c.Object.String(), Action: string(c.Action), Diff: strings.Join(c.Lines, "\n")})
 	}
-	return changes, plan.Findings, nil
+	seen.Findings, seen.Present = plan.Findings, created < len(step.Role.Objects)
+	return seen, nil
 }
 
 // Remove does nothing: the pods of a first release that failed are its evidence.
-func (t *Target) Remove(context.Context, release.Role) error { return nil }
+func (t *Target) Remove(context.Context, release.Role, release.Release) error { return nil }
 
 // Prune does nothing: Switch has pruned already, and old images are the nodes' affair.
 func (t *Target) Prune(context.Context, release.Role, func() ([]release.Record, error)) error {

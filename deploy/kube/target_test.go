@@ -44,13 +44,14 @@ func TestTarget(t *testing.T) {
 		v2.Snapshot = checked.Snapshot
 		log := &requests{t: t, path: plane.up.AuditLog}
 		log.since()
-		changes, findings, err := target.Diff(t.Context(), v2)
+		seen, err := target.Compare(t.Context(), v2)
 		require.NoError(t, err)
-		require.Empty(t, findings)
-		require.Len(t, changes, 1)
-		require.Equal(t, "configured", changes[0].Action)
-		require.Equal(t, "Deployment "+ns+"/web", changes[0].Object)
-		require.Zero(t, log.since()["list"])
+		require.Empty(t, seen.Findings)
+		require.Len(t, seen.Changes, 1)
+		require.Equal(t, "configured", seen.Changes[0].Action)
+		require.Equal(t, "Deployment "+ns+"/web", seen.Changes[0].Object)
+		require.Equal(t, []string{v1.Role.Digest}, seen.Live.Digests)
+		require.Equal(t, 1, log.since()["list"], "of the pods only")
 
 		live, err := target.Switch(t.Context(), v2)
 		require.NoError(t, err)
@@ -59,12 +60,11 @@ func TestTarget(t *testing.T) {
 		require.False(t, known, "the cluster has something else now")
 	})
 	t.Run("what it has switched is there, and is no drift", func(t *testing.T) {
-		live, err := target.Observe(t.Context(), v2.Role)
+		seen, err := target.Compare(t.Context(), v2)
 		require.NoError(t, err)
-		require.Equal(t, 1, live.Ready)
-		drifts, err := target.Drift(t.Context(), v2.Role)
-		require.NoError(t, err)
-		require.Empty(t, drifts)
+		require.Equal(t, 1, seen.Live.Ready)
+		require.True(t, seen.Present)
+		require.Empty(t, seen.Changes)
 	})
 	t.Run("the time limit of the caller ends it with the caller's cause", func(t *testing.T) {
 		limit := &release.Failure{Code: release.CodeTimedOut, Message: "no end"}

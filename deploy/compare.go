@@ -1,0 +1,177 @@
+package deploy
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/joelhooks/shipit/release"
+)
+
+// compareLimit is how long the roles have to tell what they run.
+const compareLimit = 30 * time.Second
+
+// comparison is how what runs differs from a release, by role. It is the one
+// answer that plan, status and the end of a rollout are made from.
+type comparison struct {
+	release release.Release
+	roles   map[string]Comparison
+	left    []leftover // what earlier releases brought and this one does not have
+}
+
+// leftover is a role of an earlier release that is still there.
+type leftover struct {
+	role release.Role
+	from release.Record
+	seen Comparison
+}
+
+// compare asks every role of the release, and those of earlier releases that it
+// does not have, all at once. A role that cannot be read is no error: its Live
+// says why.
+func (e Engine) compare(ctx context.Context, rel release.Release, snapshots map[release.Target]Snapshot, earlier []former) comparison {
+	ctx, cancel := context.WithTimeout(ctx, compareLimit)
+	defer cancel()
+	out := comparison{release: rel, roles: map[string]Comparison{}}
+	var (
+		mu sync.Mutex
+		wg sync.WaitGroup
+	)
+	for _, role := range rel.Roles {
+		wg.Go(func() {
+			seen := e.compareRole(ctx, Step{Release: rel, Role: role, Snapshot: snapshots[role.Target]})
+			mu.Lock()
+			defer mu.Unlock()
+			out.roles[role.Name] = seen
+		})
+	}
+	for _, f := range earlier {
+		wg.Go(func() {
+			seen := e.compareRole(ctx, Step{Release: f.record.Release(nil), Role: f.role})
+			mu.Lock()
+			defer mu.Unlock()
+			if seen.Present || seen.Live.Unread != "" {
+				out.left = append(out.left, leftover{f.role, f.record, seen})
+			}
+		})
+	}
+	wg.Wait()
+	slices.SortFunc(out.left, func(a, b leftover) int { return strings.Compare(a.role.Name, b.role.Name) })
+	return out
+}
+
+func (e Engine) compareRole(ctx context.Context, step Step) Comparison {
+	t, err := e.target(step.Role)
+	if err != nil {
+		return Comparison{Live: release.Live{Unread: err.Error()}}
+	}
+	seen, err := t.Compare(ctx, step)
+	if err != nil {
+		return Comparison{Live: release.Live{Unread: release.OneLine(err.Error())}}
+	}
+	return seen
+}
+
+// live is what runs, by role.
+func (c comparison) live() map[string]release.Live {
+	live := map[string]release.Live{}
+	for name, seen := range c.roles {
+		live[name] = seen.Live
+	}
+	return live
+}
+
+// objectDrifts are the differences that are not those of images: of objects, and
+// of roles that only an earlier release has.
+func (c comparison) objectDrifts() []release.Drift {
+	var out []release.Drift
+	for _, role := range c.release.Roles {
+		for _, change := range c.roles[role.Name].Changes {
+			if change.Action != Switched {
+				out = append(out, driftsOf(role, change)...)
+			}
+		}
+	}
+	for _, l := range c.left {
+		d := release.Drift{Role: l.role.Name, Kind: release.DriftForeign, Wanted: "nothing", Live: l.seen.Live.Digest(),
+			Detail: "it belongs to " + l.from.ID() + ", and the release does not have it"}
+		if l.seen.Live.Unread != "" {
+			d.Kind, d.Live, d.Detail = release.DriftUnknown, "unknown", d.Detail+": "+l.seen.Live.Unread
+		} else if d.Live == "" {
+			d.Live = fmt.Sprintf("%d/%d ready", l.seen.Live.Ready, l.seen.Live.Desired)
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
+// failures are why roles are down, where that is known.
+func (c comparison) failures() []*release.Failure {
+	var out []*release.Failure
+	for _, role := range c.release.Roles {
+		if f := c.roles[role.Name].Failure; f != nil {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// driftsOf are the differences in one object, one a field where the target names
+// fields.
+func driftsOf(role release.Role, change Change) []release.Drift {
+	drift := release.Drift{Role: role.Name, Kind: release.DriftObject, Wanted: "there", Live: "there", Detail: change.Object}
+	switch change.Action {
+	case "created":
+		drift.Live = "nothing"
+	case "pruned":
+		drift.Wanted = "nothing"
+	default:
+		if fields := fieldDrifts(drift, change.Diff); len(fields) > 0 {
+			return fields
+		}
+		drift.Live = "not as released"
+	}
+	return []release.Drift{drift}
+}
+
+// fieldDrifts reads the lines of a diff, "- path: live" and "+ path: wanted".
+func fieldDrifts(object release.Drift, diff string) []release.Drift {
+	var out []release.Drift
+	at := map[string]int{}
+	for line := range strings.Lines(diff) {
+		path, value, ok := strings.Cut(strings.TrimRight(line[min(2, len(line)):], "\n"), ": ")
+		if !ok {
+			continue
+		}
+		i, seen := at[path]
+		if !seen {
+			d := object
+			d.Wanted, d.Live, d.Detail = "nothing", "nothing", object.Detail+": "+path
+			i = len(out)
+			at[path], out = i, append(out, d)
+		}
+		if strings.HasPrefix(line, "+") {
+			out[i].Wanted = value
+		} else {
+			out[i].Live = value
+		}
+	}
+	return out
+}
+
+// observed writes the comparison into a record. Roles that only an earlier
+// release has get a line of their own.
+func (c comparison) observed(record release.Record, shaOf func(role, digest string) string) release.Record {
+	record = record.Observe(c.release, c.live(), c.objectDrifts(), shaOf)
+	for _, l := range c.left {
+		record.Roles = append(record.Roles, release.RoleRecord{
+			Name: l.role.Name, Target: l.role.Target, Image: l.role.Image, Repository: l.role.Repository,
+			LiveDigest: l.seen.Live.Digest(), LiveSHA: l.from.SHA, Ready: l.seen.Live.Ready, Desired: l.seen.Live.Desired,
+			Reason: "only " + l.from.ID() + " has this role",
+		})
+	}
+	return record
+}
