@@ -63,7 +63,7 @@ func TestObserve(t *testing.T) {
 	t.Run("what is no drift and worth knowing is the reason of a role in parity", func(t *testing.T) {
 		limited := live(1, 1, "sha256:gateway")
 		limited.Info = "drop-in x.conf changes MemoryMax"
-		got := record.Observe(both, map[string]release.Live{"cluster": live(2, 2, "sha256:config"), "gateway": limited}, nil)
+		got := record.Observe(both, map[string]release.Live{"cluster": live(2, 2, "sha256:config"), "gateway": limited}, nil, nil)
 		require.True(t, got.Parity)
 		require.Equal(t, limited.Info, got.Roles[1].Reason)
 	})

@@ -84,7 +84,7 @@ func TestTarget(t *testing.T) {
 			require.ErrorContains(t, err, "#7 1234567: "+want)
 			_, err = target.Switch(t.Context(), other)
 			require.ErrorContains(t, err, "#7 1234567: "+want)
-			_, err = target.Observe(t.Context(), other.Role)
+			_, err = target.Compare(t.Context(), other)
 			require.ErrorContains(t, err, want)
 		}
 	})
