@@ -57,7 +57,7 @@ func compareRole(role Role, live Live) []Drift {
 			detail = "it was not read"
 		}
 		add(DriftUnknown, "unknown", detail)
-	case len(live.Digests) == 0 && live.Desired == 0 && role.Target == TargetKubernetes:
+	case len(live.Digests) == 0 && live.Desired == 0:
 		// Scaled to nothing, or a role of jobs and schedules only: nothing serves a wrong image.
 	case len(live.Digests) == 0:
 		add(DriftMissing, "nothing", fmt.Sprintf("%d/%d ready", live.Ready, live.Desired))

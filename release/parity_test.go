@@ -35,7 +35,7 @@ func TestCompare(t *testing.T) {
 		{"one pod is not ready", live(2, 3, "sha256:index"), ok, []release.DriftKind{release.DriftUnready}},
 		{"nothing serves", live(0, 3), ok, []release.DriftKind{release.DriftMissing}},
 		{"a role scaled to nothing serves nothing wrong", live(0, 0), ok, nil},
-		{"a host that runs nothing has drifted", live(1, 1, "sha256:index"), live(0, 0), []release.DriftKind{release.DriftMissing}},
+		{"a host that runs nothing has drifted", live(1, 1, "sha256:index"), live(0, 1), []release.DriftKind{release.DriftMissing}},
 		{"a foreign process is drift whatever it runs", live(1, 1, "sha256:index"), release.Live{Digests: []string{"sha256:gateway"}, Ready: 1, Desired: 1, Note: "foreign directory", At: time.Unix(1, 0)}, []release.DriftKind{release.DriftForeign}},
 		{"what could not be read is no parity", release.Live{}, ok, []release.DriftKind{release.DriftUnknown}},
 		{"two roles drift in two ways", live(1, 1, "sha256:other"), live(0, 1), []release.DriftKind{release.DriftDigest, release.DriftMissing}},

@@ -44,7 +44,7 @@ func (o *rollbackOptions) run(ctx context.Context) error {
 	if _, err := release.Choose(nil, o.to); isUsage(err) {
 		return err
 	}
-	s, err := openFile(ctx, o.globals)
+	s, err := openFile(ctx, o.globals, false)
 	if err != nil {
 		return err
 	}

@@ -57,8 +57,9 @@ type live struct {
 }
 
 // openFile opens the configuration file on disk, every target and the ledger:
-// what status, history and rollback need, without git.
-func openFile(ctx context.Context, g *globals) (live, error) {
+// what status, history and rollback need, without git. partial lets it go on
+// though some machines cannot be reached: what runs there stays unknown.
+func openFile(ctx context.Context, g *globals, partial bool) (live, error) {
 	cfg, err := config.Load(g.file(config.File), g.env)
 	if err != nil {
 		return live{}, err
@@ -68,7 +69,7 @@ func openFile(ctx context.Context, g *globals) (live, error) {
 		return live{}, err
 	}
 	s.notarize(ctx, nil)
-	targets, err := s.openTargets(ctx)
+	targets, err := s.openTargets(ctx, partial)
 	if err != nil {
 		return live{}, s.abandon(err)
 	}
@@ -88,7 +89,7 @@ func (l live) Close() error { return errors.Join(l.Engine.Close(), l.site.Close(
 
 // openTargets connects to everything that the roles run on, at once. What cannot
 // be reached ends the command before it has done anything.
-func (s *site) openTargets(ctx context.Context) (map[release.Target]deploy.Target, error) {
+func (s *site) openTargets(ctx context.Context, partial bool) (map[release.Target]deploy.Target, error) {
 	open := map[release.Target]deploy.Target{}
 	var used []release.Target
 	for _, r := range s.cfg.Roles {
@@ -104,7 +105,7 @@ func (s *site) openTargets(ctx context.Context) (map[release.Target]deploy.Targe
 		if !known {
 			return nil, fmt.Errorf("no target %q is known", name)
 		}
-		group.Go(func() (err error) { opened[i], err = kind.open(gctx, s); return err })
+		group.Go(func() (err error) { opened[i], err = kind.open(gctx, s, partial); return err })
 	}
 	err := group.Wait()
 	for i, name := range used {

@@ -27,7 +27,7 @@ two roles claim. Any drift is named, and the exit code is 6.`,
 }
 
 func (g *globals) status(ctx context.Context) error {
-	s, err := openFile(ctx, g)
+	s, err := openFile(ctx, g, true)
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,8 @@ import (
 
 // targetKind is how one kind of target is opened, and where it keeps the ledger.
 type targetKind struct {
-	open  func(context.Context, *site) (deploy.Target, error)
+	// open connects. partial lets it go on though a part cannot be reached.
+	open  func(ctx context.Context, s *site, partial bool) (deploy.Target, error)
 	store func(deploy.Target) ledger.Store // nil: it keeps none
 }
 
@@ -26,7 +27,7 @@ func targetKinds() map[release.Target]targetKind {
 	}
 }
 
-func openKubernetes(ctx context.Context, s *site) (deploy.Target, error) {
+func openKubernetes(ctx context.Context, s *site, _ bool) (deploy.Target, error) {
 	t, err := kube.Open(ctx, s.cfg, s.kubeOptions())
 	if err != nil {
 		return nil, err
@@ -54,8 +55,8 @@ func (s *site) canPull(ctx context.Context, ref string, dockerConfig []byte) err
 	return s.registry.CanPull(ctx, ref, keychain)
 }
 
-func openHosts(ctx context.Context, s *site) (deploy.Target, error) {
-	t, err := host.Open(ctx, s.cfg, host.Options{Progress: s.report, ImageFor: s.registry.ImageFor})
+func openHosts(ctx context.Context, s *site, partial bool) (deploy.Target, error) {
+	t, err := host.Open(ctx, s.cfg, host.Options{Progress: s.report, ImageFor: s.registry.ImageFor, Partial: partial})
 	if err != nil {
 		return nil, err
 	}

@@ -36,7 +36,7 @@ func openTree(ctx context.Context, g *globals, rev string) (*tree, error) {
 // openCommit is openTree with the engine over everything that the roles run on.
 func openCommit(ctx context.Context, g *globals, rev string) (*tree, deploy.Engine, error) {
 	var targets map[release.Target]deploy.Target
-	t, err := open(ctx, g, rev, func(s *site, ctx context.Context) (err error) { targets, err = s.openTargets(ctx); return err })
+	t, err := open(ctx, g, rev, func(s *site, ctx context.Context) (err error) { targets, err = s.openTargets(ctx, false); return err })
 	if err != nil {
 		return nil, deploy.Engine{}, errors.Join(err, deploy.Engine{Targets: targets}.Close())
 	}

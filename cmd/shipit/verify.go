@@ -49,7 +49,7 @@ Exit code 3 if something is not what it should be, 6 if only what runs has drift
 }
 
 func (o *verifyOptions) run(ctx context.Context) error {
-	s, err := openFile(ctx, o.globals)
+	s, err := openFile(ctx, o.globals, true)
 	if err != nil {
 		return err
 	}

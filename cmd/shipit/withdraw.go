@@ -34,7 +34,7 @@ it. A withdrawn release is never rolled back to, however validly it is signed.`,
 }
 
 func (g *globals) withdraw(ctx context.Context, seq int64, reason string) error {
-	s, err := openFile(ctx, g)
+	s, err := openFile(ctx, g, true)
 	if err != nil {
 		return err
 	}
