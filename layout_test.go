@@ -20,13 +20,14 @@ func may() map[string][]string {
 	below := []string{"config", "release"}
 	withRegistry := append([]string{"registry"}, below...)
 	return map[string][]string{
-		"release":   {},
-		"config":    {"release"},
-		"registry":  below,
-		"manifests": below,
-		"probe":     below,
-		"check":     append([]string{"probe"}, below...),
-		"ledger":    {"release"},
+		"release":           {},
+		"config":            {"release"},
+		"registry":          below,
+		"manifests":         below,
+		"probe":             below,
+		"check":             append([]string{"probe"}, below...),
+		"ledger":            {"release"},
+		"ledger/ledgertest": {"ledger"},
 		"pipeline": append([]string{
 			"attest", "pipeline/git", "pipeline/lockfile", "pipeline/workspace",
 		}, withRegistry...),
@@ -35,7 +36,7 @@ func may() map[string][]string {
 		"pipeline/workspace": append([]string{"pipeline/git", "pipeline/lockfile"}, below...),
 		"attest":             append([]string{"pipeline/lockfile"}, withRegistry...),
 		"deploy":             append([]string{"ledger", "probe"}, below...),
-		"deploy/kube":        append([]string{"deploy"}, below...),
+		"deploy/kube":        append([]string{"deploy", "ledger"}, below...),
 		"deploy/host":        append([]string{"deploy"}, withRegistry...),
 		"cmd/shipit": {
 			"attest", "check", "config", "deploy", "ledger", "manifests", "pipeline", "pipeline/git", "pipeline/workspace", "probe", "registry", "release", "deploy/host", "deploy/kube",

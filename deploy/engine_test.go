@@ -233,11 +233,12 @@ func TestAccidents(t *testing.T) {
 		a := shipped(t, "cluster", "gateway")
 		a.target.calls = nil
 		a.target.switches = func(ctx context.Context, _ deploy.Step) error {
-			_, version, err := a.store.ReadLock(ctx)
+			held, err := a.store.ReadLock(ctx)
 			require.NoError(t, err)
-			_, swapped, err := a.store.SwapLock(ctx, version, map[string]string{"holder": "another", "fence": "99", "head": "2", "ttl": "1m"})
+			held.Fields = map[string]string{"holder": "another", "fence": "99", "head": "2", "ttl": "1m"}
+			swapped, err := a.store.SwapLock(ctx, held)
 			require.NoError(t, err)
-			require.True(t, swapped)
+			require.NotEmpty(t, swapped)
 			<-ctx.Done()
 			return ctx.Err()
 		}
@@ -424,11 +425,11 @@ type slowStore struct {
 	left time.Duration
 }
 
-func (s *slowStore) Swap(ctx context.Context, name, version string, parts map[string][]byte, sealed bool) (bool, error) {
-	if deadline, ok := ctx.Deadline(); ok && sealed {
+func (s *slowStore) Swap(ctx context.Context, e ledger.StoredEntry) (string, error) {
+	if deadline, ok := ctx.Deadline(); ok && e.Sealed {
 		s.left = time.Until(deadline)
 	}
-	return s.Store.Swap(ctx, name, version, parts, sealed)
+	return s.Store.Swap(ctx, e)
 }
 
 func TestAnOutcomeIsTriedToBeKeptLongerThanWhatFollows(t *testing.T) {

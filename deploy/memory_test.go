@@ -13,6 +13,7 @@ import (
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/ledger"
+	"github.com/joelhooks/shipit/ledger/ledgertest"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -116,7 +117,7 @@ type app struct {
 
 func newApp(t *testing.T, roles ...string) *app {
 	t.Helper()
-	a := &app{target: newMemory(), store: ledger.NewDirectory(t.TempDir(), "bus")}
+	a := &app{target: newMemory(), store: ledgertest.NewStore()}
 	cfg := config.Config{App: "bus", Path: config.File}
 	for _, name := range roles {
 		cfg.Roles = append(cfg.Roles, config.Role{Name: name})

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/joelhooks/shipit/release"
@@ -29,35 +28,33 @@ func (l *Ledger) Begin(ctx context.Context, lock *Lock, rel release.Release, att
 	if err != nil {
 		return release.Record{}, err
 	}
-	if before.found() && !before.sealed {
+	if before.found() && !before.Sealed {
 		if before, err = l.sealInterrupted(ctx, before); err != nil {
 			return release.Record{}, err
 		}
 	}
 	// A number that was given is never given again, even if its record is gone.
-	rel.Seq = max(before.seq, lock.head.Load()) + 1
+	rel.Seq = max(before.seq(), lock.head.Load()) + 1
 	rel.App = l.app
 	rec := release.Begin(rel, l.now())
 	rec.Holder, rec.Fence = lock.Holder, lock.Fence
 	if before.found() {
-		rec.Previous, rec.PreviousHash = before.seq, hash(before.parts[partRecord])
+		rec.Previous, rec.PreviousHash = before.seq(), hash(before.Parts[partRecord])
 	}
 	rec.Withdrawals = gone.and(before.record())
 	parts, err := intent(rec, rel, attachments)
 	if err != nil {
 		return release.Record{}, err
 	}
-	name := recordName(rec.Seq)
-	version, ok, err := l.store.Create(ctx, name, parts, false)
-	if err != nil {
+	own := StoredEntry{Name: recordName(rec.Seq), Parts: parts}
+	if own.Version, err = l.store.Create(ctx, own); err != nil {
 		return release.Record{}, fmt.Errorf("keep record #%d: %w", rec.Seq, err)
 	}
-	if !ok {
+	if !own.found() {
 		return release.Record{}, &ConflictError{Seq: rec.Seq, Place: l.store.Place()}
 	}
 	lock.head.Store(rec.Seq)
-	own := kept{name: name, seq: rec.Seq, parts: parts, version: version}
-	l.begun[name] = own
+	l.begun[own.Name] = own
 	l.copies.begin(own, gone)
 	return rec, nil
 }
@@ -67,7 +64,7 @@ const youth = time.Second
 
 // standing is the newest record with the withdrawn releases, as they stand under
 // the lock.
-func (l *Ledger) standing(ctx context.Context, lock *Lock) (newest kept, gone withdrawn, err error) {
+func (l *Ledger) standing(ctx context.Context, lock *Lock) (newest StoredEntry, gone withdrawn, err error) {
 	seen := lock.seen
 	lock.seen = nil // what is begun now makes it the past
 	switch {
@@ -105,9 +102,9 @@ func intent(rec release.Record, rel release.Release, attachments map[string][]by
 
 // sealInterrupted seals what a killed run left, with the outcome pending: what
 // became of it is not known, and nothing of it is lost.
-func (l *Ledger) sealInterrupted(ctx context.Context, left kept) (kept, error) {
+func (l *Ledger) sealInterrupted(ctx context.Context, left StoredEntry) (StoredEntry, error) {
 	rec := left.record()
-	if rec.Seq == left.seq { // else it cannot be read, and is sealed as it is
+	if rec.Seq == left.seq() { // else it cannot be read, and is sealed as it is
 		if needsSeal(rec) {
 			rec.Reason, rec.Outcome = fmt.Sprintf("it said %s, and was never sealed", rec.Outcome), release.Pending
 		} else if rec.Outcome == release.Pending {
@@ -121,18 +118,19 @@ func (l *Ledger) sealInterrupted(ctx context.Context, left kept) (kept, error) {
 		if err != nil {
 			return left, err
 		}
-		left.parts[partRecord] = raw
+		left.Parts[partRecord] = raw
 	}
-	l.sign(ctx, left.seq, left.parts)
-	ok, err := l.store.Swap(ctx, recordName(left.seq), left.version, left.parts, true)
+	l.sign(ctx, left.seq(), left.Parts)
+	left.Sealed = true
+	version, err := l.store.Swap(ctx, left)
 	if err != nil {
-		return left, fmt.Errorf("seal record #%d: %w", left.seq, err)
+		return left, fmt.Errorf("seal record #%d: %w", left.seq(), err)
 	}
-	if !ok {
-		return left, &ConflictError{Seq: left.seq, Place: l.store.Place()}
+	if version == "" {
+		return left, &ConflictError{Seq: left.seq(), Place: l.store.Place()}
 	}
-	l.report(release.PhaseRecord, release.MarkNote, "record #%d was left by %s, which did not come back: kept as %s", left.seq, rec.Holder, rec.Outcome)
-	left.sealed = true
+	l.report(release.PhaseRecord, release.MarkNote, "record #%d was left by %s, which did not come back: kept as %s", left.seq(), rec.Holder, rec.Outcome)
+	left.Version = version
 	return left, nil
 }
 
@@ -170,27 +168,28 @@ func (l *Ledger) write(ctx context.Context, lock *Lock, rec release.Record, seal
 		return &MissingError{Seq: rec.Seq, Place: l.store.Place()}
 	}
 	begun := now.record()
-	before := now.parts[partRecord]
-	if now.parts, err = outcome(now.parts, asBegun(rec, begun)); err != nil {
+	before := now.Parts[partRecord]
+	if now.Parts, err = outcome(now.Parts, asBegun(rec, begun)); err != nil {
 		return err
 	}
-	if now.sealed && seal && bytes.Equal(before, now.parts[partRecord]) {
+	if now.Sealed && seal && bytes.Equal(before, now.Parts[partRecord]) {
 		return nil // the answer to an earlier try was lost on its way
 	}
 	if lost != nil {
 		return lost
 	}
-	if now.sealed || begun.Fence != lock.Fence {
+	if now.Sealed || begun.Fence != lock.Fence {
 		return &ConflictError{Seq: rec.Seq, Place: l.store.Place()}
 	}
 	if seal {
-		l.sign(ctx, rec.Seq, now.parts)
+		l.sign(ctx, rec.Seq, now.Parts)
 	}
-	ok, err := l.store.Swap(ctx, now.name, now.version, now.parts, seal)
+	now.Sealed = seal
+	version, err := l.store.Swap(ctx, now)
 	if err != nil {
 		return fmt.Errorf("keep record #%d: %w", rec.Seq, err)
 	}
-	if !ok {
+	if version == "" {
 		return &ConflictError{Seq: rec.Seq, Place: l.store.Place()}
 	}
 	if seal {
@@ -201,7 +200,7 @@ func (l *Ledger) write(ctx context.Context, lock *Lock, rec release.Record, seal
 
 // own is the entry of a begun release: as this run has kept it, the first time, or
 // as it is read. lost says that the lock is another run's by now.
-func (l *Ledger) own(ctx context.Context, lock *Lock, name string) (now kept, lost, err error) {
+func (l *Ledger) own(ctx context.Context, lock *Lock, name string) (now StoredEntry, lost, err error) {
 	now, own := l.begun[name]
 	delete(l.begun, name)
 	if own {
@@ -274,20 +273,9 @@ func temporary(err error) bool {
 	return errors.As(err, &t) && t.Temporary()
 }
 
-// kept is an entry as the store gave it.
-type kept struct {
-	name    string
-	seq     int64
-	parts   map[string][]byte
-	version string
-	sealed  bool
-}
-
-func (k kept) found() bool { return k.version != "" }
-
 // what names a part of the entry, or a field of its record, in a Fault.
-func (k kept) what(field string) string {
-	_, kind, _ := strings.Cut(k.name, "-")
+func (k StoredEntry) what(field string) string {
+	kind := Kind(k.Name)
 	switch {
 	case kind == "":
 		return field
@@ -299,8 +287,8 @@ func (k kept) what(field string) string {
 }
 
 // record is what can be read of the record without judging it.
-func (k kept) record() release.Record {
+func (k StoredEntry) record() release.Record {
 	var rec release.Record
-	_ = json.Unmarshal(k.parts[partRecord], &rec)
+	_ = json.Unmarshal(k.Parts[partRecord], &rec)
 	return rec
 }

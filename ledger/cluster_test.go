@@ -15,6 +15,7 @@ import (
 
 	"github.com/joelhooks/shipit/deploy/kube"
 	"github.com/joelhooks/shipit/ledger"
+	"github.com/joelhooks/shipit/ledger/ledgertest"
 	"github.com/joelhooks/shipit/release"
 	"github.com/joelhooks/shipit/tools/devcluster/cluster"
 )
@@ -24,6 +25,11 @@ func discard() *log.Logger { return log.New(io.Discard, "", 0) }
 type readCloser struct{ io.Reader }
 
 func (readCloser) Close() error { return nil }
+
+func TestTheStoreInACluster(t *testing.T) {
+	c := testCluster(t)
+	ledgertest.Run(t, func(t *testing.T) ledger.Store { return kube.NewStore(c, newNamespace(t, shared.kubeconfig), app) })
+}
 
 func TestAMissingNamespaceIsNamed(t *testing.T) {
 	c := testCluster(t)

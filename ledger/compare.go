@@ -15,7 +15,7 @@ const copiesAtOnce = 8
 
 // copies holds what is kept against the mirror: the copies among themselves,
 // and each against the entry of its name.
-func (a *audit) copies(entries []kept) error {
+func (a *audit) copies(entries []StoredEntry) error {
 	mirror := a.ledger.opts.Mirror
 	names, err := mirror.Names(a.ctx)
 	if err != nil {
@@ -26,37 +26,36 @@ func (a *audit) copies(entries []kept) error {
 	if err != nil {
 		return err
 	}
-	records := slices.DeleteFunc(slices.Clone(found), func(k kept) bool { return k.name != recordName(k.seq) })
-	slices.SortFunc(records, func(x, y kept) int { return cmp.Compare(x.seq, y.seq) })
+	records := slices.DeleteFunc(slices.Clone(found), func(k StoredEntry) bool { return k.Name != recordName(k.seq()) })
+	slices.SortFunc(records, func(x, y StoredEntry) int { return cmp.Compare(x.seq(), y.seq()) })
 	a.chain(mirror.Place(), records)
 	for _, k := range entries {
-		i := slices.IndexFunc(found, func(c kept) bool { return c.name == k.name })
+		i := slices.IndexFunc(found, func(c StoredEntry) bool { return c.Name == k.Name })
 		switch {
 		case i >= 0:
 			a.compare(k, found[i])
-		case k.sealed:
-			a.add(k.seq, FaultUncopied, mirror.Place(), k.what(""), "there is no copy")
+		case k.Sealed:
+			a.add(k.seq(), FaultUncopied, mirror.Place(), k.what(""), "there is no copy")
 		}
 	}
 	for _, c := range found {
-		if !slices.ContainsFunc(entries, func(k kept) bool { return k.name == c.name }) {
-			a.add(c.seq, FaultMissing, a.ledger.store.Place(), c.what(""), "%s has a copy of it", mirror.Place())
+		if !slices.ContainsFunc(entries, func(k StoredEntry) bool { return k.Name == c.Name }) {
+			a.add(c.seq(), FaultMissing, a.ledger.store.Place(), c.what(""), "%s has a copy of it", mirror.Place())
 		}
 	}
 	return nil
 }
 
-func (a *audit) fetch(names []string) ([]kept, error) {
-	found, errs := make([]kept, len(names)), make([]error, len(names))
+func (a *audit) fetch(names []string) ([]StoredEntry, error) {
+	found, errs := make([]StoredEntry, len(names)), make([]error, len(names))
 	turns := make(chan struct{}, copiesAtOnce)
 	var all sync.WaitGroup
 	for i, name := range names {
 		turns <- struct{}{}
 		all.Go(func() {
 			defer func() { <-turns }()
-			seq, _ := nameSeq(name)
 			parts, err := a.ledger.opts.Mirror.Get(a.ctx, name)
-			found[i], errs[i] = kept{name: name, seq: seq, parts: parts, version: name, sealed: true}, err
+			found[i], errs[i] = StoredEntry{Name: name, Parts: parts, Version: name, Sealed: true}, err
 		})
 	}
 	all.Wait()
@@ -65,21 +64,21 @@ func (a *audit) fetch(names []string) ([]kept, error) {
 			return nil, a.ctx.Err()
 		}
 		if err != nil {
-			a.add(found[i].seq, FaultAltered, a.ledger.opts.Mirror.Place(), "", "%v", err)
+			a.add(found[i].seq(), FaultAltered, a.ledger.opts.Mirror.Place(), "", "%v", err)
 		}
 	}
-	return slices.DeleteFunc(found, func(k kept) bool { return k.parts == nil }), nil
+	return slices.DeleteFunc(found, func(k StoredEntry) bool { return k.Parts == nil }), nil
 }
 
 // compare names what differs between an entry and its copy. Which of the two was
 // altered is known where the chain or a signature speaks against one of them.
-func (a *audit) compare(k, c kept) {
-	if maps.EqualFunc(k.parts, c.parts, bytes.Equal) {
+func (a *audit) compare(k, c StoredEntry) {
+	if maps.EqualFunc(k.Parts, c.Parts, bytes.Equal) {
 		return
 	}
 	store, mirror := a.ledger.store.Place(), a.ledger.opts.Mirror.Place()
 	place := store + " or " + mirror
-	switch suspectStore, suspectMirror := a.suspects(k.seq, store), a.suspects(k.seq, mirror); {
+	switch suspectStore, suspectMirror := a.suspects(k.seq(), store), a.suspects(k.seq(), mirror); {
 	case suspectStore && suspectMirror:
 		place = store + " and " + mirror
 	case suspectStore:
@@ -87,16 +86,16 @@ func (a *audit) compare(k, c kept) {
 	case suspectMirror:
 		place = mirror
 	}
-	for _, part := range unionOf(k.parts, c.parts) {
-		if part == partRecord || bytes.Equal(k.parts[part], c.parts[part]) {
+	for _, part := range unionOf(k.Parts, c.Parts) {
+		if part == partRecord || bytes.Equal(k.Parts[part], c.Parts[part]) {
 			continue
 		}
-		a.add(k.seq, FaultAltered, place, k.what(part), "%s and %s keep different bytes", store, mirror)
+		a.add(k.seq(), FaultAltered, place, k.what(part), "%s and %s keep different bytes", store, mirror)
 	}
-	here, there := fieldsOf(k.parts[partRecord]), fieldsOf(c.parts[partRecord])
+	here, there := fieldsOf(k.Parts[partRecord]), fieldsOf(c.Parts[partRecord])
 	for _, field := range unionOf(here, there) {
 		if !bytes.Equal(here[field], there[field]) {
-			a.add(k.seq, FaultAltered, place, k.what(field), "%s in %s, %s in %s", value(here[field]), store, value(there[field]), mirror)
+			a.add(k.seq(), FaultAltered, place, k.what(field), "%s in %s, %s in %s", value(here[field]), store, value(there[field]), mirror)
 		}
 	}
 }

@@ -31,23 +31,23 @@ type copies struct {
 	there map[string]bool // what the mirror has; nil until it was asked
 
 	mu    sync.Mutex
-	owed  []kept // sealed by this run
-	begun kept   // by this run, and not yet sealed when it was noted
+	owed  []StoredEntry // sealed by this run
+	begun StoredEntry   // by this run, and not yet sealed when it was noted
 	gone  withdrawn
 }
 
 // begin notes what this run knows of the store, so that it need not be listed.
-func (c *copies) begin(k kept, gone withdrawn) {
+func (c *copies) begin(k StoredEntry, gone withdrawn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.begun, c.gone = k, gone
 }
 
 // names are those of all entries that there can be, as far as this run knows.
-func (c *copies) names() (before []string, begun kept) {
+func (c *copies) names() (before []string, begun StoredEntry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for seq := int64(1); seq < c.begun.seq; seq++ {
+	for seq := int64(1); seq < c.begun.seq(); seq++ {
 		before = append(before, recordName(seq))
 	}
 	for _, seq := range c.gone {
@@ -56,13 +56,13 @@ func (c *copies) names() (before []string, begun kept) {
 	return before, c.begun
 }
 
-func (c *copies) owe(k kept) {
+func (c *copies) owe(k StoredEntry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.owed = append(c.owed, k)
 }
 
-func (c *copies) take() []kept {
+func (c *copies) take() []StoredEntry {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	owed := c.owed
@@ -87,7 +87,7 @@ func (l *Ledger) Copy(ctx context.Context) (int, error) {
 		copied, failed = l.copyMissing(ctx)
 	}
 	for _, k := range l.copies.take() {
-		if l.copies.there[k.name] {
+		if l.copies.there[k.Name] {
 			continue
 		}
 		if err := l.put(ctx, k); err != nil {
@@ -149,7 +149,7 @@ func (l *Ledger) listed(ctx context.Context) ([]string, error) {
 
 func (l *Ledger) copyOne(ctx context.Context, name string) (bool, error) {
 	at, err := l.read(ctx, name)
-	if err != nil || !at.sealed {
+	if err != nil || !at.Sealed {
 		return false, err
 	}
 	err = l.put(ctx, at)
@@ -157,22 +157,22 @@ func (l *Ledger) copyOne(ctx context.Context, name string) (bool, error) {
 }
 
 // stage brings ahead what will stay of a begun entry.
-func (l *Ledger) stage(ctx context.Context, begun kept) error {
+func (l *Ledger) stage(ctx context.Context, begun StoredEntry) error {
 	if !begun.found() {
 		return nil
 	}
-	stays := maps.Clone(begun.parts)
+	stays := maps.Clone(begun.Parts)
 	delete(stays, partRecord)
 	if err := l.opts.Mirror.Stage(ctx, stays); err != nil {
-		return fmt.Errorf("bring parts of record %s to %s: %w", begun.name, l.opts.Mirror.Place(), err)
+		return fmt.Errorf("bring parts of record %s to %s: %w", begun.Name, l.opts.Mirror.Place(), err)
 	}
 	return nil
 }
 
-func (l *Ledger) put(ctx context.Context, k kept) error {
-	if err := l.opts.Mirror.Put(ctx, k.name, k.parts); err != nil {
-		return fmt.Errorf("copy record %s to %s: %w", k.name, l.opts.Mirror.Place(), err)
+func (l *Ledger) put(ctx context.Context, k StoredEntry) error {
+	if err := l.opts.Mirror.Put(ctx, k.Name, k.Parts); err != nil {
+		return fmt.Errorf("copy record %s to %s: %w", k.Name, l.opts.Mirror.Place(), err)
 	}
-	l.copies.there[k.name] = true
+	l.copies.there[k.Name] = true
 	return nil
 }

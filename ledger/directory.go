@@ -37,48 +37,44 @@ type file struct {
 	Binary   map[string][]byte `json:"binary,omitempty"`
 }
 
-// Create keeps a new entry and gives its version; ok is false if the name is taken.
-func (d *Directory) Create(ctx context.Context, name string, parts map[string][]byte, sealed bool) (version string, ok bool, err error) {
+// Create keeps a new entry; the version is "" if its name is taken.
+func (d *Directory) Create(ctx context.Context, e StoredEntry) (version string, err error) {
 	err = d.exclusive(ctx, func() error {
-		_, err := os.Stat(d.path(name))
+		_, err := os.Stat(d.path(e.Name))
 		if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		if err := d.put(d.path(name), newFile(parts, sealed)); err != nil {
-			return err
-		}
-		_, version, err = d.get(d.path(name))
-		ok = err == nil
+		version, err = d.put(d.path(e.Name), newFile(e.Parts, e.Sealed))
 		return err
 	})
-	return version, ok, err
+	return version, err
 }
 
-// Read returns an entry; version is "" if there is none.
-func (d *Directory) Read(ctx context.Context, name string) (parts map[string][]byte, version string, sealed bool, err error) {
+// Read returns an entry; its version is "" if there is none.
+func (d *Directory) Read(ctx context.Context, name string) (StoredEntry, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, "", false, err
+		return StoredEntry{}, err
 	}
 	f, version, err := d.get(d.path(name))
 	if err != nil || version == "" {
-		return nil, "", false, err
+		return StoredEntry{}, err
 	}
-	return f.parts(), version, f.Sealed, nil
+	return StoredEntry{Name: name, Parts: f.parts(), Version: version, Sealed: f.Sealed}, nil
 }
 
-// Swap replaces an unsealed entry that still has that version.
-func (d *Directory) Swap(ctx context.Context, name, version string, parts map[string][]byte, sealed bool) (bool, error) {
-	ok := false
-	err := d.exclusive(ctx, func() error {
-		was, now, err := d.get(d.path(name))
-		if err != nil || now == "" || now != version || was.Sealed {
+// Swap replaces an unsealed entry that still has the version of e.
+func (d *Directory) Swap(ctx context.Context, e StoredEntry) (version string, err error) {
+	err = d.exclusive(ctx, func() error {
+		was, now, err := d.get(d.path(e.Name))
+		if err != nil || now == "" || now != e.Version || was.Sealed {
 			return err
 		}
-		next := newFile(parts, sealed)
-		next.Revision, ok = was.Revision+1, true
-		return d.put(d.path(name), next)
+		next := newFile(e.Parts, e.Sealed)
+		next.Revision = was.Revision + 1
+		version, err = d.put(d.path(e.Name), next)
+		return err
 	})
-	return ok && err == nil, err
+	return version, err
 }
 
 // Names lists the entries of a kind.
@@ -94,7 +90,7 @@ func (d *Directory) Names(ctx context.Context, kind string) ([]string, error) {
 	for _, f := range files {
 		name, isEntry := strings.CutSuffix(f.Name(), ".json")
 		_, numbered := nameSeq(name)
-		if _, k, _ := strings.Cut(name, "-"); isEntry && numbered && k == kind {
+		if isEntry && numbered && Kind(name) == kind {
 			names = append(names, name)
 		}
 	}
@@ -102,48 +98,46 @@ func (d *Directory) Names(ctx context.Context, kind string) ([]string, error) {
 }
 
 // Scan reads every entry of a kind.
-func (d *Directory) Scan(ctx context.Context, kind string, each func(string, map[string][]byte, bool) error) error {
+func (d *Directory) Scan(ctx context.Context, kind string, each func(StoredEntry) error) error {
 	names, err := d.Names(ctx, kind)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		parts, version, sealed, err := d.Read(ctx, name)
+		e, err := d.Read(ctx, name)
 		if err != nil {
 			return err
 		}
-		if version == "" {
+		if !e.found() {
 			continue
 		}
-		if err := each(name, parts, sealed); err != nil {
+		if err := each(e); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// ReadLock returns the lock's fields; version is "" if it was never taken.
-func (d *Directory) ReadLock(ctx context.Context) (fields map[string]string, version string, err error) {
+// ReadLock returns the lock; its version is "" if it was never taken.
+func (d *Directory) ReadLock(ctx context.Context) (StoredLock, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, "", err
+		return StoredLock{}, err
 	}
 	f, version, err := d.get(d.path("lock"))
-	return f.Text, version, err
+	return StoredLock{Fields: f.Text, Version: version}, err
 }
 
-// SwapLock replaces the lock's fields if it still has that version.
-func (d *Directory) SwapLock(ctx context.Context, version string, fields map[string]string) (string, bool, error) {
-	newVersion, ok := "", false
-	err := d.exclusive(ctx, func() error {
+// SwapLock replaces the lock if it still has the version of next.
+func (d *Directory) SwapLock(ctx context.Context, next StoredLock) (version string, err error) {
+	err = d.exclusive(ctx, func() error {
 		was, now, err := d.get(d.path("lock"))
-		if err != nil || now != version {
+		if err != nil || now != next.Version {
 			return err
 		}
-		next := file{Revision: was.Revision + 1, Text: fields}
-		newVersion, ok = hash(next.bytes()), true
-		return d.put(d.path("lock"), next)
+		version, err = d.put(d.path("lock"), file{Revision: was.Revision + 1, Text: next.Fields})
+		return err
 	})
-	return newVersion, ok && err == nil, err
+	return version, err
 }
 
 func (d *Directory) path(name string) string { return filepath.Join(d.dir, name+".json") }
@@ -190,26 +184,32 @@ func (d *Directory) get(path string) (f file, version string, err error) {
 	return f, hash(raw), nil
 }
 
-// put writes a file that is whole and on disk once it has its name.
-func (d *Directory) put(path string, f file) error {
+// put writes a file that is whole and on disk once it has its name, and returns
+// its version.
+func (d *Directory) put(path string, f file) (version string, err error) {
 	mode := fs.FileMode(0o644)
 	if f.Sealed {
 		mode = 0o444
 	}
 	next, err := os.CreateTemp(d.dir, ".next-")
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer os.Remove(next.Name())
-	_, err = next.Write(f.bytes())
+	raw := f.bytes()
+	_, err = next.Write(raw)
 	err = errors.Join(err, next.Chmod(mode), next.Sync(), next.Close())
 	if err != nil {
-		return err
+		return "", err
 	}
 	if err := os.Rename(next.Name(), path); err != nil {
-		return err
+		return "", err
 	}
-	folder, err := os.Open(d.dir)
+	return hash(raw), syncFolder(d.dir)
+}
+
+func syncFolder(dir string) error {
+	folder, err := os.Open(dir)
 	if err != nil {
 		return err
 	}

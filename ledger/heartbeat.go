@@ -151,14 +151,15 @@ func (k *Lock) write(ctx context.Context, change func(*claim)) error {
 	next := k.claim
 	next.head = k.head.Load()
 	change(&next)
-	version, ok, err := k.ledger.store.SwapLock(ctx, k.version, next.fields())
-	if err == nil && !ok {
+	swap := StoredLock{Fields: next.fields(), Version: k.version}
+	version, err := k.ledger.store.SwapLock(ctx, swap)
+	if err == nil && version == "" {
 		// The answer to an earlier write of our own may have been lost on its way.
-		version, err = k.own(ctx)
+		swap.Version, err = k.own(ctx)
 		if err == nil {
-			version, ok, err = k.ledger.store.SwapLock(ctx, version, next.fields())
+			version, err = k.ledger.store.SwapLock(ctx, swap)
 		}
-		if err == nil && !ok {
+		if err == nil && version == "" {
 			return &LostError{}
 		}
 	}
@@ -182,13 +183,13 @@ func (k *Lock) check(ctx context.Context) error {
 
 // own returns the version of this run's claim, or a *LostError.
 func (k *Lock) own(ctx context.Context) (version string, err error) {
-	fields, version, err := k.ledger.store.ReadLock(ctx)
+	at, err := k.ledger.store.ReadLock(ctx)
 	if err != nil {
 		return "", fmt.Errorf("read the lock: %w", err)
 	}
-	now := readClaim(fields)
-	if version == "" || now.holder != k.Holder || now.fence != k.Fence {
+	now := readClaim(at.Fields)
+	if at.Version == "" || now.holder != k.Holder || now.fence != k.Fence {
 		return "", &LostError{Holder: now.holder}
 	}
-	return version, nil
+	return at.Version, nil
 }

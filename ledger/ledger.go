@@ -13,50 +13,9 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/joelhooks/shipit/release"
-)
-
-// Store keeps the entries and the lock of one app. Its writes compare and
-// swap: ok is false, without an error, if another writer came first, unless
-// both write what is there already. An error
-// with a method Temporary() bool that returns true is worth another try.
-//
-// An entry is a set of named parts and is known by its name: a sequence number
-// of six digits or more, followed for other kinds by "-" and the kind.
-type Store interface {
-	// Create keeps a new entry and gives its version; ok is false if the name is taken.
-	Create(ctx context.Context, name string, parts map[string][]byte, sealed bool) (version string, ok bool, err error)
-	// Read returns an entry; version is "" if there is none.
-	Read(ctx context.Context, name string) (parts map[string][]byte, version string, sealed bool, err error)
-	// Swap replaces an unsealed entry that still has that version, and may seal it for ever.
-	Swap(ctx context.Context, name, version string, parts map[string][]byte, sealed bool) (ok bool, err error)
-	// Names lists the entries of a kind, in any order, without reading them. Records have the kind "".
-	Names(ctx context.Context, kind string) ([]string, error)
-	// Scan reads every entry of a kind, in any order.
-	Scan(ctx context.Context, kind string, each func(name string, parts map[string][]byte, sealed bool) error) error
-
-	// ReadLock returns the lock's fields; version is "" if it was never taken.
-	ReadLock(ctx context.Context) (fields map[string]string, version string, err error)
-	// SwapLock replaces the lock's fields if it still has that version, "" meaning that there is none.
-	SwapLock(ctx context.Context, version string, fields map[string]string) (newVersion string, ok bool, err error)
-
-	// Place names where it keeps things, for messages: "namespace joelclaw".
-	Place() string
-}
-
-// Parts of an entry. Attached ones carry a prefix.
-const (
-	partRecord    = "record"
-	partObjects   = "objects.json.gz"
-	partSignature = "record.sig"
-	attached      = "attached."
-
-	kindRecord    = ""
-	kindWithdrawn = "withdrawn"
 )
 
 // Options are the rare settings of a ledger; the zero value works.
@@ -79,8 +38,8 @@ type Ledger struct {
 	app   string
 	opts  Options
 
-	seen  *look           // by Look, until the lock is taken
-	begun map[string]kept // by Begin, as this run kept them
+	seen  *look                  // by Look, until the lock is taken
+	begun map[string]StoredEntry // by Begin, as this run kept them
 	copies
 }
 
@@ -89,7 +48,7 @@ func New(store Store, app string, opts Options) *Ledger {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	return &Ledger{store: store, app: app, opts: opts, begun: map[string]kept{}}
+	return &Ledger{store: store, app: app, opts: opts, begun: map[string]StoredEntry{}}
 }
 
 // now is the time in the precision in which records keep it.
@@ -136,17 +95,6 @@ type SizeError struct{ Size, Limit int }
 
 func (e *SizeError) Error() string {
 	return fmt.Sprintf("the record and its compressed objects take %d bytes, and %d is the most that is kept for one release", e.Size, e.Limit)
-}
-
-func recordName(seq int64) string { return fmt.Sprintf("%06d", seq) }
-
-func markName(seq int64) string { return recordName(seq) + "-" + kindWithdrawn }
-
-// nameSeq is the sequence number in an entry's name; false if it has none.
-func nameSeq(name string) (int64, bool) {
-	digits, _, _ := strings.Cut(name, "-")
-	seq, err := strconv.ParseInt(digits, 10, 64)
-	return seq, err == nil && seq > 0
 }
 
 // hash is the digest of a part in the form in which records carry it.

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -84,69 +83,15 @@ func TestASealedRecordCannotBeWrittenAgain(t *testing.T) {
 		var conflict *ledger.ConflictError
 		require.ErrorAs(t, l.Settle(t.Context(), lock, rec), &conflict)
 
-		parts, seen, sealed, err := p.store.Read(t.Context(), "000001")
+		sealed, err := p.store.Read(t.Context(), "000001")
 		require.NoError(t, err)
-		require.True(t, sealed)
-		ok, err := p.store.Swap(t.Context(), "000001", seen, map[string][]byte{"record": []byte("{}")}, false)
+		require.True(t, sealed.Sealed)
+		version, err := p.store.Swap(t.Context(), ledger.StoredEntry{Name: "000001", Version: sealed.Version, Parts: map[string][]byte{"record": []byte("{}")}})
 		require.NoError(t, err)
-		require.False(t, ok)
-		again, _, _, err := p.store.Read(t.Context(), "000001")
+		require.Empty(t, version)
+		again, err := p.store.Read(t.Context(), "000001")
 		require.NoError(t, err)
-		require.Equal(t, parts, again)
-	})
-}
-
-func TestTheStoreLetsOneOfManyWritersWin(t *testing.T) {
-	const writers = 8
-	race := func(write func(i int) (bool, error)) (won int32, err error) {
-		var all sync.WaitGroup
-		var errs [writers]error
-		var wins atomic.Int32
-		start := make(chan struct{})
-		for i := range writers {
-			all.Go(func() {
-				<-start
-				ok, err := write(i)
-				if ok {
-					wins.Add(1)
-				}
-				errs[i] = err
-			})
-		}
-		close(start)
-		all.Wait()
-		return wins.Load(), errors.Join(errs[:]...)
-	}
-	parts := func(i int) map[string][]byte { return map[string][]byte{"record": fmt.Appendf(nil, "{\"by\":%d}", i)} }
-	onEveryStore(t, func(t *testing.T, p place) {
-		for seq := 1; seq <= 5; seq++ {
-			name := fmt.Sprintf("%06d", seq)
-			won, err := race(func(i int) (bool, error) {
-				_, ok, err := p.store.Create(t.Context(), name, parts(i), false)
-				return ok, err
-			})
-			require.NoError(t, err)
-			require.EqualValues(t, 1, won, "creating %s", name)
-
-			for _, seal := range []bool{false, true} {
-				_, seen, _, err := p.store.Read(t.Context(), name)
-				require.NoError(t, err)
-				won, err = race(func(i int) (bool, error) { return p.store.Swap(t.Context(), name, seen, parts(10+i), seal) })
-				require.NoError(t, err)
-				require.EqualValues(t, 1, won, "writing %s, sealed: %t", name, seal)
-			}
-		}
-		seen := ""
-		for round := range 5 {
-			won, err := race(func(i int) (bool, error) {
-				_, ok, err := p.store.SwapLock(t.Context(), seen, map[string]string{"holder": fmt.Sprint(i), "fence": fmt.Sprint(round)})
-				return ok, err
-			})
-			require.NoError(t, err)
-			require.EqualValues(t, 1, won, "taking the lock at %q", seen)
-			_, seen, err = p.store.ReadLock(t.Context())
-			require.NoError(t, err)
-		}
+		require.Equal(t, sealed, again)
 	})
 }
 
@@ -226,9 +171,9 @@ func TestAnOutcomeIsKeptAfterTheUserGaveUp(t *testing.T) {
 
 func renewals(t *testing.T, store ledger.Store) string {
 	t.Helper()
-	fields, _, err := store.ReadLock(t.Context())
+	held, err := store.ReadLock(t.Context())
 	require.NoError(t, err)
-	return fields["renewed"]
+	return held.Fields["renewed"]
 }
 
 func TestAReleaseThatDoesNotFitIsRefusedAndAnAutopsyIsCutShort(t *testing.T) {

@@ -101,21 +101,21 @@ func (l *Ledger) Lock(ctx context.Context, opts LockOptions) (*Lock, error) {
 	// Of an earlier look only a free lock is believed: a holder may have written since.
 	if seen := l.seen; seen != nil {
 		l.seen = nil
-		if claim := readClaim(seen.fields); seen.version != "" && claim.holder == "" {
-			if lock, err := l.take(ctx, seen.version, claim, opts); lock != nil || err != nil {
+		if claim := readClaim(seen.lock.Fields); seen.lock.Version != "" && claim.holder == "" {
+			if lock, err := l.take(ctx, seen.lock.Version, claim, opts); lock != nil || err != nil {
 				return lock.knowing(seen), err
 			}
 		}
 	}
 	var seen sighting
 	for {
-		fields, version, err := l.store.ReadLock(ctx)
+		at, err := l.store.ReadLock(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("read the lock: %w", err)
 		}
-		now := readClaim(fields)
-		if version == "" || l.free(now, seen) {
-			lock, err := l.take(ctx, version, now, opts)
+		now := readClaim(at.Fields)
+		if at.Version == "" || l.free(now, seen) {
+			lock, err := l.take(ctx, at.Version, now, opts)
 			if lock != nil || err != nil {
 				return lock, err
 			}
@@ -172,18 +172,18 @@ func (l *Ledger) take(ctx context.Context, version string, old claim, opts LockO
 		if err != nil {
 			return nil, err
 		}
-		old.fence, old.head = first(newest).record().Fence, first(newest).seq
+		old.fence, old.head = first(newest).record().Fence, first(newest).seq()
 	}
 	now := l.now()
 	mine := claim{
 		holder: opts.Holder, process: process(), ttl: opts.TTL,
 		acquired: now, renewed: now, fence: old.fence + 1, head: old.head,
 	}
-	version, ok, err := l.store.SwapLock(ctx, version, mine.fields())
+	version, err := l.store.SwapLock(ctx, StoredLock{Fields: mine.fields(), Version: version})
 	if err != nil {
 		return nil, fmt.Errorf("take the lock: %w", err)
 	}
-	if !ok {
+	if version == "" {
 		return nil, nil
 	}
 	if old.holder != "" {

@@ -76,7 +76,7 @@ func TestTheFenceGrowsAlsoWhenTheLockWasDeleted(t *testing.T) {
 }
 
 func TestAKilledRunIsTakenOverAndItsIntentIsKept(t *testing.T) {
-	onEveryStore(t, func(t *testing.T, p place) {
+	onEveryLastingStore(t, func(t *testing.T, p place) {
 		child := exec.Command(os.Args[0])
 		child.Env = append(append(os.Environ(), "LEDGER_CHILD=1"), p.reopen...)
 		child.Stderr = os.Stderr
@@ -122,17 +122,23 @@ func anEarlier(t *testing.T, process string) string {
 	return fields[0] + " " + fields[1] + " 1"
 }
 
+// diesUnheard makes the lock one of a process of this machine that has ended.
+func diesUnheard(t *testing.T, store ledger.Store) {
+	t.Helper()
+	held, err := store.ReadLock(t.Context())
+	require.NoError(t, err)
+	held.Fields["process"] = anEarlier(t, held.Fields["process"])
+	version, err := store.SwapLock(t.Context(), held)
+	require.NoError(t, err)
+	require.NotEmpty(t, version)
+}
+
 func TestAProcessIDThatWasGivenAgainIsNotTheHolder(t *testing.T) {
 	onEveryStore(t, func(t *testing.T, p place) {
 		l := ledger.New(p.store, app, ledger.Options{})
 		lock, err := l.Lock(t.Context(), ledger.LockOptions{TTL: time.Hour})
 		require.NoError(t, err)
-		fields, seen, err := p.store.ReadLock(t.Context())
-		require.NoError(t, err)
-		fields["process"] = anEarlier(t, fields["process"])
-		_, ok, err := p.store.SwapLock(t.Context(), seen, fields)
-		require.NoError(t, err)
-		require.True(t, ok)
+		diesUnheard(t, p.store)
 		require.Equal(t, lock.Fence+1, take(t, l).Fence)
 	})
 }
@@ -144,12 +150,12 @@ type elsewhere struct {
 	cut atomic.Bool // its network
 }
 
-func (e *elsewhere) SwapLock(ctx context.Context, seen string, fields map[string]string) (string, bool, error) {
+func (e *elsewhere) SwapLock(ctx context.Context, next ledger.StoredLock) (string, error) {
 	if e.cut.Load() {
-		return "", false, errors.New("no route to host")
+		return "", errors.New("no route to host")
 	}
-	fields["process"] = "another-boot/pid:[1] 1 1"
-	return e.Store.SwapLock(ctx, seen, fields)
+	next.Fields["process"] = "another-boot/pid:[1] 1 1"
+	return e.Store.SwapLock(ctx, next)
 }
 
 func TestClocksOfOtherMachinesAreNotBelieved(t *testing.T) {
@@ -184,7 +190,7 @@ type slow struct {
 	by time.Duration
 }
 
-func (s slow) ReadLock(ctx context.Context) (map[string]string, string, error) {
+func (s slow) ReadLock(ctx context.Context) (ledger.StoredLock, error) {
 	time.Sleep(s.by)
 	return s.Store.ReadLock(ctx)
 }
@@ -220,12 +226,12 @@ func TestALostLockEndsTheRun(t *testing.T) {
 	steal := func(t *testing.T, store ledger.Store) {
 		t.Helper()
 		require.Eventually(t, func() bool { // the heartbeat may come in between
-			fields, seen, err := store.ReadLock(t.Context())
+			held, err := store.ReadLock(t.Context())
 			require.NoError(t, err)
-			fields["holder"], fields["fence"] = "the thief", "99"
-			_, ok, err := store.SwapLock(t.Context(), seen, fields)
+			held.Fields["holder"], held.Fields["fence"] = "the thief", "99"
+			version, err := store.SwapLock(t.Context(), held)
 			require.NoError(t, err)
-			return ok
+			return version != ""
 		}, 5*time.Second, time.Millisecond)
 	}
 	t.Run("when another run has it", func(t *testing.T) {
@@ -250,9 +256,9 @@ func TestALostLockEndsTheRun(t *testing.T) {
 			require.ErrorAs(t, l.Settle(t.Context(), lock, rec), &lost)
 			require.ErrorAs(t, l.Withdraw(t.Context(), lock, 1, "no"), &lost)
 			require.NoError(t, lock.Release(t.Context()))
-			fields, _, err := p.store.ReadLock(t.Context())
+			held, err := p.store.ReadLock(t.Context())
 			require.NoError(t, err)
-			require.Equal(t, "the thief", fields["holder"], "what was lost is not released")
+			require.Equal(t, "the thief", held.Fields["holder"], "what was lost is not released")
 		})
 	})
 	t.Run("before the heartbeat finds out, nothing is written", func(t *testing.T) {
@@ -265,9 +271,9 @@ func TestALostLockEndsTheRun(t *testing.T) {
 			steal(t, p.store)
 			var lost *ledger.LostError
 			require.ErrorAs(t, l.Settle(t.Context(), lock, rec), &lost)
-			_, _, sealed, err := p.store.Read(t.Context(), "000001")
+			begun, err := p.store.Read(t.Context(), "000001")
 			require.NoError(t, err)
-			require.False(t, sealed)
+			require.False(t, begun.Sealed)
 		})
 	})
 	t.Run("when it cannot be renewed, before another may take it", func(t *testing.T) {
@@ -308,23 +314,23 @@ type away struct{}
 func (away) Error() string   { return "connection reset" }
 func (away) Temporary() bool { return true }
 
-func (f *flaky) Swap(ctx context.Context, name, seen string, parts map[string][]byte, sealed bool) (bool, error) {
+func (f *flaky) Swap(ctx context.Context, e ledger.StoredEntry) (string, error) {
 	if f.refused.Add(-1) >= 0 {
-		return false, away{}
+		return "", away{}
 	}
-	ok, err := f.Store.Swap(ctx, name, seen, parts, sealed)
+	version, err := f.Store.Swap(ctx, e)
 	if f.unheard.Add(-1) >= 0 {
-		return false, away{}
+		return "", away{}
 	}
-	return ok, err
+	return version, err
 }
 
-func (f *flaky) SwapLock(ctx context.Context, seen string, fields map[string]string) (string, bool, error) {
-	seen, ok, err := f.Store.SwapLock(ctx, seen, fields)
+func (f *flaky) SwapLock(ctx context.Context, next ledger.StoredLock) (string, error) {
+	version, err := f.Store.SwapLock(ctx, next)
 	if f.unheard.Add(-1) >= 0 {
-		return "", false, away{}
+		return "", away{}
 	}
-	return seen, ok, err
+	return version, err
 }
 
 func TestAnAnswerThatDidNotArriveLosesNothing(t *testing.T) {

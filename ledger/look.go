@@ -10,10 +10,9 @@ import (
 // free and is taken just as it was seen, nobody else has had it in between, and
 // the records are what was read.
 type look struct {
-	fields  map[string]string
-	version string
-	newest  []kept
-	gone    withdrawn
+	lock   StoredLock
+	newest []StoredEntry
+	gone   withdrawn
 }
 
 // Look reads what Lock and Begin need to know, so that it can be read at the same
@@ -27,11 +26,11 @@ func (l *Ledger) Look(ctx context.Context) error {
 
 func (l *Ledger) look(ctx context.Context, n int) (err error) {
 	var seen look
-	if seen.fields, seen.version, err = l.store.ReadLock(ctx); err != nil {
+	if seen.lock, err = l.store.ReadLock(ctx); err != nil {
 		return fmt.Errorf("read the lock: %w", err)
 	}
 	err = atOnce(
-		func() (err error) { seen.newest, err = l.newest(ctx, readClaim(seen.fields).head, n); return err },
+		func() (err error) { seen.newest, err = l.newest(ctx, readClaim(seen.lock.Fields).head, n); return err },
 		func() (err error) { seen.gone, err = l.marked(ctx); return err },
 	)
 	if err == nil {
@@ -53,12 +52,12 @@ func (l *Ledger) Recent(ctx context.Context, n int) ([]Entry, error) {
 // that was newest once, so that the cost does not grow with the number of
 // records. A run that was killed may have given further numbers; a wrong hint
 // costs one listing.
-func (l *Ledger) newest(ctx context.Context, hint int64, n int) ([]kept, error) {
+func (l *Ledger) newest(ctx context.Context, hint int64, n int) ([]StoredEntry, error) {
 	window, err := l.window(ctx, hint, n)
 	if err != nil {
 		return nil, err
 	}
-	if !slices.ContainsFunc(window, func(k kept) bool { return k.seq == hint }) {
+	if !slices.ContainsFunc(window, func(k StoredEntry) bool { return k.seq() == hint }) {
 		if hint, err = l.lastListed(ctx); err != nil || hint == 0 {
 			return nil, err
 		}
@@ -66,8 +65,8 @@ func (l *Ledger) newest(ctx context.Context, hint int64, n int) ([]kept, error) 
 			return nil, err
 		}
 	}
-	for len(window) > 0 && window[0].seq > hint {
-		hint = window[0].seq
+	for len(window) > 0 && window[0].seq() > hint {
+		hint = window[0].seq()
 		next, err := l.read(ctx, recordName(hint+1))
 		if err != nil {
 			return nil, err
@@ -81,18 +80,18 @@ func (l *Ledger) newest(ctx context.Context, hint int64, n int) ([]kept, error) 
 
 // window reads the entry after a number, that number's, and those before it, n of
 // them, at the same time. What is not there is left out.
-func (l *Ledger) window(ctx context.Context, hint int64, n int) ([]kept, error) {
+func (l *Ledger) window(ctx context.Context, hint int64, n int) ([]StoredEntry, error) {
 	if hint == 0 {
 		return nil, nil
 	}
-	found := make([]kept, min(int64(n), hint)+1)
+	found := make([]StoredEntry, min(int64(n), hint)+1)
 	var reads []func() error
 	for i := range found {
 		name := recordName(hint + 1 - int64(i))
 		reads = append(reads, func() (err error) { found[i], err = l.read(ctx, name); return err })
 	}
 	err := atOnce(reads...)
-	return slices.DeleteFunc(found, func(k kept) bool { return !k.found() }), err
+	return slices.DeleteFunc(found, func(k StoredEntry) bool { return !k.found() }), err
 }
 
 // lastListed is the highest number that a listing shows; 0 if there is none.
@@ -110,9 +109,9 @@ func (l *Ledger) lastListed(ctx context.Context) (int64, error) {
 	return last, nil
 }
 
-func first(newest []kept) kept {
+func first(newest []StoredEntry) StoredEntry {
 	if len(newest) == 0 {
-		return kept{}
+		return StoredEntry{}
 	}
 	return newest[0]
 }

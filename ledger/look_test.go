@@ -28,17 +28,17 @@ func (c *counting) note(what string) {
 	c.asked = append(c.asked, what)
 }
 
-func (c *counting) ReadLock(ctx context.Context) (map[string]string, string, error) {
+func (c *counting) ReadLock(ctx context.Context) (ledger.StoredLock, error) {
 	c.note("read the lock")
 	return c.Store.ReadLock(ctx)
 }
 
-func (c *counting) SwapLock(ctx context.Context, seen string, fields map[string]string) (string, bool, error) {
+func (c *counting) SwapLock(ctx context.Context, next ledger.StoredLock) (string, error) {
 	c.note("write the lock")
-	return c.Store.SwapLock(ctx, seen, fields)
+	return c.Store.SwapLock(ctx, next)
 }
 
-func (c *counting) Read(ctx context.Context, name string) (map[string][]byte, string, bool, error) {
+func (c *counting) Read(ctx context.Context, name string) (ledger.StoredEntry, error) {
 	c.note("read " + name)
 	return c.Store.Read(ctx, name)
 }
@@ -48,14 +48,14 @@ func (c *counting) Names(ctx context.Context, kind string) ([]string, error) {
 	return c.Store.Names(ctx, kind)
 }
 
-func (c *counting) Create(ctx context.Context, name string, parts map[string][]byte, sealed bool) (string, bool, error) {
-	c.note("create " + name)
-	return c.Store.Create(ctx, name, parts, sealed)
+func (c *counting) Create(ctx context.Context, e ledger.StoredEntry) (string, error) {
+	c.note("create " + e.Name)
+	return c.Store.Create(ctx, e)
 }
 
-func (c *counting) Swap(ctx context.Context, name, seen string, parts map[string][]byte, sealed bool) (bool, error) {
-	c.note("write " + name)
-	return c.Store.Swap(ctx, name, seen, parts, sealed)
+func (c *counting) Swap(ctx context.Context, e ledger.StoredEntry) (string, error) {
+	c.note("write " + e.Name)
+	return c.Store.Swap(ctx, e)
 }
 
 func TestAReleaseReadsTheLedgerOnce(t *testing.T) {
@@ -121,15 +121,10 @@ func TestALookThatIsOutOfDateIsNotUsed(t *testing.T) {
 			l, other := ledger.New(p.store, app, ledger.Options{}), ledger.New(p.store, app, ledger.Options{})
 			lock, err := other.Lock(t.Context(), ledger.LockOptions{TTL: time.Hour})
 			require.NoError(t, err)
-			fields, seen, err := p.store.ReadLock(t.Context())
-			require.NoError(t, err)
 			rec, err := other.Begin(t.Context(), lock, version(1), nil)
 			require.NoError(t, err)
 			rec.Outcome, rec.Parity = release.Settled, true
-			fields["process"] = anEarlier(t, fields["process"])
-			_, ok, err := p.store.SwapLock(t.Context(), seen, fields)
-			require.NoError(t, err)
-			require.True(t, ok)
+			diesUnheard(t, p.store)
 			require.NoError(t, l.Look(t.Context())) // the record is begun
 			require.NoError(t, other.Settle(t.Context(), lock, rec))
 

@@ -21,7 +21,7 @@ func (l *Ledger) Trust(ctx context.Context, e Entry) error { return l.verifySign
 // signature where the ledger verifies those. Otherwise the error is an
 // *AlteredError, or a *MissingError.
 func (l *Ledger) Read(ctx context.Context, seq int64) (Entry, error) {
-	var at, next kept
+	var at, next StoredEntry
 	var gone withdrawn
 	err := atOnce(
 		func() (err error) { at, err = l.read(ctx, recordName(seq)); return err },
@@ -34,7 +34,7 @@ func (l *Ledger) Read(ctx context.Context, seq int64) (Entry, error) {
 	if !at.found() {
 		return Entry{}, &MissingError{Seq: seq, Place: l.store.Place()}
 	}
-	e, err := newEntry(seq, l.app, at.parts, at.sealed)
+	e, err := newEntry(seq, l.app, at.Parts, at.Sealed)
 	if err != nil {
 		return e, err
 	}
@@ -73,7 +73,7 @@ func (l *Ledger) verifySignature(ctx context.Context, e Entry) error {
 // List returns every record, newest first. One that is not what was kept is
 // listed with Altered set, so that it is seen and never chosen.
 func (l *Ledger) List(ctx context.Context) ([]release.Record, error) {
-	var entries []kept
+	var entries []StoredEntry
 	var gone withdrawn
 	err := atOnce(
 		func() (err error) { entries, err = l.all(ctx); return err },
@@ -92,19 +92,19 @@ func (l *Ledger) List(ctx context.Context) ([]release.Record, error) {
 
 // judged are entries, newest first, as each can be judged by itself and by the one
 // after it.
-func (l *Ledger) judged(newest []kept, gone withdrawn) iter.Seq[Entry] {
+func (l *Ledger) judged(newest []StoredEntry, gone withdrawn) iter.Seq[Entry] {
 	return func(yield func(Entry) bool) {
 		var after release.Record
 		for i, k := range newest {
 			if i == 0 {
 				gone = gone.and(k.record())
 			}
-			e, err := newEntry(k.seq, l.app, k.parts, k.sealed)
+			e, err := newEntry(k.seq(), l.app, k.Parts, k.Sealed)
 			if err == nil {
 				err = linked(e, after)
 			}
 			if after = e.Record; err != nil {
-				e.Record.App, e.Record.Seq, e.Record.Altered = l.app, k.seq, alteration(err)
+				e.Record.App, e.Record.Seq, e.Record.Altered = l.app, k.seq(), alteration(err)
 			}
 			e.Record.Withdrawn = gone.has(e.Record)
 			if !yield(e) {
@@ -123,11 +123,11 @@ func alteration(err error) string {
 }
 
 // all returns every record as it is kept, oldest first.
-func (l *Ledger) all(ctx context.Context) ([]kept, error) {
-	var entries []kept
-	err := l.store.Scan(ctx, kindRecord, func(name string, parts map[string][]byte, sealed bool) error {
-		if seq, ok := nameSeq(name); ok {
-			entries = append(entries, kept{name: name, seq: seq, parts: parts, version: name, sealed: sealed})
+func (l *Ledger) all(ctx context.Context) ([]StoredEntry, error) {
+	var entries []StoredEntry
+	err := l.store.Scan(ctx, kindRecord, func(e StoredEntry) error {
+		if e.seq() > 0 {
+			entries = append(entries, e)
 		}
 		return nil
 	})
@@ -137,23 +137,23 @@ func (l *Ledger) all(ctx context.Context) ([]kept, error) {
 	if entries, err = l.unlisted(ctx, entries); err != nil {
 		return nil, err
 	}
-	slices.SortFunc(entries, func(a, b kept) int { return cmp.Compare(a.seq, b.seq) })
+	slices.SortFunc(entries, func(a, b StoredEntry) int { return cmp.Compare(a.seq(), b.seq()) })
 	return entries, nil
 }
 
 // unlisted adds what a listing by labels does not show and a name does: the
 // newest record, and those that listed ones name as the record before.
-func (l *Ledger) unlisted(ctx context.Context, entries []kept) ([]kept, error) {
+func (l *Ledger) unlisted(ctx context.Context, entries []StoredEntry) ([]StoredEntry, error) {
 	head, err := l.hinted(ctx)
 	if err != nil {
 		return nil, err
 	}
 	listed := map[int64]bool{0: true}
 	for _, k := range entries {
-		listed[k.seq] = true
+		listed[k.seq()] = true
 	}
-	if !listed[head.seq] { // 0, where there is none, counts as listed
-		entries, listed[head.seq] = append(entries, head), true
+	if !listed[head.seq()] { // 0, where there is none, counts as listed
+		entries, listed[head.seq()] = append(entries, head), true
 	}
 	for i := 0; i < len(entries); i++ {
 		before := entries[i].record().Previous
@@ -174,7 +174,7 @@ func (l *Ledger) unlisted(ctx context.Context, entries []kept) ([]kept, error) {
 
 // allWithdrawn are the withdrawn releases, those too whose mark was taken away.
 func (l *Ledger) allWithdrawn(ctx context.Context) (withdrawn, error) {
-	var head kept
+	var head StoredEntry
 	var gone withdrawn
 	err := atOnce(
 		func() (err error) { head, err = l.hinted(ctx); return err },
@@ -184,25 +184,21 @@ func (l *Ledger) allWithdrawn(ctx context.Context) (withdrawn, error) {
 }
 
 // hinted is the newest entry, found by what the lock last heard.
-func (l *Ledger) hinted(ctx context.Context) (kept, error) {
-	fields, _, err := l.store.ReadLock(ctx)
+func (l *Ledger) hinted(ctx context.Context) (StoredEntry, error) {
+	lock, err := l.store.ReadLock(ctx)
 	if err != nil {
-		return kept{}, fmt.Errorf("read the lock: %w", err)
+		return StoredEntry{}, fmt.Errorf("read the lock: %w", err)
 	}
-	newest, err := l.newest(ctx, readClaim(fields).head, 1)
+	newest, err := l.newest(ctx, readClaim(lock.Fields).head, 1)
 	return first(newest), err
 }
 
-func (l *Ledger) read(ctx context.Context, name string) (kept, error) {
-	parts, version, sealed, err := l.store.Read(ctx, name)
+func (l *Ledger) read(ctx context.Context, name string) (StoredEntry, error) {
+	e, err := l.store.Read(ctx, name)
 	if err != nil {
-		return kept{}, fmt.Errorf("read record %s: %w", name, err)
+		return StoredEntry{}, fmt.Errorf("read record %s: %w", name, err)
 	}
-	seq, _ := nameSeq(name)
-	if version == "" {
-		seq = 0
-	}
-	return kept{name: name, seq: seq, parts: parts, version: version, sealed: sealed}, nil
+	return e, nil
 }
 
 // atOnce does independent things at the same time, and returns the first error

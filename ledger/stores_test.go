@@ -19,6 +19,7 @@ import (
 
 	"github.com/joelhooks/shipit/deploy/kube"
 	"github.com/joelhooks/shipit/ledger"
+	"github.com/joelhooks/shipit/ledger/ledgertest"
 	"github.com/joelhooks/shipit/release"
 	"github.com/joelhooks/shipit/tools/devcluster/cluster"
 )
@@ -36,8 +37,17 @@ type place struct {
 	reopen []string
 }
 
-// onEveryStore runs a test on a fresh ledger in a folder and on one in a cluster.
+// onEveryStore runs a test on a fresh ledger in memory, in a folder and in a cluster.
 func onEveryStore(t *testing.T, test func(t *testing.T, p place)) {
+	t.Run("in memory", func(t *testing.T) {
+		t.Parallel()
+		test(t, inMemory())
+	})
+	onEveryLastingStore(t, test)
+}
+
+// onEveryLastingStore is onEveryStore for what other processes reach too.
+func onEveryLastingStore(t *testing.T, test func(t *testing.T, p place)) {
 	t.Run("in a directory", func(t *testing.T) {
 		t.Parallel()
 		test(t, directory(t))
@@ -48,6 +58,28 @@ func onEveryStore(t *testing.T, test func(t *testing.T, p place)) {
 	})
 }
 
+func recreate(t *testing.T, store ledger.Store, name string, parts map[string][]byte) {
+	t.Helper()
+	if parts == nil {
+		return
+	}
+	version, err := store.Create(t.Context(), ledger.StoredEntry{Name: name, Parts: parts, Sealed: true})
+	require.NoError(t, err)
+	require.NotEmpty(t, version)
+}
+
+func inMemory() place {
+	store := ledgertest.NewStore()
+	return place{
+		store: store,
+		forge: func(t *testing.T, name string, parts map[string][]byte) {
+			store.Remove(name)
+			recreate(t, store, name, parts)
+		},
+		loseLock: func(*testing.T) { store.RemoveLock() },
+	}
+}
+
 func directory(t *testing.T) place {
 	folder := t.TempDir()
 	store := ledger.NewDirectory(folder, app)
@@ -56,11 +88,7 @@ func directory(t *testing.T) place {
 		store: store,
 		forge: func(t *testing.T, name string, parts map[string][]byte) {
 			require.NoError(t, os.Remove(path(name)))
-			if parts != nil {
-				_, ok, err := store.Create(t.Context(), name, parts, true)
-				require.NoError(t, err)
-				require.True(t, ok)
-			}
+			recreate(t, store, name, parts)
 		},
 		loseLock: func(t *testing.T) { require.NoError(t, os.Remove(path("lock"))) },
 		reopen:   []string{"LEDGER_FOLDER=" + folder},
@@ -76,11 +104,7 @@ func inCluster(t *testing.T) place {
 		store: store,
 		forge: func(t *testing.T, name string, parts map[string][]byte) {
 			require.NoError(t, maps.Delete(t.Context(), "shipit-"+app+"-"+name, metav1.DeleteOptions{}))
-			if parts != nil {
-				_, ok, err := store.Create(t.Context(), name, parts, true)
-				require.NoError(t, err)
-				require.True(t, ok)
-			}
+			recreate(t, store, name, parts)
 		},
 		loseLock: func(t *testing.T) {
 			leases := client(t, shared.kubeconfig).CoordinationV1().Leases(namespace)

@@ -51,12 +51,12 @@ func (l *Ledger) Verify(ctx context.Context) ([]Fault, error) {
 	if err != nil {
 		return nil, err
 	}
-	fields, _, err := l.store.ReadLock(ctx)
+	lock, err := l.store.ReadLock(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read the lock: %w", err)
 	}
 	a := &audit{ledger: l, ctx: ctx}
-	a.gaps(entries, readClaim(fields).head)
+	a.gaps(entries, readClaim(lock.Fields).head)
 	a.chain(l.store.Place(), entries)
 	a.withdrawn(entries, marks)
 	if l.opts.Mirror != nil {
@@ -69,11 +69,11 @@ func (l *Ledger) Verify(ctx context.Context) ([]Fault, error) {
 }
 
 // marks returns every withdrawal as it is kept.
-func (l *Ledger) marks(ctx context.Context) ([]kept, error) {
-	var marks []kept
-	err := l.store.Scan(ctx, kindWithdrawn, func(name string, parts map[string][]byte, sealed bool) error {
-		if seq, ok := nameSeq(name); ok {
-			marks = append(marks, kept{name: name, seq: seq, parts: parts, version: name, sealed: sealed})
+func (l *Ledger) marks(ctx context.Context) ([]StoredEntry, error) {
+	var marks []StoredEntry
+	err := l.store.Scan(ctx, kindWithdrawn, func(e StoredEntry) error {
+		if e.seq() > 0 {
+			marks = append(marks, e)
 		}
 		return nil
 	})
@@ -104,13 +104,13 @@ func (a *audit) altered(seq int64, place string, err error) {
 }
 
 // gaps finds the numbers that were given and are not there.
-func (a *audit) gaps(entries []kept, given int64) {
+func (a *audit) gaps(entries []StoredEntry, given int64) {
 	place, expected := a.ledger.store.Place(), int64(1)
 	for _, k := range entries {
-		if k.seq > expected {
-			a.missing(place, expected, k.seq-1)
+		if k.seq() > expected {
+			a.missing(place, expected, k.seq()-1)
 		}
-		expected = k.seq + 1
+		expected = k.seq() + 1
 	}
 	if given >= expected {
 		a.missing(place, expected, given)
@@ -127,61 +127,61 @@ func (a *audit) missing(place string, from, to int64) {
 
 // chain checks the records of one place, oldest first: each by itself, by its
 // signature, and by the one after it.
-func (a *audit) chain(place string, entries []kept) {
+func (a *audit) chain(place string, entries []StoredEntry) {
 	for i, k := range entries {
 		var after release.Record
 		if i+1 < len(entries) {
 			after = entries[i+1].record()
-			if !k.sealed {
-				a.add(k.seq, FaultUnsealed, place, "", "#%d came after it", after.Seq)
+			if !k.Sealed {
+				a.add(k.seq(), FaultUnsealed, place, "", "#%d came after it", after.Seq)
 			}
-			if after.Previous < k.seq || after.Previous >= after.Seq {
-				a.add(entries[i+1].seq, FaultAltered, place, "previous", "it says #%d, and #%d is there", after.Previous, k.seq)
+			if after.Previous < k.seq() || after.Previous >= after.Seq {
+				a.add(entries[i+1].seq(), FaultAltered, place, "previous", "it says #%d, and #%d is there", after.Previous, k.seq())
 			}
-		} else if !k.sealed && k.record().Outcome != release.Pending {
-			a.add(k.seq, FaultUnsealed, place, "", "it is %s, and can still be changed", k.record().Outcome)
+		} else if !k.Sealed && k.record().Outcome != release.Pending {
+			a.add(k.seq(), FaultUnsealed, place, "", "it is %s, and can still be changed", k.record().Outcome)
 		}
-		e, err := newEntry(k.seq, a.ledger.app, k.parts, k.sealed)
+		e, err := newEntry(k.seq(), a.ledger.app, k.Parts, k.Sealed)
 		if err != nil {
-			a.altered(k.seq, place, err)
+			a.altered(k.seq(), place, err)
 		}
-		if err := linked(Entry{Record: release.Record{Seq: k.seq}, Raw: e.Raw}, after); err != nil {
-			a.altered(k.seq, place, err)
+		if err := linked(Entry{Record: release.Record{Seq: k.seq()}, Raw: e.Raw}, after); err != nil {
+			a.altered(k.seq(), place, err)
 		}
 		a.signature(place, k)
 	}
 }
 
-func (a *audit) signature(place string, k kept) {
+func (a *audit) signature(place string, k StoredEntry) {
 	l := a.ledger
-	if l.opts.VerifySig == nil || !k.sealed {
+	if l.opts.VerifySig == nil || !k.Sealed {
 		return
 	}
-	signature := k.parts[partSignature]
+	signature := k.Parts[partSignature]
 	if signature == nil {
-		a.add(k.seq, FaultUnsigned, place, k.what("signature"), "there is none")
+		a.add(k.seq(), FaultUnsigned, place, k.what("signature"), "there is none")
 		return
 	}
-	if err := l.opts.VerifySig(a.ctx, k.parts[partRecord], signature); err != nil {
-		a.add(k.seq, FaultAltered, place, k.what("signature"), "%v", err)
+	if err := l.opts.VerifySig(a.ctx, k.Parts[partRecord], signature); err != nil {
+		a.add(k.seq(), FaultAltered, place, k.what("signature"), "%v", err)
 	}
 }
 
 // withdrawn checks that no withdrawal was taken away or made up.
-func (a *audit) withdrawn(entries, marks []kept) {
+func (a *audit) withdrawn(entries, marks []StoredEntry) {
 	place := a.ledger.store.Place()
 	var known withdrawn
 	for _, k := range entries {
 		rec := k.record()
 		for _, seq := range known {
 			if !slices.Contains(rec.Withdrawals, seq) {
-				a.add(k.seq, FaultAltered, place, "withdrawals", "#%d was withdrawn before it began, and is not among them", seq)
+				a.add(k.seq(), FaultAltered, place, "withdrawals", "#%d was withdrawn before it began, and is not among them", seq)
 			}
 		}
 		known = rec.Withdrawals
 	}
 	for _, seq := range known {
-		if !slices.ContainsFunc(marks, func(m kept) bool { return m.seq == seq }) {
+		if !slices.ContainsFunc(marks, func(m StoredEntry) bool { return m.seq() == seq }) {
 			a.add(seq, FaultMissing, place, kindWithdrawn, "it was withdrawn, and its mark is not there")
 		}
 	}
@@ -190,19 +190,19 @@ func (a *audit) withdrawn(entries, marks []kept) {
 	}
 }
 
-func (a *audit) mark(place string, k kept, entries []kept) {
+func (a *audit) mark(place string, k StoredEntry, entries []StoredEntry) {
 	var m mark
-	if err := json.Unmarshal(k.parts[partRecord], &m); err != nil {
-		a.add(k.seq, FaultAltered, place, kindWithdrawn, "%v", err)
+	if err := json.Unmarshal(k.Parts[partRecord], &m); err != nil {
+		a.add(k.seq(), FaultAltered, place, kindWithdrawn, "%v", err)
 		return
 	}
-	if m.Seq != k.seq || m.App != a.ledger.app {
-		a.add(k.seq, FaultAltered, place, kindWithdrawn, "its mark is for #%d of %q", m.Seq, m.App)
+	if m.Seq != k.seq() || m.App != a.ledger.app {
+		a.add(k.seq(), FaultAltered, place, kindWithdrawn, "its mark is for #%d of %q", m.Seq, m.App)
 	}
 	for _, e := range entries {
-		if e.seq == k.seq && hash(e.parts[partRecord]) != m.RecordHash {
-			a.add(k.seq, FaultAltered, place, partRecord, "its hash is %s, and %s was withdrawn",
-				release.ShortDigest(hash(e.parts[partRecord])), release.ShortDigest(m.RecordHash))
+		if e.seq() == k.seq() && hash(e.Parts[partRecord]) != m.RecordHash {
+			a.add(k.seq(), FaultAltered, place, partRecord, "its hash is %s, and %s was withdrawn",
+				release.ShortDigest(hash(e.Parts[partRecord])), release.ShortDigest(m.RecordHash))
 		}
 	}
 	a.signature(place, k)

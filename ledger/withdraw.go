@@ -35,14 +35,14 @@ func (l *Ledger) Withdraw(ctx context.Context, lock *Lock, seq int64, reason str
 	if !at.found() {
 		return &MissingError{Seq: seq, Place: l.store.Place()}
 	}
-	if !at.sealed {
+	if !at.Sealed {
 		return fmt.Errorf("record #%d has not ended: only a sealed record can be withdrawn", seq)
 	}
 	if content := at.record().Content(); content < seq {
 		return l.Withdraw(ctx, lock, content, reason)
 	}
 	marked, err := encode(mark{
-		App: l.app, Seq: seq, Reason: reason, By: lock.Holder, At: l.now(), RecordHash: hash(at.parts[partRecord]),
+		App: l.app, Seq: seq, Reason: reason, By: lock.Holder, At: l.now(), RecordHash: hash(at.Parts[partRecord]),
 	})
 	if err != nil {
 		return err
@@ -50,13 +50,12 @@ func (l *Ledger) Withdraw(ctx context.Context, lock *Lock, seq int64, reason str
 	parts := map[string][]byte{partRecord: marked}
 	l.sign(ctx, seq, parts)
 	// A taken name is the mark of an earlier withdrawal, which says as much.
-	name := markName(seq)
-	version, fresh, err := l.store.Create(ctx, name, parts, true)
-	if err != nil {
+	marking := StoredEntry{Name: markName(seq), Parts: parts, Sealed: true}
+	if marking.Version, err = l.store.Create(ctx, marking); err != nil {
 		return fmt.Errorf("withdraw record #%d: %w", seq, err)
 	}
-	if fresh {
-		l.copies.owe(kept{name: name, seq: seq, parts: parts, version: version, sealed: true})
+	if marking.found() {
+		l.copies.owe(marking)
 	}
 	return nil
 }

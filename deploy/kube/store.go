@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/pager"
 
+	"github.com/joelhooks/shipit/ledger"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -56,49 +57,51 @@ const (
 // Place is the namespace's name.
 func (s *Store) Place() string { return "namespace " + s.namespace }
 
-// Create keeps a new entry and gives its version; ok is false if the name is taken.
-func (s *Store) Create(ctx context.Context, name string, parts map[string][]byte, sealed bool) (version string, ok bool, err error) {
-	cm := s.configMap(name, parts, sealed)
+// Create keeps a new entry; the version is "" if its name is taken.
+func (s *Store) Create(ctx context.Context, e ledger.StoredEntry) (version string, err error) {
+	cm := s.configMap(e)
 	err = s.cluster.typed.create(ctx, configMapsKind, s.namespace, cm, metav1.CreateOptions{FieldManager: Manager})
-	switch {
-	case apierrors.IsAlreadyExists(err):
-		return "", false, nil
-	case err != nil:
-		return "", false, s.explain(err)
+	if apierrors.IsAlreadyExists(err) {
+		return "", nil
 	}
-	return cm.ResourceVersion, true, nil
+	if err != nil {
+		return "", s.explain(err)
+	}
+	return cm.ResourceVersion, nil
 }
 
-// Read returns an entry; version is "" if there is none.
-func (s *Store) Read(ctx context.Context, name string) (parts map[string][]byte, version string, sealed bool, err error) {
+// Read returns an entry; its version is "" if there is none.
+func (s *Store) Read(ctx context.Context, name string) (ledger.StoredEntry, error) {
 	cm := &corev1.ConfigMap{}
-	err = s.cluster.patiently(ctx, func() error {
+	err := s.cluster.patiently(ctx, func() error {
 		return s.cluster.typed.get(ctx, configMapsKind, s.namespace, s.prefix()+name, cm)
 	})
 	if apierrors.IsNotFound(err) {
-		return nil, "", false, nil
+		return ledger.StoredEntry{}, nil
 	}
 	if err != nil {
-		return nil, "", false, s.explain(err)
+		return ledger.StoredEntry{}, s.explain(err)
 	}
-	return partsOf(cm), cm.ResourceVersion, isSealed(cm), nil
+	return entryOf(name, cm), nil
 }
 
-// Swap replaces an unsealed entry that still has that version.
-func (s *Store) Swap(ctx context.Context, name, version string, parts map[string][]byte, sealed bool) (bool, error) {
-	cm := s.configMap(name, parts, sealed)
-	cm.ResourceVersion = version
-	err := s.cluster.typed.update(ctx, configMapsKind, s.namespace, cm.Name, cm)
+// Swap replaces an unsealed entry that still has the version of e.
+func (s *Store) Swap(ctx context.Context, e ledger.StoredEntry) (version string, err error) {
+	cm := s.configMap(e)
+	cm.ResourceVersion = e.Version
+	err = s.cluster.typed.update(ctx, configMapsKind, s.namespace, cm.Name, cm)
 	switch {
+	case err == nil:
+		return cm.ResourceVersion, nil
 	case isGone(err):
-		return false, nil
+		return "", nil
 	case apierrors.IsInvalid(err):
 		// Either it is sealed, or what is written is not valid.
-		if _, _, was, readErr := s.Read(ctx, name); readErr == nil && was {
-			return false, nil
+		if was, readErr := s.Read(ctx, e.Name); readErr == nil && was.Sealed {
+			return "", nil
 		}
 	}
-	return err == nil, s.explain(err)
+	return "", s.explain(err)
 }
 
 // Names lists the entries of a kind; only their metadata travels.
@@ -123,7 +126,7 @@ func (s *Store) Names(ctx context.Context, kind string) ([]string, error) {
 }
 
 // Scan reads every entry of a kind, some at a time.
-func (s *Store) Scan(ctx context.Context, kind string, each func(name string, parts map[string][]byte, sealed bool) error) error {
+func (s *Store) Scan(ctx context.Context, kind string, each func(ledger.StoredEntry) error) error {
 	pages := pager.New(func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 		page := &corev1.ConfigMapList{}
 		err := s.cluster.patiently(ctx, func() error { return s.cluster.typed.list(ctx, configMapsKind, s.namespace, o, page) })
@@ -140,7 +143,7 @@ func (s *Store) Scan(ctx context.Context, kind string, each func(name string, pa
 		if !ok {
 			return nil
 		}
-		return each(name, partsOf(cm), isSealed(cm))
+		return each(entryOf(name, cm))
 	})
 	return s.explain(err)
 }
@@ -161,23 +164,22 @@ func entryKind(kind string) string {
 
 // configMap is an entry as it is kept. Parts that are text can be read with
 // kubectl; the annotations are for people and never read back.
-func (s *Store) configMap(name string, parts map[string][]byte, sealed bool) *corev1.ConfigMap {
-	_, kind, _ := strings.Cut(name, "-")
+func (s *Store) configMap(e ledger.StoredEntry) *corev1.ConfigMap {
 	cm := &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{
-			Name: s.prefix() + name, Namespace: s.namespace,
-			Labels: map[string]string{labelManagedBy: Manager, labelApp: s.app, labelEntry: entryKind(kind)},
+			Name: s.prefix() + e.Name, Namespace: s.namespace,
+			Labels: map[string]string{labelManagedBy: Manager, labelApp: s.app, labelEntry: entryKind(ledger.Kind(e.Name))},
 		},
 		Data: map[string]string{}, BinaryData: map[string][]byte{},
 	}
 	var rec release.Record
-	if json.Unmarshal(parts["record"], &rec) == nil && rec.SHA != "" {
+	if json.Unmarshal(e.Parts["record"], &rec) == nil && rec.SHA != "" {
 		cm.Annotations = map[string]string{"shipit.dev/sha": rec.SHA, "shipit.dev/outcome": string(rec.Outcome), "shipit.dev/version": rec.Version}
 	}
-	if sealed {
-		cm.Immutable = &sealed
+	if e.Sealed {
+		cm.Immutable = &e.Sealed
 	}
-	for name, part := range parts {
+	for name, part := range e.Parts {
 		if utf8.Valid(part) {
 			cm.Data[name] = string(part)
 		} else {
@@ -187,18 +189,19 @@ func (s *Store) configMap(name string, parts map[string][]byte, sealed bool) *co
 	return cm
 }
 
-func partsOf(cm *corev1.ConfigMap) map[string][]byte {
-	parts := make(map[string][]byte, len(cm.Data)+len(cm.BinaryData))
+func entryOf(name string, cm *corev1.ConfigMap) ledger.StoredEntry {
+	e := ledger.StoredEntry{
+		Name: name, Parts: make(map[string][]byte, len(cm.Data)+len(cm.BinaryData)),
+		Version: cm.ResourceVersion, Sealed: cm.Immutable != nil && *cm.Immutable,
+	}
 	for name, part := range cm.Data {
-		parts[name] = []byte(part)
+		e.Parts[name] = []byte(part)
 	}
 	for name, part := range cm.BinaryData {
-		parts[name] = part
+		e.Parts[name] = part
 	}
-	return parts
+	return e
 }
-
-func isSealed(cm *corev1.ConfigMap) bool { return cm.Immutable != nil && *cm.Immutable }
 
 // explain names the namespace where that is what was not found.
 func (s *Store) explain(err error) error {

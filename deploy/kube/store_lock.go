@@ -8,6 +8,8 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/joelhooks/shipit/ledger"
 )
 
 // A Lease has a place for most of what a lock says; the rest are annotations.
@@ -17,38 +19,38 @@ const (
 	lockHead    = "shipit.dev/head"
 )
 
-// ReadLock returns the lock's fields; version is "" if it was never taken.
-func (s *Store) ReadLock(ctx context.Context) (fields map[string]string, version string, err error) {
+// ReadLock returns the lock; its version is "" if it was never taken.
+func (s *Store) ReadLock(ctx context.Context) (ledger.StoredLock, error) {
 	lease := &coordinationv1.Lease{}
-	err = s.cluster.patiently(ctx, func() error {
+	err := s.cluster.patiently(ctx, func() error {
 		return s.cluster.typed.get(ctx, leasesKind, s.namespace, s.lockName(), lease)
 	})
 	if apierrors.IsNotFound(err) {
-		return nil, "", nil
+		return ledger.StoredLock{}, nil
 	}
 	if err != nil {
-		return nil, "", s.explain(err)
+		return ledger.StoredLock{}, s.explain(err)
 	}
-	return lockFields(lease), lease.ResourceVersion, nil
+	return ledger.StoredLock{Fields: lockFields(lease), Version: lease.ResourceVersion}, nil
 }
 
-// SwapLock replaces the lock's fields if it still has that version, "" meaning
+// SwapLock replaces the lock if it still has the version of next, "" meaning
 // that there is none.
-func (s *Store) SwapLock(ctx context.Context, version string, fields map[string]string) (newVersion string, ok bool, err error) {
-	lease := s.lease(fields)
-	if version == "" {
+func (s *Store) SwapLock(ctx context.Context, next ledger.StoredLock) (version string, err error) {
+	lease := s.lease(next.Fields)
+	if next.Version == "" {
 		err = s.cluster.typed.create(ctx, leasesKind, s.namespace, lease, metav1.CreateOptions{FieldManager: Manager})
 	} else {
-		lease.ResourceVersion = version
+		lease.ResourceVersion = next.Version
 		err = s.cluster.typed.update(ctx, leasesKind, s.namespace, lease.Name, lease)
 	}
 	if err == nil {
-		return lease.ResourceVersion, true, nil
+		return lease.ResourceVersion, nil
 	}
-	if version == "" && apierrors.IsAlreadyExists(err) || version != "" && isGone(err) {
-		return "", false, nil // another run came first
+	if next.Version == "" && apierrors.IsAlreadyExists(err) || next.Version != "" && isGone(err) {
+		return "", nil // another run came first
 	}
-	return "", false, s.explain(err)
+	return "", s.explain(err)
 }
 
 func (s *Store) lockName() string { return "shipit-" + s.app }
