@@ -67,6 +67,7 @@ type Role struct {
 	Port       int               `yaml:"port"`
 	Probe      *Probe            `yaml:"probe"`
 	Probes     []Probe           `yaml:"probes"` // more of them, in order
+	Stable     Duration          `yaml:"stable"` // how long it must stay up after it was ready, without a restart, for the release to settle; default 3s
 	Register   *Register         `yaml:"register"`
 }
 

@@ -149,3 +149,14 @@ func TestBeside(t *testing.T) {
 		require.Equal(t, want, cfg.Beside(file))
 	}
 }
+
+func TestTheStableTimeOfARole(t *testing.T) {
+	for text, fault := range map[string]string{"5s": "", "-1s": "roles.host.stable"} {
+		_, err := config.Parse("shipit.yaml", []byte("app: a\nimages:\n  w: {repository: ghcr.io/a/b, package: p, base: scratch}\nroles:\n  host: {image: w, stable: "+text+", host: {manager: systemd, service: a}}\n"), "")
+		if fault == "" {
+			require.NoError(t, err)
+			continue
+		}
+		require.ErrorContains(t, err, fault)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -87,6 +88,9 @@ func validateRole(key string, r Role, c *Config, fail failFunc) {
 		fail(key+".image", fmt.Sprintf("%q is not among images", r.Image), "")
 	}
 	validateTarget(key, r, fail)
+	if r.Stable < 0 {
+		fail(key+".stable", fmt.Sprintf("%s is no span of time", time.Duration(r.Stable)), "")
+	}
 	if r.Port < 0 || r.Port > 65535 {
 		fail(key+".port", fmt.Sprintf("%d is no port", r.Port), "")
 	}

@@ -62,7 +62,7 @@ func define(in Input) (definition, error) {
 		Digest: in.Digest, Root: path.Clean(root),
 		Workdir: path.Join(root, "releases", strings.TrimPrefix(in.Digest, "sha256:"), "app", in.Image.Package),
 		Env:     map[string]string{}, EnvFile: h.EnvFile, User: h.User, Port: in.Role.Port,
-		Stop: h.StopTimeout.Or(10 * time.Second).Milliseconds(),
+		Stop: h.StopTimeout.Or(10 * time.Second).Milliseconds(), Stable: time.Duration(in.Role.Stable).Milliseconds(),
 	}}
 	maps.Copy(d.Env, in.Image.Env)
 	maps.Copy(d.Env, in.Role.Env)

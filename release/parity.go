@@ -60,7 +60,11 @@ func compareRole(role Role, live Live) []Drift {
 	case len(live.Digests) == 0 && live.Desired == 0:
 		// Scaled to nothing, or a role of jobs and schedules only: nothing serves a wrong image.
 	case len(live.Digests) == 0:
-		add(DriftMissing, "nothing", fmt.Sprintf("%d/%d ready", live.Ready, live.Desired))
+		detail := fmt.Sprintf("%d/%d ready", live.Ready, live.Desired)
+		if live.Unsteady != "" {
+			detail += ", " + live.Unsteady
+		}
+		add(DriftMissing, "nothing", detail)
 	default:
 		matching := 0
 		for _, d := range live.Digests {
@@ -75,6 +79,8 @@ func compareRole(role Role, live Live) []Drift {
 			add(DriftMixed, fmt.Sprint(len(live.Digests), " digests"), "")
 		case live.Ready < live.Desired:
 			add(DriftUnready, live.Digest(), fmt.Sprintf("%d/%d ready", live.Ready, live.Desired))
+		case live.Unsteady != "":
+			add(DriftUnready, live.Digest(), live.Unsteady)
 		}
 	}
 	return drifts

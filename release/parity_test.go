@@ -37,6 +37,7 @@ func TestCompare(t *testing.T) {
 		{"a role scaled to nothing serves nothing wrong", live(0, 0), ok, nil},
 		{"a host that runs nothing has drifted", live(1, 1, "sha256:index"), live(0, 1), []release.DriftKind{release.DriftMissing}},
 		{"a foreign process is drift whatever it runs", live(1, 1, "sha256:index"), release.Live{Digests: []string{"sha256:gateway"}, Ready: 1, Desired: 1, Note: "foreign directory", At: time.Unix(1, 0)}, []release.DriftKind{release.DriftForeign}},
+		{"an instance that was restarted has not stayed up", live(1, 1, "sha256:index"), release.Live{Digests: []string{"sha256:gateway"}, Ready: 1, Desired: 1, Unsteady: "was restarted 2 times", At: time.Unix(1, 0)}, []release.DriftKind{release.DriftUnready}},
 		{"what could not be read is no parity", release.Live{}, ok, []release.DriftKind{release.DriftUnknown}},
 		{"two roles drift in two ways", live(1, 1, "sha256:other"), live(0, 1), []release.DriftKind{release.DriftDigest, release.DriftMissing}},
 	} {

@@ -97,14 +97,17 @@ func ShortDigest(digest string) string {
 
 // Live is what was seen to run for a role at one moment.
 type Live struct {
-	Digests []string  // every distinct digest that serves, most instances first; empty if nothing runs
-	Wanted  string    // the digest that the target is told to run now; empty if unknown
-	Ready   int       // instances that serve the wanted revision
-	Desired int       // instances asked for
-	Note    string    // what is odd about it, in words: a foreign directory, a deleted one; empty if nothing
-	Info    string    // what is worth knowing and no drift: a limit that another hand set; empty if nothing
-	At      time.Time // when it was read; zero: it was not
-	Unread  string    // why it was not read
+	Digests []string // every distinct digest that serves, most instances first; empty if nothing runs
+	Wanted  string   // the digest that the target is told to run now; empty if unknown
+	Ready   int      // instances that serve the wanted revision
+	Desired int      // instances asked for
+	Note    string   // what is odd about it, in words: a foreign directory, a deleted one; empty if nothing
+	// Unsteady says that an instance was started again by itself and may be so
+	// again, in words; empty if none was, or all have stayed up for long since.
+	Unsteady string
+	Info     string    // what is worth knowing and no drift: a limit that another hand set; empty if nothing
+	At       time.Time // when it was read; zero: it was not
+	Unread   string    // why it was not read
 }
 
 // Digest is the digest that serves, or the first of several; empty if none.

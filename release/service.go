@@ -21,7 +21,8 @@ type ServiceDefinition struct {
 	Env     map[string]string `json:"env"`               // no secrets
 	EnvFile string            `json:"envFile,omitempty"` // of secrets, on the machine
 	User    string            `json:"user,omitempty"`
-	Port    int               `json:"port,omitempty"` // 0: none
-	Stop    int64             `json:"stopTimeoutMs"`  // from SIGTERM to SIGKILL
-	Logs    []string          `json:"logs,omitempty"` // that launchd writes; their folder must exist before the start
+	Port    int               `json:"port,omitempty"`     // 0: none
+	Stop    int64             `json:"stopTimeoutMs"`      // from SIGTERM to SIGKILL
+	Stable  int64             `json:"stableMs,omitempty"` // how long it must stay up after it was ready; 0: the host's default
+	Logs    []string          `json:"logs,omitempty"`     // that launchd writes; their folder must exist before the start
 }

@@ -98,5 +98,10 @@ func (d Definition) stopTimeout() time.Duration {
 	return or(time.Duration(d.Stop)*time.Millisecond, 10*time.Second)
 }
 
+// stableTime is how long the service must stay up after it was ready.
+func (d Definition) stableTime() time.Duration {
+	return or(time.Duration(d.Stable)*time.Millisecond, 3*time.Second)
+}
+
 // object names the service in failures and findings.
 func (d Definition) object() string { return "Service " + d.Service }

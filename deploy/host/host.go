@@ -37,7 +37,6 @@ type Options struct {
 	Progress  release.Progress
 	Timeout   time.Duration // of connecting; default 10s
 	KeepAlive time.Duration // between signs of life; a connection that misses two is dead; default 5s
-	Stay      time.Duration // how long a started process without a port must live; default 600ms
 	Listen    time.Duration // how long one with a port has until it listens there; default 1m
 }
 
@@ -59,7 +58,6 @@ type Machine struct {
 func Connect(ctx context.Context, h config.Host, o Options) (*Machine, error) {
 	o.Timeout = or(o.Timeout, 10*time.Second)
 	o.KeepAlive = or(o.KeepAlive, 5*time.Second)
-	o.Stay = or(o.Stay, 600*time.Millisecond)
 	o.Listen = or(o.Listen, time.Minute)
 	m := &Machine{name: "this machine", o: o, via: local{}, run: newID()}
 	if h.Address != "" {

@@ -64,7 +64,7 @@ func (l *lab) sh(t *testing.T, body string, args ...string) string {
 func service(name string, port int, version string, lines ...string) Definition {
 	d := Definition{release.ServiceDefinition{
 		Kind: "systemd", App: "sample", Role: name, Service: "test." + name, Domain: "system", File: "test." + name + ".service",
-		Root: "/srv/shipit/" + name, Port: port, Stop: 1000, EnvFile: "/etc/test.env",
+		Root: "/srv/shipit/" + name, Port: port, Stop: 1000, Stable: 100, EnvFile: "/etc/test.env",
 		Digest: fmt.Sprintf("sha256:%064x", []byte(version)), Command: []string{"/usr/local/bin/serve"},
 	}}
 	d.Env = map[string]string{"SHIPIT_RELEASE": d.Digest, "PORT": fmt.Sprint(port)}

@@ -26,6 +26,7 @@ if [ -n "$pid" ]; then
   cwd=$(lsof -a -p "$pid" -d cwd -Fn 2>/dev/null | sed -n 's/^n//p' | head -n 1)
   if [ -n "$cwd" ] && [ ! -d "$cwd" ]; then cwd="$cwd (deleted)"; fi
   printf '%s\n' "Cwd=$cwd"
+  printf '%s\n' "Age=$(ps -o etime= -p "$pid" | awk '{ n = split($1, t, /[-:]/); s = t[n] + 60 * t[n-1]; if (n > 2) s += 3600 * t[n-2]; if (n > 3) s += 86400 * t[n-3]; print s }')"
   printf '%s\n' "Env=$(ps eww -o command= -p "$pid" | tr ' ' '\n' | sed -n 's/^SHIPIT_RELEASE=//p' | head -n 1)"
 fi
 ` + placeFacts + `

@@ -16,8 +16,8 @@ import (
 // belong: a directory that is foreign or deleted, a unit that was changed by
 // hand, a link that leads elsewhere, a foreign process on the port.
 //
-// A service that failed, or is being restarted after it ended, is a
-// *release.Failure beside the Live, with its exit code and last log lines.
+// A service that failed, is being restarted, or was restarted a short while ago
+// is a *release.Failure beside the Live, with its exit code and last log lines.
 func (m *Machine) Observe(ctx context.Context, role release.Role) (release.Live, error) {
 	d, err := Define(role)
 	if err != nil {
@@ -38,11 +38,28 @@ func (m *Machine) Observe(ctx context.Context, role release.Role) (release.Live,
 	}
 	live.Note = join(append([]string{live.Note, content}, o.changes...))
 	live.Info = join(o.limits)
-	if s.phase == phaseFailed || s.phase == phaseRestarting {
-		return live, m.failure(ctx, d, s)
+	again := ""
+	if s.restarts > 0 {
+		again = fmt.Sprintf("was restarted %d times since it was started, last %s ago", s.restarts, s.age)
+		s.invocation = "" // the log of the starts before tells more than that of the last one
 	}
+	switch {
+	case s.phase == phaseFailed || s.phase == phaseRestarting || s.phase == phaseComing && s.restarts > 0:
+		f := m.failure(ctx, d, s)
+		live.Unsteady = f.Message
+		return live, f
+	case again != "" && s.age < steadyAfter:
+		f := m.failure(ctx, d, s)
+		f.Message, live.Unsteady = again, again
+		return live, f
+	}
+	live.Info = join([]string{live.Info, again})
 	return live, nil
 }
+
+// steadyAfter is how long a service that was restarted must stay up to be good
+// again: after so long a kubelet forgets the restarts of a container as well.
+const steadyAfter = 10 * time.Minute
 
 // contentNote says what is wrong with the release directory; empty if nothing is.
 func (m *Machine) contentNote(ctx context.Context, d Definition, s state) (string, error) {

@@ -6,6 +6,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // phase is what a service does, in one word for both managers.
@@ -37,12 +38,13 @@ type state struct {
 	activated  activation
 	exit       *int // of the last process
 	signal     string
-	restarts   int
-	invocation string // systemd's id of this start
-	enabled    bool   // starts with the machine
-	mortal     string // the user whose manager ends with the last login; empty: it does not
-	reload     bool   // the manager has not read the files that are there
-	shadow     string // the file that the manager reads in place of the definition's
+	restarts   int           // since it was started last
+	age        time.Duration // of the main process
+	invocation string        // systemd's id of this start
+	enabled    bool          // starts with the machine
+	mortal     string        // the user whose manager ends with the last login; empty: it does not
+	reload     bool          // the manager has not read the files that are there
+	shadow     string        // the file that the manager reads in place of the definition's
 	dropIns    []string
 
 	unit      string // same, differs or absent: the file against the definition
@@ -192,6 +194,8 @@ func (s *state) fact(key, value string) bool {
 		s.repaired = true
 	case "Real":
 		s.real = value
+	case "Age":
+		s.age = time.Duration(number(value)) * time.Second
 	case "Shadow":
 		s.shadow = value
 	case "Mortal":

@@ -1,11 +1,11 @@
 package host
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"path"
+	"strconv"
 	"strings"
 	"time"
 
@@ -43,7 +43,7 @@ func (m *Machine) Switch(ctx context.Context, role release.Role) (release.Live, 
 		return m.live(d, s), err
 	}
 	m.say(d, release.PhaseApply, release.MarkStart, "switch "+d.Service+" on "+m.name+" to "+release.ShortDigest(d.Digest), 0)
-	s, err = m.replace(ctx, d)
+	s, err = m.replace(ctx, d, s)
 	if err != nil {
 		return m.live(d, s), fmt.Errorf("switch %s: %w", d.Service, err)
 	}
@@ -96,10 +96,10 @@ func portTaken(d Definition, h holder) *release.Failure {
 	}
 }
 
-// replace carries the service from whatever it is to the definition.
-func (m *Machine) replace(ctx context.Context, d Definition) (state, error) {
+// replace carries the service from whatever it was to the definition.
+func (m *Machine) replace(ctx context.Context, d Definition, was state) (state, error) {
 	sup := m.supervisor(d)
-	if _, err := m.exec(ctx, m.installing(d)); err != nil {
+	if _, err := m.exec(ctx, m.installing(d, was)); err != nil {
 		return state{}, fmt.Errorf("install %s: %w", d.unitFile(m.home), err)
 	}
 	if err := m.each(ctx, sup.reload(d)); err != nil {
@@ -156,11 +156,29 @@ cat >"$1.new"
 mv -f "$1.new" "$1"
 rm -f "$2"`
 
-// installing is the command that puts the unit and the link in place.
-func (m *Machine) installing(d Definition) Command {
-	return script(installScript, d.unitFile(m.home), d.kept(), d.marker(), d.releaseDir(), d.link(), logDir(d), d.User).
-		with(strings.NewReader(d.Content))
+// installing is the command that puts the unit and the link in place. was tells
+// what the service did before.
+func (m *Machine) installing(d Definition, was state) Command {
+	return script(installScript, d.unitFile(m.home), d.kept(), d.marker(), d.releaseDir(), d.link(), logDir(d), d.User,
+		strconv.Itoa(len(d.Content)), was.before()).with(strings.NewReader(d.Content))
 }
+
+// before is what a service did that is now replaced, in words for Withdraw.
+func (s state) before() string {
+	var words []string
+	if s.enabled {
+		words = append(words, beforeEnabled)
+	}
+	if s.pid > 0 || s.phase == phaseRestarting {
+		words = append(words, beforeUp)
+	}
+	return strings.Join(words, " ")
+}
+
+const (
+	beforeEnabled = "enabled"
+	beforeUp      = "up"
+)
 
 func logDir(d Definition) string {
 	if len(d.Logs) == 0 {
@@ -261,82 +279,25 @@ func (m *Machine) start(ctx context.Context, d Definition, s state) error {
 	return f
 }
 
-const (
-	pollEvery  = 40 * time.Millisecond
-	startLimit = 20 * time.Second
-)
-
-// await watches the started service until it stands: its port is served by its
-// own process, or without a port the process has lived for the time to stay. A
-// process that ends, or runs from another directory, is a *release.Failure at once.
-func (m *Machine) await(ctx context.Context, d Definition) (state, error) {
-	began := time.Now()
-	var first state
-	var since time.Time
-	for {
-		s, err := m.inspect(ctx, d)
-		if err != nil {
-			return s, err
-		}
-		if first.pid == 0 && s.pid > 0 {
-			first, since = s, time.Now()
-		}
-		stays := first.pid > 0 && time.Since(since) >= m.o.Stay
-		switch {
-		case s.phase == phaseFailed || s.phase == phaseRestarting:
-			return s, m.failure(ctx, d, s)
-		case first.pid > 0 && (s.pid != first.pid || s.restarts > first.restarts):
-			s.invocation = cmp.Or(first.invocation, s.invocation) // the last words are those of the start that ended
-			return s, m.failure(ctx, d, s)
-		case s.runs(d) && (s.serves() || d.Port == 0 && stays):
-			return s, nil
-		case s.phase == phaseUp && stays && !s.runs(d):
-			return s, foreignDirectory(d, s)
-		case s.runs(d) && s.foreign() != nil && stays:
-			return s, portTaken(d, *s.foreign())
-		case s.runs(d) && time.Since(began) > m.o.Listen:
-			f := m.failure(ctx, d, s)
-			f.Code, f.Message = release.CodePortNotServed, fmt.Sprintf("PID %d does not listen on port %d after %s", s.pid, d.Port, m.o.Listen)
-			f.Hint = "its last lines may say why; is the role's port the one that the program listens on?"
-			return s, f
-		case !s.runs(d) && time.Since(began) > startLimit:
-			f := m.failure(ctx, d, s)
-			f.Message = fmt.Sprintf("no process after %s: %s", startLimit, s.phase)
-			return s, f
-		}
-		if err := sleep(ctx, pollEvery); err != nil {
-			return s, err
-		}
-	}
-}
-
-// foreignDirectory is a service that came up, but not as it was told to.
-func foreignDirectory(d Definition, s state) *release.Failure {
-	f := &release.Failure{
-		Role: d.Role, Code: release.CodeForeignDirectory, Object: d.object(),
-		Message: fmt.Sprintf("PID %d runs in %s with SHIPIT_RELEASE=%s, not in %s", s.pid, s.cwd, s.env, d.releaseDir()),
-		Hint:    "the program changes its directory or drops its environment at start; shipit cannot tell what it runs",
-	}
-	if len(s.dropIns) > 0 {
-		f.Hint = "drop-in files change the unit: " + strings.Join(s.dropIns, ", ") + "; `systemctl revert " + d.Service + "` removes them"
-	}
-	return f
-}
-
 // installScript puts stdin in place of the unit $1 by a rename. $2 is our copy
 // of the last one; what was there before is kept beside it: .before the first
 // time, .previous each time. $3 is the marker, $4 the release, $5 the link, $6 a
-// folder for logs, $7 the user who writes them.
+// folder for logs, $7 the user who writes them, $8 the size of stdin, so that a
+// connection that ends early installs nothing, $9 what the service did before.
 const installScript = `set -e
-unit=$1 kept=$2 marker=$3 dir=$4 link=$5 logs=$6 user=$7
+unit=$1 kept=$2 marker=$3 dir=$4 link=$5 logs=$6 user=$7 size=$8 before=$9
 mkdir -p "${unit%/*}" "${kept%/*}" "${marker%/*}"
 echo "$dir" >"$marker"
 temp=$unit.shipit-new
 trap 'rm -f "$temp"' EXIT
 cat >"$temp"
+[ "$(wc -c <"$temp")" -eq "$size" ] || { echo "the unit ended early" >&2; exit 1; }
 chmod 0644 "$temp"
 if [ -e "$unit" ]; then
-  if [ ! -e "$kept" ] && [ ! -e "$kept.before" ]; then cp -p "$unit" "$kept.before"; fi
+  if [ ! -e "$kept" ] && [ ! -e "$kept.before" ]; then
+    printf '%s\n' "$before" >"$kept.before.state"
+    cp -p "$unit" "$kept.before"
+  fi
   if ! cmp -s "$unit" "$temp"; then cp -p "$unit" "$kept.previous"; fi
 fi
 cp "$temp" "$kept"

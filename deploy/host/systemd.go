@@ -44,6 +44,9 @@ if [ "${pid:-0}" -gt 0 ]; then
   printf '%s\n' "Cwd=$(readlink "/proc/$pid/cwd" 2>/dev/null)"
   printf '%s\n' "Environ=$(hex "/proc/$pid/environ")" "Cmdline=$(hex "/proc/$pid/cmdline")"
   printf '%s\n' "RootDir=$(readlink "/proc/$pid/root" 2>/dev/null)" "Uid=$(awk '/^Uid:/ { print $2 }' "/proc/$pid/status" 2>/dev/null)"
+  ticks=$(getconf CLK_TCK 2>/dev/null || echo 100)
+  since=$(sed 's/^.*) //' "/proc/$pid/stat" 2>/dev/null | cut -d ' ' -f 20)
+  printf '%s\n' "Age=$(awk -v since="${since:-0}" -v ticks="$ticks" '{ printf "%d", $1 - since / ticks }' /proc/uptime)"
   if [ "$(readlink "/proc/$pid/ns/mnt" 2>/dev/null)" != "$(readlink /proc/self/ns/mnt)" ]; then echo Private=yes; fi
   systemctl "$scope" --no-pager show-environment 2>/dev/null | sed 's/^/ManagerEnv=/'
   if [ -n "$envfile" ]; then

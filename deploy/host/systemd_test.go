@@ -50,6 +50,10 @@ func TestOnARealSystemd(t *testing.T) {
 		{"a service that the manager would wait for without end is killed", endlessStop},
 		{"a service that ends at its start is a failure with its last words", crashes},
 		{"a service that was started again already is a failure with the last words of the start that ended", endsAgain},
+		{"a service that dies after it was ready fails the release within its stable time", diesInStableTime},
+		{"a service that dies again and again is no parity, up or down", diesAgainAndAgain},
+		{"a first release that fails puts the unit back that was there", handMadePutBack},
+		{"a unit that shipit did not install is not taken away", handMadeLeftAlone},
 		{"a directory that was deleted under a service is named", directoryDeleted},
 		{"a run that was killed between unit and start is finished by the next", killedBetween},
 		{"a full disk is named, and what was staged is gone", diskFull},
@@ -367,7 +371,7 @@ func killedBetween(t *testing.T, l *lab) {
 	require.NoError(t, err)
 	next := service("between", 4015, "v1", "Environment=FLAG=on")
 	next.Env["FLAG"] = "on"
-	_, err = l.m.exec(t.Context(), l.m.installing(next))
+	_, err = l.m.exec(t.Context(), l.m.installing(next, state{}))
 	require.NoError(t, err)
 	require.NoError(t, l.m.each(t.Context(), systemd{}.reload(next)))
 	pid := l.pid(t, old)

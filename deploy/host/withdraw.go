@@ -3,17 +3,24 @@ package host
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/joelhooks/shipit/release"
 )
 
-// Withdraw takes the role's service off the machine again, for a first release
-// that did not come up: the service is stopped, its unit removed, and the unit
-// that stood there before shipit came, if there was one, is put back and
-// started. The content stays; Prune takes it.
+// Withdraw takes the role's service off the machine again, for a release that did
+// not come up: the service is stopped, its unit removed, and the unit that stood
+// there before shipit came, if there was one, is put back as it was: enabled or
+// not, running or not. A unit that shipit did not install is left alone. The
+// content stays; Prune takes it.
 func (m *Machine) Withdraw(ctx context.Context, role release.Role) error {
 	d, err := Define(role)
 	if err != nil {
+		return err
+	}
+	res, err := m.exec(ctx, script(`if [ -e "$1" ]; then echo installed; fi`, d.kept()))
+	if err != nil || res.Stdout == "" {
 		return err
 	}
 	sup := m.supervisor(d)
@@ -23,30 +30,41 @@ func (m *Machine) Withdraw(ctx context.Context, role release.Role) error {
 	if err := m.each(ctx, sup.forget(d)); err != nil {
 		return fmt.Errorf("forget %s: %w", d.Service, err)
 	}
-	res, err := m.exec(ctx, script(withdrawScript, d.unitFile(m.home), d.kept(), d.marker(), d.link()))
+	res, err = m.exec(ctx, script(withdrawScript, d.unitFile(m.home), d.kept(), d.marker(), d.link(), d.activationFile()))
 	if err != nil {
 		return fmt.Errorf("remove %s: %w", d.unitFile(m.home), err)
 	}
 	if err := m.each(ctx, sup.reload(d)); err != nil {
 		return fmt.Errorf("forget %s: %w", d.Service, err)
 	}
-	if res.Stdout == "" {
-		return nil
+	return m.resume(ctx, d, strings.Fields(res.Stdout))
+}
+
+// resume makes the unit that was put back do what it did before.
+func (m *Machine) resume(ctx context.Context, d Definition, before []string) error {
+	sup := m.supervisor(d)
+	var cmds []Command
+	if slices.Contains(before, beforeEnabled) {
+		cmds = append(cmds, sup.enable(d))
 	}
-	if err := m.each(ctx, sup.start(d, state{})); err != nil {
+	if slices.Contains(before, beforeUp) {
+		cmds = append(cmds, sup.start(d, state{enabled: true})...)
+	}
+	if err := m.each(ctx, cmds); err != nil {
 		return fmt.Errorf("start %s as it was before shipit: %w", d.Service, err)
 	}
 	return nil
 }
 
 // withdrawScript takes the unit $1 away, or puts back what was there before; it
-// prints a word in that case. $2 is our copy, $3 the marker, $4 the link.
+// prints what that did. $2 is our copy, $3 the marker, $4 the link, $5 the
+// activation.
 const withdrawScript = `set -e
 if [ -e "$2.before" ]; then
-  mv -f "$2.before" "$1.shipit-new"
+  cp -p "$2.before" "$1.shipit-new"
   mv -f "$1.shipit-new" "$1"
-  echo restored
+  cat "$2.before.state" 2>/dev/null || echo up
 else
   rm -f "$1"
 fi
-rm -f "$2" "$2.previous" "$3" "$4"`
+rm -f "$2" "$2.previous" "$2.before" "$2.before.state" "$3" "$4" "$5"`

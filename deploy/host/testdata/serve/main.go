@@ -1,6 +1,7 @@
 // Command serve stands for a worker in tests: it serves the file "version" of
 // its directory on PORT. The file "mode" changes how: crash, silent, deaf (to
-// SIGTERM), slow (to stop), late (to listen), brief (in its life).
+// SIGTERM), slow (to stop), late (to listen), brief (in its life),
+// dying (a while after it served).
 package main
 
 import (
@@ -49,10 +50,16 @@ func run() error {
 	if mode != "silent" {
 		go func() { failed <- server.ListenAndServe() }()
 	}
+	var dying <-chan time.Time
+	if mode == "dying" {
+		dying = time.After(1200 * time.Millisecond)
+	}
 	for {
 		select {
 		case err := <-failed:
 			return err
+		case <-dying:
+			return errors.New("lost its database")
 		case <-term:
 		}
 		switch mode {
