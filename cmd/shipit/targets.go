@@ -2,28 +2,33 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 
 	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/deploy/host"
 	"github.com/joelhooks/shipit/deploy/kube"
 	"github.com/joelhooks/shipit/ledger"
+	"github.com/joelhooks/shipit/manifests"
 	"github.com/joelhooks/shipit/registry"
 	"github.com/joelhooks/shipit/release"
 )
 
-// targetKind is how one kind of target is opened, and where it keeps the ledger.
+// targetKind is how one kind of target is opened, what it is given, and where it
+// keeps the ledger.
 type targetKind struct {
 	// open connects. partial lets it go on though a part cannot be reached.
-	open  func(ctx context.Context, s *site, partial bool) (deploy.Target, error)
-	store func(deploy.Target) ledger.Store // nil: it keeps none
+	open func(ctx context.Context, s *site, partial bool) (deploy.Target, error)
+	// render makes the objects of a role.
+	render func(manifests.Input) ([]json.RawMessage, error)
+	store  func(deploy.Target) ledger.Store // nil: it keeps none
 }
 
 // targetKinds is everything that can run a role. A new kind of target is a line
 // here, a package below deploy, and its settings in config.
 func targetKinds() map[release.Target]targetKind {
 	return map[release.Target]targetKind{
-		release.TargetKubernetes: {open: openKubernetes, store: func(t deploy.Target) ledger.Store { return t.(*kube.Target).Store() }},
-		release.TargetHost:       {open: openHosts},
+		release.TargetKubernetes: {open: openKubernetes, render: manifests.Render, store: func(t deploy.Target) ledger.Store { return t.(*kube.Target).Store() }},
+		release.TargetHost:       {open: openHosts, render: manifests.Render},
 	}
 }
 

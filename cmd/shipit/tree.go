@@ -144,7 +144,7 @@ func (t *tree) compose(ctx context.Context, images map[string]pipeline.Image) (r
 	for _, r := range t.cfg.Roles {
 		b := images[r.Image]
 		role := release.Role{Name: r.Name, Target: r.Target(), Image: r.Image, Repository: b.Repository, Digest: b.Digest, Aliases: b.Aliases}
-		objects, err := manifests.Render(manifests.Input{
+		objects, err := targetKinds()[r.Target()].render(manifests.Input{
 			App: t.cfg.App, SHA: t.source.SHA, Version: t.version,
 			Role: r, Image: t.cfg.Images[r.Image], Repository: role.Repository, Digest: role.Digest, Pinned: pinned,
 			Deadline: t.cfg.Timeout.Or(0), Tree: t.files(ctx),
