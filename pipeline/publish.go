@@ -36,6 +36,9 @@ type Publisher struct {
 	Version  string         // of the commit, a tag beside the SHA; "" is no tag
 	Maker    Maker
 	Options  Options // of builds; Base is the registry if it is nil
+	// Known reports whether the ledger has recorded that an image was made of the
+	// inputs of that key. It is asked where nothing is signed; nil knows nothing.
+	Known func(ctx context.Context, key, digest string) bool
 }
 
 // Maker is who built an image, for its provenance.
@@ -46,47 +49,52 @@ type Maker struct {
 }
 
 // Find looks the image up by the key of its inputs, and builds it if the
-// registry does not know the key; nothing is pushed.
+// registry has none that can be trusted; nothing is pushed.
 func (p Publisher) Find(ctx context.Context, in Inputs) (Image, error) {
-	if known, ok, err := p.known(ctx, in); err != nil || ok {
-		return known, err
+	found, err := p.lookUp(ctx, in)
+	if err != nil || found.trusted {
+		return found.image, err
 	}
 	built, err := p.build(ctx, in)
 	if err != nil {
 		return Image{}, err
 	}
-	return p.image(in, built.Digest, built.Aliases, true), nil
+	return found.compare(p.image(in, built))
 }
 
 // Publish makes sure that the registry holds the image under the commit's SHA,
-// signed if the signer signs.
+// signed if the signer signs. The tags come last: what a tag names is signed, so
+// a run that was killed leaves either nothing or what the next run will trust.
 func (p Publisher) Publish(ctx context.Context, in Inputs) (Image, error) {
-	known, ok, err := p.known(ctx, in)
+	found, err := p.lookUp(ctx, in)
 	if err != nil {
 		return Image{}, err
 	}
-	if ok {
-		if err := p.tag(ctx, in, known); err != nil {
+	if found.trusted {
+		if err := p.sign(ctx, in, found); err != nil {
 			return Image{}, err
 		}
-		return known, p.sign(ctx, in, known)
+		return found.image, p.tag(ctx, in, found.image)
 	}
 	built, err := p.build(ctx, in)
+	if err != nil {
+		return Image{}, err
+	}
+	image, err := found.compare(p.image(in, built))
 	if err != nil {
 		return Image{}, err
 	}
 	p.report(release.PhasePush, release.MarkStart, "push %s", in.Name)
 	pushed, err := p.Registry.Publish(ctx, registry.Publication{
 		Repository: in.Image.Repository, Artifact: built.Artifact, SHA: in.Source.SHA,
-		Tags: append(p.tags(in)[1:], inputsTag(in.Key)),
+		Tags:   append(p.tags(in)[1:], inputsTag(in.Key)),
+		Attest: func(ctx context.Context) error { return p.sign(ctx, in, lookup{image: image}) },
 	})
 	if err != nil {
 		return Image{}, err
 	}
 	p.report(release.PhasePush, release.MarkDone, "pushed %s %s", in.Name, release.ShortDigest(pushed.Digest))
-	image := p.image(in, pushed.Digest, built.Aliases, true)
-	image.Builder = built.Builder
-	return image, p.sign(ctx, in, image)
+	return image, nil
 }
 
 // CheckReproducible builds the image twice and compares; nothing is pushed.
@@ -96,7 +104,7 @@ func (p Publisher) CheckReproducible(ctx context.Context, in Inputs) (Image, err
 		return Image{}, err
 	}
 	p.report(release.PhaseBuild, release.MarkDone, "%s is reproducible: two builds, one digest", in.Name)
-	return p.image(in, built.Digest, built.Aliases, true), nil
+	return p.image(in, built), nil
 }
 
 // Rebuild builds the inputs without any cache and compares the result with the
@@ -128,7 +136,7 @@ func (p Publisher) Rebuild(ctx context.Context, in Inputs, reference string) (at
 // tag puts the commit's tags on an image that the registry has: the SHA moves,
 // the bits are equal.
 func (p Publisher) tag(ctx context.Context, in Inputs, known Image) error {
-	written, err := p.Registry.Tag(ctx, known.Repository, known.Digest, known.Tags...)
+	written, err := p.Registry.Tag(ctx, known.Repository, known.Digest, append(known.Tags, inputsTag(in.Key))...)
 	if err != nil {
 		return err
 	}
@@ -150,26 +158,16 @@ func (p Publisher) build(ctx context.Context, in Inputs) (Built, error) {
 	return built, nil
 }
 
-// known asks the registry for a build of the same inputs.
-func (p Publisher) known(ctx context.Context, in Inputs) (Image, bool, error) {
-	digest, aliases, err := p.Registry.Find(ctx, in.Image.Repository+":"+inputsTag(in.Key))
-	var (
-		missing *registry.NotFoundError
-		denied  *registry.AuthError
-	)
-	// A registry may deny what is not there yet; whether it is a denial shows at the push.
-	if errors.As(err, &missing) || errors.As(err, &denied) {
-		return Image{}, false, nil
-	}
-	if err != nil {
-		return Image{}, false, err
-	}
-	return p.image(in, digest, aliases, false), true, nil
+// image is what was built, as one that the registry does not have.
+func (p Publisher) image(in Inputs, built Built) Image {
+	image := p.named(in, built.Digest, built.Aliases)
+	image.Built, image.Builder = true, built.Builder
+	return image
 }
 
-func (p Publisher) image(in Inputs, digest string, aliases []string, built bool) Image {
+func (p Publisher) named(in Inputs, digest string, aliases []string) Image {
 	image := Image{
-		Name: in.Name, Reference: in.Image.Repository + "@" + digest, Digest: digest, Key: in.Key, Built: built,
+		Name: in.Name, Reference: in.Image.Repository + "@" + digest, Digest: digest, Key: in.Key,
 		Tags: p.tags(in), Packages: []string{}, Repository: in.Image.Repository, Aliases: aliases,
 	}
 	for _, pkg := range in.Closure.Packages {

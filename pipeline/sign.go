@@ -8,20 +8,21 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// sign says where a published image came from and signs it. The signature comes
-// last: an image that has it has the rest, and what a run has left half done the
-// next one does again.
-func (p Publisher) sign(ctx context.Context, in Inputs, image Image) error {
+// sign says where an image came from and signs it. The signature comes last: an
+// image that has it has the rest, and what a run has left half done the next one
+// does again.
+func (p Publisher) sign(ctx context.Context, in Inputs, found lookup) error {
 	if p.Signer == nil || !p.Signer.Signs() {
 		return nil
 	}
+	image := found.image
 	p.report(release.PhaseSign, release.MarkStart, "sign %s", image.Name)
 	signed, err := p.Signer.Signed(ctx, image.Reference)
 	if err != nil {
 		return err
 	}
 	// An image that was found, signature and all, has its provenance from the commit that it was built for.
-	if !signed || image.Built {
+	if !signed || !found.attested {
 		if err := p.attest(ctx, in, image); err != nil {
 			return err
 		}

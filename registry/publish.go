@@ -22,6 +22,9 @@ type Publication struct {
 	Artifact   Artifact // a v1.Image or a v1.ImageIndex
 	SHA        string   // of the commit: the first tag
 	Tags       []string // further tags, as immutable as the first one
+	// Attest is called when the registry holds the image and before a tag is
+	// written; nil: nothing is attached.
+	Attest func(ctx context.Context) error
 }
 
 // Published says what a Publish did.
@@ -59,7 +62,7 @@ func (c *Client) Publish(ctx context.Context, p Publication) (Published, error) 
 	open, err := c.free(ctx, s, tags, digest)
 	if hidden(err) {
 		open = tags // each is looked at again before it is written
-	} else if err != nil || len(open) == 0 {
+	} else if err != nil {
 		return result, err
 	}
 	if _, err := c.head(ctx, s, repo.Digest(digest.String())); err != nil {
@@ -71,6 +74,11 @@ func (c *Client) Publish(ctx context.Context, p Publication) (Published, error) 
 			return result, err
 		}
 		result.Pushed = true
+	}
+	if p.Attest != nil {
+		if err := p.Attest(ctx); err != nil {
+			return result, err
+		}
 	}
 	result.Tagged, err = c.write(ctx, s, open, p.Artifact)
 	return result, err

@@ -41,6 +41,7 @@ const (
 	CodeEntrypointMissing    Code = "EntrypointMissing"
 	CodeExportMissing        Code = "ExportMissing"
 	CodeFunctionsFailed      Code = "FunctionsFailed"
+	CodeImageForeign         Code = "ImageForeign"
 	CodeImageStartFailed     Code = "ImageStartFailed"
 	CodeImportUnresolved     Code = "ImportUnresolved"
 	CodeIncludeMissing       Code = "IncludeMissing"

@@ -61,6 +61,8 @@ func imageCodes() []CodeEntry {
 			"Correct the import, or release the package that exports the name.", true},
 		{CodeFunctionsFailed, OfFinding, "The command that lists an image's functions failed, or printed no list.",
 			"Run it in the package's folder without a network, as shipit does.", true},
+		{CodeImageForeign, OfFinding, "The registry has an image under the tag of these inputs that nobody vouches for, and the build gives another.",
+			"Find out who pushed it, and delete the tag; `shipit build --check-reproducible` shows whether the build itself differs.", false},
 		{CodeImageStartFailed, OfFinding, "The program of the built image ended at once when it was started before the push.",
 			"Read its last lines; `prove.start: 0s` does not start it.", true},
 		{CodeImportUnresolved, OfFinding, "A file imports something that is not in the image.",

@@ -60,6 +60,7 @@ type RoleRecord struct {
 	Image      string   `json:"image"`
 	Repository string   `json:"repository,omitempty"`
 	Digest     string   `json:"digest"`
+	Key        string   `json:"key,omitempty"` // of the inputs that the image was made of
 	Aliases    []string `json:"aliases,omitempty"`
 	Wanted     string   `json:"wantedDigest,omitempty"` // what the target was told to run when it was read
 	LiveDigest string   `json:"liveDigest"`
@@ -113,7 +114,7 @@ func Begin(rel Release, now time.Time) Record {
 	for _, role := range rel.Roles {
 		rec.Roles = append(rec.Roles, RoleRecord{
 			Name: role.Name, Target: role.Target, Image: role.Image, Repository: role.Repository,
-			Digest: role.Digest, Aliases: role.Aliases, Reason: "waiting",
+			Digest: role.Digest, Key: role.Key, Aliases: role.Aliases, Reason: "waiting",
 		})
 	}
 	return rec
@@ -126,7 +127,7 @@ func (r Record) Release(objects map[string][]json.RawMessage) Release {
 	for _, role := range r.Roles {
 		rel.Roles = append(rel.Roles, Role{
 			Name: role.Name, Target: role.Target, Image: role.Image, Repository: role.Repository,
-			Digest: role.Digest, Aliases: role.Aliases, Objects: objects[role.Name],
+			Digest: role.Digest, Key: role.Key, Aliases: role.Aliases, Objects: objects[role.Name],
 		})
 	}
 	return rel

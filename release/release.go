@@ -49,6 +49,7 @@ type Role struct {
 	Image      string   // its name in shipit.yaml
 	Repository string   // registry/owner/name, no tag
 	Digest     string   // sha256:…, what the role is told to run
+	Key        string   // of the inputs that the image was made of; "" if it is not known
 	Aliases    []string // further digests that a runtime may report for Digest: platform manifests, configs
 	// Objects are what the target is given: Kubernetes objects, or for a host one
 	// service definition. Canonical JSON, one object each, in the order of apply.

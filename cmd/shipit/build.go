@@ -57,7 +57,7 @@ func (o *buildOptions) run(ctx context.Context) error {
 	if o.check {
 		do = pipeline.Publisher.CheckReproducible
 	}
-	images, err := s.eachImage(ctx, do)
+	images, err := s.eachImage(ctx, nil, do)
 	if err != nil {
 		return deploy.Unchanged(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -78,7 +79,8 @@ func (o *planOptions) run(ctx context.Context) error {
 
 func (t *tree) plan(ctx context.Context, engine deploy.Engine) (planResult, error) {
 	p := planResult{App: t.cfg.App, SHA: t.source.SHA, Version: t.version, Images: []pipeline.Image{}, Changes: []deploy.Change{}, Findings: []release.Finding{}}
-	images, err := t.eachImage(ctx, pipeline.Publisher.Find)
+	read := sync.OnceValues(func() (deploy.History, error) { return engine.Read(ctx) })
+	images, err := t.eachImage(ctx, recorded(read), pipeline.Publisher.Find)
 	if err != nil {
 		return p, err
 	}
@@ -95,7 +97,7 @@ func (t *tree) plan(ctx context.Context, engine deploy.Engine) (planResult, erro
 	if err != nil {
 		return p, err
 	}
-	history, _ := engine.Read(ctx) // a plan may be made before there is a ledger
+	history, _ := read() // a plan may be made before there is a ledger
 	plan, err := engine.Plan(ctx, rel, deploy.Terms{Known: notes, History: history}, unpushed)
 	p.Running, p.Changed = plan.Running, len(plan.Changes) > 0
 	p.Changes, p.Findings = append(p.Changes, plan.Changes...), append(p.Findings, plan.Findings...)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -68,8 +69,9 @@ func (o *releaseOptions) run(ctx context.Context) error {
 // keeps the ledger from being read is told when it is needed.
 func (t *tree) published(ctx context.Context, engine deploy.Engine) (rel release.Release, history deploy.History, err error) {
 	group, gctx := errgroup.WithContext(ctx)
-	group.Go(func() error { history, _ = engine.Read(gctx); return nil })
-	group.Go(func() (err error) { rel, err = t.publish(gctx); return err })
+	read := sync.OnceValues(func() (deploy.History, error) { return engine.Read(gctx) })
+	group.Go(func() error { history, _ = read(); return nil })
+	group.Go(func() (err error) { rel, err = t.publish(gctx, recorded(read)); return err })
 	return rel, history, group.Wait()
 }
 

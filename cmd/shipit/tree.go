@@ -117,8 +117,8 @@ func (t *tree) imageNames() []string {
 
 // publish builds and pushes every image and renders every role: the release
 // with all that it needs to run anywhere.
-func (t *tree) publish(ctx context.Context) (release.Release, error) {
-	images, err := t.eachImage(ctx, pipeline.Publisher.Publish)
+func (t *tree) publish(ctx context.Context, known knownImage) (release.Release, error) {
+	images, err := t.eachImage(ctx, known, pipeline.Publisher.Publish)
 	if err != nil {
 		return release.Release{}, err
 	}
@@ -127,7 +127,7 @@ func (t *tree) publish(ctx context.Context) (release.Release, error) {
 
 // draft is publish without a push.
 func (t *tree) draft(ctx context.Context) (release.Release, error) {
-	images, err := t.eachImage(ctx, pipeline.Publisher.Find)
+	images, err := t.eachImage(ctx, nil, pipeline.Publisher.Find)
 	if err != nil {
 		return release.Release{}, err
 	}
@@ -143,7 +143,7 @@ func (t *tree) compose(ctx context.Context, images map[string]pipeline.Image) (r
 	}
 	for _, r := range t.cfg.Roles {
 		b := images[r.Image]
-		role := release.Role{Name: r.Name, Target: r.Target(), Image: r.Image, Repository: b.Repository, Digest: b.Digest, Aliases: b.Aliases}
+		role := release.Role{Name: r.Name, Target: r.Target(), Image: r.Image, Repository: b.Repository, Digest: b.Digest, Key: b.Key, Aliases: b.Aliases}
 		objects, err := targetKinds()[r.Target()].render(manifests.Input{
 			App: t.cfg.App, SHA: t.source.SHA, Version: t.version,
 			Role: r, Image: t.cfg.Images[r.Image], Repository: role.Repository, Digest: role.Digest, Pinned: pinned,
