@@ -29,10 +29,17 @@ type leftover struct {
 	seen Comparison
 }
 
+// comparing says what a comparison is made with; the zero value works.
+type comparing struct {
+	snapshots map[release.Target]Snapshot
+	earlier   []former // roles of earlier releases that the release does not have
+	whole     bool     // content is read byte by byte
+}
+
 // compare asks every role of the release, and those of earlier releases that it
 // does not have, all at once. A role that cannot be read is no error: its Live
 // says why.
-func (e Engine) compare(ctx context.Context, rel release.Release, snapshots map[release.Target]Snapshot, earlier []former) comparison {
+func (e Engine) compare(ctx context.Context, rel release.Release, with comparing) comparison {
 	ctx, cancel := context.WithTimeout(ctx, compareLimit)
 	defer cancel()
 	out := comparison{release: rel, roles: map[string]Comparison{}}
@@ -42,13 +49,13 @@ func (e Engine) compare(ctx context.Context, rel release.Release, snapshots map[
 	)
 	for _, role := range rel.Roles {
 		wg.Go(func() {
-			seen := e.compareRole(ctx, Step{Release: rel, Role: role, Snapshot: snapshots[role.Target]})
+			seen := e.compareRole(ctx, Step{Release: rel, Role: role, Snapshot: with.snapshots[role.Target], Whole: with.whole})
 			mu.Lock()
 			defer mu.Unlock()
 			out.roles[role.Name] = seen
 		})
 	}
-	for _, f := range earlier {
+	for _, f := range with.earlier {
 		wg.Go(func() {
 			seen := e.compareRole(ctx, Step{Release: f.record.Release(nil), Role: f.role})
 			mu.Lock()

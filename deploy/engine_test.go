@@ -135,6 +135,39 @@ func TestFailure(t *testing.T) {
 		require.Contains(t, record.Reason, "there is no earlier good release to restore")
 	})
 
+	t.Run("a first release that fails on a machine puts back what its services were before", func(t *testing.T) {
+		a := newApp(t, "cluster", "host", "gateway")
+		a.target.switches = crash("host", oldBits)
+		rel := releaseOf(oldSHA, oldBits, "cluster", "host", "gateway")
+		for i := range rel.Roles {
+			rel.Roles[i].Target = release.TargetHost
+		}
+		a.Targets[release.TargetHost] = a.target
+		record, err := a.ship(t, rel, deploy.Terms{})
+		require.NoError(t, err)
+		require.Equal(t, release.Failed, record.Outcome)
+		require.Contains(t, a.target.calls, "remove cluster")
+		require.Contains(t, a.target.calls, "remove host")
+		require.NotContains(t, a.target.calls, "remove gateway", "its switch never began")
+	})
+
+	t.Run("after a restore the roles tell what runs again", func(t *testing.T) {
+		a := shipped(t, "cluster", "gateway")
+		a.target.switches = crash("gateway", newBits)
+		record, err := a.ship(t, releaseOf(newSHA, newBits, "cluster", "gateway"), deploy.Terms{})
+		require.NoError(t, err)
+		require.Equal(t, release.Restored, record.Outcome)
+		for _, r := range record.Roles {
+			require.Equal(t, oldBits, r.LiveDigest)
+			require.Equal(t, oldBits, r.Wanted, "the target is told to run what it ran before")
+			require.Equal(t, oldSHA, r.LiveSHA)
+			require.Equal(t, "1/1", fmt.Sprintf("%d/%d", r.Ready, r.Desired))
+			require.False(t, r.InParity)
+		}
+		require.Equal(t, "#1 01d0000 runs again", record.Roles[0].Reason)
+		require.Contains(t, record.Roles[1].Reason, "CrashLoop")
+	})
+
 	t.Run("what only the failed release has is taken away", func(t *testing.T) {
 		a := newApp(t, "cluster", "worker")
 		_, err := a.ship(t, releaseOf(oldSHA, oldBits, "cluster"), deploy.Terms{})
@@ -248,6 +281,16 @@ func TestAccidents(t *testing.T) {
 		require.Contains(t, record.Reason, "the lock was")
 		require.Equal(t, []string{"switch cluster " + newBits}, a.target.calls)
 	})
+}
+
+func TestVerifyReadsContentWhole(t *testing.T) {
+	a := shipped(t, "cluster")
+	_, err := a.Status(t.Context())
+	require.NoError(t, err)
+	require.False(t, a.target.whole)
+	_, _, err = a.Verify(t.Context(), 0)
+	require.NoError(t, err)
+	require.True(t, a.target.whole)
 }
 
 func TestStatus(t *testing.T) {

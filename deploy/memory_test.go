@@ -29,6 +29,7 @@ type memory struct {
 	stuck    map[string]error           // roles that cannot be removed
 	away     map[string]error           // roles that cannot be read
 	stopped  map[string]bool            // roles of which no instance is ready
+	whole    bool                       // content was read whole
 }
 
 func newMemory() *memory {
@@ -65,7 +66,8 @@ func (m *memory) Compare(_ context.Context, step deploy.Step) (deploy.Comparison
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	name := step.Role.Name
-	seen := deploy.Comparison{Live: release.Live{Desired: 1, At: time.Now()}, Changes: slices.Clone(m.changed[name])}
+	m.whole = m.whole || step.Whole
+	seen := deploy.Comparison{Live: release.Live{Desired: 1, Wanted: m.runs[name], At: time.Now()}, Changes: slices.Clone(m.changed[name])}
 	digest := m.runs[name]
 	if seen.Present = digest != ""; seen.Present {
 		seen.Live.Digests = []string{digest}

@@ -37,7 +37,7 @@ func (e Engine) Plan(ctx context.Context, rel release.Release, t Terms, unpushed
 	if err != nil {
 		earlier = nil // there is no ledger yet
 	}
-	seen := e.compare(ctx, rel, found.snapshots, missing(earlier, rel))
+	seen := e.compare(ctx, rel, comparing{snapshots: found.snapshots, earlier: missing(earlier, rel)})
 	for _, role := range rel.Roles {
 		of := seen.roles[role.Name]
 		if of.Live.Unread != "" {

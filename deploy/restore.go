@@ -12,8 +12,8 @@ import (
 // restore rolls the last good release out again, role by role, and says so in
 // the record. What fails on the way leaves the record failed, with every cause;
 // the other roles are put back all the same. It goes on after an interrupt, but
-// not without the lock.
-func (e Engine) restore(ctx context.Context, lock *ledger.Lock, c Checked, record release.Record, out rollout) release.Record {
+// not without the lock. It returns the release that runs again as well.
+func (e Engine) restore(ctx context.Context, lock *ledger.Lock, c Checked, record release.Record, out rollout) (release.Record, release.Release) {
 	ctx, stop := lock.Context(context.WithoutCancel(ctx))
 	defer stop()
 	// The evidence is kept first: this run may be killed while it puts things back.
@@ -25,10 +25,13 @@ func (e Engine) restore(ctx context.Context, lock *ledger.Lock, c Checked, recor
 	switch {
 	case err != nil:
 		record.Reason += "; read the last good release: " + release.OneLine(err.Error())
-		return record
+		return record, good
 	case !found:
 		record.Reason += "; there is no earlier good release to restore"
-		return record
+		for _, fault := range e.putServicesBack(ctx, c.Release, record, out.begun) {
+			record.Reason += "; " + fault
+		}
+		return record, good
 	}
 	e.report(release.PhaseRestore, release.MarkStart, "", "restore %s", good.ID())
 	faults := e.putAllBack(ctx, good, out.begun)
@@ -48,7 +51,18 @@ func (e Engine) restore(ctx context.Context, lock *ledger.Lock, c Checked, recor
 		e.report(release.PhaseRestore, release.MarkDone, "", "%s runs again", good.ID())
 		record.Outcome, record.Restored = release.Restored, good.Seq
 	}
-	return record
+	return record, good
+}
+
+// putServicesBack takes the services of a first release away that were begun on
+// machines: there is one service of a name, and what stood there before is put
+// back. In a cluster the pods of a first release that failed stay: they are its
+// evidence.
+func (e Engine) putServicesBack(ctx context.Context, rel release.Release, record release.Record, begun []string) []string {
+	onHosts := slices.DeleteFunc(rolesOf(rel, record), func(f former) bool {
+		return f.role.Target != release.TargetHost || !slices.Contains(begun, f.role.Name)
+	})
+	return e.removeFormer(ctx, onHosts, release.Release{})
 }
 
 // putAllBack puts every role that was begun back to what the good release has. It
@@ -75,7 +89,7 @@ func (e Engine) putAllBack(ctx context.Context, good release.Release, begun []st
 func (e Engine) stillDiffers(ctx context.Context, good release.Release) []string {
 	// A role that was not begun may run where no connection is known to.
 	good.Roles = slices.DeleteFunc(slices.Clone(good.Roles), func(r release.Role) bool { _, err := e.target(r); return err != nil })
-	seen := e.compare(ctx, good, nil, nil)
+	seen := e.compare(ctx, good, comparing{})
 	if drifts := append(release.Compare(good, seen.live()), seen.objectDrifts()...); len(drifts) > 0 {
 		return []string{"restored, but " + drifts[0].String()}
 	}
@@ -106,19 +120,15 @@ func rolesOf(rel release.Release, record release.Record) []former {
 	return out
 }
 
-// nameRestored names the commit of what was put back: with equal bits its digest
-// is that of the failed release too.
-func nameRestored(record release.Record, records []release.Record) release.Record {
-	for _, good := range records {
-		if good.Seq != record.Restored {
-			continue
-		}
-		for i, r := range record.Roles {
-			for _, g := range good.Roles {
-				if g.Name == r.Name && g.Digest == r.LiveDigest {
-					record.Roles[i].LiveSHA = good.SHA
-				}
-			}
+// tellRestored says of every role what runs again: the release of the record does
+// not, so none is in parity.
+func tellRestored(record release.Record, good release.Release) release.Record {
+	for i, r := range record.Roles {
+		record.Roles[i].InParity = false
+		if _, had := good.Role(r.Name); !had {
+			record.Roles[i].Reason = "taken away: " + good.ID() + " does not have it"
+		} else if r.InParity {
+			record.Roles[i].Reason = good.ID() + " runs again"
 		}
 	}
 	return record

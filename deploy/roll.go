@@ -155,7 +155,7 @@ func (e Engine) conclude(ctx context.Context, lock *ledger.Lock, c Checked, reco
 // have, and compares what is there then.
 func (e Engine) concludeSettled(ctx context.Context, c Checked, record release.Record) release.Record {
 	faults := e.removeFormer(ctx, c.earlier, c.Release)
-	record = e.compare(ctx, c.Release, nil, missing(c.earlier, c.Release)).observed(record, e.commits(ctx, c.history.records()))
+	record = e.compare(ctx, c.Release, comparing{earlier: missing(c.earlier, c.Release)}).observed(record, e.commits(ctx, c.history.records()))
 	record.Outcome = release.Settled
 	if !record.Parity {
 		faults = append(faults, record.Drift[0].String())
@@ -172,6 +172,7 @@ func (e Engine) concludeFailed(ctx context.Context, lock *ledger.Lock, c Checked
 		record.Failures = append(record.Failures, failure)
 		e.report(release.PhaseWait, release.MarkFail, "", "%s", failure.Error())
 	}
+	shown := c.Release // what the roles are held against
 	var lost *ledger.LostError
 	switch {
 	case errors.As(context.Cause(ctx), &lost):
@@ -182,13 +183,16 @@ func (e Engine) concludeFailed(ctx context.Context, lock *ledger.Lock, c Checked
 	case c.noRestore:
 		record.Outcome = release.Failed
 	default:
-		record = e.restore(ctx, lock, c, record, out)
+		var good release.Release
+		if record, good = e.restore(ctx, lock, c, record, out); record.Outcome == release.Restored {
+			shown = good
+		}
 	}
 	quiet := context.WithoutCancel(ctx)
-	observed := e.compare(quiet, c.Release, nil, nil).observed(record, e.commits(quiet, c.history.records()))
+	observed := e.compare(quiet, shown, comparing{}).observed(record, e.commits(quiet, c.history.records()))
 	record.Roles, record.Parity = observed.Roles, false
 	if record.Outcome == release.Restored {
-		record = nameRestored(record, c.history.records())
+		record = tellRestored(record, shown)
 	}
 	for i := range record.Roles {
 		r := &record.Roles[i]

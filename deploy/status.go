@@ -24,7 +24,7 @@ func (e Engine) Status(ctx context.Context) (Status, error) {
 	if len(records) == 0 {
 		return Status{}, &NothingReleasedError{}
 	}
-	record, err := e.current(ctx, records)
+	record, err := e.current(ctx, records, false)
 	return Status{Record: record, Newest: records[0]}, err
 }
 
@@ -34,8 +34,9 @@ type NothingReleasedError struct{}
 func (e *NothingReleasedError) Error() string { return "nothing was released yet" }
 
 // current compares what runs with the release that should be running: the newest
-// good one, or if there is none the newest. records are all, newest first.
-func (e Engine) current(ctx context.Context, records []release.Record) (release.Record, error) {
+// good one, or if there is none the newest. records are all, newest first; whole
+// reads content byte by byte.
+func (e Engine) current(ctx context.Context, records []release.Record, whole bool) (release.Record, error) {
 	should, ok := release.Current(records)
 	if !ok {
 		should = records[0]
@@ -49,7 +50,7 @@ func (e Engine) current(ctx context.Context, records []release.Record) (release.
 	if err != nil {
 		return release.Record{}, err
 	}
-	seen := e.compare(ctx, rel, nil, missing(earlier, rel))
+	seen := e.compare(ctx, rel, comparing{earlier: missing(earlier, rel), whole: whole})
 	record := seen.observed(should, func(role, digest string) string { return commitOf(records, role, digest) })
 	record.Functions, record.Failures = nil, seen.failures()
 	if functions, err := e.functions(ctx, rel, nil); functions != nil {

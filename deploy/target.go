@@ -66,6 +66,7 @@ type Step struct {
 	Role     release.Role
 	Snapshot Snapshot // of the preflight; nil: read again
 	Force    bool     // take over fields that other managers hold
+	Whole    bool     // of Compare: read content byte by byte, where it is else told by its sizes and times
 }
 
 // Switched is the action of a change that needs no words beyond what Live says:

@@ -97,7 +97,7 @@ func (e Engine) imageChecks(ctx context.Context, entry ledger.Entry) []Check {
 
 // liveChecks hold what runs against the release that should be running.
 func (e Engine) liveChecks(ctx context.Context, records []release.Record) ([]Check, error) {
-	record, err := e.current(ctx, records)
+	record, err := e.current(ctx, records, true)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -62,7 +63,8 @@ func outcomeError(r release.Record) error {
 	case r.Outcome == release.Pending:
 		return &codeError{exitInterrupted, r.ID() + " " + r.Reason, "shipit status shows what was reached; the next release or rollback takes it from there"}
 	default:
-		return &codeError{exitFailed, fmt.Sprintf("%s failed: %s", r.ID(), r.Reason), hint}
+		return &codeError{exitFailed, fmt.Sprintf("%s failed: %s", r.ID(), r.Reason),
+			cmp.Or(hint, "shipit status shows what runs now; fix the cause and release again, or go back with shipit rollback")}
 	}
 }
 

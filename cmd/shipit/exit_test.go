@@ -53,3 +53,13 @@ func TestExitCodesOfErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) { require.Equal(t, c.want, exitCode(c.ctx, c.err)) })
 	}
 }
+
+func TestARolloutThatFailedSaysWhatToDo(t *testing.T) {
+	hint := func(r release.Record) string {
+		var hinted interface{ Hint() string }
+		require.ErrorAs(t, outcomeError(r), &hinted)
+		return hinted.Hint()
+	}
+	require.Contains(t, hint(release.Record{Outcome: release.Failed, Reason: "connection lost"}), "shipit status")
+	require.Equal(t, "add the key", hint(release.Record{Outcome: release.Failed, Failures: []*release.Failure{{Hint: "add the key"}}}))
+}

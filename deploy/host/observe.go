@@ -16,9 +16,12 @@ import (
 // belong: a directory that is foreign or deleted, a unit that was changed by
 // hand, a link that leads elsewhere, a foreign process on the port.
 //
+// Content is held against what the kernel told of it when it was sealed, and
+// whole is read byte by byte.
+//
 // A service that failed, is being restarted, or was restarted a short while ago
 // is a *release.Failure beside the Live, with its exit code and last log lines.
-func (m *Machine) Observe(ctx context.Context, role release.Role) (release.Live, error) {
+func (m *Machine) Observe(ctx context.Context, role release.Role, whole bool) (release.Live, error) {
 	d, err := Define(role)
 	if err != nil {
 		return release.Live{}, err
@@ -32,7 +35,7 @@ func (m *Machine) Observe(ctx context.Context, role release.Role) (release.Live,
 	if err != nil {
 		return live, err
 	}
-	content, err := m.contentNote(ctx, d, s)
+	content, err := m.contentNote(ctx, d, s, whole)
 	if err != nil {
 		return live, err
 	}
@@ -62,11 +65,15 @@ func (m *Machine) Observe(ctx context.Context, role release.Role) (release.Live,
 const steadyAfter = 10 * time.Minute
 
 // contentNote says what is wrong with the release directory; empty if nothing is.
-func (m *Machine) contentNote(ctx context.Context, d Definition, s state) (string, error) {
+func (m *Machine) contentNote(ctx context.Context, d Definition, s state, whole bool) (string, error) {
 	if !s.prepared {
 		return "", nil
 	}
-	err := m.quickVerify(ctx, d.releaseDir())
+	compare := m.quickVerify
+	if whole {
+		compare = m.verify
+	}
+	err := compare(ctx, d.releaseDir())
 	var damaged *DamagedError
 	var mounted *MountedError
 	if errors.As(err, &damaged) || errors.As(err, &mounted) {

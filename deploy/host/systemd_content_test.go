@@ -136,4 +136,11 @@ func contentEdited(t *testing.T, l *lab) {
 		l.sh(t, c.back, version)
 		require.Empty(t, l.observe(t, d).Note, "%s: the content counts, not its history", c.name)
 	}
+	require.NoError(t, l.m.Prepare(t.Context(), d.role(t), contentOf()))
+	// Only who reads all of it sees what the kernel does not tell.
+	l.sh(t, `chmod u+w "$2/.shipit" "$2/.shipit/manifest"; sed -i "s/^./0/" "$2/.shipit/manifest"`, version, d.releaseDir())
+	require.NoError(t, l.m.quickVerify(t.Context(), d.releaseDir()))
+	live, err := l.m.Observe(t.Context(), d.role(t), true)
+	require.NoError(t, err)
+	require.Contains(t, live.Note, "is damaged")
 }

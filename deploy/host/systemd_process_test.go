@@ -13,7 +13,7 @@ import (
 
 func (l *lab) observe(t *testing.T, d Definition) release.Live {
 	t.Helper()
-	live, err := l.m.Observe(t.Context(), d.role(t))
+	live, err := l.m.Observe(t.Context(), d.role(t), false)
 	require.NoError(t, err)
 	return live
 }
@@ -191,7 +191,7 @@ install -o guest -g guest -m 600 /root/.ssh/authorized_keys /home/guest/.ssh/aut
 		codes = append(codes, f.Code)
 	}
 	require.Contains(t, codes, release.CodeLingerMissing)
-	live, err := m.Observe(t.Context(), d.role(t))
+	live, err := m.Observe(t.Context(), d.role(t), false)
 	require.NoError(t, err)
 	require.Contains(t, live.Note, "ends with the last login of guest")
 }

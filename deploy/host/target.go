@@ -140,7 +140,7 @@ func (t *Target) Compare(ctx context.Context, step deploy.Step) (deploy.Comparis
 	if err != nil {
 		return deploy.Comparison{}, err
 	}
-	live, err := m.Observe(ctx, role)
+	live, err := m.Observe(ctx, role, step.Whole)
 	seen := deploy.Comparison{Live: live}
 	if errors.As(err, &seen.Failure) {
 		seen.Live.Desired, seen.Live.At = 1, time.Now()
