@@ -186,7 +186,7 @@ func refusalHint(r *release.Refusal) string {
 		return strings.Join(hints, "; ")
 	}
 	if len(codes) > 0 {
-		return "mend it, or override with " + strings.Join(codes, " ")
+		return "fix it, or release in spite of it with " + strings.Join(codes, " ")
 	}
 	return ""
 }
