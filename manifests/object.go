@@ -1,6 +1,8 @@
 package manifests
 
 import (
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/joelhooks/shipit/release"
@@ -11,6 +13,13 @@ type object struct {
 	fields map[string]any
 	file   string // empty if it was generated
 	line   int
+	source source
+}
+
+// source is the text of which an object was read: to find the line of a field.
+type source struct {
+	doc  document
+	path string // of the object in the document, such as items[2]; empty if it is all of it
 }
 
 func (o object) kind() string       { return text(o.fields, "kind") }
@@ -130,11 +139,44 @@ func (o object) podTemplates() []map[string]any {
 	}
 	var found []map[string]any
 	for _, c := range candidates {
-		if _, ok := mapping(c, "spec")["containers"].([]any); ok {
+		if isPod(c) {
 			found = append(found, c)
 		}
 	}
+	if len(found) == 0 && o.custom() {
+		return podsIn(o.fields)
+	}
 	return found
+}
+
+func isPod(m map[string]any) bool {
+	_, ok := mapping(m, "spec")["containers"].([]any)
+	return ok
+}
+
+// podsIn finds what looks like a pod's metadata and spec anywhere in a custom
+// resource, in the order of the keys.
+func podsIn(value any) []map[string]any {
+	var found []map[string]any
+	switch value := value.(type) {
+	case map[string]any:
+		if isPod(value) {
+			return []map[string]any{value}
+		}
+		for _, key := range slices.Sorted(maps.Keys(value)) {
+			found = append(found, podsIn(value[key])...)
+		}
+	case []any:
+		for _, item := range value {
+			found = append(found, podsIn(item)...)
+		}
+	}
+	return found
+}
+
+// custom reports whether the kind is not one of Kubernetes' own.
+func (o object) custom() bool {
+	return strings.Contains(o.group(), ".") && !strings.HasSuffix(o.group(), ".k8s.io")
 }
 
 // text is a string field, empty if it is not there or no string.

@@ -16,6 +16,7 @@ type pins struct {
 	refs       map[string]string // repository in normal form → reference by digest
 	env        map[string]string
 	digest     *regexp.Regexp
+	tagged     *regexp.Regexp
 	found      bool // set when a container of the role's image was found
 }
 
@@ -28,12 +29,16 @@ func newPins(in Input) *pins {
 		p.refs[normal(repository)] = repository + "@" + digest
 	}
 	p.refs[p.repository] = in.Repository + "@" + in.Digest
+	p.tagged = taggedRule(append(slices.Sorted(maps.Keys(in.Pinned)), in.Repository))
 	return p
 }
 
-// apply pins every image of the object. An image that is not the release's must
-// be pinned already.
+// apply pins every image of the object. An image of a container that is not the
+// release's must be pinned already.
 func (p *pins) apply(o object) error {
+	if o.kind() != "Secret" || o.group() != "" {
+		p.everywhere(o.fields)
+	}
 	for _, template := range o.podTemplates() {
 		spec := mapping(template, "spec")
 		for _, list := range []string{"initContainers", "containers"} {
@@ -87,6 +92,44 @@ func (p *pins) reference(o object, holder map[string]any, field, name string) (b
 		e.Msg, e.Hint = "names no image", "name the role's image; shipit fills in the digest"
 	}
 	return false, e
+}
+
+// everywhere pins the release's images in every text of an object: as the value
+// of an image field whatever it says, elsewhere only where it names one by tag.
+// What a controller starts of it is then what was released.
+func (p *pins) everywhere(value any) any {
+	switch value := value.(type) {
+	case map[string]any:
+		for key, inner := range value {
+			ref, isText := inner.(string)
+			if pinned, ok := p.refs[normal(repositoryOf(ref))]; ok && isText && key == "image" {
+				value[key] = pinned
+				p.found = p.found || pinned == p.refs[p.repository]
+				continue
+			}
+			value[key] = p.everywhere(inner)
+		}
+	case []any:
+		for i, inner := range value {
+			value[i] = p.everywhere(inner)
+		}
+	case string:
+		return p.tagged.ReplaceAllStringFunc(value, func(found string) string {
+			parts := p.tagged.FindStringSubmatch(found)
+			return parts[1] + p.refs[normal(parts[2])]
+		})
+	}
+	return value
+}
+
+// taggedRule matches what is before an image by tag of one of the repositories,
+// its repository, and its tag.
+func taggedRule(repositories []string) *regexp.Regexp {
+	quoted := make([]string, 0, len(repositories))
+	for _, r := range repositories {
+		quoted = append(quoted, regexp.QuoteMeta(r))
+	}
+	return regexp.MustCompile(`(^|[^A-Za-z0-9._/@:-])(` + strings.Join(quoted, "|") + `):[A-Za-z0-9_][A-Za-z0-9._-]{0,127}(?:@sha256:[0-9a-f]{64})?`)
 }
 
 // repositoryOf is an image reference without its tag and digest.

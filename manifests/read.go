@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"golang.org/x/sync/errgroup"
-	"sigs.k8s.io/yaml"
 
 	"github.com/joelhooks/shipit/release"
 )
@@ -88,14 +87,20 @@ func parse(file string, data []byte) ([]object, error) {
 
 // objects reads one document: an object, a List of them, or only comments.
 func (d document) objects(file string) ([]object, error) {
-	asJSON, err := yaml.YAMLToJSONStrict(d.text)
+	if d.after > 0 {
+		return nil, &Error{
+			Code: release.CodeBadManifest, File: file, Line: d.after, Msg: "is after the document's end (...), where kubectl drops it without a word",
+			Hint: "begin another document with ---, or remove it",
+		}
+	}
+	asJSON, err := toJSON(d.text)
 	if err != nil {
 		return nil, d.fault(file, err)
 	}
 	if bytes.Equal(asJSON, []byte("null")) {
 		return nil, nil
 	}
-	o := object{file: file, line: d.line}
+	o := object{file: file, line: d.line, source: source{doc: d}}
 	dec := json.NewDecoder(bytes.NewReader(asJSON))
 	dec.UseNumber()
 	if err := dec.Decode(&o.fields); err != nil {
@@ -119,7 +124,8 @@ func flatten(o object) ([]object, error) {
 			if !ok {
 				return nil, o.fault(release.CodeBadManifest, fmt.Sprintf("item %d is no object", i+1), "")
 			}
-			flat, err := flatten(object{fields: fields, file: o.file, line: o.line})
+			inner := source{doc: o.source.doc, path: join(o.source.path, fmt.Sprintf("items[%d]", i))}
+			flat, err := flatten(object{fields: fields, file: o.file, line: o.line, source: inner})
 			if err != nil {
 				return nil, err
 			}
@@ -138,37 +144,54 @@ type document struct {
 	text   []byte
 	line   int // of its first line that holds more than a comment, 1-based
 	before int // lines of the file before text
+	after  int // line of the first text after the document's end; 0 if there is none
 }
 
 // split cuts a file at its --- lines. In YAML three dashes in the first column
-// end a document wherever they are.
+// end a document wherever they are, and so do three dots.
 func split(data []byte) []document {
 	var docs []document
-	var text []byte
-	line, start, first := 0, 0, 0
+	d, line, ended := document{}, 0, false
 	flush := func() {
-		if first > 0 {
-			docs = append(docs, document{text: text, line: first, before: start})
+		if d.line > 0 || d.after > 0 {
+			docs = append(docs, d)
 		}
-		text, start, first = nil, line, 0
+		d, ended = document{before: line}, false
 	}
 	for rest := data; len(rest) > 0; {
 		var l []byte
 		l, rest, _ = bytes.Cut(rest, []byte("\n"))
-		line++
-		if tail, marker := bytes.CutPrefix(l, []byte("---")); marker && (len(tail) == 0 || strings.ContainsRune(" \t\r", rune(tail[0]))) {
-			line--
+		if tail, is := marker(l, "---"); is {
 			flush()
-			line++
 			l = tail
 		}
-		if trimmed := bytes.TrimSpace(l); first == 0 && len(trimmed) > 0 && trimmed[0] != '#' {
-			first = line
+		line++
+		if tail, is := marker(l, "..."); is {
+			ended, l = true, tail
 		}
-		text = append(append(text, l...), '\n')
+		trimmed := bytes.TrimSpace(l)
+		isText := len(trimmed) > 0 && trimmed[0] != '#'
+		switch {
+		case ended && isText && trimmed[0] != '%' && d.after == 0:
+			d.after = line
+		case ended:
+			continue
+		case isText && d.line == 0:
+			d.line = line
+		}
+		d.text = append(append(d.text, l...), '\n')
 	}
 	flush()
 	return docs
+}
+
+// marker is what follows a document marker on its line; false if it is none.
+func marker(l []byte, mark string) ([]byte, bool) {
+	tail, found := bytes.CutPrefix(l, []byte(mark))
+	if !found || len(tail) > 0 && !strings.ContainsRune(" \t\r", rune(tail[0])) {
+		return nil, false
+	}
+	return tail, true
 }
 
 // fault reads the line out of the YAML library's message.

@@ -107,11 +107,14 @@ func gather(in Input) ([]object, error) {
 
 // stamp writes into the objects what the release adds to them.
 func stamp(in Input, objects []object) error {
-	pins := newPins(in)
+	pins, types := newPins(in), newSchema()
 	for _, o := range objects {
 		o.dropServerFields()
 		if o.namespace() == "" && !o.clusterScoped(objects) {
 			o.metadata()["namespace"] = in.Role.Kubernetes.Namespace
+		}
+		if err := types.check(o); err != nil {
+			return err
 		}
 		if err := pins.apply(o); err != nil {
 			return err
