@@ -11,17 +11,20 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
+// observing says how a role is read; the zero value works.
+type observing struct {
+	whole    bool     // content is read byte by byte, where it is else told by what the kernel keeps of it
+	services []string // of the app on this machine: their processes are no copies
+}
+
 // Observe reads what runs for the role: the release directory and environment
 // of the main process as the kernel reports them. The Note names what does not
 // belong: a directory that is foreign or deleted, a unit that was changed by
 // hand, a link that leads elsewhere, a foreign process on the port.
 //
-// Content is held against what the kernel told of it when it was sealed, and
-// whole is read byte by byte.
-//
 // A service that failed, is being restarted, or was restarted a short while ago
 // is a *release.Failure beside the Live, with its exit code and last log lines.
-func (m *Machine) Observe(ctx context.Context, role release.Role, whole bool) (release.Live, error) {
+func (m *Machine) Observe(ctx context.Context, role release.Role, with observing) (release.Live, error) {
 	d, err := Define(role)
 	if err != nil {
 		return release.Live{}, err
@@ -35,11 +38,15 @@ func (m *Machine) Observe(ctx context.Context, role release.Role, whole bool) (r
 	if err != nil {
 		return live, err
 	}
-	content, err := m.contentNote(ctx, d, s, whole)
+	content, err := m.contentNote(ctx, d, s, with.whole)
 	if err != nil {
 		return live, err
 	}
-	live.Note = join(append([]string{live.Note, content}, o.changes...))
+	copies, err := m.copies(ctx, d, s, with.services)
+	if err != nil {
+		return live, err
+	}
+	live.Note = join(slices.Concat([]string{live.Note, content}, o.changes, copies))
 	live.Info = join(o.limits)
 	again := ""
 	if s.restarts > 0 {

@@ -107,6 +107,7 @@ func (m *Machine) service(ctx context.Context, d Definition, _ Needs) ([]release
 // placeScript looks at the folders of root $1 and of unit $2, the user $3, the
 // environment file $4, the release directory $5 and the staging directory $6.
 const placeScript = mountScript + `above() { p=$1; while [ ! -e "$p" ]; do p=$(dirname "$p"); done; }
+if [ -f "$5/.shipit/manifest" ]; then echo Unpacked=yes; fi
 above "$1"; [ -d "$p" ] && [ -w "$p" ] && [ -x "$p" ] || printf '%s\n' "NoWrite=$p"
 printf '%s\n' "Disk=$(df -Pk "$p" | tail -n 1)"
 above "$2"; [ -d "$p" ] && [ -w "$p" ] && [ -x "$p" ] || printf '%s\n' "NoWrite=$p"
@@ -129,20 +130,31 @@ func (m *Machine) place(ctx context.Context, d Definition, n Needs) ([]release.F
 	return placeFindings(d, n, res.Stdout), nil
 }
 
-// spareKiB is kept free beyond what the content takes.
-const spareKiB = 64 << 10
+// spareKiB is kept free beyond what the content takes; unitKiB is what a release
+// takes that is unpacked already.
+const (
+	spareKiB = 64 << 10
+	unitKiB  = 1 << 10
+)
 
 func placeFindings(d Definition, n Needs, out string) []release.Finding {
 	var findings []release.Finding
+	unpacked := false
 	for _, line := range lines(out) {
 		key, value, _ := strings.Cut(line, "=")
 		switch key {
 		case "NoWrite":
 			findings = append(findings, finding(d, release.CodeHostPermission, value, "may not be written to by the user that shipit comes as",
 				"connect as root for the system domain, or use host.domain user with a root and a unitDir of that user"))
+		case "Unpacked":
+			unpacked = true
 		case "Disk":
 			at := parseDisk(value)
-			if need := n.Bytes>>10 + spareKiB; at.device != "" && at.free < need {
+			need := n.Bytes>>10 + spareKiB
+			if unpacked {
+				need = unitKiB
+			}
+			if at.device != "" && at.free < need {
 				findings = append(findings, finding(d, release.CodeDiskSpace, at.mount,
 					fmt.Sprintf("file system %s has %d MiB free, %d are needed", at.device, at.free>>10, need>>10),
 					"make room there, or keep fewer releases with host.keep"))

@@ -140,7 +140,26 @@ func contentEdited(t *testing.T, l *lab) {
 	// Only who reads all of it sees what the kernel does not tell.
 	l.sh(t, `chmod u+w "$2/.shipit" "$2/.shipit/manifest"; sed -i "s/^./0/" "$2/.shipit/manifest"`, version, d.releaseDir())
 	require.NoError(t, l.m.quickVerify(t.Context(), d.releaseDir()))
-	live, err := l.m.Observe(t.Context(), d.role(t), true)
+	live, err := l.m.Observe(t.Context(), d.role(t), observing{whole: true})
 	require.NoError(t, err)
 	require.Contains(t, live.Note, "is damaged")
+}
+
+func noSpaceNeeded(t *testing.T, l *lab) {
+	v1, v2 := service("nospace", 4054, "v1"), service("nospace", 4054, "v2")
+	l.sh(t, `mkdir -p "$1"; mount -t tmpfs -o size=90m tmpfs "$1"`, v1.Root)
+	for _, d := range []Definition{v1, v2} {
+		_, err := l.ship(t, d, "")
+		require.NoError(t, err)
+	}
+	l.sh(t, `dd if=/dev/zero of="$1/filler" bs=1M count=80 status=none`, v1.Root)
+	findings, err := l.m.Preflight(t.Context(), v1.role(t), Needs{})
+	require.NoError(t, err)
+	require.Empty(t, findings, "v1 is unpacked")
+	_, err = l.ship(t, v1, "")
+	require.NoError(t, err)
+	findings, err = l.m.Preflight(t.Context(), service("nospace", 4054, "v3").role(t), Needs{})
+	require.NoError(t, err)
+	require.Len(t, findings, 1)
+	require.Equal(t, release.CodeDiskSpace, findings[0].Code)
 }

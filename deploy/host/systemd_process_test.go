@@ -13,7 +13,7 @@ import (
 
 func (l *lab) observe(t *testing.T, d Definition) release.Live {
 	t.Helper()
-	live, err := l.m.Observe(t.Context(), d.role(t), false)
+	live, err := l.m.Observe(t.Context(), d.role(t), observing{})
 	require.NoError(t, err)
 	return live
 }
@@ -191,7 +191,43 @@ install -o guest -g guest -m 600 /root/.ssh/authorized_keys /home/guest/.ssh/aut
 		codes = append(codes, f.Code)
 	}
 	require.Contains(t, codes, release.CodeLingerMissing)
-	live, err := m.Observe(t.Context(), d.role(t), false)
+	live, err := m.Observe(t.Context(), d.role(t), observing{})
 	require.NoError(t, err)
 	require.Contains(t, live.Note, "ends with the last login of guest")
+}
+
+func secondCopy(t *testing.T, l *lab) {
+	d := service("copied", 4048, "v1")
+	old := d.Workdir
+	d.Workdir = d.releaseDir() + "/app/packages/worker"
+	d.Content = strings.Replace(d.Content, old, d.Workdir, 1)
+	require.NoError(t, l.m.Prepare(t.Context(), d.role(t), contentOf(layerOf(t, file("app/packages/worker/version", "v1")))))
+	_, err := l.m.Switch(t.Context(), d.role(t))
+	require.NoError(t, err)
+	other := service("copiedtoo", 4049, "v1")
+	other.Root, other.Workdir = d.Root, d.Workdir
+	other.Content = strings.Replace(other.Content, "/srv/shipit/copiedtoo/releases/"+d.Digest[7:]+"/app", d.Workdir, 1)
+	_, err = l.m.Switch(t.Context(), other.role(t))
+	require.NoError(t, err)
+	look := func() string {
+		live, err := l.m.Observe(t.Context(), d.role(t), observing{services: []string{d.Service, other.Service}})
+		require.NoError(t, err)
+		return live.Note
+	}
+	l.sh(t, `systemd-run --quiet --unit=admin --working-directory="$1" sleep 1000
+mkdir -p /root/Code/clone/packages/worker /root/Code/elsewhere
+systemd-run --quiet --unit=elsewhere --service-type=exec --working-directory=/root/Code/elsewhere --setenv=PORT=4997 /usr/local/bin/serve
+systemd-run --quiet --unit=contained --service-type=exec --property=PrivateTmp=yes --working-directory=/root/Code/clone/packages/worker --setenv=PORT=4996 /usr/local/bin/serve`, d.Workdir)
+	require.Empty(t, look(), "another role of the app, somebody who looks around, a program of another folder, a container")
+	for name, dir := range map[string]string{"release": d.Workdir, "clone": "/root/Code/clone/packages/worker"} {
+		l.sh(t, `systemd-run --quiet --unit="$1" --service-type=exec --working-directory="$2" --setenv=PORT=4998 /usr/local/bin/serve`, name, dir)
+		pid := l.sh(t, `systemctl show -p MainPID --value "$1"`, name)
+		require.Contains(t, look(), "PID "+pid+" (/usr/local/bin/serve) runs beside the service, in "+dir)
+		main := l.pid(t, d)
+		_, err = l.m.Switch(t.Context(), d.role(t))
+		require.NoError(t, err)
+		require.Equal(t, main, l.pid(t, d), "nothing is restarted for it")
+		l.sh(t, `systemctl stop "$1"`, name)
+		require.Empty(t, look())
+	}
 }

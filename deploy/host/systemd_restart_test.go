@@ -44,7 +44,7 @@ func diesAgainAndAgain(t *testing.T, l *lab) {
 	require.Empty(t, l.observe(t, d).Unsteady)
 	up, down := 0, 0
 	for end := time.Now().Add(15 * time.Second); time.Now().Before(end) && (up < 3 || down < 3); {
-		live, err := l.m.Observe(t.Context(), d.role(t), false)
+		live, err := l.m.Observe(t.Context(), d.role(t), observing{})
 		switch {
 		case err == nil:
 			require.Zero(t, up+down, "once it was restarted it stays no parity")

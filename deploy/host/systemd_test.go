@@ -72,6 +72,8 @@ func TestOnARealSystemd(t *testing.T) {
 		{"nothing is removed through a link or a device", linkedInside},
 		{"content that was damaged under a service is put right by the switch, not before", damagedUnderService},
 		{"content that was edited is seen by status", contentEdited},
+		{"a second copy of the program is told, wherever it was started", secondCopy},
+		{"a release that is unpacked already needs no space", noSpaceNeeded},
 		{"a service that was disabled is named, and enabled without a restart", disabledByHand},
 		{"a user whose manager ends with the login is refused before the first write", withoutLinger},
 		{"findings are there before anything changes", foundEarly},
@@ -110,7 +112,7 @@ func rollsForthAndBack(t *testing.T, l *lab) {
 	require.Less(t, took, 2*time.Second, "the aim is 1s beyond the service's own stop and start, which are milliseconds here; a busy machine takes longer")
 	require.Equal(t, v1.Digest, live.Digest())
 
-	live, err = l.m.Observe(t.Context(), v1.role(t), false)
+	live, err = l.m.Observe(t.Context(), v1.role(t), observing{})
 	require.NoError(t, err)
 	require.Equal(t, v1.Digest, live.Digest())
 	require.Empty(t, live.Note)
@@ -130,7 +132,7 @@ func linkMoved(t *testing.T, l *lab) {
 	require.NoError(t, err)
 	pid := l.pid(t, d)
 	l.sh(t, `ln -sfn /srv/shipit/elsewhere "$1"`, d.link())
-	live, err := l.m.Observe(t.Context(), d.role(t), false)
+	live, err := l.m.Observe(t.Context(), d.role(t), observing{})
 	require.NoError(t, err)
 	require.Equal(t, d.Digest, live.Digest(), "what runs is told by the process, not by the link")
 	require.Contains(t, live.Note, "/srv/shipit/elsewhere")
@@ -148,7 +150,7 @@ func unitEdited(t *testing.T, l *lab) {
 	l.sh(t, `mkdir -p /root/Code/system-bus-worker /etc/systemd/system/"$1".d
 printf '[Service]\nWorkingDirectory=/root/Code/system-bus-worker\n' >/etc/systemd/system/"$1".d/override.conf
 systemctl daemon-reload; systemctl restart "$1"`, d.File)
-	live, err := l.m.Observe(t.Context(), d.role(t), false)
+	live, err := l.m.Observe(t.Context(), d.role(t), observing{})
 	require.NoError(t, err)
 	require.Equal(t, "path:/root/Code/system-bus-worker", live.Digest())
 	require.Contains(t, live.Note, "foreign directory: /root/Code/system-bus-worker")
@@ -219,7 +221,7 @@ func portTakenByAnother(t *testing.T, l *lab) {
 	_, err = l.ship(t, next, "")
 	require.Equal(t, release.CodePortTaken, failureOf(t, err).Code)
 	require.Equal(t, before, l.sh(t, `cat /etc/systemd/system/"$1"`, d.File))
-	live, err := l.m.Observe(t.Context(), d.role(t), false)
+	live, err := l.m.Observe(t.Context(), d.role(t), observing{})
 	require.NoError(t, err)
 	require.Empty(t, live.Digests)
 	require.Contains(t, live.Note, "PID "+orphan)
@@ -288,7 +290,7 @@ func crashes(t *testing.T, l *lab) {
 	require.Equal(t, 3, *f.ExitCode)
 	require.Contains(t, f.Log, "Cannot find module @sample/clock")
 	require.Contains(t, f.Log, "starting with ***", "the value of the environment file is masked")
-	_, err = l.m.Observe(t.Context(), service("crash", 4007, "v2").role(t), false)
+	_, err = l.m.Observe(t.Context(), service("crash", 4007, "v2").role(t), observing{})
 	require.Equal(t, 3, *failureOf(t, err).ExitCode)
 
 	live, err := l.m.Switch(t.Context(), good.role(t))
@@ -306,7 +308,7 @@ func directoryDeleted(t *testing.T, l *lab) {
 	_, err := l.ship(t, d, "")
 	require.NoError(t, err)
 	l.sh(t, `chmod -R u+w "$1"; rm -rf "$1"`, d.releaseDir())
-	live, err := l.m.Observe(t.Context(), d.role(t), false)
+	live, err := l.m.Observe(t.Context(), d.role(t), observing{})
 	require.NoError(t, err)
 	require.Contains(t, live.Note, "was deleted: "+d.Workdir)
 	_, err = l.m.Switch(t.Context(), d.role(t))

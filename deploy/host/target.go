@@ -140,7 +140,7 @@ func (t *Target) Compare(ctx context.Context, step deploy.Step) (deploy.Comparis
 	if err != nil {
 		return deploy.Comparison{}, err
 	}
-	live, err := m.Observe(ctx, role, step.Whole)
+	live, err := m.Observe(ctx, role, observing{whole: step.Whole, services: t.servicesOn(h)})
 	seen := deploy.Comparison{Live: live}
 	if errors.As(err, &seen.Failure) {
 		seen.Live.Desired, seen.Live.At = 1, time.Now()
@@ -160,6 +160,17 @@ func (t *Target) Compare(ctx context.Context, step deploy.Step) (deploy.Comparis
 		Diff: fmt.Sprintf("- %s\n+ %s", running, role.Digest),
 	}}
 	return seen, nil
+}
+
+// servicesOn are the services of the app on the machine of h.
+func (t *Target) servicesOn(h config.Host) []string {
+	var services []string
+	for _, other := range t.roles {
+		if machineKey(other) == machineKey(h) {
+			services = append(services, strings.TrimSuffix(other.Service, ".service"))
+		}
+	}
+	return services
 }
 
 // Remove takes the role's service off its machine again. A unit that stood there

@@ -120,7 +120,7 @@ func cutWhileSwitching(t *testing.T, l *lab) {
 
 	require.NoError(t, l.m.Close())
 	l.m = l.connect(t)
-	live, err := l.m.Observe(t.Context(), v2.role(t), false)
+	live, err := l.m.Observe(t.Context(), v2.role(t), observing{})
 	require.NoError(t, err)
 	require.Contains(t, live.Note, "a switch began and did not end")
 	// The next run may finish it, or take it back.
