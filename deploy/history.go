@@ -15,21 +15,12 @@ import (
 const recentCount = 4
 
 // History is what was read of the ledger, newest first: the latest entries, not all.
-type History struct{ Entries []ledger.Entry }
+type History struct{ ledger.View }
 
 // Read reads the newest entries of the ledger. It can run beside other work.
 func (e Engine) Read(ctx context.Context) (History, error) {
-	entries, err := e.Ledger.Recent(ctx, recentCount)
-	return History{entries}, err
-}
-
-// records are the records of the entries that were read.
-func (h History) records() []release.Record {
-	var out []release.Record
-	for _, entry := range h.Entries {
-		out = append(out, entry.Record)
-	}
-	return out
+	view, err := e.Ledger.View(ctx, recentCount)
+	return History{view}, err
 }
 
 // choice picks a record among the newest, or returns a *release.NoneError.
@@ -38,7 +29,7 @@ type choice func(newest []release.Record) (release.Record, error)
 // find reads the entry that is chosen, ready to be rolled out: from what was read
 // already if it is there, otherwise from the whole ledger.
 func (e Engine) find(ctx context.Context, h History, choose choice) (ledger.Entry, error) {
-	if chosen, err := choose(h.records()); err == nil {
+	if chosen, err := choose(h.Records()); err == nil {
 		i := slices.IndexFunc(h.Entries, func(entry ledger.Entry) bool { return entry.Record.Seq == chosen.Seq })
 		return h.Entries[i], e.Ledger.Trust(ctx, h.Entries[i])
 	}

@@ -55,7 +55,7 @@ func (e Engine) Preflight(ctx context.Context, rel release.Release, t Terms) (Ch
 	if err := group.Wait(); err != nil {
 		return Checked{}, err
 	}
-	all := slices.Concat(untrusted, t.Known, probe.Validate(e.Config), dropped(rel, t.History.records(), e.Config.Keep), found.all)
+	all := slices.Concat(untrusted, t.Known, probe.Validate(e.Config), dropped(rel, t.History.Records(), e.Config.Keep), found.all)
 	for _, f := range all {
 		if f.Severity == release.Warns || f.Allowable() && slices.Contains(t.Allow, f.Code) {
 			e.report(release.PhaseCheck, release.MarkNote, "", "%s", f)

@@ -13,11 +13,11 @@ import (
 // the record. What fails on the way leaves the record failed, with every cause;
 // the other roles are put back all the same. It goes on after an interrupt, but
 // not without the lock. It returns the release that runs again as well.
-func (e Engine) restore(ctx context.Context, lock *ledger.Lock, c Checked, record release.Record, out rollout) (release.Record, release.Release) {
-	ctx, stop := lock.Context(context.WithoutCancel(ctx))
+func (e Engine) restore(ctx context.Context, begun ledger.Begun, c Checked, record release.Record, out rollout) (release.Record, release.Release) {
+	ctx, stop := begun.Lock.Context(context.WithoutCancel(ctx))
 	defer stop()
 	// The evidence is kept first: this run may be killed while it puts things back.
-	if err := e.Ledger.Note(ctx, lock, record); err != nil {
+	if _, err := e.Ledger.Note(ctx, begun, record); err != nil {
 		e.report(release.PhaseRecord, release.MarkNote, "", "%s", release.OneLine(err.Error()))
 	}
 	record.Outcome = release.Failed

@@ -44,14 +44,16 @@ func (e Engine) Rollback(ctx context.Context, to string, t Terms) (release.Recor
 // Roll carries a checked release to its record. A rollback is the roll of an
 // older release. Errors are those of Release.
 func (e Engine) Roll(ctx context.Context, c Checked) (release.Record, error) {
-	lock, err := e.Ledger.Lock(ctx, e.Lock)
+	options := e.Lock
+	options.View = c.history.View
+	lock, err := e.Ledger.Lock(ctx, options)
 	if err != nil {
 		return release.Record{}, Unchanged(err)
 	}
 	defer e.unlock(lock)
 	ctx, stop := lock.Context(ctx)
 	defer stop()
-	if !lock.AsSeen() {
+	if !lock.ViewHolds() {
 		c.snapshots = nil // another run may have written since the preflight
 	}
 
@@ -60,20 +62,20 @@ func (e Engine) Roll(ctx context.Context, c Checked) (release.Record, error) {
 		return release.Record{}, Unchanged(err)
 	}
 	// The intent is kept before anything changes, so that a crash leaves a trace.
-	record, err := e.Ledger.Begin(ctx, lock, c.Release, c.bundles)
+	begun, err := e.Ledger.Begin(ctx, lock, c.Release, c.bundles)
 	if err != nil {
 		return release.Record{}, Unchanged(fmt.Errorf("begin %s: %w", release.Short(c.Release.SHA), err))
 	}
-	c.Release.Seq = record.Seq
-	c.earlier, err = e.formerRoles(ctx, c.history, record.Seq)
+	c.Release.Seq = begun.Record.Seq
+	c.earlier, err = e.formerRoles(ctx, c.history, begun.Record.Seq)
 	if err != nil {
 		e.report(release.PhaseRecord, release.MarkNote, "", "what earlier releases brought is not known: %s", release.OneLine(err.Error()))
 	}
-	stopCopy := e.copyAhead(ctx)
-	record = e.conclude(ctx, lock, c, record, e.switchRoles(ctx, c))
+	ahead := e.copyAhead(ctx, begun)
+	record := e.conclude(ctx, begun, c, e.switchRoles(ctx, c))
 
 	// The outcome is kept even when the user has given up waiting.
-	return record, e.settle(context.WithoutCancel(ctx), lock, record, stopCopy)
+	return record, e.settle(context.WithoutCancel(ctx), begun, record, ahead)
 }
 
 // rollout is what happened to the roles on the way.
@@ -135,13 +137,13 @@ func (e Engine) switchRole(ctx context.Context, c Checked, role release.Role, ou
 
 // conclude reads parity after the last switch and decides how the release ended;
 // if a role failed it first puts the last good release back.
-func (e Engine) conclude(ctx context.Context, lock *ledger.Lock, c Checked, record release.Record, out rollout) release.Record {
-	quiet := context.WithoutCancel(ctx)
+func (e Engine) conclude(ctx context.Context, begun ledger.Begun, c Checked, out rollout) release.Record {
+	quiet, record := context.WithoutCancel(ctx), begun.Record
 	record.Functions = out.functions
 	if out.err == nil {
 		record = e.concludeSettled(quiet, c, record)
 	} else {
-		record = e.concludeFailed(ctx, lock, c, record, out)
+		record = e.concludeFailed(ctx, begun, c, record, out)
 	}
 	record.Drift = nil // status compares afresh
 	record.SettledAt = time.Now().UTC().Truncate(time.Millisecond)
@@ -155,7 +157,7 @@ func (e Engine) conclude(ctx context.Context, lock *ledger.Lock, c Checked, reco
 // have, and compares what is there then.
 func (e Engine) concludeSettled(ctx context.Context, c Checked, record release.Record) release.Record {
 	faults := e.removeFormer(ctx, c.earlier, c.Release)
-	record = e.compare(ctx, c.Release, comparing{earlier: missing(c.earlier, c.Release)}).observed(record, e.commits(ctx, c.history.records()))
+	record = e.compare(ctx, c.Release, comparing{earlier: missing(c.earlier, c.Release)}).observed(record, e.commits(ctx, c.history.Records()))
 	record.Outcome = release.Settled
 	if !record.Parity {
 		faults = append(faults, record.Drift[0].String())
@@ -165,7 +167,7 @@ func (e Engine) concludeSettled(ctx context.Context, c Checked, record release.R
 	return record
 }
 
-func (e Engine) concludeFailed(ctx context.Context, lock *ledger.Lock, c Checked, record release.Record, out rollout) release.Record {
+func (e Engine) concludeFailed(ctx context.Context, begun ledger.Begun, c Checked, record release.Record, out rollout) release.Record {
 	record.Reason = release.OneLine(out.err.Error())
 	var failure *release.Failure
 	if errors.As(out.err, &failure) {
@@ -184,12 +186,12 @@ func (e Engine) concludeFailed(ctx context.Context, lock *ledger.Lock, c Checked
 		record.Outcome = release.Failed
 	default:
 		var good release.Release
-		if record, good = e.restore(ctx, lock, c, record, out); record.Outcome == release.Restored {
+		if record, good = e.restore(ctx, begun, c, record, out); record.Outcome == release.Restored {
 			shown = good
 		}
 	}
 	quiet := context.WithoutCancel(ctx)
-	observed := e.compare(quiet, shown, comparing{}).observed(record, e.commits(quiet, c.history.records()))
+	observed := e.compare(quiet, shown, comparing{}).observed(record, e.commits(quiet, c.history.Records()))
 	record.Roles, record.Parity = observed.Roles, false
 	if record.Outcome == release.Restored {
 		record = tellRestored(record, shown)
@@ -206,28 +208,39 @@ func (e Engine) concludeFailed(ctx context.Context, lock *ledger.Lock, c Checked
 	return record
 }
 
+// copying is a copy to the registry that runs while the roles are switched.
+type copying struct {
+	done <-chan ledger.Copied
+	stop context.CancelFunc
+}
+
 // copyAhead begins to copy to the registry what is known before the roles are
-// switched. The returned func ends it.
-func (e Engine) copyAhead(ctx context.Context) (stop func()) {
-	ctx, stop = context.WithCancel(context.WithoutCancel(ctx))
-	go func() { _, _ = e.Ledger.Copy(ctx) }() // the copy of the outcome waits for it, and reports what went wrong
-	return stop
+// switched.
+func (e Engine) copyAhead(ctx context.Context, begun ledger.Begun) copying {
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan ledger.Copied, 1)
+	go func() {
+		copied, _ := e.Ledger.CopyAhead(ctx, begun) // the copy of the outcome does again what failed, and reports it
+		done <- copied
+	}()
+	return copying{done, stop}
 }
 
 // settle keeps the outcome. What follows from it is done at the same time, and
 // fails nothing.
-func (e Engine) settle(ctx context.Context, lock *ledger.Lock, record release.Record, stopCopy func()) error {
-	defer stopCopy()
-	if err := e.Ledger.Settle(ctx, lock, record); err != nil {
+func (e Engine) settle(ctx context.Context, begun ledger.Begun, record release.Record, ahead copying) error {
+	defer ahead.stop()
+	sealed, err := e.Ledger.Settle(ctx, begun, record)
+	if err != nil {
 		return fmt.Errorf("record %s: %w", record.ID(), err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
-	context.AfterFunc(ctx, stopCopy)
+	context.AfterFunc(ctx, ahead.stop)
 	var after sync.WaitGroup
-	after.Go(func() { e.unlock(lock) })
+	after.Go(func() { e.unlock(begun.Lock) })
 	after.Go(func() {
-		if _, err := e.Ledger.Copy(ctx); err != nil {
+		if _, err := e.Ledger.Copy(ctx, <-ahead.done, sealed); err != nil {
 			e.report(release.PhaseRecord, release.MarkNote, "", "the registry has no copy of the record yet: %s", release.OneLine(err.Error()))
 		}
 	})

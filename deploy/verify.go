@@ -119,8 +119,12 @@ func (e Engine) Withdraw(ctx context.Context, seq int64, reason string) (release
 		return release.Record{}, Unchanged(err)
 	}
 	defer e.unlock(lock)
-	if err := e.Ledger.Withdraw(ctx, lock, seq, reason); err != nil {
+	sealed, err := e.Ledger.Withdraw(ctx, lock, seq, reason)
+	if err != nil {
 		return release.Record{}, Unchanged(fmt.Errorf("withdraw #%d: %w", seq, err))
+	}
+	if _, err := e.Ledger.Copy(ctx, ledger.Copied{}, sealed...); err != nil {
+		e.report(release.PhaseRecord, release.MarkNote, "", "the registry has no copy of the withdrawal yet: %s", release.OneLine(err.Error()))
 	}
 	entry, err := e.Ledger.Read(ctx, seq)
 	return entry.Record, errors.Join(err)

@@ -178,8 +178,9 @@ func TestAnAlteredRecordIsShownAndNeverChosen(t *testing.T) {
 		require.Equal(t, int64(1), chosen.Seq)
 
 		p.forge(t, "000003", with(parts(t, p.store, "000003"), "record", `"settled"`, `"failed"`))
-		recent, err := l.Recent(t.Context(), 3)
+		view, err := l.View(t.Context(), 3)
 		require.NoError(t, err)
+		recent := view.Entries
 		require.Len(t, recent, 3)
 		require.Contains(t, recent[1].Record.Altered, "previousHash")
 		require.False(t, recent[0].Record.Good(), "it says that it failed")
@@ -206,9 +207,9 @@ func TestAnOutcomeThatWasNeverSealedIsNoneAtAll(t *testing.T) {
 		var altered *ledger.AlteredError
 		require.ErrorAs(t, err, &altered)
 		require.Equal(t, "outcome", altered.Field)
-		recent, err := l.Recent(t.Context(), 1)
+		view, err := l.View(t.Context(), 1)
 		require.NoError(t, err)
-		require.False(t, recent[0].Record.Good())
+		require.False(t, view.Entries[0].Record.Good())
 
 		// Nor does the next run seal and sign it as it stands.
 		lock := take(t, l)
@@ -226,9 +227,9 @@ func TestAWithdrawnReleaseNeverRunsAgain(t *testing.T) {
 		l := threeRecords(t, p, opts)
 		lock := take(t, l)
 		var missing *ledger.MissingError
-		require.ErrorAs(t, l.Withdraw(t.Context(), lock, 8, "no such thing"), &missing)
-		require.NoError(t, l.Withdraw(t.Context(), lock, 2, "CVE-2026-1"))
-		require.NoError(t, l.Withdraw(t.Context(), lock, 2, "again"))
+		require.ErrorAs(t, withdraw(t.Context(), l, lock, 8, "no such thing"), &missing)
+		require.NoError(t, withdraw(t.Context(), l, lock, 2, "CVE-2026-1"))
+		require.NoError(t, withdraw(t.Context(), l, lock, 2, "again"))
 
 		entry, err := l.Read(t.Context(), 2)
 		require.NoError(t, err)
@@ -247,12 +248,13 @@ func TestAWithdrawnReleaseNeverRunsAgain(t *testing.T) {
 		// A rollback to it is withdrawn with it, and marking the rollback marks the release.
 		back := version(1)
 		back.Kind, back.Origin = release.KindRollback, 1
-		rec, err := l.Begin(t.Context(), lock, back, nil)
+		begun, err := l.Begin(t.Context(), lock, back, nil)
 		require.NoError(t, err)
+		rec := begun.Record
 		require.Equal(t, []int64{2}, rec.Withdrawals)
 		rec.Outcome, rec.Parity = release.Settled, true
-		require.NoError(t, l.Settle(t.Context(), lock, rec))
-		require.NoError(t, l.Withdraw(t.Context(), lock, rec.Seq, "that too"))
+		require.NoError(t, settle(t.Context(), l, begun, rec))
+		require.NoError(t, withdraw(t.Context(), l, lock, rec.Seq, "that too"))
 		records, err = l.List(t.Context())
 		require.NoError(t, err)
 		require.True(t, records[0].Withdrawn)
@@ -293,11 +295,12 @@ func TestTheCopyInTheRegistryShowsWhichSideWasAltered(t *testing.T) {
 		requireFault(t, faults, ledger.Fault{Seq: 3, Kind: ledger.FaultUncopied, Place: where})
 
 		lock := take(t, l)
-		require.NoError(t, l.Withdraw(t.Context(), lock, 1, "old"))
-		copied, err := l.Copy(t.Context())
+		sealed, err := l.Withdraw(t.Context(), lock, 1, "old")
+		require.NoError(t, err)
+		copied, err := l.Copy(t.Context(), ledger.Copied{}, sealed...)
 		require.NoError(t, err)
 		require.Equal(t, 4, copied, "three records and a mark")
-		copied, err = l.Copy(t.Context())
+		copied, err = l.Copy(t.Context(), ledger.Copied{})
 		require.NoError(t, err)
 		require.Zero(t, copied)
 		requireWhole(t, l)

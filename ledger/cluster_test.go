@@ -93,15 +93,16 @@ func TestAnOutcomeIsKeptThroughARestartOfTheAPIServer(t *testing.T) {
 	c := connect(t, up.Kubeconfig)
 	l := ledger.New(kube.NewStore(c, newNamespace(t, up.Kubeconfig), app), app, ledger.Options{})
 	lock := take(t, l)
-	rec, err := l.Begin(t.Context(), lock, version(1), nil)
+	begun, err := l.Begin(t.Context(), lock, version(1), nil)
 	require.NoError(t, err)
+	rec := begun.Record
 	ctx, stop := lock.Context(t.Context())
 	defer stop()
 
 	require.NoError(t, up.StopAPIServer(t.Context()))
 	rec.Outcome, rec.Parity = release.Settled, true
 	kept := make(chan error, 1)
-	go func() { kept <- l.Settle(context.WithoutCancel(ctx), lock, rec) }()
+	go func() { kept <- settle(context.WithoutCancel(ctx), l, begun, rec) }()
 	select {
 	case err := <-kept:
 		require.Failf(t, "it cannot have been kept", "%v", err)

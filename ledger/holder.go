@@ -29,19 +29,19 @@ func Holder() string {
 	return fmt.Sprintf("%s@%s pid %d run %s", name, host, os.Getpid(), hex.EncodeToString(run))
 }
 
-// life is what another process can know of a holder's process.
-type life int
+// liveness is what another process can know of a holder's process.
+type liveness int
 
 const (
-	unknown life = iota // on another machine, or not to be told
+	unknown liveness = iota // on another machine, or not to be told
 	alive
 	dead
 )
 
-// process names this process among all that ever ran on this machine: the
+// processID names this process among all that ever ran on this machine: the
 // boot, the process namespace, the id, and the time at which it started. It is
 // "" where the machine does not tell.
-func process() string {
+func processID() string {
 	scope := processScope()
 	if scope == "" {
 		return ""
@@ -50,8 +50,8 @@ func process() string {
 	return fmt.Sprintf("%s %d %s", scope, pid, startOf(pid))
 }
 
-// judge says whether the process that process() named elsewhere still runs.
-func judge(named string) life {
+// processState says whether the process that processID named elsewhere still runs.
+func processState(named string) liveness {
 	fields := strings.Fields(named)
 	if len(fields) != 3 || fields[0] != processScope() {
 		return unknown

@@ -2,5 +2,5 @@
 
 package ledger
 
-// otherScope is unknown: a holder elsewhere is judged by its heartbeat alone.
+// otherScope is unknown: a holder is known to be alive by its heartbeat alone.
 func otherScope() string { return "" }

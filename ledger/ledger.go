@@ -31,16 +31,13 @@ type Options struct {
 	VerifySig func(ctx context.Context, kept, signature []byte) error
 }
 
-// Ledger is the lock and the records of one app, as one run uses them. It is
-// not for use by several goroutines at once, but for Copy.
+// Ledger is the lock and the records of one app. It keeps nothing of a run: what
+// was read, begun and sealed are values that one call returns and the next takes.
+// It may be used by several goroutines at once.
 type Ledger struct {
 	store Store
 	app   string
 	opts  Options
-
-	seen  *look                  // by Look, until the lock is taken
-	begun map[string]StoredEntry // by Begin, as this run kept them
-	copies
 }
 
 // New is the ledger of an app in a store. It reads nothing yet.
@@ -48,7 +45,7 @@ func New(store Store, app string, opts Options) *Ledger {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	return &Ledger{store: store, app: app, opts: opts, begun: map[string]StoredEntry{}}
+	return &Ledger{store: store, app: app, opts: opts}
 }
 
 // now is the time in the precision in which records keep it.

@@ -22,25 +22,26 @@ import (
 func TestWhatIsSettledIsReadBackAndChained(t *testing.T) {
 	onEveryStore(t, func(t *testing.T, p place) {
 		l := ledger.New(p.store, app, ledger.Options{})
-		none, err := l.Recent(t.Context(), 1)
+		none, err := l.View(t.Context(), 1)
 		require.NoError(t, err)
-		require.Empty(t, none)
+		require.Empty(t, none.Entries)
 
 		lock := take(t, l)
 		first := settled(t, l, lock, 1)
-		begun, err := l.Begin(t.Context(), lock, version(2), map[string][]byte{"worker.bundle": {0xff, 0x00}, "note.txt": []byte("text")})
+		second, err := l.Begin(t.Context(), lock, version(2), map[string][]byte{"worker.bundle": {0xff, 0x00}, "note.txt": []byte("text")})
 		require.NoError(t, err)
+		begun := second.Record
 		require.Equal(t, int64(2), begun.Seq)
 		require.Equal(t, int64(1), begun.Previous)
 		require.Equal(t, lock.Fence, begun.Fence)
 
-		recent, err := l.Recent(t.Context(), 1)
+		view, err := l.View(t.Context(), 1)
 		require.NoError(t, err)
-		require.Equal(t, begun, recent[0].Record)
-		require.False(t, recent[0].Sealed)
+		require.Equal(t, begun, view.Entries[0].Record)
+		require.False(t, view.Entries[0].Sealed)
 
 		begun.Outcome, begun.Reason = release.Failed, "the gateway never got healthy"
-		require.NoError(t, l.Settle(t.Context(), lock, begun))
+		require.NoError(t, settle(t.Context(), l, second, begun))
 
 		entry, err := l.Read(t.Context(), 2)
 		require.NoError(t, err)
@@ -58,10 +59,10 @@ func TestWhatIsSettledIsReadBackAndChained(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, []release.Record{begun, first}, list)
 
-		recent, err = l.Recent(t.Context(), 5)
+		view, err = l.View(t.Context(), 5)
 		require.NoError(t, err)
-		require.Len(t, recent, 2)
-		current, ok := release.Current([]release.Record{recent[0].Record, recent[1].Record})
+		require.Len(t, view.Entries, 2)
+		current, ok := release.Current(view.Records())
 		require.True(t, ok)
 		require.Equal(t, first, current, "a failed release is not what should run")
 		requireWhole(t, l)
@@ -76,12 +77,16 @@ func TestASealedRecordCannotBeWrittenAgain(t *testing.T) {
 	onEveryStore(t, func(t *testing.T, p place) {
 		l := ledger.New(p.store, app, ledger.Options{})
 		lock := take(t, l)
-		rec := settled(t, l, lock, 1)
-		require.NoError(t, l.Settle(t.Context(), lock, rec), "the same outcome twice is an answer that was lost")
+		begun, err := l.Begin(t.Context(), lock, version(1), nil)
+		require.NoError(t, err)
+		rec := begun.Record
+		rec.Outcome, rec.Parity = release.Settled, true
+		require.NoError(t, settle(t.Context(), l, begun, rec))
+		require.NoError(t, settle(t.Context(), l, begun, rec), "the same outcome twice is an answer that was lost")
 
 		rec.Outcome = release.Failed
 		var conflict *ledger.ConflictError
-		require.ErrorAs(t, l.Settle(t.Context(), lock, rec), &conflict)
+		require.ErrorAs(t, settle(t.Context(), l, begun, rec), &conflict)
 
 		sealed, err := p.store.Read(t.Context(), "000001")
 		require.NoError(t, err)
@@ -133,12 +138,13 @@ func shipOnce(ctx context.Context, l *ledger.Ledger, n int) error {
 	if err != nil {
 		return err
 	}
-	rec, err := l.Begin(ctx, lock, version(n), nil)
+	begun, err := l.Begin(ctx, lock, version(n), nil)
 	if err != nil {
 		return err
 	}
+	rec := begun.Record
 	rec.Outcome, rec.Parity = release.Settled, true
-	return errors.Join(l.Settle(ctx, lock, rec), lock.Release(ctx))
+	return errors.Join(settle(ctx, l, begun, rec), lock.Release(ctx))
 }
 
 func TestAnOutcomeIsKeptAfterTheUserGaveUp(t *testing.T) {
@@ -147,16 +153,17 @@ func TestAnOutcomeIsKeptAfterTheUserGaveUp(t *testing.T) {
 		ctx, interrupt := context.WithCancel(t.Context())
 		lock, err := l.Lock(ctx, ledger.LockOptions{TTL: 3 * time.Second})
 		require.NoError(t, err)
-		rec, err := l.Begin(ctx, lock, version(1), nil)
+		begun, err := l.Begin(ctx, lock, version(1), nil)
 		require.NoError(t, err)
+		rec := begun.Record
 		interrupt()
 
 		// The lock must outlive the interrupt: its heartbeat goes on.
 		renewed := renewals(t, p.store)
 		require.Eventually(t, func() bool { return renewals(t, p.store) != renewed }, 5*time.Second, 20*time.Millisecond)
 		rec.Reason = "interrupted: role cluster was waiting"
-		require.Error(t, l.Settle(ctx, lock, rec))
-		require.NoError(t, l.Settle(context.WithoutCancel(ctx), lock, rec))
+		require.Error(t, settle(ctx, l, begun, rec))
+		require.NoError(t, settle(context.WithoutCancel(ctx), l, begun, rec))
 		require.NoError(t, lock.Release(ctx))
 
 		second := take(t, l)
@@ -194,12 +201,13 @@ func TestAReleaseThatDoesNotFitIsRefusedAndAnAutopsyIsCutShort(t *testing.T) {
 		_, err = l.Begin(t.Context(), lock, version(1), map[string][]byte{"a/b": nil})
 		require.ErrorContains(t, err, `attachment "a/b"`)
 
-		rec, err := l.Begin(t.Context(), lock, version(1), nil)
+		begun, err := l.Begin(t.Context(), lock, version(1), nil)
 		require.NoError(t, err)
+		rec := begun.Record
 		require.Equal(t, int64(1), rec.Seq, "a refused one takes no number")
 		rec.Outcome = release.Failed
 		rec.Failures = []*release.Failure{{Role: "cluster", Code: release.CodeCrashLoop, Log: []string{strings.Repeat("x", 2<<20)}}}
-		require.NoError(t, l.Settle(t.Context(), lock, rec))
+		require.NoError(t, settle(t.Context(), l, begun, rec))
 		entry, err := l.Read(t.Context(), 1)
 		require.NoError(t, err)
 		require.Equal(t, release.Failed, entry.Record.Outcome)

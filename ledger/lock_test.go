@@ -213,12 +213,14 @@ func TestARecordIsSettledUnderTheLockThatBeganIt(t *testing.T) {
 		l := ledger.New(p.store, app, ledger.Options{})
 		first, err := l.Lock(t.Context(), ledger.LockOptions{})
 		require.NoError(t, err)
-		rec, err := l.Begin(t.Context(), first, version(1), nil)
+		begun, err := l.Begin(t.Context(), first, version(1), nil)
 		require.NoError(t, err)
+		rec := begun.Record
 		require.NoError(t, first.Release(t.Context()))
 
-		var conflict *ledger.ConflictError
-		require.ErrorAs(t, l.Settle(t.Context(), take(t, l), rec), &conflict)
+		take(t, l)
+		var lost *ledger.LostError
+		require.ErrorAs(t, settle(t.Context(), l, begun, rec), &lost)
 	})
 }
 
@@ -239,8 +241,9 @@ func TestALostLockEndsTheRun(t *testing.T) {
 			l := ledger.New(p.store, app, ledger.Options{})
 			lock, err := l.Lock(t.Context(), ledger.LockOptions{TTL: time.Second})
 			require.NoError(t, err)
-			rec, err := l.Begin(t.Context(), lock, version(1), nil)
+			begun, err := l.Begin(t.Context(), lock, version(1), nil)
 			require.NoError(t, err)
+			rec := begun.Record
 			ctx, stop := lock.Context(t.Context())
 			defer stop()
 			require.NoError(t, ctx.Err())
@@ -253,8 +256,8 @@ func TestALostLockEndsTheRun(t *testing.T) {
 
 			_, err = l.Begin(t.Context(), lock, version(2), nil)
 			require.ErrorAs(t, err, &lost)
-			require.ErrorAs(t, l.Settle(t.Context(), lock, rec), &lost)
-			require.ErrorAs(t, l.Withdraw(t.Context(), lock, 1, "no"), &lost)
+			require.ErrorAs(t, settle(t.Context(), l, begun, rec), &lost)
+			require.ErrorAs(t, withdraw(t.Context(), l, lock, 1, "no"), &lost)
 			require.NoError(t, lock.Release(t.Context()))
 			held, err := p.store.ReadLock(t.Context())
 			require.NoError(t, err)
@@ -266,14 +269,15 @@ func TestALostLockEndsTheRun(t *testing.T) {
 			l := ledger.New(p.store, app, ledger.Options{})
 			lock, err := l.Lock(t.Context(), ledger.LockOptions{TTL: time.Hour})
 			require.NoError(t, err)
-			rec, err := l.Begin(t.Context(), lock, version(1), nil)
+			begun, err := l.Begin(t.Context(), lock, version(1), nil)
 			require.NoError(t, err)
+			rec := begun.Record
 			steal(t, p.store)
 			var lost *ledger.LostError
-			require.ErrorAs(t, l.Settle(t.Context(), lock, rec), &lost)
-			begun, err := p.store.Read(t.Context(), "000001")
+			require.ErrorAs(t, settle(t.Context(), l, begun, rec), &lost)
+			stored, err := p.store.Read(t.Context(), "000001")
 			require.NoError(t, err)
-			require.False(t, begun.Sealed)
+			require.False(t, stored.Sealed)
 		})
 	})
 	t.Run("when it cannot be renewed, before another may take it", func(t *testing.T) {
@@ -283,8 +287,9 @@ func TestALostLockEndsTheRun(t *testing.T) {
 			l := ledger.New(far, app, ledger.Options{})
 			lock, err := l.Lock(t.Context(), ledger.LockOptions{TTL: ttl})
 			require.NoError(t, err)
-			rec, err := l.Begin(t.Context(), lock, version(1), nil)
+			begun, err := l.Begin(t.Context(), lock, version(1), nil)
 			require.NoError(t, err)
+			rec := begun.Record
 			ctx, stop := lock.Context(t.Context())
 			defer stop()
 			far.cut.Store(true)
@@ -297,7 +302,7 @@ func TestALostLockEndsTheRun(t *testing.T) {
 
 			// Nobody took it, so its outcome may still be kept.
 			rec.Reason = "the API server was away"
-			require.NoError(t, l.Settle(t.Context(), lock, rec))
+			require.NoError(t, settle(t.Context(), l, begun, rec))
 		})
 	})
 }
@@ -348,21 +353,23 @@ func TestAnAnswerThatDidNotArriveLosesNothing(t *testing.T) {
 		require.Eventually(t, func() bool { return renewals(t, store) != before }, 5*time.Second, 10*time.Millisecond)
 		require.NoError(t, ctx.Err())
 
-		rec, err := l.Begin(ctx, lock, version(1), nil)
+		begun, err := l.Begin(ctx, lock, version(1), nil)
 		require.NoError(t, err)
+		rec := begun.Record
 		rec.Outcome, rec.Parity = release.Settled, true
 		store.refused.Store(2)
-		require.NoError(t, l.Settle(ctx, lock, rec))
+		require.NoError(t, settle(ctx, l, begun, rec))
 		require.NoError(t, lock.Release(ctx))
 
 		quiet := ledger.New(store, app, ledger.Options{}) // no heartbeat may take the lost answer
 		second, err := quiet.Lock(t.Context(), ledger.LockOptions{TTL: time.Hour})
 		require.NoError(t, err)
-		rec, err = quiet.Begin(t.Context(), second, version(2), nil)
+		begun, err = quiet.Begin(t.Context(), second, version(2), nil)
 		require.NoError(t, err)
+		rec = begun.Record
 		rec.Outcome, rec.Parity = release.Settled, true
 		store.unheard.Store(1)
-		require.NoError(t, quiet.Settle(t.Context(), second, rec))
+		require.NoError(t, settle(t.Context(), quiet, begun, rec))
 		require.NoError(t, second.Release(t.Context()))
 		requireWhole(t, quiet)
 	})

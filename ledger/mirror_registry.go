@@ -107,8 +107,8 @@ func (m *RegistryMirror) has(ctx context.Context, tag name.Tag, want v1.Hash) (b
 	return true, nil
 }
 
-// Stage uploads parts that no entry names yet.
-func (m *RegistryMirror) Stage(ctx context.Context, parts map[string][]byte) error {
+// PutParts uploads parts that no entry names yet.
+func (m *RegistryMirror) PutParts(ctx context.Context, parts map[string][]byte) error {
 	_, layers, err := newArtifact("", parts)
 	if err != nil {
 		return err

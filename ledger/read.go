@@ -73,26 +73,26 @@ func (l *Ledger) verifySignature(ctx context.Context, e Entry) error {
 // List returns every record, newest first. One that is not what was kept is
 // listed with Altered set, so that it is seen and never chosen.
 func (l *Ledger) List(ctx context.Context) ([]release.Record, error) {
-	var entries []StoredEntry
+	var stored []StoredEntry
 	var gone withdrawn
 	err := atOnce(
-		func() (err error) { entries, err = l.all(ctx); return err },
-		func() (err error) { gone, err = l.marked(ctx); return err },
+		func() (err error) { stored, err = l.all(ctx); return err },
+		func() (err error) { gone, err = l.withdrawn(ctx); return err },
 	)
 	if err != nil {
 		return nil, err
 	}
-	slices.Reverse(entries)
-	records := make([]release.Record, 0, len(entries))
-	for e := range l.judged(entries, gone) {
+	slices.Reverse(stored)
+	records := make([]release.Record, 0, len(stored))
+	for e := range l.entries(stored, gone) {
 		records = append(records, e.Record)
 	}
 	return records, nil
 }
 
-// judged are entries, newest first, as each can be judged by itself and by the one
+// entries are stored entries, newest first, each checked by itself and by the one
 // after it.
-func (l *Ledger) judged(newest []StoredEntry, gone withdrawn) iter.Seq[Entry] {
+func (l *Ledger) entries(newest []StoredEntry, gone withdrawn) iter.Seq[Entry] {
 	return func(yield func(Entry) bool) {
 		var after release.Record
 		for i, k := range newest {
@@ -144,7 +144,7 @@ func (l *Ledger) all(ctx context.Context) ([]StoredEntry, error) {
 // unlisted adds what a listing by labels does not show and a name does: the
 // newest record, and those that listed ones name as the record before.
 func (l *Ledger) unlisted(ctx context.Context, entries []StoredEntry) ([]StoredEntry, error) {
-	head, err := l.hinted(ctx)
+	head, err := l.head(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -177,19 +177,19 @@ func (l *Ledger) allWithdrawn(ctx context.Context) (withdrawn, error) {
 	var head StoredEntry
 	var gone withdrawn
 	err := atOnce(
-		func() (err error) { head, err = l.hinted(ctx); return err },
-		func() (err error) { gone, err = l.marked(ctx); return err },
+		func() (err error) { head, err = l.head(ctx); return err },
+		func() (err error) { gone, err = l.withdrawn(ctx); return err },
 	)
 	return gone.and(head.record()), err
 }
 
-// hinted is the newest entry, found by what the lock last heard.
-func (l *Ledger) hinted(ctx context.Context) (StoredEntry, error) {
+// head is the newest entry, found by the number that the lock names.
+func (l *Ledger) head(ctx context.Context) (StoredEntry, error) {
 	lock, err := l.store.ReadLock(ctx)
 	if err != nil {
 		return StoredEntry{}, fmt.Errorf("read the lock: %w", err)
 	}
-	newest, err := l.newest(ctx, readClaim(lock.Fields).head, 1)
+	newest, err := l.newest(ctx, parseLease(lock.Fields).newest, 1)
 	return first(newest), err
 }
 

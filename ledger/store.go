@@ -2,9 +2,12 @@ package ledger
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/joelhooks/shipit/release"
 )
 
 // Store keeps the entries and the lock of one app. Its writes compare and swap:
@@ -62,6 +65,26 @@ func (e StoredEntry) seq() int64 {
 	}
 	seq, _ := nameSeq(e.Name)
 	return seq
+}
+
+// what names a part of the entry, or a field of its record, in a Fault.
+func (e StoredEntry) what(field string) string {
+	kind := Kind(e.Name)
+	switch {
+	case kind == "":
+		return field
+	case field == "":
+		return kind
+	default:
+		return kind + "." + field
+	}
+}
+
+// record is what can be read of the record, unchecked.
+func (e StoredEntry) record() release.Record {
+	var rec release.Record
+	_ = json.Unmarshal(e.Parts[partRecord], &rec)
+	return rec
 }
 
 // Parts of an entry. Attached ones carry a prefix.

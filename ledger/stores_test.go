@@ -194,11 +194,11 @@ func holdForEver() {
 	if err != nil {
 		panic(err)
 	}
-	rec, err := l.Begin(ctx, lock, version(9), nil)
+	begun, err := l.Begin(ctx, lock, version(9), nil)
 	if err != nil {
 		panic(err)
 	}
-	fmt.Println("begun", rec.Seq)
+	fmt.Println("begun", begun.Record.Seq)
 	select {}
 }
 
@@ -219,7 +219,12 @@ func version(n int) release.Release {
 
 func take(t *testing.T, l *ledger.Ledger) *ledger.Lock {
 	t.Helper()
-	lock, err := l.Lock(t.Context(), ledger.LockOptions{TTL: time.Minute})
+	return takeWith(t, l, ledger.View{})
+}
+
+func takeWith(t *testing.T, l *ledger.Ledger, view ledger.View) *ledger.Lock {
+	t.Helper()
+	lock, err := l.Lock(t.Context(), ledger.LockOptions{TTL: time.Minute, View: view})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, lock.Release(context.Background())) })
 	return lock
@@ -228,11 +233,22 @@ func take(t *testing.T, l *ledger.Ledger) *ledger.Lock {
 // settled ships the n-th release and returns its record as it was settled.
 func settled(t *testing.T, l *ledger.Ledger, lock *ledger.Lock, n int) release.Record {
 	t.Helper()
-	rec, err := l.Begin(t.Context(), lock, version(n), nil)
+	begun, err := l.Begin(t.Context(), lock, version(n), nil)
 	require.NoError(t, err)
+	rec := begun.Record
 	rec.Outcome, rec.Parity, rec.SettledAt = release.Settled, true, rec.StartedAt.Add(time.Second)
-	require.NoError(t, l.Settle(t.Context(), lock, rec))
+	require.NoError(t, settle(t.Context(), l, begun, rec))
 	return rec
+}
+
+func settle(ctx context.Context, l *ledger.Ledger, begun ledger.Begun, rec release.Record) error {
+	_, err := l.Settle(ctx, begun, rec)
+	return err
+}
+
+func withdraw(ctx context.Context, l *ledger.Ledger, lock *ledger.Lock, seq int64, reason string) error {
+	_, err := l.Withdraw(ctx, lock, seq, reason)
+	return err
 }
 
 func requireWhole(t *testing.T, l *ledger.Ledger) {

@@ -47,7 +47,7 @@ func (l *Ledger) Verify(ctx context.Context) ([]Fault, error) {
 	if err != nil {
 		return nil, err
 	}
-	marks, err := l.marks(ctx)
+	marks, err := l.withdrawals(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func (l *Ledger) Verify(ctx context.Context) ([]Fault, error) {
 		return nil, fmt.Errorf("read the lock: %w", err)
 	}
 	a := &audit{ledger: l, ctx: ctx}
-	a.gaps(entries, readClaim(lock.Fields).head)
+	a.gaps(entries, parseLease(lock.Fields).newest)
 	a.chain(l.store.Place(), entries)
 	a.withdrawn(entries, marks)
 	if l.opts.Mirror != nil {
@@ -68,8 +68,8 @@ func (l *Ledger) Verify(ctx context.Context) ([]Fault, error) {
 	return a.faults, nil
 }
 
-// marks returns every withdrawal as it is kept.
-func (l *Ledger) marks(ctx context.Context) ([]StoredEntry, error) {
+// withdrawals returns every withdrawal as it is kept.
+func (l *Ledger) withdrawals(ctx context.Context) ([]StoredEntry, error) {
 	var marks []StoredEntry
 	err := l.store.Scan(ctx, kindWithdrawn, func(e StoredEntry) error {
 		if e.seq() > 0 {

@@ -22,42 +22,42 @@ type mark struct {
 
 // Withdraw marks a release so that it is never rolled out again; of a rollback,
 // the release that it went back to. One that is withdrawn already stays as it
-// was marked. A *MissingError says that there
-// is no such record.
-func (l *Ledger) Withdraw(ctx context.Context, lock *Lock, seq int64, reason string) error {
-	if err := lock.check(ctx); err != nil {
-		return err
+// was marked, and nothing is sealed. A *MissingError says that there is no such
+// record.
+func (l *Ledger) Withdraw(ctx context.Context, lock *Lock, seq int64, reason string) ([]Sealed, error) {
+	if err := lock.confirm(ctx); err != nil {
+		return nil, err
 	}
-	at, err := l.read(ctx, recordName(seq))
+	lock.wrote.Store(true)
+	stored, err := l.read(ctx, recordName(seq))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if !at.found() {
-		return &MissingError{Seq: seq, Place: l.store.Place()}
+	if !stored.found() {
+		return nil, &MissingError{Seq: seq, Place: l.store.Place()}
 	}
-	if !at.Sealed {
-		return fmt.Errorf("record #%d has not ended: only a sealed record can be withdrawn", seq)
+	if !stored.Sealed {
+		return nil, fmt.Errorf("record #%d has not ended: only a sealed record can be withdrawn", seq)
 	}
-	if content := at.record().Content(); content < seq {
+	if content := stored.record().Content(); content < seq {
 		return l.Withdraw(ctx, lock, content, reason)
 	}
-	marked, err := encode(mark{
-		App: l.app, Seq: seq, Reason: reason, By: lock.Holder, At: l.now(), RecordHash: hash(at.Parts[partRecord]),
+	encoded, err := encode(mark{
+		App: l.app, Seq: seq, Reason: reason, By: lock.Holder, At: l.now(), RecordHash: hash(stored.Parts[partRecord]),
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	parts := map[string][]byte{partRecord: marked}
-	l.sign(ctx, seq, parts)
+	entry := StoredEntry{Name: markName(seq), Parts: map[string][]byte{partRecord: encoded}, Sealed: true}
+	l.sign(ctx, seq, entry.Parts)
 	// A taken name is the mark of an earlier withdrawal, which says as much.
-	marking := StoredEntry{Name: markName(seq), Parts: parts, Sealed: true}
-	if marking.Version, err = l.store.Create(ctx, marking); err != nil {
-		return fmt.Errorf("withdraw record #%d: %w", seq, err)
+	if entry.Version, err = l.store.Create(ctx, entry); err != nil {
+		return nil, fmt.Errorf("withdraw record #%d: %w", seq, err)
 	}
-	if marking.found() {
-		l.copies.owe(marking)
+	if !entry.found() {
+		return nil, nil
 	}
-	return nil
+	return []Sealed{{entry: entry}}, nil
 }
 
 // withdrawn are the numbers of withdrawn releases, in order.
@@ -75,8 +75,8 @@ func (w withdrawn) and(rec release.Record) withdrawn {
 	return slices.Compact(all)
 }
 
-// marked are the releases that carry a mark.
-func (l *Ledger) marked(ctx context.Context) (withdrawn, error) {
+// withdrawn are the releases that carry a mark.
+func (l *Ledger) withdrawn(ctx context.Context) (withdrawn, error) {
 	names, err := l.store.Names(ctx, kindWithdrawn)
 	if err != nil {
 		return nil, fmt.Errorf("list the withdrawals in %s: %w", l.store.Place(), err)

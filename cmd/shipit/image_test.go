@@ -17,7 +17,7 @@ func TestARecordSaysWhatAnImageWasMadeOf(t *testing.T) {
 	altered := release.Begin(release.Release{Roles: []release.Role{{Name: "worker", Digest: "sha256:b", Key: "k2"}}}, time.Unix(0, 0))
 	altered.Altered = "its hash is another"
 	known := recorded(func() (deploy.History, error) {
-		return deploy.History{Entries: []ledger.Entry{{Record: altered}, {Record: good}}}, nil
+		return deploy.History{View: ledger.View{Entries: []ledger.Entry{{Record: altered}, {Record: good}}}}, nil
 	})
 	require.True(t, known(t.Context(), "k1", "sha256:a"))
 	require.False(t, known(t.Context(), "k1", "sha256:b"), "of another key")

@@ -4,48 +4,45 @@ import (
 	"context"
 	"fmt"
 	"slices"
+
+	"github.com/joelhooks/shipit/release"
 )
 
-// look is what was read of the lock, and after it of the records. If the lock was
-// free and is taken just as it was seen, nobody else has had it in between, and
-// the records are what was read.
-type look struct {
-	lock   StoredLock
-	newest []StoredEntry
-	gone   withdrawn
+// View is what the ledger said at one moment: its newest records, and all that
+// Lock and Begin need to know. It can be read while other things are done.
+type View struct {
+	Entries []Entry // newest first, as List has the records; one that is to be rolled out must pass Trust
+
+	lock      StoredLock // read before all else
+	newest    StoredEntry
+	withdrawn withdrawn
 }
 
-// Look reads what Lock and Begin need to know, so that it can be read at the same
-// time as other things. Nothing is read again after an earlier Look or Recent.
-func (l *Ledger) Look(ctx context.Context) error {
-	if l.seen != nil {
-		return nil
+// Records are the records of the entries, newest first.
+func (v View) Records() []release.Record {
+	var records []release.Record
+	for _, e := range v.Entries {
+		records = append(records, e.Record)
 	}
-	return l.look(ctx, 1)
+	return records
 }
 
-func (l *Ledger) look(ctx context.Context, n int) (err error) {
-	var seen look
-	if seen.lock, err = l.store.ReadLock(ctx); err != nil {
-		return fmt.Errorf("read the lock: %w", err)
+// View reads the newest n records or some more, and none that is older.
+func (l *Ledger) View(ctx context.Context, n int) (v View, err error) {
+	if v.lock, err = l.store.ReadLock(ctx); err != nil {
+		return View{}, fmt.Errorf("read the lock: %w", err)
 	}
+	var newest []StoredEntry
 	err = atOnce(
-		func() (err error) { seen.newest, err = l.newest(ctx, readClaim(seen.lock.Fields).head, n); return err },
-		func() (err error) { seen.gone, err = l.marked(ctx); return err },
+		func() (err error) { newest, err = l.newest(ctx, parseLease(v.lock.Fields).newest, n); return err },
+		func() (err error) { v.withdrawn, err = l.withdrawn(ctx); return err },
 	)
-	if err == nil {
-		l.seen = &seen
+	if err != nil {
+		return View{}, err
 	}
-	return err
-}
-
-// Recent are the newest n records or some more, newest first, as List has them,
-// without reading older ones. One that is to be rolled out must pass Trust.
-func (l *Ledger) Recent(ctx context.Context, n int) ([]Entry, error) {
-	if err := l.look(ctx, n); err != nil {
-		return nil, err
-	}
-	return slices.Collect(l.judged(l.seen.newest, l.seen.gone)), nil
+	v.newest = first(newest)
+	v.Entries = slices.Collect(l.entries(newest, v.withdrawn))
+	return v, nil
 }
 
 // newest are the n newest entries or some more, newest first, found from a number
@@ -57,7 +54,7 @@ func (l *Ledger) newest(ctx context.Context, hint int64, n int) ([]StoredEntry, 
 	if err != nil {
 		return nil, err
 	}
-	if !slices.ContainsFunc(window, func(k StoredEntry) bool { return k.seq() == hint }) {
+	if !slices.ContainsFunc(window, func(e StoredEntry) bool { return e.seq() == hint }) {
 		if hint, err = l.lastListed(ctx); err != nil || hint == 0 {
 			return nil, err
 		}
@@ -91,7 +88,7 @@ func (l *Ledger) window(ctx context.Context, hint int64, n int) ([]StoredEntry, 
 		reads = append(reads, func() (err error) { found[i], err = l.read(ctx, name); return err })
 	}
 	err := atOnce(reads...)
-	return slices.DeleteFunc(found, func(k StoredEntry) bool { return !k.found() }), err
+	return slices.DeleteFunc(found, func(e StoredEntry) bool { return !e.found() }), err
 }
 
 // lastListed is the highest number that a listing shows; 0 if there is none.

@@ -64,16 +64,18 @@ func TestAReleaseReadsTheLedgerOnce(t *testing.T) {
 		store := &counting{Store: p.store}
 		mirror, _ := newMirror(t, nil)
 		l := ledger.New(store, app, ledger.Options{Mirror: mirror})
-		require.NoError(t, l.Look(t.Context()))
-		require.NoError(t, l.Look(t.Context()), "it has been looked at")
-		lock, err := l.Lock(t.Context(), ledger.LockOptions{TTL: time.Hour})
+		view, err := l.View(t.Context(), 1)
 		require.NoError(t, err)
-		require.True(t, lock.AsSeen())
-		rec, err := l.Begin(t.Context(), lock, version(4), nil)
+		lock, err := l.Lock(t.Context(), ledger.LockOptions{TTL: time.Hour, View: view})
 		require.NoError(t, err)
+		require.True(t, lock.ViewHolds())
+		begun, err := l.Begin(t.Context(), lock, version(4), nil)
+		require.NoError(t, err)
+		rec := begun.Record
 		require.Equal(t, int64(4), rec.Seq)
 		rec.Outcome, rec.Parity = release.Settled, true
-		require.NoError(t, l.Settle(t.Context(), lock, rec))
+		sealed, err := l.Settle(t.Context(), begun, rec)
+		require.NoError(t, err)
 		require.NoError(t, lock.Release(t.Context()))
 
 		slices.Sort(store.asked)
@@ -84,7 +86,7 @@ func TestAReleaseReadsTheLedgerOnce(t *testing.T) {
 		}, store.asked)
 
 		store.asked = nil
-		copied, err := l.Copy(t.Context())
+		copied, err := l.Copy(t.Context(), ledger.Copied{}, sealed)
 		require.NoError(t, err)
 		require.Equal(t, 4, copied)
 		slices.Sort(store.asked)
@@ -93,7 +95,7 @@ func TestAReleaseReadsTheLedgerOnce(t *testing.T) {
 	})
 }
 
-func TestALookThatIsOutOfDateIsNotUsed(t *testing.T) {
+func TestAViewThatIsOutOfDateIsNotUsed(t *testing.T) {
 	t.Run("another run has shipped since", func(t *testing.T) {
 		onEveryStore(t, func(t *testing.T, p place) {
 			l, other := ledger.New(p.store, app, ledger.Options{}), ledger.New(p.store, app, ledger.Options{})
@@ -101,15 +103,16 @@ func TestALookThatIsOutOfDateIsNotUsed(t *testing.T) {
 			require.NoError(t, err)
 			settled(t, other, lock, 1)
 			require.NoError(t, lock.Release(t.Context()))
-			require.NoError(t, l.Look(t.Context()))
+			view, err := l.View(t.Context(), 1)
+			require.NoError(t, err)
 
 			lock, err = other.Lock(t.Context(), ledger.LockOptions{})
 			require.NoError(t, err)
 			settled(t, other, lock, 2)
 			require.NoError(t, lock.Release(t.Context()))
 
-			mine := take(t, l)
-			require.False(t, mine.AsSeen())
+			mine := takeWith(t, l, view)
+			require.False(t, mine.ViewHolds())
 			rec := settled(t, l, mine, 3)
 			require.Equal(t, int64(3), rec.Seq)
 			require.Equal(t, int64(2), rec.Previous)
@@ -121,15 +124,17 @@ func TestALookThatIsOutOfDateIsNotUsed(t *testing.T) {
 			l, other := ledger.New(p.store, app, ledger.Options{}), ledger.New(p.store, app, ledger.Options{})
 			lock, err := other.Lock(t.Context(), ledger.LockOptions{TTL: time.Hour})
 			require.NoError(t, err)
-			rec, err := other.Begin(t.Context(), lock, version(1), nil)
+			begun, err := other.Begin(t.Context(), lock, version(1), nil)
 			require.NoError(t, err)
+			rec := begun.Record
 			rec.Outcome, rec.Parity = release.Settled, true
 			diesUnheard(t, p.store)
-			require.NoError(t, l.Look(t.Context())) // the record is begun
-			require.NoError(t, other.Settle(t.Context(), lock, rec))
+			view, err := l.View(t.Context(), 1) // the record is begun
+			require.NoError(t, err)
+			require.NoError(t, settle(t.Context(), other, begun, rec))
 
-			mine := take(t, l)
-			require.False(t, mine.AsSeen())
+			mine := takeWith(t, l, view)
+			require.False(t, mine.ViewHolds())
 			require.Equal(t, int64(2), settled(t, l, mine, 2).Seq)
 			requireWhole(t, l)
 		})
@@ -155,19 +160,20 @@ func TestPartsGoAheadOfTheOutcome(t *testing.T) {
 	p := directory(t)
 	l := ledger.New(p.store, app, ledger.Options{Mirror: mirror})
 	lock := take(t, l)
-	rec, err := l.Begin(t.Context(), lock, version(1), map[string][]byte{"worker.bundle": {1, 2, 3}})
+	begun, err := l.Begin(t.Context(), lock, version(1), map[string][]byte{"worker.bundle": {1, 2, 3}})
 	require.NoError(t, err)
-	copied, err := l.Copy(t.Context())
+	rec := begun.Record
+	ahead, err := l.CopyAhead(t.Context(), begun)
 	require.NoError(t, err)
-	require.Zero(t, copied, "what has not ended has no copy")
 	names, err := mirror.Names(t.Context())
 	require.NoError(t, err)
-	require.Empty(t, names, "nobody sees what went ahead")
+	require.Empty(t, names, "what has not ended has no copy, and nobody sees what went ahead")
 
 	uploads, lists = 0, 0
 	rec.Outcome, rec.Parity = release.Settled, true
-	require.NoError(t, l.Settle(t.Context(), lock, rec))
-	copied, err = l.Copy(t.Context())
+	sealed, err := l.Settle(t.Context(), begun, rec)
+	require.NoError(t, err)
+	copied, err := l.Copy(t.Context(), ahead, sealed)
 	require.NoError(t, err)
 	require.Equal(t, 1, copied)
 	require.Zero(t, uploads, "the record itself is in the manifest")
@@ -180,10 +186,12 @@ func TestWhatWasNotedOutlivesItsRun(t *testing.T) {
 		l := ledger.New(p.store, app, ledger.Options{})
 		lock, err := l.Lock(t.Context(), ledger.LockOptions{})
 		require.NoError(t, err)
-		rec, err := l.Begin(t.Context(), lock, version(1), nil)
+		begun, err := l.Begin(t.Context(), lock, version(1), nil)
 		require.NoError(t, err)
+		rec := begun.Record
 		rec.Reason, rec.Failures = "cluster: CrashLoop", []*release.Failure{{Code: release.CodeCrashLoop, Log: []string{"the last line"}}}
-		require.NoError(t, l.Note(t.Context(), lock, rec))
+		_, err = l.Note(t.Context(), begun, rec)
+		require.NoError(t, err)
 		require.NoError(t, lock.Release(t.Context())) // and nothing more is heard of it
 
 		next := take(t, l)
@@ -194,8 +202,9 @@ func TestWhatWasNotedOutlivesItsRun(t *testing.T) {
 		require.Equal(t, release.Pending, left.Record.Outcome)
 		require.Equal(t, "cluster: CrashLoop; interrupted: "+rec.Holder+" did not come back", left.Record.Reason)
 		require.Equal(t, rec.Failures, left.Record.Failures)
-		var conflict *ledger.ConflictError
-		require.ErrorAs(t, l.Note(t.Context(), next, rec), &conflict, "it is sealed")
+		_, err = l.Note(t.Context(), begun, rec)
+		var lost *ledger.LostError
+		require.ErrorAs(t, err, &lost, "another run has the lock, and has sealed it")
 		requireWhole(t, l)
 	})
 }

@@ -1,0 +1,221 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// releaseLimit is how long giving back the lock may take: expiry does it too.
+const releaseLimit = 5 * time.Second
+
+// Lock is the right to write, kept by a heartbeat. It is lost when another run
+// takes it over, or when it could not be renewed in time.
+type Lock struct {
+	Holder string
+	Fence  int64 // fencing token: grows with every holder; kept in the records
+
+	ledger *Ledger
+	view   *View           // as it was read, if nobody can have written between it and the lock; else nil
+	lost   context.Context // ends with a *LostError
+	lose   context.CancelCauseFunc
+	stop   context.CancelFunc // ends the heartbeat
+	done   chan struct{}      // closed when it has ended
+
+	newest atomic.Int64 // the newest sequence number given; the next renewal writes it down
+	wrote  atomic.Bool  // a record or a withdrawal was written under this lock: the view is the past
+
+	ttl       time.Duration
+	renewedAt atomic.Int64 // by sinceBoot, when the last renewal that succeeded was begun
+
+	mu      sync.Mutex // one write at a time
+	lease   lease
+	version string
+}
+
+// LostError says that the lock was lost while it was needed.
+type LostError struct {
+	Holder string // who has it now; "" if nobody is known to
+	Err    error  // why it could not be renewed; nil if it was taken
+}
+
+func (e *LostError) Error() string {
+	switch {
+	case e.Err != nil:
+		return fmt.Sprintf("the lock could not be renewed in time: %v", e.Err)
+	case e.Holder != "":
+		return "the lock was taken over by " + e.Holder
+	default:
+		return "the lock was given up or removed"
+	}
+}
+
+func (e *LostError) Unwrap() error { return e.Err }
+
+// ViewHolds reports whether the lock was taken just as the view of its options
+// saw it. Then nobody else can have written since, and what was read after the
+// view holds too.
+func (k *Lock) ViewHolds() bool { return k.view != nil }
+
+// Context is a context that also ends, with a *LostError as its cause, when the
+// lock is lost. stop must be called when it is no longer needed.
+func (k *Lock) Context(parent context.Context) (ctx context.Context, stop context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(parent)
+	unhook := context.AfterFunc(k.lost, func() { cancel(context.Cause(k.lost)) })
+	return ctx, func() {
+		unhook()
+		cancel(nil)
+	}
+}
+
+// Held is nil if nobody can have taken the lock over: it was renewed so lately
+// that it has not expired, by a clock that runs on while the process is stopped
+// or the machine sleeps. It asks nobody, so it can stand before each write.
+// Otherwise it is a *LostError; Check may still find that the lock is ours.
+func (k *Lock) Held() error {
+	if k.lost.Err() != nil {
+		return context.Cause(k.lost)
+	}
+	if age := k.age(); age >= certainFor(k.ttl) {
+		return &LostError{Err: fmt.Errorf("it was renewed %s ago, and expires after %s", age.Round(time.Millisecond), k.ttl)}
+	}
+	return nil
+}
+
+// Check is Held, and where that is not certain renews the lock on the spot, which
+// succeeds only if nobody has taken it over. A *LostError says that it is lost.
+func (k *Lock) Check(ctx context.Context) error {
+	if k.Held() == nil {
+		return nil
+	}
+	if k.lost.Err() != nil {
+		return context.Cause(k.lost)
+	}
+	err := k.renew(ctx)
+	k.loseIfLost(err)
+	return err
+}
+
+// age is how long ago the last renewal was begun.
+func (k *Lock) age() time.Duration { return sinceBoot() - time.Duration(k.renewedAt.Load()) }
+
+// Release gives the lock back, so that the next run need not wait for its
+// expiry. It works after ctx has ended. A lock that was lost is left alone.
+func (k *Lock) Release(ctx context.Context) error {
+	k.stop()
+	<-k.done
+	if k.lost.Err() != nil {
+		return nil
+	}
+	defer k.lose(&LostError{})
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseLimit)
+	defer cancel()
+	if err := k.write(ctx, func(l *lease) { l.holder, l.process = "", "" }); err != nil {
+		return fmt.Errorf("release the lock: %w", err)
+	}
+	return nil
+}
+
+// startRenewing starts the heartbeat of a lock that was just taken.
+func (k *Lock) startRenewing(ctx context.Context) {
+	// What a run cleans up after an interrupt still needs the lock, so it outlives ctx.
+	lasting := context.WithoutCancel(ctx)
+	k.lost, k.lose = context.WithCancelCause(lasting)
+	renewals, stop := context.WithCancel(lasting)
+	k.stop, k.done = stop, make(chan struct{})
+	k.newest.Store(k.lease.newest)
+	go k.renewAlways(renewals)
+}
+
+// renewAlways renews the lease until ctx ends or the lock is lost. It gives up
+// while there is still time for what was begun to stop.
+func (k *Lock) renewAlways(ctx context.Context) {
+	defer close(k.done)
+	for wait := renewInterval(k.ttl); ; {
+		if pause(ctx, wait) != nil {
+			return
+		}
+		left := certainFor(k.ttl) - k.age()
+		limited, cancel := context.WithTimeout(ctx, max(min(renewInterval(k.ttl), left), retryInterval(k.ttl)))
+		err := k.renew(limited)
+		cancel()
+		var lost *LostError
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil:
+			wait = renewInterval(k.ttl)
+			continue
+		case errors.As(err, &lost):
+			k.lose(lost)
+			return
+		}
+		if left = certainFor(k.ttl) - k.age(); left <= 0 {
+			k.lose(&LostError{Err: err})
+			return
+		}
+		wait = min(retryInterval(k.ttl), left)
+	}
+}
+
+func (k *Lock) renew(ctx context.Context) error {
+	return k.write(ctx, func(l *lease) { l.renewed = k.ledger.now() })
+}
+
+// write changes this run's lease. A *LostError says that it is this run's no more.
+func (k *Lock) write(ctx context.Context, change func(*lease)) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	next := k.lease
+	next.newest = k.newest.Load()
+	change(&next)
+	swap, asked := StoredLock{Fields: next.fields(), Version: k.version}, sinceBoot()
+	version, err := k.ledger.store.SwapLock(ctx, swap)
+	if err == nil && version == "" {
+		// The answer to an earlier write of our own may have been lost on its way.
+		swap.Version, err = k.storedVersion(ctx)
+		if err == nil {
+			version, err = k.ledger.store.SwapLock(ctx, swap)
+		}
+		if err == nil && version == "" {
+			return &LostError{}
+		}
+	}
+	if err != nil {
+		return err
+	}
+	k.lease, k.version = next, version
+	k.renewedAt.Store(int64(asked))
+	return nil
+}
+
+// confirm asks the store whether the lock is still this run's. Only the store's
+// word counts: a lock that expired and that nobody took is still held.
+func (k *Lock) confirm(ctx context.Context) error {
+	_, err := k.storedVersion(ctx)
+	k.loseIfLost(err)
+	return err
+}
+
+func (k *Lock) loseIfLost(err error) {
+	var lost *LostError
+	if errors.As(err, &lost) {
+		k.lose(lost)
+	}
+}
+
+// storedVersion is the version of this run's lease, or a *LostError.
+func (k *Lock) storedVersion(ctx context.Context) (string, error) {
+	stored, err := k.ledger.store.ReadLock(ctx)
+	if err != nil {
+		return "", fmt.Errorf("read the lock: %w", err)
+	}
+	now := parseLease(stored.Fields)
+	if stored.Version == "" || now.holder != k.Holder || now.fence != k.Fence {
+		return "", &LostError{Holder: now.holder}
+	}
+	return stored.Version, nil
+}
