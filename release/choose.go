@@ -26,8 +26,8 @@ func (e *UnclearError) Error() string {
 	return fmt.Sprintf("%q is no sequence number, SHA, version or constraint", e.Asked)
 }
 
-// Choose picks the record that a rollback goes to. to is "" for the newest good
-// release before the current one, or a sequence number, a SHA or a prefix of
+// Choose picks the record that a rollback goes to. to is "" for the good release
+// before the one that runs now, or a sequence number, a SHA or a prefix of
 // one of at least 4 digits, a version, or a constraint such as "~1.4". Records
 // may come in any order. A *NoneError says that none matches, an *UnclearError that
 // none ever could.
@@ -51,12 +51,19 @@ func Choose(records []Record, to string) (Record, error) {
 	return Record{}, &NoneError{Asked: to}
 }
 
-// earlier finds the newest good record older than the content of the current
-// good one, of another commit: going back to the same commit would undo nothing.
+// earlier finds the release to go back to from what runs now. If the newest
+// record ended with a good release running, that is the newest good record older
+// than its content, of another commit: going back to the same commit would undo
+// nothing. Otherwise something else may run, and the newest good record is back.
 func earlier(newest []Record) (Record, error) {
 	current, ok := Current(newest)
 	if !ok {
 		return Record{}, &NoneError{}
+	}
+	last := newest[0]
+	restored := last.Outcome == Restored && (last.Restored == 0 || last.Restored == current.Seq)
+	if !last.Good() && !restored {
+		return back(last, newest, current), nil
 	}
 	for _, r := range newest {
 		if r.Good() && r.Kind == KindRelease && r.Seq < current.Content() && r.SHA != current.SHA {
@@ -64,6 +71,17 @@ func earlier(newest []Record) (Record, error) {
 		}
 	}
 	return Record{}, &NoneError{}
+}
+
+// back is the good release under one that is pending, failed, or good no more. A
+// rollback that was killed is begun again: its caller wanted away from that one.
+func back(last Record, newest []Record, current Record) Record {
+	for _, r := range newest {
+		if last.Outcome == Pending && last.Kind == KindRollback && r.Seq == last.Content() && r.Good() {
+			return r
+		}
+	}
+	return current
 }
 
 // Current is the newest good record: what should be running. Records come

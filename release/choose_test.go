@@ -29,6 +29,11 @@ func ended(r release.Record, outcome release.Outcome) release.Record {
 	return r
 }
 
+func restoredTo(r release.Record, seq int64) release.Record {
+	r.Restored = seq
+	return r
+}
+
 func withdrawn(r release.Record) release.Record {
 	r.Withdrawn = true
 	return r
@@ -49,7 +54,18 @@ func TestChoose(t *testing.T) {
 		{"from the first there is nowhere to go", []release.Record{a, b, rollback(3, 1, shaA)}, "", 0},
 		{"the same commit again is no step back", []release.Record{a, good(2, shaA, "")}, "", 0},
 		{"a withdrawn one is passed over", []release.Record{a, withdrawn(b), c}, "", 1},
-		{"a pending one is not good", []release.Record{a, ended(b, release.Pending)}, "", 0},
+		{"of a pending one it is not known what runs: back to the good one under it", []release.Record{a, b, ended(c, release.Pending)}, "", 2},
+		{"under a failed one that was not put back, too", []release.Record{a, b, ended(c, release.Failed)}, "", 2},
+		{"also if it is the only good one", []release.Record{a, ended(b, release.Pending)}, "", 1},
+		{"also if several failed in a row", []release.Record{a, ended(b, release.Restored), ended(c, release.Failed)}, "", 1},
+		{"a restored one runs the good one under it already", []release.Record{a, ended(b, release.Restored)}, "", 0},
+		{"what was put back and withdrawn since runs still", []release.Record{a, withdrawn(b), restoredTo(ended(c, release.Restored), 2)}, "", 1},
+		{"a withdrawn one runs still: back to the good one under it", []release.Record{a, b, withdrawn(c)}, "", 2},
+		{"one that settled out of parity, too", []release.Record{a, b, ended(c, release.Settled)}, "", 2},
+		{"under a failed one that a rollback was under", []release.Record{a, b, rollback(3, 1, shaA), ended(good(4, shaC, ""), release.Failed)}, "", 3},
+		{"a rollback that was killed is begun again", []release.Record{a, b, c, ended(rollback(4, 2, shaB), release.Pending)}, "", 2},
+		{"a rollback that failed is not: what ran before it is there", []release.Record{a, b, c, ended(rollback(4, 2, shaB), release.Failed)}, "", 3},
+		{"nothing good under a pending one", []release.Record{ended(a, release.Failed), ended(b, release.Pending)}, "", 0},
 		{"settled out of parity is not good", []release.Record{a, {Seq: 2, Outcome: release.Settled, SHA: shaB}, c}, "", 1},
 		{"an empty ledger", nil, "", 0},
 
