@@ -43,7 +43,11 @@ func (w workshop) run(ctx context.Context, in Inputs, args []string) error {
 	started := time.Now()
 	w.opts.report(release.MarkStart, "run %s", strings.Join(args, " "))
 	env, secrets := w.environment(in.Image.Secrets)
-	cmd := group(ctx, "/bin/sh", append([]string{"-c", `umask 022 && exec "$@"`, "sh"}, args...)...)
+	line := append([]string{"/bin/sh", "-c", `umask 022 && exec "$@"`, "sh"}, args...)
+	if !w.opts.shared {
+		line = isolate(ctx, line)
+	}
+	cmd := group(ctx, line[0], line[1:]...)
 	cmd.Dir, cmd.Env = w.tree(), env
 	tail, err := stream(cmd, secrets, func(line string) { w.opts.report(release.MarkStep, "%s", line) })
 	if ctx.Err() != nil {

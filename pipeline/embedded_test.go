@@ -111,21 +111,36 @@ func TestTestsMustPassAndLeaveNothing(t *testing.T) {
 func TestACancelledBuildEndsItsCommands(t *testing.T) {
 	r := sample.New(t, sample.Options{})
 	img := workerImage()
-	img.Run = [][]string{{"sh", "-c", "sleep 600 & echo started $!; wait"}}
+	// The command's numbers of processes are its own, so its child is found by what it sleeps.
+	sleeper := fmt.Sprintf("sleep 600.%d", os.Getpid())
+	img.Run = [][]string{{"sh", "-c", sleeper + " & echo started; wait"}}
 	opts := testOptions(t)
 	ctx, cancel := context.WithCancel(context.Background())
-	pid := make(chan int, 1)
+	started := false
 	opts.Progress = func(e release.Event) {
-		var n int
-		if _, err := fmt.Sscanf(e.Message, "started %d", &n); err == nil {
-			pid <- n
+		if e.Message == "started" {
+			started = running(t, sleeper)
 			cancel()
 		}
 	}
 	_, err := Build(ctx, resolve(t, r.Dir, img), opts)
 	require.ErrorIs(t, err, context.Canceled)
-	sleeper := <-pid
-	require.Eventually(t, func() bool { return ended(sleeper) }, 5*time.Second, 10*time.Millisecond, "the command's own child must not be left")
+	require.True(t, started)
+	require.Eventually(t, func() bool { return !running(t, sleeper) }, 5*time.Second, 10*time.Millisecond, "the command's own child must not be left")
+}
+
+// running reports whether a process has that command line.
+func running(t *testing.T, commandLine string) bool {
+	t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	require.NoError(t, err)
+	for _, file := range files {
+		data, _ := os.ReadFile(file) // it may have ended
+		if strings.ReplaceAll(strings.TrimRight(string(data), "\x00"), "\x00", " ") == commandLine {
+			return true
+		}
+	}
+	return false
 }
 
 // ended reports whether a process is gone, or only waits to be collected.

@@ -83,6 +83,7 @@ type Options struct {
 
 	buildRoot string                // where commands run, if not in the usual folder
 	unproven  bool                  // the result is only compared
+	shared    bool                  // commands run in the process table of the machine
 	conn      engineconn.EngineConn // to a stand-in for an engine
 	drain     time.Duration         // of a Dagger session; 0 is the usual
 }

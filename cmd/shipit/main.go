@@ -7,12 +7,16 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/joelhooks/shipit/pipeline"
 )
 
 func main() { os.Exit(run()) }
 
 // run is main with an exit code, so that tests can call it by name.
 func run() int {
+	// Commands of a build run as the same user; they must find no secret in /proc.
+	pipeline.HideEnvironment()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// After the first signal the default handling is back: a second one kills.

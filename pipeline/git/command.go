@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 )
 
@@ -36,9 +37,7 @@ func command(ctx context.Context, dir string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "git", all...)
 	cmd.Dir = dir
 	for _, kv := range os.Environ() {
-		name, _, _ := strings.Cut(kv, "=")
-		keep := strings.HasPrefix(name, "GIT_CONFIG") || name == "GIT_EXEC_PATH" || name == "GIT_CEILING_DIRECTORIES"
-		if !strings.HasPrefix(name, "GIT_") || keep {
+		if name, _, _ := strings.Cut(kv, "="); passed(name) {
 			cmd.Env = append(cmd.Env, kv)
 		}
 	}
@@ -46,6 +45,15 @@ func command(ctx context.Context, dir string, args ...string) *exec.Cmd {
 	// used stops the same fetch in every version.
 	cmd.Env = append(cmd.Env, "LC_ALL=C", "GIT_NO_LAZY_FETCH=1", "GIT_ALLOW_PROTOCOL=none", "GIT_TERMINAL_PROMPT=0")
 	return cmd
+}
+
+// passed are the variables of the caller that git gets: those by which it finds
+// itself and its configuration. No other one, as it may be a secret, and git runs
+// beside the commands of a build.
+func passed(name string) bool {
+	return strings.HasPrefix(name, "GIT_CONFIG") || strings.HasPrefix(name, "XDG_") || slices.Contains([]string{
+		"PATH", "HOME", "USER", "LOGNAME", "SUDO_UID", "TMPDIR", "LD_LIBRARY_PATH", "DEVELOPER_DIR", "GIT_EXEC_PATH", "GIT_CEILING_DIRECTORIES",
+	}, name)
 }
 
 // run runs one command and returns its stdout and stderr. A non-zero end is a *gitError.
