@@ -26,6 +26,9 @@ func Build(ctx context.Context, in Inputs, opts Options) (Built, error) {
 		made, cached = store.load(in.Key)
 	}
 	if !cached {
+		if opts.NoRun && runsCommands(in) {
+			return Built{}, &NotBuiltError{Image: in.Name}
+		}
 		if made, err = makeLayers(ctx, in, list, store, opts); err != nil {
 			return Built{}, fmt.Errorf("build %s: %w", in.Name, err)
 		}
@@ -45,6 +48,25 @@ func Build(ctx context.Context, in Inputs, opts Options) (Built, error) {
 	built.Digest = digest.String()
 	built.Platforms, built.Aliases, err = Describe(artifact)
 	return built, err
+}
+
+// NotBuiltError is an image whose build would run commands of the repository,
+// where that is not wanted.
+type NotBuiltError struct{ Image string }
+
+func (e *NotBuiltError) Error() string {
+	return fmt.Sprintf("image %s is not built: it has commands to run, and here none may run", e.Image)
+}
+
+// Hint is what to do about it.
+func (e *NotBuiltError) Hint() string {
+	return "build it before, with `shipit build --no-push`, and hand its --cache over"
+}
+
+// runsCommands reports whether code of the repository runs when the image is built or proven.
+func runsCommands(in Inputs) bool {
+	img := in.Image
+	return len(img.Run)+len(img.Test)+len(img.Functions) > 0 || img.Prove.Start > 0
 }
 
 // use takes the content that a builder made for some platforms. The content may

@@ -78,7 +78,10 @@ type Options struct {
 	// CacheDir keeps layers and package stores; "" is shipit in the user's cache folder.
 	CacheDir string
 	// NoCache builds without reading layers or package stores of earlier builds.
-	NoCache  bool
+	NoCache bool
+	// NoRun refuses a build that would run a command of the repository, with a
+	// *NotBuiltError; what lies in CacheDir is used.
+	NoRun    bool
 	Progress release.Progress
 
 	buildRoot string                // where commands run, if not in the usual folder

@@ -14,8 +14,10 @@ import (
 
 type buildOptions struct {
 	*globals
-	rev   string
-	check bool
+	rev    string
+	check  bool
+	noPush bool
+	buildFlags
 }
 
 // buildResult is what `build -o json` prints.
@@ -36,7 +38,9 @@ under its SHA tag. A build whose inputs the registry already knows is not repeat
 Standard output is one digest reference a line, so that $(shipit build) composes.`,
 		Example: `  shipit build
   docker pull $(shipit build v1.4.2)
-  shipit build --check-reproducible    build twice without caches and compare`,
+  shipit build --check-reproducible    build twice without caches and compare
+  shipit build --no-push --cache DIR   run the repository's commands here, without a right to push,
+  shipit build --no-run --cache DIR    and push and sign there, without running any`,
 		Args: atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.rev = first(args, "HEAD")
@@ -44,6 +48,8 @@ Standard output is one digest reference a line, so that $(shipit build) composes
 		},
 	}
 	cmd.Flags().BoolVar(&o.check, "check-reproducible", false, "build twice in different folders without caches; name the first difference; push nothing")
+	cmd.Flags().BoolVar(&o.noPush, "no-push", false, "build, keep the layers in the cache, and push nothing")
+	o.add(cmd.Flags())
 	return cmd
 }
 
@@ -54,10 +60,13 @@ func (o *buildOptions) run(ctx context.Context) error {
 	}
 	defer s.Close()
 	do := pipeline.Publisher.Publish
-	if o.check {
+	switch {
+	case o.check:
 		do = pipeline.Publisher.CheckReproducible
+	case o.noPush:
+		do = pipeline.Publisher.Find
 	}
-	images, err := s.eachImage(ctx, nil, do)
+	images, err := s.eachImage(ctx, s.publisher(o.buildFlags, nil), do)
 	if err != nil {
 		return deploy.Unchanged(err)
 	}
@@ -66,7 +75,7 @@ func (o *buildOptions) run(ctx context.Context) error {
 		res.Images = append(res.Images, images[name])
 	}
 	return o.result(res, func(w io.Writer) {
-		if o.check {
+		if o.check || o.noPush {
 			return // what was not pushed is no reference to compose with
 		}
 		for _, i := range res.Images {

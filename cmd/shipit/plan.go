@@ -80,7 +80,7 @@ func (o *planOptions) run(ctx context.Context) error {
 func (t *tree) plan(ctx context.Context, engine deploy.Engine) (planResult, error) {
 	p := planResult{App: t.cfg.App, SHA: t.source.SHA, Version: t.version, Images: []pipeline.Image{}, Changes: []deploy.Change{}, Findings: []release.Finding{}}
 	read := sync.OnceValues(func() (deploy.History, error) { return engine.Read(ctx) })
-	images, err := t.eachImage(ctx, recorded(read), pipeline.Publisher.Find)
+	images, err := t.eachImage(ctx, t.publisher(buildFlags{}, recorded(read)), pipeline.Publisher.Find)
 	if err != nil {
 		return p, err
 	}

@@ -19,6 +19,7 @@ type releaseOptions struct {
 	rev       string
 	allow     allowed
 	noRestore bool
+	buildFlags
 }
 
 func newRelease(g *globals) *cobra.Command {
@@ -42,6 +43,7 @@ not released. If a role fails, all roles go back to the last good release.
 	}
 	cmd.Flags().Var(&o.allow, "allow", "go on in spite of the finding `CODE` (repeatable)")
 	cmd.Flags().BoolVar(&o.noRestore, "no-restore", false, "leave a failed rollout as it is, for inspection")
+	o.add(cmd.Flags())
 	return cmd
 }
 
@@ -53,7 +55,7 @@ func (o *releaseOptions) run(ctx context.Context) error {
 	defer t.Close()
 	defer engine.Close()
 
-	rel, history, err := t.published(ctx, engine)
+	rel, history, err := t.published(ctx, engine, o.buildFlags)
 	if err != nil {
 		return deploy.Unchanged(err)
 	}
@@ -67,11 +69,11 @@ func (o *releaseOptions) run(ctx context.Context) error {
 
 // published builds and pushes, and reads the ledger while that is under way. What
 // keeps the ledger from being read is told when it is needed.
-func (t *tree) published(ctx context.Context, engine deploy.Engine) (rel release.Release, history deploy.History, err error) {
+func (t *tree) published(ctx context.Context, engine deploy.Engine, how buildFlags) (rel release.Release, history deploy.History, err error) {
 	group, gctx := errgroup.WithContext(ctx)
 	read := sync.OnceValues(func() (deploy.History, error) { return engine.Read(gctx) })
 	group.Go(func() error { history, _ = read(); return nil })
-	group.Go(func() (err error) { rel, err = t.publish(gctx, recorded(read)); return err })
+	group.Go(func() (err error) { rel, err = t.publish(gctx, t.publisher(how, recorded(read))); return err })
 	return rel, history, group.Wait()
 }
 

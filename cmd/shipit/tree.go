@@ -117,8 +117,8 @@ func (t *tree) imageNames() []string {
 
 // publish builds and pushes every image and renders every role: the release
 // with all that it needs to run anywhere.
-func (t *tree) publish(ctx context.Context, known knownImage) (release.Release, error) {
-	images, err := t.eachImage(ctx, known, pipeline.Publisher.Publish)
+func (t *tree) publish(ctx context.Context, p pipeline.Publisher) (release.Release, error) {
+	images, err := t.eachImage(ctx, p, pipeline.Publisher.Publish)
 	if err != nil {
 		return release.Release{}, err
 	}
@@ -127,7 +127,7 @@ func (t *tree) publish(ctx context.Context, known knownImage) (release.Release, 
 
 // draft is publish without a push.
 func (t *tree) draft(ctx context.Context) (release.Release, error) {
-	images, err := t.eachImage(ctx, nil, pipeline.Publisher.Find)
+	images, err := t.eachImage(ctx, t.publisher(buildFlags{}, nil), pipeline.Publisher.Find)
 	if err != nil {
 		return release.Release{}, err
 	}

@@ -195,3 +195,39 @@ func TestInterrupted(t *testing.T) {
 		})
 	}
 }
+
+func TestOneJobRunsTheCommandsOfTheRepositoryAndAnotherPushes(t *testing.T) {
+	var pushed []string
+	images := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut {
+			pushed = append(pushed, r.URL.Path)
+		}
+		images.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	repo := sample.New(t, sample.Options{Registry: strings.TrimPrefix(server.URL, "http://")})
+	ran := filepath.Join(t.TempDir(), "ran")
+	text := repo.Read("shipit.yaml")
+	repo.Commit("commands", map[string]string{"shipit.yaml": strings.Replace(text, "    base: ", "    run: [[sh, -c, \"echo x >> "+ran+"\"]]\n    prove: {skip: true}\n    base: ", 1)})
+	cache := t.TempDir()
+
+	got := shipit(t, "build", "-C", repo.Dir, "--no-run", "--cache", cache)
+	require.Equal(t, exitRefused, got.code, got.err)
+	require.Contains(t, got.err, "is not built: it has commands to run")
+	require.Contains(t, got.err, "shipit build --no-push")
+	require.NoFileExists(t, ran)
+
+	got = shipit(t, "build", "-C", repo.Dir, "--no-push", "--cache", cache)
+	require.Equal(t, exitOK, got.code, got.err)
+	require.Empty(t, got.out, "what was not pushed is no reference to compose with")
+	require.FileExists(t, ran)
+	require.Empty(t, pushed)
+
+	require.NoError(t, os.Remove(ran))
+	got = shipit(t, "build", "-C", repo.Dir, "--no-run", "--cache", cache)
+	require.Equal(t, exitOK, got.code, got.err)
+	require.Contains(t, got.out, "@sha256:")
+	require.NotEmpty(t, pushed)
+	require.NoFileExists(t, ran)
+}

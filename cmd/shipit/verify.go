@@ -102,7 +102,7 @@ func (t *tree) rebuild(ctx context.Context, role release.Role) (attest.Differenc
 	if err != nil {
 		return attest.Difference{}, err
 	}
-	return t.publisher(nil).Rebuild(ctx, in, role.Reference())
+	return t.publisher(buildFlags{}, nil).Rebuild(ctx, in, role.Reference())
 }
 
 func (o *verifyOptions) verdict(record release.Record, checks []deploy.Check) error {

@@ -49,7 +49,9 @@ func TestTheDocumentedCallerGrantsWhatTheWorkflowNeeds(t *testing.T) {
 	for id, job := range jobs {
 		for _, scope := range job.Permissions.Scopes {
 			require.Contains(t, grants.Scopes, scope.Name.Value, id)
-			require.Equal(t, scope.Value.Value, grants.Scopes[scope.Name.Value].Value.Value, id)
+			if scope.Value.Value != "read" { // which every grant includes
+				require.Equal(t, scope.Value.Value, grants.Scopes[scope.Name.Value].Value.Value, id)
+			}
 			require.Contains(t, read(t, root+"/docs/ci.md"), "| `"+scope.Name.Value+": "+scope.Value.Value+"` | ", "docs/ci.md says what it is for")
 		}
 	}

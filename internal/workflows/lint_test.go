@@ -23,7 +23,8 @@ const root = "../.."
 // is made here too.
 func granted() map[string]string {
 	return map[string]string{
-		"ship.yml build":       "contents: read, id-token: write, packages: write",
+		"ship.yml build":       "contents: read, packages: read",
+		"ship.yml publish":     "contents: read, id-token: write, packages: write",
 		"ship.yml deploy":      "contents: read, id-token: write, packages: write",
 		"test.yml test":        "contents: read",
 		"dagger.yml engine":    "contents: read",
@@ -67,13 +68,15 @@ func TestAFaultInAWorkflowIsFound(t *testing.T) {
 		{"a SHA that does not say its version", "test.yml", " # v4.2.2", "", "does not say its version"},
 		{"a token left in the checkout", "dagger.yml", "persist-credentials: false", "persist-credentials: true", "keeps its token"},
 		{"a permission more", "ship.yml", "      contents: read # checkout", "      contents: write # checkout", "may contents: write"},
+		{"the repository's code beside a token", "ship.yml", "shipit build --no-run", "shipit build", "runs code of the repository with id-token: write"},
+		{"the repository's code beside the cluster", "ship.yml", "shipit release --no-run", "shipit release", "runs code of the repository with id-token: write"},
 		{"every permission", "test.yml", "permissions:\n  contents: read # checkout", "permissions: write-all", "not named one by one"},
 		{"no permissions named for the workflow", "release.yml", "permissions: {}\n", "", "names no permissions"},
 		{"a begun deploy that is cancelled", "ship.yml", "cancel-in-progress: false", "cancel-in-progress: true", "can be cancelled"},
 		{"a deploy that does not queue", "ship.yml", "    concurrency:\n      group: shipit-${{ github.repository }}-${{ inputs.environment }}\n      cancel-in-progress: false\n", "", "does not queue"},
 		{"two repositories in one queue", "ship.yml", "group: shipit-${{ github.repository }}-", "group: shipit-", "one queue"},
-		{"what an outsider wrote in a script", "ship.yml", `run: shipit check "$REV"`, `run: shipit check "${{ github.event.head_commit.message }}"`, "expression in a script"},
-		{"an input in a script", "ship.yml", `run: shipit check "$REV"`, `run: shipit check "${{ inputs.rev }}"`, "expression in a script"},
+		{"what an outsider wrote in a script", "ship.yml", `run: shipit check --env "$ENVIRONMENT" -- "$REV"`, `run: shipit check "${{ github.event.head_commit.message }}"`, "expression in a script"},
+		{"an input in a script", "ship.yml", `run: shipit check --env "$ENVIRONMENT" -- "$REV"`, `run: shipit check "${{ inputs.rev }}"`, "expression in a script"},
 		{"a secret that every step of the job sees", "ship.yml", "      TIMEOUT: ${{ inputs.timeout }}\n", "      KEY: ${{ secrets.cosign-key }}\n", "for all steps"},
 		{"a token that every step of the job sees", "ship.yml", "      TIMEOUT: ${{ inputs.timeout }}\n", "      GITHUB_TOKEN: ${{ github.token }}\n", "for all steps"},
 		{"a job without a limit", "dagger.yml", "    timeout-minutes: 45\n", "", "no time limit"},
@@ -148,7 +151,7 @@ func (r rules) broken() []string {
 
 func (r rules) job(name string, job *actionlint.Job) []string {
 	out := r.permissions(name, job)
-	out = append(out, r.queue(name, job)...)
+	out = append(append(out, r.queue(name, job)...), r.foreign(job)...)
 	if job.WorkflowCall != nil {
 		return append(out, r.pinned(job.WorkflowCall.Uses)...)
 	}
@@ -178,6 +181,34 @@ func (r rules) job(name string, job *actionlint.Job) []string {
 			}
 		}
 	}
+	return out
+}
+
+// building is a command that may run what the repository brings: the commands of
+// shipit.yaml, and the scripts of packages that these install.
+var building = regexp.MustCompile(`(?m)\bshipit (build|release|render|plan)\b(.*)$`)
+
+// foreign holds a job that runs code of the repository to permissions that this
+// code may have: it can read whatever the job can.
+func (r rules) foreign(job *actionlint.Job) []string {
+	var out []string
+	for _, step := range job.Steps {
+		script, ok := step.Exec.(*actionlint.ExecRun)
+		if !ok {
+			continue
+		}
+		for _, m := range building.FindAllStringSubmatch(script.Run.Value, -1) {
+			if strings.Contains(m[2], "--no-run") || job.Permissions == nil {
+				continue
+			}
+			for _, scope := range job.Permissions.Scopes {
+				if scope.Value.Value != "read" {
+					out = append(out, fmt.Sprintf("runs code of the repository with %s: %s", scope.Name.Value, scope.Value.Value))
+				}
+			}
+		}
+	}
+	slices.Sort(out)
 	return out
 }
 

@@ -57,13 +57,16 @@ func TestShip(t *testing.T) {
 	var first string
 
 	// The steps build on each other as commits on a branch do.
-	t.Run("a good commit is built by one job and deployed by the other", func(t *testing.T) {
+	t.Run("a good commit is built by one job, published by the next and deployed by the last", func(t *testing.T) {
 		first = s.commit("sign", "timeout: 2m", "timeout: 2m\nsigning: {mode: key, key: \"env:COSIGN_KEY\"}")
 		r := s.runner(t, first)
 		build := r.run("build", s.workflow.Jobs["build"])
 		require.Zero(t, build["check"].code, build["check"].log)
 		require.Zero(t, build["build"].code, build["build"].log)
-		require.Contains(t, build["build"].log, "signed worker")
+		require.NotContains(t, build["build"].log, "pushed worker", "the job that runs code of the repository pushes nothing")
+		publish := r.run("publish", s.workflow.Jobs["publish"])
+		require.Zero(t, publish["publish"].code, publish["publish"].log)
+		require.Contains(t, publish["publish"].log, "signed worker")
 		r.onStep = func(step string) {
 			if step == "release" {
 				require.FileExists(t, filepath.Join(r.temp, "kubeconfig"))
@@ -78,7 +81,7 @@ func TestShip(t *testing.T) {
 			"sha": first, "version": record.Version, "seq": "1", "parity": "true", "outcome": "settled", "digest": record.Roles[0].Digest,
 		}, s.outputs(r))
 		require.Equal(t, record.Roles[0].Digest, got.outputs["digest-cluster"])
-		require.Contains(t, build["build"].log, "@"+record.Roles[0].Digest+"\n", "the build job built what runs")
+		require.Contains(t, publish["publish"].log, "@"+record.Roles[0].Digest+"\n", "the publish job published what runs")
 		require.NotContains(t, got.log, "::error")
 		require.Contains(t, got.summary, "✅ system-bus release #1")
 		require.Contains(t, got.summary, "| cluster | kubernetes | `"+release.ShortDigest(record.Roles[0].Digest)+"` |")
