@@ -21,7 +21,7 @@ const (
 // await watches the started service until it is ready and has stayed up for its
 // stable time. A process that ends, or runs from another directory, is a
 // *release.Failure at once.
-func (m *Machine) await(ctx context.Context, d Definition) (state, error) {
+func (m *machine) await(ctx context.Context, d definition) (state, error) {
 	first, err := m.ready(ctx, d)
 	if err != nil {
 		return first, err
@@ -31,7 +31,7 @@ func (m *Machine) await(ctx context.Context, d Definition) (state, error) {
 
 // ready waits until the service's own process listens on its port; without a
 // port it is ready when it runs.
-func (m *Machine) ready(ctx context.Context, d Definition) (state, error) {
+func (m *machine) ready(ctx context.Context, d definition) (state, error) {
 	began := time.Now()
 	var first state
 	var since time.Time
@@ -69,7 +69,7 @@ func (m *Machine) ready(ctx context.Context, d Definition) (state, error) {
 // staysUp watches the service, which was ready as first, for its stable time. A
 // process that ends in it would have been taken for good and be gone a moment
 // later.
-func (m *Machine) staysUp(ctx context.Context, d Definition, first state) (state, error) {
+func (m *machine) staysUp(ctx context.Context, d definition, first state) (state, error) {
 	const every = 150 * time.Millisecond
 	began := time.Now()
 	for {
@@ -108,7 +108,7 @@ func (s state) of(first state) state {
 	return s
 }
 
-func (m *Machine) notServed(ctx context.Context, d Definition, s state, when string) *release.Failure {
+func (m *machine) notServed(ctx context.Context, d definition, s state, when string) *release.Failure {
 	f := m.failure(ctx, d, s)
 	f.Code, f.Message = release.CodePortNotServed, fmt.Sprintf("PID %d does not listen on port %d %s", s.pid, d.Port, when)
 	f.Hint = "its last lines may say why; is the role's port the one that the program listens on?"
@@ -116,7 +116,7 @@ func (m *Machine) notServed(ctx context.Context, d Definition, s state, when str
 }
 
 // foreignDirectory is a service that came up, but not as it was told to.
-func foreignDirectory(d Definition, s state) *release.Failure {
+func foreignDirectory(d definition, s state) *release.Failure {
 	f := &release.Failure{
 		Role: d.Role, Code: release.CodeForeignDirectory, Object: d.object(),
 		Message: fmt.Sprintf("PID %d runs in %s with SHIPIT_RELEASE=%s, not in %s", s.pid, s.cwd, s.env, d.releaseDir()),

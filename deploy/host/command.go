@@ -9,17 +9,17 @@ import (
 	"strings"
 )
 
-// Command is a program and its words, as data. No word is ever read by a shell:
+// command is a program and its words, as data. No word is ever read by a shell:
 // scripts take what varies as arguments.
-type Command struct {
+type command struct {
 	Argv     []string
 	Stdin    io.Reader // nil: empty
 	Tolerate []int     // exit codes that are as good as 0
 	Retry    []int     // exit codes that pass by themselves
 }
 
-// Result is what a command left behind.
-type Result struct {
+// result is what a command left behind.
+type result struct {
 	Stdout string // its first 8 MiB
 	Stderr string // its first 16 KiB
 	Exit   int
@@ -29,7 +29,7 @@ type Result struct {
 type transport interface {
 	// run returns an error if the command could not be run to its end; an exit
 	// code is no error.
-	run(ctx context.Context, cmd Command) (Result, error)
+	run(ctx context.Context, cmd command) (result, error)
 	// dial opens a TCP connection from the machine to an address as it sees it.
 	dial(ctx context.Context, addr string) (net.Conn, error)
 	alive() bool
@@ -37,22 +37,22 @@ type transport interface {
 }
 
 // script is a command that runs a POSIX shell script; args are its $1, $2, ….
-func script(body string, args ...string) Command {
-	return Command{Argv: append([]string{"sh", "-c", body, "sh"}, args...)}
+func script(body string, args ...string) command {
+	return command{Argv: append([]string{"sh", "-c", body, "sh"}, args...)}
 }
 
 // with is the command reading its input from r.
-func (c Command) with(r io.Reader) Command {
+func (c command) with(r io.Reader) command {
 	c.Stdin = r
 	return c
 }
 
-func (c Command) tolerates(exit int) bool { return slices.Contains(c.Tolerate, exit) }
-func (c Command) transient(exit int) bool { return slices.Contains(c.Retry, exit) }
+func (c command) tolerates(exit int) bool { return slices.Contains(c.Tolerate, exit) }
+func (c command) transient(exit int) bool { return slices.Contains(c.Retry, exit) }
 
 // program names the command in messages, without its words: they may be long,
 // or secret.
-func (c Command) program() string {
+func (c command) program() string {
 	if len(c.Argv) == 0 {
 		return "nothing"
 	}
@@ -70,7 +70,7 @@ func (c Command) program() string {
 // line is the command as one line for a login shell: every word in single
 // quotes, in which a POSIX shell reads nothing but the closing quote. The
 // locale is fixed because messages are read.
-func (c Command) line() string {
+func (c command) line() string {
 	words := make([]string, 0, len(c.Argv)+2)
 	words = append(words, "env", "LC_ALL=C")
 	for _, w := range c.Argv {

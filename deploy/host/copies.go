@@ -32,7 +32,7 @@ done`
 
 // copies names the processes that run the role's program and are not of one of
 // the services: a second worker takes jobs as well, on whatever port.
-func (m *Machine) copies(ctx context.Context, d Definition, s state, services []string) ([]string, error) {
+func (m *machine) copies(ctx context.Context, d definition, s state, services []string) ([]string, error) {
 	tail := ""
 	if inside := strings.TrimPrefix(strings.TrimPrefix(d.Workdir, d.releaseDir()), "/app"); inside != "" {
 		tail = inside
@@ -45,7 +45,7 @@ func (m *Machine) copies(ctx context.Context, d Definition, s state, services []
 }
 
 // parseCopies reads four lines a process.
-func parseCopies(out string, d Definition, s state, services []string) []string {
+func parseCopies(out string, d definition, s state, services []string) []string {
 	var notes []string
 	all := strings.Split(out, "\n")
 	for ; len(all) >= 4; all = all[4:] {
@@ -65,7 +65,7 @@ var anyRelease = regexp.MustCompile(`/releases/[0-9a-f]{64}(?:/|$)`)
 
 // ofAnotherApp reports whether a directory is of a release below another root:
 // the same program there is another app's, or that of another environment.
-func (s state) ofAnotherApp(dir string, d Definition) bool {
+func (s state) ofAnotherApp(dir string, d definition) bool {
 	releases := path.Dir(d.releaseDir())
 	if s.real != "" {
 		releases = path.Dir(s.real)
@@ -75,7 +75,7 @@ func (s state) ofAnotherApp(dir string, d Definition) bool {
 
 // sameProgram reports whether a process runs what the main process runs, or where
 // there is none what the definition says. Other arguments make no other program.
-func sameProgram(words, main []string, d Definition) bool {
+func sameProgram(words, main []string, d definition) bool {
 	if len(main) == 0 {
 		if main = d.Command; len(main) > 1 && main[0] == "/usr/bin/env" {
 			main = main[1:]

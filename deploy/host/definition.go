@@ -10,12 +10,12 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// Definition is a host role's one rendered object, as commands use it.
-type Definition struct{ release.ServiceDefinition }
+// definition is a host role's one rendered object, as commands use it.
+type definition struct{ release.ServiceDefinition }
 
-// Define reads the definition of a host role and checks what commands rely on.
-func Define(role release.Role) (Definition, error) {
-	var d Definition
+// define reads the definition of a host role and checks what commands rely on.
+func define(role release.Role) (definition, error) {
+	var d definition
 	if len(role.Objects) != 1 {
 		return d, fmt.Errorf("role %s has %d objects, a host role has one service definition", role.Name, len(role.Objects))
 	}
@@ -32,7 +32,7 @@ func Define(role release.Role) (Definition, error) {
 	return d, nil
 }
 
-func (d Definition) fault() string {
+func (d definition) fault() string {
 	switch {
 	case d.Kind != "systemd" && d.Kind != "launchd":
 		return fmt.Sprintf("kind %q is neither systemd nor launchd", d.Kind)
@@ -62,23 +62,23 @@ func isHex64(s string) bool {
 	return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == ""
 }
 
-func (d Definition) releaseDir() string {
+func (d definition) releaseDir() string {
 	return path.Join(d.Root, "releases", d.Digest[len("sha256:"):])
 }
 
 // link tells people where the role's release is; nothing is started through it.
-func (d Definition) link() string { return path.Join(d.Root, "current", d.Role) }
+func (d definition) link() string { return path.Join(d.Root, "current", d.Role) }
 
 // marker stands while a switch is under way: a process that was started before
 // the unit was written is not one of the new unit.
-func (d Definition) marker() string { return path.Join(d.Root, "switching", d.Service) }
+func (d definition) marker() string { return path.Join(d.Root, "switching", d.Service) }
 
 // kept is our copy of the unit that was installed last; beside it stand
 // NAME.previous, and NAME.before: what was there before shipit came.
-func (d Definition) kept() string { return path.Join(d.Root, "units", d.File) }
+func (d definition) kept() string { return path.Join(d.Root, "units", d.File) }
 
 // unitFile is where the manager reads the definition.
-func (d Definition) unitFile(home string) string {
+func (d definition) unitFile(home string) string {
 	dir := d.Dir
 	switch {
 	case dir != "":
@@ -94,14 +94,14 @@ func (d Definition) unitFile(home string) string {
 	return path.Join(dir, d.File)
 }
 
-func (d Definition) stopTimeout() time.Duration {
+func (d definition) stopTimeout() time.Duration {
 	return or(time.Duration(d.Stop)*time.Millisecond, 10*time.Second)
 }
 
 // stableTime is how long the service must stay up after it was ready.
-func (d Definition) stableTime() time.Duration {
+func (d definition) stableTime() time.Duration {
 	return or(time.Duration(d.Stable)*time.Millisecond, 3*time.Second)
 }
 
 // object names the service in failures and findings.
-func (d Definition) object() string { return "Service " + d.Service }
+func (d definition) object() string { return "Service " + d.Service }

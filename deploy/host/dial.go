@@ -27,7 +27,7 @@ func dialSSH(ctx context.Context, h config.Host, o Options) (*sshConn, error) {
 	}
 	auth, done, err := authenticate(h.Key)
 	if err != nil {
-		return nil, &AuthError{Host: addr, User: name, Err: err}
+		return nil, &authError{Host: addr, User: name, Err: err}
 	}
 	defer done()
 	check, algorithms, err := hostKeys(knownHostsFile(h.KnownHosts), addr)
@@ -39,7 +39,7 @@ func dialSSH(ctx context.Context, h config.Host, o Options) (*sshConn, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
-		return nil, &UnreachableError{Host: addr, Err: cause(ctx, err)}
+		return nil, &unreachableError{Host: addr, Err: cause(ctx, err)}
 	}
 	// The handshake takes no context: closing the connection ends it.
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
@@ -53,14 +53,14 @@ func dialSSH(ctx context.Context, h config.Host, o Options) (*sshConn, error) {
 }
 
 func handshakeError(ctx context.Context, err error, name, addr string) error {
-	var key *HostKeyError
+	var key *hostKeyError
 	switch {
 	case errors.As(err, &key):
 		return key
 	case strings.Contains(err.Error(), "unable to authenticate"):
-		return &AuthError{Host: addr, User: name, Err: err}
+		return &authError{Host: addr, User: name, Err: err}
 	default:
-		return &UnreachableError{Host: addr, Err: cause(ctx, err)}
+		return &unreachableError{Host: addr, Err: cause(ctx, err)}
 	}
 }
 
@@ -153,7 +153,7 @@ func hostKeys(file, addr string) (ssh.HostKeyCallback, []string, error) {
 		if err == nil {
 			return nil
 		}
-		fault := &HostKeyError{Host: addr, File: file, Fingerprint: ssh.FingerprintSHA256(key)}
+		fault := &hostKeyError{Host: addr, File: file, Fingerprint: ssh.FingerprintSHA256(key)}
 		var mismatch *knownhosts.KeyError
 		var revoked *knownhosts.RevokedError
 		if errors.As(err, &mismatch) || errors.As(err, &revoked) {

@@ -32,7 +32,7 @@ var harmless = regexp.MustCompile(`^(?:(?:Startup)?(?:CPU|IO|BlockIO|Memory|Allo
 	`After|Before|Wants|Description|Documentation)$`)
 
 // overrides reads the drop-in files that the manager has read.
-func (m *Machine) overrides(ctx context.Context, s state) (overrides, error) {
+func (m *machine) overrides(ctx context.Context, s state) (overrides, error) {
 	if len(s.dropIns) == 0 {
 		return overrides{}, nil
 	}

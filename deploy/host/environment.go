@@ -22,7 +22,7 @@ func variables(block string) map[string]string {
 // definition, its environment file and the service manager give them, each with
 // what is wrong of it. Values are left out: they may be secret. It is empty where
 // the environment cannot be read.
-func (s state) wrongVariables(d Definition) map[string]string {
+func (s state) wrongVariables(d definition) map[string]string {
 	if s.environ == nil || d.EnvFile != "" && s.envFile == nil {
 		return nil
 	}
@@ -142,7 +142,7 @@ func (p *envParser) inKey(c byte) {
 	}
 }
 
-// beforeValue is also the place behind a closing quote.
+// beforeValue is also the state behind a closing quote.
 func (p *envParser) beforeValue(c byte) {
 	switch {
 	case isNewline(c):

@@ -1,23 +1,22 @@
 package host
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/joelhooks/shipit/release"
 )
 
-// HostKeyError says that a machine did not prove to be the known one. Nothing
+// hostKeyError says that a machine did not prove to be the known one. Nothing
 // was sent to it.
-type HostKeyError struct {
+type hostKeyError struct {
 	Host        string // host:port
 	File        string // known_hosts
 	Fingerprint string // SHA256:… of what it showed; empty if it showed nothing
 	Changed     bool   // known, with another key
 }
 
-func (e *HostKeyError) Error() string {
+func (e *hostKeyError) Error() string {
 	if e.Changed {
 		return fmt.Sprintf("host key of %s is not the one in %s: it shows %s", e.Host, e.File, e.Fingerprint)
 	}
@@ -25,7 +24,7 @@ func (e *HostKeyError) Error() string {
 }
 
 // Hint says what to do.
-func (e *HostKeyError) Hint() string {
+func (e *hostKeyError) Hint() string {
 	host, port := splitPort(e.Host)
 	if e.Changed {
 		return fmt.Sprintf("find out why it changed; if that is in order: ssh-keygen -f %s -R '%s', then add the new key", e.File, knownName(host, port))
@@ -33,117 +32,117 @@ func (e *HostKeyError) Hint() string {
 	return fmt.Sprintf("compare the fingerprint on the machine itself, then: ssh-keyscan -p %s %s >> %s", port, host, e.File)
 }
 
-// AuthError says that a machine does not let us in.
-type AuthError struct {
+// authError says that a machine does not let us in.
+type authError struct {
 	Host, User string
 	Err        error
 }
 
-func (e *AuthError) Error() string {
+func (e *authError) Error() string {
 	return fmt.Sprintf("%s does not let %s in: %s", e.Host, e.User, oneLine(e.Err.Error()))
 }
 
-func (e *AuthError) Unwrap() error { return e.Err }
+func (e *authError) Unwrap() error { return e.Err }
 
 // Hint says what to do.
-func (e *AuthError) Hint() string {
+func (e *authError) Hint() string {
 	return "name a private key with host.key, or load one with ssh-add; its public part must stand in the user's authorized_keys"
 }
 
-// UnreachableError says that no SSH server answered.
-type UnreachableError struct {
+// unreachableError says that no SSH server answered.
+type unreachableError struct {
 	Host string
 	Err  error
 }
 
-func (e *UnreachableError) Error() string {
+func (e *unreachableError) Error() string {
 	return fmt.Sprintf("host %s is not reachable: %s", e.Host, oneLine(e.Err.Error()))
 }
 
-func (e *UnreachableError) Unwrap() error { return e.Err }
+func (e *unreachableError) Unwrap() error { return e.Err }
 
 // Temporary is true: the same call may succeed later.
-func (e *UnreachableError) Temporary() bool { return true }
+func (e *unreachableError) Temporary() bool { return true }
 
 // Hint says what to do.
-func (e *UnreachableError) Hint() string {
+func (e *unreachableError) Hint() string {
 	host, port := splitPort(e.Host)
 	return fmt.Sprintf("is it up, and SSH switched on? `ssh -p %s %s true` tries the same way", port, host)
 }
 
-// LostError says that a connection died in the middle of something.
-type LostError struct {
+// lostError says that a connection died in the middle of something.
+type lostError struct {
 	Host  string
 	Doing string
 	Err   error
 }
 
-func (e *LostError) Error() string {
+func (e *lostError) Error() string {
 	return fmt.Sprintf("connection to %s was lost during %s: %s", e.Host, e.Doing, oneLine(e.Err.Error()))
 }
 
-func (e *LostError) Unwrap() error { return e.Err }
+func (e *lostError) Unwrap() error { return e.Err }
 
 // Temporary is true: a new connection may do it.
-func (e *LostError) Temporary() bool { return true }
+func (e *lostError) Temporary() bool { return true }
 
 // Hint says what to do.
-func (e *LostError) Hint() string {
+func (e *lostError) Hint() string {
 	return "run the same command again: what was half done is finished or undone"
 }
 
-// DiskFullError says that a file system had no room. What was staged there has
+// diskFullError says that a file system had no room. What was staged there has
 // been removed.
-type DiskFullError struct {
+type diskFullError struct {
 	Machine, Path string
 	FileSystem    string // the device, as df names it
 	Mount         string
 	FreeKiB       int64 // after the staged files were removed
 }
 
-func (e *DiskFullError) Error() string {
+func (e *diskFullError) Error() string {
 	return fmt.Sprintf("no space left on %s: file system %s at %s, unpacking %s", e.Machine, e.FileSystem, e.Mount, e.Path)
 }
 
 // Hint says what to do.
-func (e *DiskFullError) Hint() string {
+func (e *diskFullError) Hint() string {
 	return fmt.Sprintf("%d MiB are free there; `df -h %s` shows it; old releases go with a smaller host.keep", e.FreeKiB>>10, e.Mount)
 }
 
-// DamagedError says that unpacked content is not what was sent.
-type DamagedError struct {
+// damagedError says that unpacked content is not what was sent.
+type damagedError struct {
 	Machine, Path string
 	Differences   []string // the first few
 }
 
-func (e *DamagedError) Error() string {
+func (e *damagedError) Error() string {
 	return fmt.Sprintf("content of %s on %s is damaged: %s", e.Path, e.Machine, strings.Join(e.Differences, "; "))
 }
 
-// MountedError says that something is mounted in a folder that was to be removed
+// mountedError says that something is mounted in a folder that was to be removed
 // or sealed. Nothing was changed there.
-type MountedError struct {
+type mountedError struct {
 	Machine, Path string
 	Mounts        []string // mount points at or below Path
 }
 
-func (e *MountedError) Error() string {
+func (e *mountedError) Error() string {
 	return fmt.Sprintf("%s on %s is left alone: something is mounted at %s", e.Path, e.Machine, strings.Join(e.Mounts, ", "))
 }
 
 // Hint says what to do.
-func (e *MountedError) Hint() string {
+func (e *mountedError) Hint() string {
 	return "unmount it: what is mounted there is not shipit's to remove"
 }
 
-// LayerError says that an image's layer cannot be unpacked. Nothing of it was
-// put into place.
-type LayerError struct {
+// layerError says that an image's layer cannot be unpacked. Nothing of it was
+// left.
+type layerError struct {
 	DiffID, Path string // Path is empty if the layer as a whole is at fault
 	Reason       string
 }
 
-func (e *LayerError) Error() string {
+func (e *layerError) Error() string {
 	s := "layer " + release.ShortDigest(e.DiffID)
 	if e.Path != "" {
 		s += fmt.Sprintf(", %q", e.Path)
@@ -151,39 +150,19 @@ func (e *LayerError) Error() string {
 	return s + ": " + e.Reason
 }
 
-// ExitError says that a program on the machine ended with another code than 0.
-type ExitError struct {
+// exitError says that a program on the machine ended with another code than 0.
+type exitError struct {
 	Machine, Program string
 	Exit             int
 	Stderr           string
 }
 
-func (e *ExitError) Error() string {
+func (e *exitError) Error() string {
 	s := fmt.Sprintf("%s on %s: exit code %d", e.Program, e.Machine, e.Exit)
 	if text := oneLine(e.Stderr); text != "" {
 		s += ": " + text
 	}
 	return s
-}
-
-// Refused is an error of Connect as a finding of the role.
-func Refused(role string, err error) release.Finding {
-	f := release.Finding{Code: release.CodeHostUnreachable, Severity: release.Refuses, Role: role, Message: err.Error(), Fixed: true}
-	var key *HostKeyError
-	var auth *AuthError
-	switch {
-	case errors.As(err, &key) && key.Changed:
-		f.Code = release.CodeHostKeyChanged
-	case errors.As(err, &key):
-		f.Code = release.CodeHostKeyUnknown
-	case errors.As(err, &auth):
-		f.Code = release.CodeHostAuth
-	}
-	var hinted interface{ Hint() string }
-	if errors.As(err, &hinted) {
-		f.Hint = hinted.Hint()
-	}
-	return f
 }
 
 // oneLine is text for a message: its lines joined, and not too much of it.

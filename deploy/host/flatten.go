@@ -15,8 +15,8 @@ import (
 	"strings"
 )
 
-// Layer is one layer of an image.
-type Layer struct {
+// layer is one layer of an image.
+type layer struct {
 	DiffID string // sha256:… of the uncompressed tar; what Open gives is held against it
 	Open   func(context.Context) (io.ReadCloser, error)
 }
@@ -41,8 +41,8 @@ const (
 // of their hashes, so a tar that was cut off is known by their absence.
 //
 // Layers are read from the top, each once: what a layer holds hides what lies
-// below. Faults are *LayerError.
-func flatten(ctx context.Context, w io.Writer, layers []Layer) error {
+// below. Faults are *layerError.
+func flatten(ctx context.Context, w io.Writer, layers []layer) error {
 	f := &flattener{out: tar.NewWriter(w), seen: map[string]entry{}, gone: map[string]bool{}, opaque: map[string]bool{}}
 	for i := len(layers) - 1; i >= 0; i-- {
 		if err := f.layer(ctx, layers[i], i); err != nil {
@@ -75,11 +75,11 @@ type entry struct {
 type hardLink struct{ name, target, layer string }
 
 func (f *flattener) fault(name, format string, args ...any) error {
-	return &LayerError{DiffID: f.id, Path: name, Reason: fmt.Sprintf(format, args...)}
+	return &layerError{DiffID: f.id, Path: name, Reason: fmt.Sprintf(format, args...)}
 }
 
 // layer reads one layer to its end and compares what it read with its diffID.
-func (f *flattener) layer(ctx context.Context, l Layer, level int) error {
+func (f *flattener) layer(ctx context.Context, l layer, level int) error {
 	f.id, f.level, f.white, f.blank, f.hard = l.DiffID, level, nil, nil, nil
 	in, err := l.Open(ctx)
 	if err != nil {
@@ -123,7 +123,7 @@ func (f *flattener) entry(h *tar.Header, body io.Reader) error {
 	if h.Typeflag == tar.TypeXGlobalHeader {
 		return nil
 	}
-	name, err := f.place(h.Name)
+	name, err := f.inside(h.Name)
 	if err != nil || name == "." {
 		return err
 	}
@@ -147,8 +147,8 @@ func (f *flattener) entry(h *tar.Header, body io.Reader) error {
 	return f.write(name, h, body)
 }
 
-// place is the clean relative path of a name in a layer.
-func (f *flattener) place(name string) (string, error) {
+// inside is the clean relative path of a name in a layer.
+func (f *flattener) inside(name string) (string, error) {
 	if strings.ContainsAny(name, "\n\x00") {
 		return "", f.fault(name, "a name with a line break")
 	}
@@ -175,7 +175,7 @@ func (f *flattener) hidden(name string, isDir bool) (bool, error) {
 		case e.kind == kindDir && isDir:
 			return true, nil
 		default:
-			return false, f.fault(name, "stands twice in the layer")
+			return false, f.fault(name, "is in the layer twice")
 		}
 	}
 	for dir := path.Dir(name); ; dir = path.Dir(dir) {
@@ -231,7 +231,7 @@ func (f *flattener) write(name string, h *tar.Header, body io.Reader) error {
 		f.seen[name] = entry{kind: kindLink, level: f.level, target: h.Linkname}
 		return f.header(&tar.Header{Typeflag: tar.TypeSymlink, Name: "./" + name, Linkname: h.Linkname, Mode: 0o777})
 	case tar.TypeLink:
-		target, err := f.place(h.Linkname)
+		target, err := f.inside(h.Linkname)
 		f.hard = append(f.hard, hardLink{name: name, target: target, layer: f.id})
 		f.seen[name] = entry{level: f.level}
 		return err

@@ -24,7 +24,7 @@ func TestEveryWordReachesTheProgramAsItIs(t *testing.T) {
 	argv := append([]string{"printf", `%s\0`}, hostile()...)
 	for _, shell := range []string{"sh", "bash"} {
 		t.Run("through the login shell "+shell, func(t *testing.T) {
-			cmd := exec.Command(shell, "-c", Command{Argv: argv}.line())
+			cmd := exec.Command(shell, "-c", command{Argv: argv}.line())
 			cmd.Dir = t.TempDir()
 			out, err := cmd.Output()
 			require.NoError(t, err)
@@ -58,8 +58,8 @@ func TestAnAddressIsReadStrictly(t *testing.T) {
 	}
 }
 
-func worker() Definition {
-	d := Definition{release.ServiceDefinition{
+func worker() definition {
+	d := definition{release.ServiceDefinition{
 		Kind: "systemd", App: "system-bus", Service: "com.joel.worker", Domain: "system", File: "com.joel.worker.service",
 		Root: "/opt/system-bus", Digest: "sha256:" + strings.Repeat("a", 64), Port: 3111,
 	}}
@@ -68,41 +68,41 @@ func worker() Definition {
 }
 
 func TestADefinitionThatCommandsCannotRelyOnIsRefused(t *testing.T) {
-	for name, spoil := range map[string]func(*Definition){
-		"another manager":                  func(d *Definition) { d.Kind = "upstart" },
-		"a service name with a slash":      func(d *Definition) { d.Service = "../x" },
-		"a service name that is an option": func(d *Definition) { d.Service = "--now" },
-		"a file name with a folder":        func(d *Definition) { d.File = "../x.service" },
-		"a relative root":                  func(d *Definition) { d.Root = "opt" },
-		"the root of everything":           func(d *Definition) { d.Root = "/" },
-		"a short digest":                   func(d *Definition) { d.Digest = "sha256:abc" },
-		"a workdir elsewhere":              func(d *Definition) { d.Workdir = "/root/Code/system-bus-worker" },
-		"a workdir that leads out":         func(d *Definition) { d.Workdir = d.releaseDir() + "/../../x" },
-		"no port at all":                   func(d *Definition) { d.Port = 70000 },
+	for name, spoil := range map[string]func(*definition){
+		"another manager":                  func(d *definition) { d.Kind = "upstart" },
+		"a service name with a slash":      func(d *definition) { d.Service = "../x" },
+		"a service name that is an option": func(d *definition) { d.Service = "--now" },
+		"a file name with a folder":        func(d *definition) { d.File = "../x.service" },
+		"a relative root":                  func(d *definition) { d.Root = "opt" },
+		"the root of everything":           func(d *definition) { d.Root = "/" },
+		"a short digest":                   func(d *definition) { d.Digest = "sha256:abc" },
+		"a workdir elsewhere":              func(d *definition) { d.Workdir = "/root/Code/system-bus-worker" },
+		"a workdir that leads out":         func(d *definition) { d.Workdir = d.releaseDir() + "/../../x" },
+		"no port at all":                   func(d *definition) { d.Port = 70000 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := worker()
 			raw, err := json.Marshal(d)
 			require.NoError(t, err)
-			_, err = Define(release.Role{Name: "host", Digest: d.Digest, Objects: []json.RawMessage{raw}})
+			_, err = define(release.Role{Name: "host", Digest: d.Digest, Objects: []json.RawMessage{raw}})
 			require.NoError(t, err)
 			spoil(&d)
 			raw, err = json.Marshal(d)
 			require.NoError(t, err)
-			_, err = Define(release.Role{Name: "host", Digest: d.Digest, Objects: []json.RawMessage{raw}})
+			_, err = define(release.Role{Name: "host", Digest: d.Digest, Objects: []json.RawMessage{raw}})
 			require.Error(t, err)
 		})
 	}
 	d := worker()
 	raw, err := json.Marshal(d)
 	require.NoError(t, err)
-	_, err = Define(release.Role{Name: "host", Digest: "sha256:" + strings.Repeat("b", 64), Objects: []json.RawMessage{raw}})
+	_, err = define(release.Role{Name: "host", Digest: "sha256:" + strings.Repeat("b", 64), Objects: []json.RawMessage{raw}})
 	require.ErrorContains(t, err, "is for sha256:aaa", "a definition of another release")
 }
 
 func TestSystemdIsToldInItsOwnWords(t *testing.T) {
 	d, s := worker(), systemd{home: "/home/joel"}
-	require.Equal(t, Command{Argv: []string{"systemctl", "--system", "--no-pager", "--no-ask-password", "stop", "com.joel.worker.service"}, Tolerate: []int{5}}, s.stop(d))
+	require.Equal(t, command{Argv: []string{"systemctl", "--system", "--no-pager", "--no-ask-password", "stop", "com.joel.worker.service"}, Tolerate: []int{5}}, s.stop(d))
 	require.Equal(t, []string{"systemctl", "--system", "--no-pager", "--no-ask-password", "kill", "--kill-who=all", "--signal=SIGKILL", "com.joel.worker.service"}, s.kill(d).Argv)
 	require.Len(t, s.start(d, state{}), 3, "enable, reset-failed, start")
 	require.Len(t, s.start(d, state{enabled: true}), 2)
@@ -110,7 +110,7 @@ func TestSystemdIsToldInItsOwnWords(t *testing.T) {
 	words := s.log(d, state{invocation: "abc"})
 	require.Len(t, words, 2, "sync, read")
 	require.Contains(t, words[0].Argv, "--sync")
-	require.Contains(t, words[1].Argv, "_SYSTEMD_INVOCATION_ID=abc")
+	require.Contains(t, words[1].Argv, "abc")
 	require.Equal(t, "/etc/systemd/system/com.joel.worker.service", d.unitFile(s.home))
 	d.Domain = "user"
 	require.Equal(t, "/home/joel/.config/systemd/user/com.joel.worker.service", d.unitFile(s.home))
@@ -142,7 +142,7 @@ func TestWhatRunsIsNamedByItsDirectory(t *testing.T) {
 	real := d.releaseDir()
 	good := state{phase: phaseUp, pid: 7, cwd: d.Workdir, env: d.Digest, unit: "same", link: real, real: real, prepared: true, enabled: true}
 	require.True(t, good.settled(d))
-	require.Empty(t, good.odd(d))
+	require.Empty(t, good.notes(d))
 	for _, c := range []struct {
 		name   string
 		spoil  func(*state)
@@ -168,14 +168,14 @@ func TestWhatRunsIsNamedByItsDirectory(t *testing.T) {
 			require.False(t, s.settled(d))
 			require.Equal(t, c.digest, s.liveDigest(d))
 			if c.note != "" {
-				require.Contains(t, s.odd(d), c.note)
+				require.Contains(t, s.notes(d), c.note)
 			}
 		})
 	}
 	moved := good
 	moved.link = "/elsewhere"
 	require.True(t, moved.settled(d), "the link is for people: what runs is right")
-	require.Contains(t, moved.odd(d), `leads to "/elsewhere"`)
+	require.Contains(t, moved.notes(d), `leads to "/elsewhere"`)
 }
 
 func TestARuntimeIsHeldAgainstItsRange(t *testing.T) {
@@ -200,7 +200,7 @@ func TestARuntimeIsHeldAgainstItsRange(t *testing.T) {
 func TestPruneKeepsWhatIsNeeded(t *testing.T) {
 	hex := func(c string) string { return strings.Repeat(c, 64) }
 	listing := "Release=" + hex("a") + "\nRelease=" + hex("b") + "\nRelease=notes\nRelease=" + hex("c") + "\nRelease=" + hex("d") + "\nRelease=" + hex("e") + "\nUsed=" + hex("d") + "\n"
-	got := unneeded(Keep{Newest: 1, Digests: []string{"sha256:" + hex("c")}}, listing)
+	got := unneeded(keep{newest: 1, digests: []string{"sha256:" + hex("c")}}, listing)
 	require.Equal(t, []string{"sha256:" + hex("b"), "sha256:" + hex("e")}, got, "a is the newest, c is recorded, d runs")
 }
 
@@ -218,15 +218,11 @@ func TestSecretsDoNotStandInMessages(t *testing.T) {
 	require.Less(t, len(shown(strings.Repeat("long ", 100))), 200)
 }
 
-func TestAConnectErrorBecomesAFindingThatSaysWhatToDo(t *testing.T) {
-	unknown := &HostKeyError{Host: "mac.local:22", File: "/home/joel/.ssh/known_hosts", Fingerprint: "SHA256:abc"}
-	f := Refused("gateway", unknown)
-	require.Equal(t, release.CodeHostKeyUnknown, f.Code)
-	require.Contains(t, f.Hint, "ssh-keyscan -p 22 mac.local >> /home/joel/.ssh/known_hosts")
+func TestAnUnknownHostKeySaysWhatToDo(t *testing.T) {
+	unknown := &hostKeyError{Host: "mac.local:22", File: "/home/joel/.ssh/known_hosts", Fingerprint: "SHA256:abc"}
+	require.Contains(t, unknown.Hint(), "ssh-keyscan -p 22 mac.local >> /home/joel/.ssh/known_hosts")
 	unknown.Changed = true
-	require.Equal(t, release.CodeHostKeyChanged, Refused("gateway", unknown).Code)
-	require.Equal(t, release.CodeHostAuth, Refused("gateway", &AuthError{Host: "h:22", Err: exec.ErrNotFound}).Code)
-	require.Equal(t, release.CodeHostUnreachable, Refused("gateway", &UnreachableError{Host: "h:22", Err: exec.ErrNotFound}).Code)
+	require.Contains(t, unknown.Hint(), "ssh-keygen -f /home/joel/.ssh/known_hosts -R 'mac.local'")
 }
 
 func TestDiskIsReadFromItsLastLine(t *testing.T) {
@@ -235,21 +231,21 @@ func TestDiskIsReadFromItsLastLine(t *testing.T) {
 	require.Equal(t, disk{}, parseDisk("nonsense"))
 }
 
-func TestPlaceFindingsNameWhatIsWrong(t *testing.T) {
+func TestFolderFindingsNameWhatIsWrong(t *testing.T) {
 	d := worker()
 	d.EnvFile, d.User = "/etc/worker.env", "worker"
-	got := placeFindings(d, Needs{Bytes: 1 << 30}, "NoWrite=/opt\nDisk=tmpfs 2048 1024 1024 50% /opt\nNoUser=yes\nMode=-rw-r--r--\n")
+	got := folderFindings(d, needs{bytes: 1 << 30}, "NoWrite=/opt\nDisk=tmpfs 2048 1024 1024 50% /opt\nNoUser=yes\nMode=-rw-r--r--\n")
 	var codes []string
 	for _, f := range got {
 		codes = append(codes, string(f.Code))
 	}
 	require.Equal(t, []string{"HostPermission", "DiskSpace", "UserMissing", "EnvFileOpen"}, codes)
 	require.Equal(t, release.Warns, got[3].Severity)
-	require.Empty(t, placeFindings(d, Needs{}, "Disk=tmpfs 204800 1024 203776 1% /opt\nMode=-rw-------\n"))
+	require.Empty(t, folderFindings(d, needs{}, "Disk=tmpfs 204800 1024 203776 1% /opt\nMode=-rw-------\n"))
 }
 
 func TestConnectRefusesAnAddressThatIsNone(t *testing.T) {
-	_, err := Connect(t.Context(), config.Host{Address: "root@two words"}, Options{})
+	_, err := connect(t.Context(), config.Host{Address: "root@two words"}, Options{})
 	require.ErrorContains(t, err, "is not [user@]host[:port]")
 }
 

@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// Do sends a request as if from the machine itself: http://127.0.0.1:PORT/… is a
+// do sends a request as if from the machine itself: http://127.0.0.1:PORT/… is a
 // port of the machine, reached directly or through the SSH connection. No proxy
 // is used, no redirect followed, and no connection kept: the next request may
 // be for another process.
-func (m *Machine) Do(req *http.Request) (*http.Response, error) {
+func (m *machine) do(req *http.Request) (*http.Response, error) {
 	resp, err := m.roundTripper().RoundTrip(req)
 	if err != nil {
 		return nil, fmt.Errorf("%s %s on %s: %w", req.Method, req.URL.Path, m.name, err)
@@ -20,7 +20,7 @@ func (m *Machine) Do(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-func (m *Machine) roundTripper() *http.Transport {
+func (m *machine) roundTripper() *http.Transport {
 	return &http.Transport{
 		DialContext:           func(ctx context.Context, _, addr string) (net.Conn, error) { return m.via.dial(ctx, addr) },
 		DisableKeepAlives:     true,

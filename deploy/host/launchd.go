@@ -9,11 +9,11 @@ import (
 // launchd keeps services as plists, loaded into a domain.
 type launchd struct{ home string }
 
-func (launchd) target(d Definition) string { return d.Domain + "/" + d.Service }
+func (launchd) target(d definition) string { return d.Domain + "/" + d.Service }
 
 // launchdScript reads a service. launchctl print shows environments two tabs
 // deep: only the service's own lines, one tab deep, leave the machine.
-const launchdScript = `target=$1 unit=$2 link=$3 marker=$4 dir=$5 port=$6 activated=$7 repaired=$8
+const launchdScript = `target=$1 unit=$2 link=$3 marker=$4 dir=$5 port=$6 activated=$7 repaired=$8 kept=$9
 tab=$(printf '\t')
 if show=$(launchctl print "$target" 2>/dev/null); then
   echo Loaded=yes
@@ -29,7 +29,7 @@ if [ -n "$pid" ]; then
   printf '%s\n' "Age=$(ps -o etime= -p "$pid" | awk '{ n = split($1, t, /[-:]/); s = t[n] + 60 * t[n-1]; if (n > 2) s += 3600 * t[n-2]; if (n > 3) s += 86400 * t[n-3]; print s }')"
   printf '%s\n' "Env=$(ps eww -o command= -p "$pid" | tr ' ' '\n' | sed -n 's/^SHIPIT_RELEASE=//p' | head -n 1)"
 fi
-` + placeFacts + `
+` + sharedFacts + `
 [ -n "$port" ] || exit 0
 lsof -nP -iTCP:"$port" -sTCP:LISTEN -Fp 2>/dev/null | sed -n 's/^p//p' | sort -un |
 while read -r holder; do
@@ -40,12 +40,12 @@ while read -r holder; do
 done
 exit 0`
 
-func (l launchd) inspect(d Definition, repaired string) Command {
+func (l launchd) inspect(d definition, repaired string) command {
 	port := ""
 	if d.Port > 0 {
 		port = strconv.Itoa(d.Port)
 	}
-	return script(launchdScript, l.target(d), d.unitFile(l.home), d.link(), d.marker(), d.releaseDir(), port, d.activationFile(), repaired)
+	return script(launchdScript, l.target(d), d.unitFile(l.home), d.link(), d.marker(), d.releaseDir(), port, d.activationFile(), repaired, d.kept())
 }
 
 func (launchd) parse(out string) state {
@@ -119,7 +119,7 @@ func launchdPhase(text string, s state) phase {
 }
 
 // reload is nothing: a plist is read when it is loaded.
-func (launchd) reload(Definition) []Command { return nil }
+func (launchd) reload(definition) []command { return nil }
 
 // Exit codes of launchctl that say "it is already so", or "not yet".
 const (
@@ -130,8 +130,8 @@ const (
 	launchdUnknown    = 113 // no such service in the domain
 )
 
-func (l launchd) start(d Definition, _ state) []Command {
-	return []Command{
+func (l launchd) start(d definition, _ state) []command {
+	return []command{
 		// A label that was disabled once can never be loaded until this.
 		l.enable(d),
 		{Argv: []string{"launchctl", "bootstrap", d.Domain, d.unitFile(l.home)}, Retry: []int{launchdIO, launchdAlready}},
@@ -139,36 +139,36 @@ func (l launchd) start(d Definition, _ state) []Command {
 	}
 }
 
-func (l launchd) enable(d Definition) Command {
-	return Command{Argv: []string{"launchctl", "enable", l.target(d)}}
+func (l launchd) enable(d definition) command {
+	return command{Argv: []string{"launchctl", "enable", l.target(d)}}
 }
 
 // stop unloads the service: launchd sends SIGTERM, and SIGKILL after ExitTimeOut.
-func (l launchd) stop(d Definition) Command {
-	return Command{
+func (l launchd) stop(d definition) command {
+	return command{
 		Argv:     []string{"launchctl", "bootout", l.target(d)},
 		Tolerate: []int{launchdNoProcess, launchdInProgress, launchdUnknown},
 	}
 }
 
-func (l launchd) kill(d Definition) Command {
-	return Command{
+func (l launchd) kill(d definition) command {
+	return command{
 		Argv:     []string{"launchctl", "kill", "SIGKILL", l.target(d)},
 		Tolerate: []int{launchdNoProcess, launchdUnknown},
 	}
 }
 
-func (launchd) forget(Definition) []Command { return nil }
+func (launchd) forget(definition) []command { return nil }
 
-func (launchd) log(d Definition, _ state) []Command {
+func (launchd) log(d definition, _ state) []command {
 	if len(d.Logs) == 0 {
-		return []Command{{Argv: []string{"true"}}}
+		return []command{{Argv: []string{"true"}}}
 	}
-	return []Command{{Argv: append([]string{"tail", "-n", "40"}, d.Logs...), Tolerate: []int{1}}}
+	return []command{{Argv: append([]string{"tail", "-n", "40"}, d.Logs...), Tolerate: []int{1}}}
 }
 
-func (l launchd) check(d Definition) Command {
-	return Command{Argv: []string{"sh", "-c", `exec launchctl print "$1" >/dev/null`, "sh", d.Domain}}
+func (l launchd) check(d definition) command {
+	return command{Argv: []string{"sh", "-c", `exec launchctl print "$1" >/dev/null`, "sh", d.Domain}}
 }
 
 // secretWord is a word of a command line after which, or in which, a secret may

@@ -17,8 +17,8 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-func gatewayPlist() Definition {
-	return Definition{release.ServiceDefinition{
+func gatewayPlist() definition {
+	return definition{release.ServiceDefinition{
 		Kind: "launchd", App: "system-bus", Role: "gateway", Service: "com.joel.gateway", Domain: "system",
 		File: "com.joel.gateway.plist", Root: "/opt/gateway", Digest: "sha256:" + strings.Repeat("1", 64), Port: 3018,
 		Content: "<plist/>", Logs: []string{"/opt/gateway/log/gateway.log"},
@@ -27,13 +27,13 @@ func gatewayPlist() Definition {
 
 func TestLaunchdIsToldInItsOwnWords(t *testing.T) {
 	d, l := gatewayPlist(), launchd{home: "/Users/joel"}
-	require.Equal(t, []Command{
+	require.Equal(t, []command{
 		{Argv: []string{"launchctl", "enable", "system/com.joel.gateway"}},
 		{Argv: []string{"launchctl", "bootstrap", "system", "/Library/LaunchDaemons/com.joel.gateway.plist"}, Retry: []int{5, 37}},
 		{Argv: []string{"launchctl", "kickstart", "system/com.joel.gateway"}, Tolerate: []int{37}},
 	}, l.start(d, state{}))
-	require.Equal(t, Command{Argv: []string{"launchctl", "bootout", "system/com.joel.gateway"}, Tolerate: []int{3, 36, 113}}, l.stop(d))
-	require.Equal(t, Command{Argv: []string{"launchctl", "kill", "SIGKILL", "system/com.joel.gateway"}, Tolerate: []int{3, 113}}, l.kill(d))
+	require.Equal(t, command{Argv: []string{"launchctl", "bootout", "system/com.joel.gateway"}, Tolerate: []int{3, 36, 113}}, l.stop(d))
+	require.Equal(t, command{Argv: []string{"launchctl", "kill", "SIGKILL", "system/com.joel.gateway"}, Tolerate: []int{3, 113}}, l.kill(d))
 	require.Equal(t, []string{"tail", "-n", "40", "/opt/gateway/log/gateway.log"}, l.log(d, state{})[0].Argv)
 	require.Empty(t, l.reload(d), "a plist is read when it is loaded")
 
@@ -116,5 +116,5 @@ func TestLaunchdIsUnderstood(t *testing.T) {
 
 func TestADirectoryThatIsGoneIsNamedOnMacOS(t *testing.T) {
 	s, _ := askLaunchd(t, "running.txt", "/opt/gateway/releases/"+strings.Repeat("1", 64), "")
-	require.Contains(t, s.odd(gatewayPlist()), "was deleted: /opt/gateway/releases/111")
+	require.Contains(t, s.notes(gatewayPlist()), "was deleted: /opt/gateway/releases/111")
 }

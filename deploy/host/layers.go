@@ -12,7 +12,7 @@ import (
 
 // layers are those of the image ref for a platform that shipit put over its
 // base: a machine brings its own runtime.
-func (t *Target) layers(ctx context.Context, ref, platform string) ([]Layer, error) {
+func (t *Target) layers(ctx context.Context, ref, platform string) ([]layer, error) {
 	if t.o.ImageFor == nil {
 		return nil, errors.New("fetch " + ref + ": there is no way to the registry")
 	}
@@ -29,7 +29,7 @@ func (t *Target) layers(ctx context.Context, ref, platform string) ([]Layer, err
 
 // layersAboveBase are counted from the top: a base need not say of each of its
 // layers what made it, but above it the history is shipit's.
-func layersAboveBase(img v1.Image) ([]Layer, error) {
+func layersAboveBase(img v1.Image) ([]layer, error) {
 	config, err := img.ConfigFile()
 	if err != nil {
 		return nil, err
@@ -49,9 +49,9 @@ func layersAboveBase(img v1.Image) ([]Layer, error) {
 	if count == 0 || base < 0 || len(config.RootFS.DiffIDs) != len(all) {
 		return nil, fmt.Errorf("its history names %d layers of shipit, and it has %d in all", count, len(all))
 	}
-	var above []Layer
+	var above []layer
 	for i, l := range all[base:] {
-		above = append(above, Layer{
+		above = append(above, layer{
 			DiffID: config.RootFS.DiffIDs[base+i].String(),
 			Open:   func(context.Context) (io.ReadCloser, error) { return l.Uncompressed() },
 		})

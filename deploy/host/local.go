@@ -14,7 +14,7 @@ import (
 // local runs commands on this machine.
 type local struct{}
 
-func (local) run(ctx context.Context, c Command) (Result, error) {
+func (local) run(ctx context.Context, c command) (result, error) {
 	cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	cmd.Stdin = c.Stdin
@@ -23,7 +23,7 @@ func (local) run(ctx context.Context, c Command) (Result, error) {
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 2 * time.Second
 	err := cmd.Run()
-	res := Result{Stdout: stdout.kept.String(), Stderr: stderr.kept.String()}
+	res := result{Stdout: stdout.kept.String(), Stderr: stderr.kept.String()}
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:

@@ -17,37 +17,51 @@ type observing struct {
 	services []string // of the app on this machine: their processes are no copies
 }
 
-// Observe reads what runs for the role: the release directory and environment
+// observation is what was read of a role.
+type observation struct {
+	release.Live
+	installed bool // shipit has installed the service, and has not taken it away
+	pending   bool // a release of the role would change something here
+}
+
+// observe reads what runs for the role: the release directory and environment
 // of the main process as the kernel reports them. The Note names what does not
 // belong: a directory that is foreign or deleted, a unit that was changed by
 // hand, a link that leads elsewhere, a foreign process on the port.
 //
 // A service that failed, is being restarted, or was restarted a short while ago
-// is a *release.Failure beside the Live, with its exit code and last log lines.
-func (m *Machine) Observe(ctx context.Context, role release.Role, with observing) (release.Live, error) {
-	d, err := Define(role)
+// is a *release.Failure beside the observation, with its exit code and last log
+// lines. Any other error means that the machine could not be asked.
+func (m *machine) observe(ctx context.Context, role release.Role, with observing) (observation, error) {
+	d, err := define(role)
 	if err != nil {
-		return release.Live{}, err
+		return observation{}, err
 	}
 	s, err := m.inspect(ctx, d)
 	if err != nil {
-		return release.Live{}, err
+		return observation{}, err
 	}
-	live := m.live(d, s)
+	seen := observation{Live: m.live(d, s), installed: s.installed, pending: !s.settled(d) || s.link != d.releaseDir() || !s.enabled}
 	o, err := m.overrides(ctx, s)
 	if err != nil {
-		return live, err
+		return seen, err
 	}
 	content, err := m.contentNote(ctx, d, s, with.whole)
 	if err != nil {
-		return live, err
+		return seen, err
 	}
 	copies, err := m.copies(ctx, d, s, with.services)
 	if err != nil {
-		return live, err
+		return seen, err
 	}
-	live.Note = join(slices.Concat([]string{live.Note, content}, o.changes, copies))
-	live.Info = join(o.limits)
+	seen.pending = seen.pending || content != ""
+	seen.Note = join(slices.Concat([]string{seen.Note, content}, o.changes, copies))
+	seen.Info = join(o.limits)
+	return m.steadiness(ctx, d, s, seen)
+}
+
+// steadiness adds whether the service stays up.
+func (m *machine) steadiness(ctx context.Context, d definition, s state, seen observation) (observation, error) {
 	again := ""
 	if s.restarts > 0 {
 		again = fmt.Sprintf("was restarted %d times since it was started, last %s ago", s.restarts, s.age)
@@ -56,15 +70,15 @@ func (m *Machine) Observe(ctx context.Context, role release.Role, with observing
 	switch {
 	case s.phase == phaseFailed || s.phase == phaseRestarting || s.phase == phaseComing && s.restarts > 0:
 		f := m.failure(ctx, d, s)
-		live.Unsteady = f.Message
-		return live, f
+		seen.Unsteady = f.Message
+		return seen, f
 	case again != "" && s.age < steadyAfter:
 		f := m.failure(ctx, d, s)
-		f.Message, live.Unsteady = again, again
-		return live, f
+		f.Message, seen.Unsteady = again, again
+		return seen, f
 	}
-	live.Info = join([]string{live.Info, again})
-	return live, nil
+	seen.Info = join([]string{seen.Info, again})
+	return seen, nil
 }
 
 // steadyAfter is how long a service that was restarted must stay up to be good
@@ -72,7 +86,7 @@ func (m *Machine) Observe(ctx context.Context, role release.Role, with observing
 const steadyAfter = 10 * time.Minute
 
 // contentNote says what is wrong with the release directory; empty if nothing is.
-func (m *Machine) contentNote(ctx context.Context, d Definition, s state, whole bool) (string, error) {
+func (m *machine) contentNote(ctx context.Context, d definition, s state, whole bool) (string, error) {
 	if !s.prepared {
 		return "", nil
 	}
@@ -81,20 +95,23 @@ func (m *Machine) contentNote(ctx context.Context, d Definition, s state, whole 
 		compare = m.verify
 	}
 	err := compare(ctx, d.releaseDir())
-	var damaged *DamagedError
-	var mounted *MountedError
+	var damaged *damagedError
+	var mounted *mountedError
 	if errors.As(err, &damaged) || errors.As(err, &mounted) {
 		return err.Error(), nil
 	}
-	if errors.Is(err, errAbsent) {
+	switch {
+	case errors.Is(err, errAbsent):
 		return "", nil // it went away meanwhile: its process tells
+	case isExit(err):
+		return "the content cannot be compared: " + oneLine(err.Error()), nil
 	}
 	return "", err
 }
 
 // live is the state as release sees it.
-func (m *Machine) live(d Definition, s state) release.Live {
-	live := release.Live{Desired: 1, At: time.Now().UTC(), Note: s.odd(d)}
+func (m *machine) live(d definition, s state) release.Live {
+	live := release.Live{Desired: 1, At: time.Now().UTC(), Note: s.notes(d)}
 	switch s.unit {
 	case "same":
 		live.Wanted = d.Digest
@@ -110,8 +127,8 @@ func (m *Machine) live(d Definition, s state) release.Live {
 	return live
 }
 
-// odd says in words what does not belong; empty if all is as it should be.
-func (s state) odd(d Definition) string {
+// notes says in words what is not as the definition has it; empty if all is.
+func (s state) notes(d definition) string {
 	var notes []string
 	add := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }
 	if wrong := s.wrongDirectory(d); wrong != "" {
@@ -156,7 +173,7 @@ func join(notes []string) string {
 }
 
 // failure is why the service is not up, with the last lines it wrote.
-func (m *Machine) failure(ctx context.Context, d Definition, s state) *release.Failure {
+func (m *machine) failure(ctx context.Context, d definition, s state) *release.Failure {
 	f := &release.Failure{Role: d.Role, Code: release.CodeServiceFailed, Object: d.object(), ExitCode: s.exit, Signal: s.signal}
 	switch {
 	case s.signal != "":
@@ -172,8 +189,8 @@ func (m *Machine) failure(ctx context.Context, d Definition, s state) *release.F
 		f.Code = release.CodeCrashLoop
 		f.Message += ", and is started again and again"
 	}
-	f.Hint = "the lines above are its last words; nothing else needs to be looked up"
-	if f.Log = m.lastWords(ctx, d, s); len(f.Log) == 0 {
+	f.Hint = "the lines above are its last log lines; fix it and release again"
+	if f.Log = m.lastLogLines(ctx, d, s); len(f.Log) == 0 {
 		f.Hint = "it wrote nothing; `journalctl -u " + d.Service + "` on " + m.name + " has what was before"
 		if d.Kind == "launchd" {
 			f.Hint = "it wrote nothing to " + strings.Join(d.Logs, ", ")
@@ -182,11 +199,11 @@ func (m *Machine) failure(ctx context.Context, d Definition, s state) *release.F
 	return f
 }
 
-// lastWords are the last lines of the log, without secrets; none if they cannot
+// lastLogLines are the last lines of the log, without secrets; none if they cannot
 // be read: the failure counts, not its illustration.
-func (m *Machine) lastWords(ctx context.Context, d Definition, s state) []string {
+func (m *machine) lastLogLines(ctx context.Context, d definition, s state) []string {
 	const count, width = 20, 400
-	var res Result
+	var res result
 	for _, cmd := range m.supervisor(d).log(d, s) {
 		var err error
 		if res, err = m.exec(ctx, cmd); err != nil {
@@ -212,7 +229,7 @@ func (m *Machine) lastWords(ctx context.Context, d Definition, s state) []string
 
 // secrets are the values of the service's environment file, each followed by
 // what stands for it; they live only as long as a log is masked.
-func (m *Machine) secrets(ctx context.Context, d Definition) (pairs []string, ok bool) {
+func (m *machine) secrets(ctx context.Context, d definition) (pairs []string, ok bool) {
 	const shortest = 4 // masking "1" or "yes" would make a log unreadable
 	if d.EnvFile == "" {
 		return nil, true

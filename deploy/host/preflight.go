@@ -15,18 +15,18 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// Needs is what a role wants of a machine beyond its definition.
-type Needs struct {
-	Runtime map[string]string // program → semver range that its --version must satisfy
-	Bytes   int64             // room that the content takes; 0: unknown
+// needs is what a role wants of a machine beyond its definition.
+type needs struct {
+	runtime map[string]string // program → semver range that its --version must satisfy
+	bytes   int64             // room that the content takes; 0: unknown
 }
 
-// Preflight says what would keep the role from running on the machine: the
+// preflight says what would keep the role from running on the machine: the
 // runtime's version, the port, room, rights, the service manager, drop-in files
 // that change the unit. It changes nothing. An error means that the machine
 // could not be asked.
-func (m *Machine) Preflight(ctx context.Context, role release.Role, n Needs) ([]release.Finding, error) {
-	d, err := Define(role)
+func (m *machine) preflight(ctx context.Context, role release.Role, n needs) ([]release.Finding, error) {
+	d, err := define(role)
 	if err != nil {
 		return nil, err
 	}
@@ -38,8 +38,8 @@ func (m *Machine) Preflight(ctx context.Context, role release.Role, n Needs) ([]
 		return []release.Finding{f}, nil
 	}
 	var findings []release.Finding
-	for _, look := range []func(context.Context, Definition, Needs) ([]release.Finding, error){m.service, m.place, m.runtimes} {
-		found, err := look(ctx, d, n)
+	for _, check := range []func(context.Context, definition, needs) ([]release.Finding, error){m.service, m.folders, m.runtimes} {
+		found, err := check(ctx, d, n)
 		if err != nil {
 			return findings, err
 		}
@@ -48,15 +48,15 @@ func (m *Machine) Preflight(ctx context.Context, role release.Role, n Needs) ([]
 	return findings, nil
 }
 
-func finding(d Definition, code release.Code, object, message, hint string) release.Finding {
+func finding(d definition, code release.Code, object, message, hint string) release.Finding {
 	return release.Finding{Code: code, Severity: release.Refuses, Role: d.Role, Object: object, Message: message, Hint: hint}
 }
 
 // managed asks the service manager for a sign of life; the zero value: it gave
 // one.
-func (m *Machine) managed(ctx context.Context, d Definition) (release.Finding, error) {
+func (m *machine) managed(ctx context.Context, d definition) (release.Finding, error) {
 	_, err := m.exec(ctx, m.supervisor(d).check(d))
-	var lost *LostError
+	var lost *lostError
 	switch {
 	case err == nil:
 		return release.Finding{}, nil
@@ -69,8 +69,8 @@ func (m *Machine) managed(ctx context.Context, d Definition) (release.Finding, e
 	return f, nil
 }
 
-// service looks at the port and at the drop-in files.
-func (m *Machine) service(ctx context.Context, d Definition, _ Needs) ([]release.Finding, error) {
+// service checks the port and the drop-in files.
+func (m *machine) service(ctx context.Context, d definition, _ needs) ([]release.Finding, error) {
 	s, err := m.inspect(ctx, d)
 	if err != nil {
 		return nil, err
@@ -104,9 +104,9 @@ func (m *Machine) service(ctx context.Context, d Definition, _ Needs) ([]release
 	return findings, nil
 }
 
-// placeScript looks at the folders of root $1 and of unit $2, the user $3, the
+// foldersScript inspects the folders of root $1 and of unit $2, the user $3, the
 // environment file $4, the release directory $5 and the staging directory $6.
-const placeScript = mountScript + `above() { p=$1; while [ ! -e "$p" ]; do p=$(dirname "$p"); done; }
+const foldersScript = mountScript + `above() { p=$1; while [ ! -e "$p" ]; do p=$(dirname "$p"); done; }
 if [ -f "$5/.shipit/manifest" ]; then echo Unpacked=yes; fi
 above "$1"; [ -d "$p" ] && [ -w "$p" ] && [ -x "$p" ] || printf '%s\n' "NoWrite=$p"
 printf '%s\n' "Disk=$(df -Pk "$p" | tail -n 1)"
@@ -120,14 +120,14 @@ staging=$(cd "$6" 2>/dev/null && pwd -P)
 mounts "$6" | STAGING=$staging awk '$0 != ENVIRON["STAGING"] { print "Mount=" $0 }'
 exit 0`
 
-// place looks at rights, room, user and environment file.
-func (m *Machine) place(ctx context.Context, d Definition, n Needs) ([]release.Finding, error) {
-	res, err := m.exec(ctx, script(placeScript, d.Root, path.Dir(d.unitFile(m.home)), d.User, d.EnvFile,
+// folders checks rights, room, user and environment file.
+func (m *machine) folders(ctx context.Context, d definition, n needs) ([]release.Finding, error) {
+	res, err := m.exec(ctx, script(foldersScript, d.Root, path.Dir(d.unitFile(m.home)), d.User, d.EnvFile,
 		d.releaseDir(), path.Join(d.Root, "staging")))
 	if err != nil {
-		return nil, fmt.Errorf("look at %s on %s: %w", d.Root, m.name, err)
+		return nil, fmt.Errorf("inspect %s on %s: %w", d.Root, m.name, err)
 	}
-	return placeFindings(d, n, res.Stdout), nil
+	return folderFindings(d, n, res.Stdout), nil
 }
 
 // spareKiB is kept free beyond what the content takes; unitKiB is what a release
@@ -137,7 +137,7 @@ const (
 	unitKiB  = 1 << 10
 )
 
-func placeFindings(d Definition, n Needs, out string) []release.Finding {
+func folderFindings(d definition, n needs, out string) []release.Finding {
 	var findings []release.Finding
 	unpacked := false
 	for _, line := range lines(out) {
@@ -150,7 +150,7 @@ func placeFindings(d Definition, n Needs, out string) []release.Finding {
 			unpacked = true
 		case "Disk":
 			at := parseDisk(value)
-			need := n.Bytes>>10 + spareKiB
+			need := n.bytes>>10 + spareKiB
 			if unpacked {
 				need = unitKiB
 			}
@@ -187,9 +187,9 @@ printf '%s\n' "$where"
 
 // runtimes holds the version of each program, as the service would find it,
 // against its range.
-func (m *Machine) runtimes(ctx context.Context, d Definition, n Needs) ([]release.Finding, error) {
+func (m *machine) runtimes(ctx context.Context, d definition, n needs) ([]release.Finding, error) {
 	var findings []release.Finding
-	for _, program := range slices.Sorted(maps.Keys(n.Runtime)) {
+	for _, program := range slices.Sorted(maps.Keys(n.runtime)) {
 		cmd := script(runtimeScript, d.searchPath(), program)
 		cmd.Tolerate = []int{exitAbsent}
 		res, err := m.exec(ctx, cmd)
@@ -203,7 +203,7 @@ func (m *Machine) runtimes(ctx context.Context, d Definition, n Needs) ([]releas
 			f = finding(d, release.CodeRuntimeMissing, program, "is not on "+m.name+" in PATH "+d.searchPath(),
 				"install it, or name its folder in the role's env.PATH")
 		default:
-			f = versionFinding(d, program, n.Runtime[program], res.Stdout)
+			f = versionFinding(d, program, n.runtime[program], res.Stdout)
 		}
 		if f.Code != "" {
 			findings = append(findings, f)
@@ -216,7 +216,7 @@ var versionRule = regexp.MustCompile(`\d+\.\d+(?:\.\d+)?(?:-[0-9A-Za-z.-]+)?(?:\
 
 // versionFinding reads what runtimeScript printed: the path, then whatever the
 // program says, in which the first version counts. The zero value: satisfied.
-func versionFinding(d Definition, program, wanted, out string) release.Finding {
+func versionFinding(d definition, program, wanted, out string) release.Finding {
 	constraint, err := semver.NewConstraint(wanted)
 	if err != nil {
 		return finding(d, release.CodeRuntimeVersion, program, fmt.Sprintf("%q is no semver range", wanted), "such as ^1.3 or >=1.3.9 <2")
@@ -234,7 +234,7 @@ func versionFinding(d Definition, program, wanted, out string) release.Finding {
 }
 
 // searchPath is where the service finds its programs.
-func (d Definition) searchPath() string {
+func (d definition) searchPath() string {
 	switch {
 	case d.Env["PATH"] != "":
 		return d.Env["PATH"]

@@ -13,24 +13,24 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// Content gives an image's files.
-type Content struct {
+// content gives an image's files.
+type content struct {
 	// Layers lists the layers of an image for a platform such as linux/amd64,
 	// lowest first. It may leave out those of a base whose runtime is the host's.
-	Layers func(ctx context.Context, ref, platform string) ([]Layer, error)
+	Layers func(ctx context.Context, ref, platform string) ([]layer, error)
 }
 
-// Prepare puts the role's content on the machine, into <root>/releases/<digest>:
+// prepare puts the role's content on the machine, into <root>/releases/<digest>:
 // staged, each layer held against its diffID, read back and compared on the
 // machine, made read-only, renamed into place. Content that is there already is
 // read back and left alone; if it was damaged it is unpacked again. Nothing that
-// runs is touched: a damaged directory that a process works in stays until Switch
+// runs is touched: a damaged directory that a process works in stays until activate
 // has stopped the service.
 //
-// Errors: *LayerError, *DiskFullError, *DamagedError, *MountedError, *LostError; after each of
+// Errors: *layerError, *diskFullError, *damagedError, *mountedError, *lostError; after each of
 // them nothing stands in the role's release directory that was not there before.
-func (m *Machine) Prepare(ctx context.Context, role release.Role, c Content) error {
-	d, err := Define(role)
+func (m *machine) prepare(ctx context.Context, role release.Role, c content) error {
+	d, err := define(role)
 	if err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func (m *Machine) Prepare(ctx context.Context, role release.Role, c Content) err
 		return fmt.Errorf("prepare %s on %s: %w", d.Root, m.name, err)
 	}
 	err = m.verify(ctx, d.releaseDir())
-	var damaged *DamagedError
+	var damaged *damagedError
 	switch {
 	case err == nil:
 		// What cannot be noted is read whole the next time.
@@ -48,7 +48,7 @@ func (m *Machine) Prepare(ctx context.Context, role release.Role, c Content) err
 		m.say(d, release.PhaseApply, release.MarkDone, release.ShortDigest(d.Digest)+" is on "+m.name, time.Since(began))
 		return nil
 	case errors.As(err, &damaged):
-		m.say(d, release.PhaseApply, release.MarkNote, damaged.Error()+"; it is unpacked anew", 0)
+		m.say(d, release.PhaseApply, release.MarkNote, damaged.Error()+"; it is unpacked again", 0)
 	case !errors.Is(err, errAbsent):
 		return err
 	}
@@ -60,12 +60,12 @@ func (m *Machine) Prepare(ctx context.Context, role release.Role, c Content) err
 	return nil
 }
 
-func (m *Machine) say(d Definition, phase release.Phase, mark release.Mark, message string, took time.Duration) {
+func (m *machine) say(d definition, phase release.Phase, mark release.Mark, message string, took time.Duration) {
 	m.o.Progress.Report(release.Event{Phase: phase, Mark: mark, Role: d.Role, Message: message, Took: took})
 }
 
 // unpack stages the content, verifies it there and renames it into place.
-func (m *Machine) unpack(ctx context.Context, d Definition, ref string, c Content) (err error) {
+func (m *machine) unpack(ctx context.Context, d definition, ref string, c content) (err error) {
 	layers, err := c.Layers(ctx, ref, m.platform)
 	if err != nil {
 		return err
@@ -79,11 +79,11 @@ func (m *Machine) unpack(ctx context.Context, d Definition, ref string, c Conten
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
 		removal := m.changeTree(ctx, staging, script(removeScript, staging))
-		var full *DiskFullError
+		var full *diskFullError
 		if errors.As(err, &full) {
 			full.FreeKiB = m.free(ctx, d.Root).free
 		}
-		var lost *LostError
+		var lost *lostError
 		if !errors.As(err, &lost) {
 			err = errors.Join(err, removal)
 		}
@@ -93,7 +93,7 @@ func (m *Machine) unpack(ctx context.Context, d Definition, ref string, c Conten
 	}
 	err = m.verify(ctx, staging)
 	if errors.Is(err, errAbsent) {
-		return &DamagedError{Machine: m.name, Path: staging, Differences: []string{"what was sent ended early"}}
+		return &damagedError{Machine: m.name, Path: staging, Differences: []string{"what was sent ended early"}}
 	}
 	if err != nil {
 		return err
@@ -102,14 +102,14 @@ func (m *Machine) unpack(ctx context.Context, d Definition, ref string, c Conten
 }
 
 // repaired is where content waits that is to replace a damaged release directory
-// in which a process works: Switch puts it there when the process has ended.
-func (m *Machine) repaired(d Definition) string {
+// in which a process works: activate puts it there when the process has ended.
+func (m *machine) repaired(d definition) string {
 	return path.Join(d.Root, "staging", path.Base(d.releaseDir())+"."+m.run+".repaired")
 }
 
 // changeTree runs a script that removes or seals folders below dir. That
-// something is mounted there is a *MountedError.
-func (m *Machine) changeTree(ctx context.Context, dir string, cmd Command) error {
+// something is mounted there is a *mountedError.
+func (m *machine) changeTree(ctx context.Context, dir string, cmd command) error {
 	cmd.Tolerate = append(cmd.Tolerate, exitMounted)
 	res, err := m.exec(ctx, cmd)
 	if err == nil && res.Exit == exitMounted {
@@ -119,8 +119,8 @@ func (m *Machine) changeTree(ctx context.Context, dir string, cmd Command) error
 }
 
 // mounted is the error of a script that found mount points and printed them.
-func (m *Machine) mounted(dir, out string) *MountedError {
-	fault := &MountedError{Machine: m.name, Path: dir}
+func (m *machine) mounted(dir, out string) *mountedError {
+	fault := &mountedError{Machine: m.name, Path: dir}
 	for _, line := range lines(out) {
 		if at, found := strings.CutPrefix(line, "Mount="); found {
 			fault.Mounts = append(fault.Mounts, at)
@@ -130,7 +130,7 @@ func (m *Machine) mounted(dir, out string) *MountedError {
 }
 
 // stream sends the flattened layers to the machine's tar.
-func (m *Machine) stream(ctx context.Context, d Definition, staging string, layers []Layer) error {
+func (m *machine) stream(ctx context.Context, d definition, staging string, layers []layer) error {
 	out, in := io.Pipe()
 	produced := make(chan error, 1)
 	go func() {
@@ -141,8 +141,8 @@ func (m *Machine) stream(ctx context.Context, d Definition, staging string, laye
 	_, err := m.exec(ctx, script(unpackScript, staging).with(out))
 	_ = out.CloseWithError(errConsumed)
 	made := <-produced
-	var lost *LostError
-	var exit *ExitError
+	var lost *lostError
+	var exit *exitError
 	switch {
 	case errors.As(err, &lost):
 		return err
@@ -150,7 +150,7 @@ func (m *Machine) stream(ctx context.Context, d Definition, staging string, laye
 		return made
 	case errors.As(err, &exit) && isDiskFull(exit.Stderr):
 		at := m.free(ctx, d.Root)
-		return &DiskFullError{Machine: m.name, Path: staging, FileSystem: at.device, Mount: at.mount}
+		return &diskFullError{Machine: m.name, Path: staging, FileSystem: at.device, Mount: at.mount}
 	}
 	return err
 }
@@ -168,17 +168,17 @@ func isDiskFull(stderr string) bool {
 // every entry, its kind, its owner, the target of every link, the hash of every
 // file. errAbsent: there is none; *DamagedError: it differs; *MountedError:
 // something is mounted there.
-func (m *Machine) verify(ctx context.Context, dir string) error {
+func (m *machine) verify(ctx context.Context, dir string) error {
 	return m.compareContent(ctx, dir, verifyScript)
 }
 
 // quickVerify is verify by what the kernel tells of every entry: the content is
 // read only if that is not as it was.
-func (m *Machine) quickVerify(ctx context.Context, dir string) error {
+func (m *machine) quickVerify(ctx context.Context, dir string) error {
 	return m.compareContent(ctx, dir, quickScript)
 }
 
-func (m *Machine) compareContent(ctx context.Context, dir, body string) error {
+func (m *machine) compareContent(ctx context.Context, dir, body string) error {
 	cmd := script(body, dir)
 	cmd.Tolerate = []int{exitAbsent, exitDamaged, exitMounted}
 	res, err := m.exec(ctx, cmd)
@@ -190,7 +190,7 @@ func (m *Machine) compareContent(ctx context.Context, dir, body string) error {
 	case res.Exit == exitMounted:
 		return m.mounted(dir, res.Stdout)
 	case res.Exit == exitDamaged:
-		return &DamagedError{Machine: m.name, Path: dir, Differences: head(lines(res.Stdout+res.Stderr), 5)}
+		return &damagedError{Machine: m.name, Path: dir, Differences: head(lines(res.Stdout+res.Stderr), 5)}
 	}
 	return nil
 }
@@ -203,7 +203,7 @@ type disk struct {
 
 // free asks for the file system of the nearest folder that is there; what it
 // cannot learn stays empty.
-func (m *Machine) free(ctx context.Context, dir string) disk {
+func (m *machine) free(ctx context.Context, dir string) disk {
 	res, err := m.exec(ctx, script(diskScript, dir))
 	if err != nil {
 		return disk{}

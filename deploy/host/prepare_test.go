@@ -20,9 +20,9 @@ import (
 
 // here is this machine; its releases go below root, which is emptied afterwards
 // although they are read-only.
-func here(t *testing.T) (m *Machine, root string) {
+func here(t *testing.T) (m *machine, root string) {
 	t.Helper()
-	m, err := Connect(t.Context(), config.Host{}, Options{})
+	m, err := connect(t.Context(), config.Host{}, Options{})
 	require.NoError(t, err)
 	root = filepath.Join(t.TempDir(), "a root's $(touch pwned) \"folder\" \\ *")
 	t.Cleanup(func() {
@@ -36,24 +36,24 @@ func here(t *testing.T) (m *Machine, root string) {
 	return m, root
 }
 
-func roleOf(t *testing.T, d Definition) release.Role {
+func roleOf(t *testing.T, d definition) release.Role {
 	t.Helper()
 	raw, err := json.Marshal(d)
 	require.NoError(t, err)
 	return release.Role{Name: "host", Target: release.TargetHost, Repository: "registry.test/worker", Digest: d.Digest, Objects: []json.RawMessage{raw}}
 }
 
-func inRoot(d Definition, root string) Definition {
+func inRoot(d definition, root string) definition {
 	d.Root = root
 	d.Workdir = d.releaseDir()
 	return d
 }
 
-func contentOf(layers ...Layer) Content {
-	return Content{Layers: func(context.Context, string, string) ([]Layer, error) { return layers, nil }}
+func contentOf(layers ...layer) content {
+	return content{Layers: func(context.Context, string, string) ([]layer, error) { return layers, nil }}
 }
 
-func hostileTree(t *testing.T) Layer {
+func hostileTree(t *testing.T) layer {
 	var entries []tarred
 	for _, name := range hostile() {
 		if name != "" && !strings.Contains(name, "\n") {
@@ -75,7 +75,7 @@ func staged(t *testing.T, root string) []string {
 func TestContentIsPutInPlaceAsItWasSent(t *testing.T) {
 	m, root := here(t)
 	d := inRoot(worker(), root)
-	require.NoError(t, m.Prepare(t.Context(), roleOf(t, d), contentOf(hostileTree(t))))
+	require.NoError(t, m.prepare(t.Context(), roleOf(t, d), contentOf(hostileTree(t))))
 	for _, name := range hostile() {
 		if name == "" || strings.Contains(name, "\n") {
 			continue
@@ -97,8 +97,8 @@ func TestContentIsPutInPlaceAsItWasSent(t *testing.T) {
 	require.Empty(t, staged(t, root))
 
 	t.Run("and what is there is not fetched again", func(t *testing.T) {
-		never := Content{Layers: func(context.Context, string, string) ([]Layer, error) { return nil, errors.New("asked for layers") }}
-		require.NoError(t, m.Prepare(t.Context(), roleOf(t, d), never))
+		never := content{Layers: func(context.Context, string, string) ([]layer, error) { return nil, errors.New("asked for layers") }}
+		require.NoError(t, m.prepare(t.Context(), roleOf(t, d), never))
 	})
 }
 
@@ -123,16 +123,16 @@ func TestContentThatWasChangedIsSeenAndPutRight(t *testing.T) {
 			run := file("bin/run", "#!/bin/sh\n")
 			run.h.Mode = 0o755
 			content := contentOf(layerOf(t, run, symlink("bin/link", "run")))
-			require.NoError(t, m.Prepare(t.Context(), roleOf(t, d), content))
+			require.NoError(t, m.prepare(t.Context(), roleOf(t, d), content))
 			require.NoError(t, m.verify(t.Context(), d.releaseDir()))
 
 			require.NoError(t, os.Chmod(d.releaseDir()+"/bin", 0o755))
 			spoil(t, d.releaseDir())
-			var damaged *DamagedError
+			var damaged *damagedError
 			require.ErrorAs(t, m.verify(t.Context(), d.releaseDir()), &damaged)
 			require.Contains(t, damaged.Error(), "bin/", "what differs is named")
 
-			require.NoError(t, m.Prepare(t.Context(), roleOf(t, d), content))
+			require.NoError(t, m.prepare(t.Context(), roleOf(t, d), content))
 			require.NoError(t, m.verify(t.Context(), d.releaseDir()))
 			require.Empty(t, staged(t, root))
 		})
@@ -144,14 +144,14 @@ func TestAFaultyLayerLeavesNothing(t *testing.T) {
 	d := inRoot(worker(), root)
 	bad := layerOf(t, file("a", "a"))
 	bad.DiffID = "sha256:" + strings.Repeat("0", 64)
-	var fault *LayerError
-	require.ErrorAs(t, m.Prepare(t.Context(), roleOf(t, d), contentOf(bad)), &fault)
+	var fault *layerError
+	require.ErrorAs(t, m.prepare(t.Context(), roleOf(t, d), contentOf(bad)), &fault)
 	require.NoDirExists(t, d.releaseDir())
 	require.Empty(t, staged(t, root))
 
 	broken := layerOf(t, file("a", "a"))
 	broken.Open = func(context.Context) (io.ReadCloser, error) { return nil, errors.New("registry went away") }
-	require.ErrorContains(t, m.Prepare(t.Context(), roleOf(t, d), contentOf(broken)), "registry went away")
+	require.ErrorContains(t, m.prepare(t.Context(), roleOf(t, d), contentOf(broken)), "registry went away")
 	require.Empty(t, staged(t, root))
 }
 
@@ -163,7 +163,7 @@ func TestWhatAKilledRunStagedIsRemoved(t *testing.T) {
 	require.NoError(t, os.MkdirAll(left, 0o755))
 	require.NoError(t, os.MkdirAll(own, 0o755))
 	require.NoError(t, os.Chmod(left, 0o555))
-	require.NoError(t, m.Prepare(t.Context(), roleOf(t, d), contentOf(hostileTree(t))))
+	require.NoError(t, m.prepare(t.Context(), roleOf(t, d), contentOf(hostileTree(t))))
 	require.Equal(t, []string{own}, staged(t, root), "another role of this run unpacks there")
 }
 
@@ -175,14 +175,14 @@ func TestPruneRemovesOnlyWhatNobodyNeeds(t *testing.T) {
 		d.Digest = "sha256:" + strings.Repeat(string(c), 64)
 		d = inRoot(d, root)
 		digests = append(digests, d.Digest)
-		require.NoError(t, m.Prepare(t.Context(), roleOf(t, d), contentOf(hostileTree(t))))
+		require.NoError(t, m.prepare(t.Context(), roleOf(t, d), contentOf(hostileTree(t))))
 	}
 	require.NoError(t, os.Symlink(filepath.Join(root, "releases", digests[1][7:]), filepath.Join(root, "current", "host")))
-	removed, err := m.Prune(t.Context(), Keep{Root: root, Digests: digests[2:4], Newest: 0})
+	removed, err := m.prune(t.Context(), keep{root: root, digests: digests[2:4], newest: 0})
 	require.NoError(t, err)
 	slices.Sort(removed)
 	require.Equal(t, []string{digests[0], digests[4]}, removed)
-	removed, err = m.Prune(t.Context(), Keep{Root: root, Digests: digests[2:4]})
+	removed, err = m.prune(t.Context(), keep{root: root, digests: digests[2:4]})
 	require.NoError(t, err)
 	require.Empty(t, removed)
 	require.Empty(t, staged(t, root))
@@ -195,7 +195,7 @@ func TestSeveralRolesUnpackOneImageOnce(t *testing.T) {
 	role := roleOf(t, d)
 	errs := make(chan error, 4)
 	for range 4 {
-		go func() { errs <- m.Prepare(t.Context(), role, content) }()
+		go func() { errs <- m.prepare(t.Context(), role, content) }()
 	}
 	for range 4 {
 		require.NoError(t, <-errs)
@@ -212,7 +212,7 @@ type shortened struct {
 	blocks int64
 }
 
-func (s shortened) run(ctx context.Context, c Command) (Result, error) {
+func (s shortened) run(ctx context.Context, c command) (result, error) {
 	if c.Stdin != nil {
 		c.Stdin = io.LimitReader(c.Stdin, s.blocks*512)
 	}
@@ -234,7 +234,7 @@ func TestAStreamThatEndsEarlyIsNotPutInPlace(t *testing.T) {
 			m, root := here(t)
 			m.via = shortened{blocks: c.blocks}
 			d := inRoot(worker(), root)
-			err := m.Prepare(t.Context(), roleOf(t, d), contentOf(layer))
+			err := m.prepare(t.Context(), roleOf(t, d), contentOf(layer))
 			if c.reason == "" {
 				require.NoError(t, err)
 				require.NoError(t, m.verify(t.Context(), d.releaseDir()))

@@ -33,7 +33,7 @@ func parseAccount(line string) account {
 	return account{name: fields[0], uid: fields[2], home: fields[5], shell: fields[6]}
 }
 
-// activation is what the main process was when Switch had made the service run.
+// activation is what the main process was when activate had made the service run.
 // A program that replaces itself, gives up rights or renames itself is known
 // again by it.
 type activation struct {
@@ -43,18 +43,18 @@ type activation struct {
 }
 
 // activation is the state as the activation of the definition.
-func (s state) activation(d Definition) activation {
+func (s state) activation(d definition) activation {
 	return activation{unit: d.unitHash(), process: s.main, variables: slices.Sorted(maps.Keys(s.wrongVariables(d)))}
 }
 
 // unitHash tells definitions of one service apart.
-func (d Definition) unitHash() string {
+func (d definition) unitHash() string {
 	sum := sha256.Sum256([]byte(d.Digest + "\x00" + d.Content))
 	return hex.EncodeToString(sum[:])
 }
 
 // activationFile keeps the activation on the machine.
-func (d Definition) activationFile() string { return path.Join(d.Root, "activated", d.Service) }
+func (d definition) activationFile() string { return path.Join(d.Root, "activated", d.Service) }
 
 // String is what activationFile holds; processFact reads it back.
 func (a activation) String() string {
@@ -74,7 +74,7 @@ func (a activation) String() string {
 // wrongProcess says in what the main process differs from the definition: the
 // environment, the user, the command, the root directory. Where it is as it was
 // when the very same definition was activated, that is how the program is.
-func (s state) wrongProcess(d Definition) []string {
+func (s state) wrongProcess(d definition) []string {
 	if s.phase != phaseUp || s.pid == 0 {
 		return nil
 	}
@@ -190,7 +190,7 @@ func unhex(digits string) string {
 
 // wrongDirectory says where the main process runs, if that is not the directory
 // of a release.
-func (s state) wrongDirectory(d Definition) string {
+func (s state) wrongDirectory(d definition) string {
 	digest := s.liveDigest(d)
 	switch {
 	case s.phase != phaseUp || s.pid == 0:

@@ -11,31 +11,31 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// Keep says which release directories stay.
-type Keep struct {
-	Root    string   // as in the definition
-	Digests []string // those that good records name
-	Newest  int      // and so many of the last that were unpacked
+// keep says which release directories stay.
+type keep struct {
+	root    string   // as in the definition
+	digests []string // those that good records name
+	newest  int      // and so many of the last that were unpacked
 }
 
-// Prune removes the release directories below k.Root that nothing needs, and
+// prune removes the release directories below k.root that nothing needs, and
 // returns their digests. One that a process works in, or that a current link
 // leads to, stays in any case.
-func (m *Machine) Prune(ctx context.Context, k Keep) ([]string, error) {
-	if !path.IsAbs(k.Root) || path.Clean(k.Root) == "/" {
-		return nil, fmt.Errorf("prune: root %q is no absolute folder", k.Root)
+func (m *machine) prune(ctx context.Context, k keep) ([]string, error) {
+	if !path.IsAbs(k.root) || path.Clean(k.root) == "/" {
+		return nil, fmt.Errorf("prune: root %q is no absolute folder", k.root)
 	}
-	res, err := m.exec(ctx, script(listScript, k.Root))
+	res, err := m.exec(ctx, script(listScript, k.root))
 	if err != nil {
-		return nil, fmt.Errorf("list releases in %s on %s: %w", k.Root, m.name, err)
+		return nil, fmt.Errorf("list releases in %s on %s: %w", k.root, m.name, err)
 	}
 	var removed []string
 	var errs []error
 	for _, digest := range unneeded(k, res.Stdout) {
 		name := strings.TrimPrefix(digest, "sha256:")
-		dir := path.Join(k.Root, "releases", name)
+		dir := path.Join(k.root, "releases", name)
 		unlock := m.unpacks.lock(dir)
-		err := m.changeTree(ctx, dir, script(pruneScript, k.Root, name, m.run))
+		err := m.changeTree(ctx, dir, script(pruneScript, k.root, name, m.run))
 		unlock()
 		if err != nil {
 			errs = append(errs, fmt.Errorf("prune %s on %s: %w", release.ShortDigest(digest), m.name, err))
@@ -74,7 +74,7 @@ discard "$aside"`
 
 // unneeded are the digests of a listing that k does not keep and nobody uses,
 // the oldest last.
-func unneeded(k Keep, listing string) []string {
+func unneeded(k keep, listing string) []string {
 	var all, used []string
 	for _, line := range lines(listing) {
 		key, value, _ := strings.Cut(line, "=")
@@ -87,7 +87,7 @@ func unneeded(k Keep, listing string) []string {
 	}
 	var out []string
 	for i, digest := range all {
-		if i >= k.Newest && !slices.Contains(k.Digests, digest) && !slices.Contains(used, digest) {
+		if i >= k.newest && !slices.Contains(k.digests, digest) && !slices.Contains(used, digest) {
 			out = append(out, digest)
 		}
 	}
@@ -95,6 +95,6 @@ func unneeded(k Keep, listing string) []string {
 }
 
 func isExit(err error) bool {
-	var exit *ExitError
+	var exit *exitError
 	return errors.As(err, &exit)
 }

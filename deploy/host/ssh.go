@@ -74,17 +74,17 @@ func (c *sshConn) keepAlive(every time.Duration, silent chan<- error) {
 	}
 }
 
-func (c *sshConn) run(ctx context.Context, cmd Command) (Result, error) {
+func (c *sshConn) run(ctx context.Context, cmd command) (result, error) {
 	select {
 	case c.room <- struct{}{}:
 		defer func() { <-c.room }()
 	case <-ctx.Done():
-		return Result{}, fmt.Errorf("run %s: %w", cmd.program(), context.Cause(ctx))
+		return result{}, fmt.Errorf("run %s: %w", cmd.program(), context.Cause(ctx))
 	case <-c.dead:
-		return Result{}, c.lost(cmd.program())
+		return result{}, c.lost(cmd.program())
 	}
 	type end struct {
-		res Result
+		res result
 		err error
 	}
 	ended, opened := make(chan end, 1), make(chan *ssh.Session, 1)
@@ -102,10 +102,10 @@ func (c *sshConn) run(ctx context.Context, cmd Command) (Result, error) {
 	case e := <-ended:
 		return e.res, c.explain(e.err, cmd)
 	case <-c.dead:
-		return Result{}, c.lost(cmd.program())
+		return result{}, c.lost(cmd.program())
 	case <-ctx.Done():
 		go abandon(opened, c.dead)
-		return Result{}, fmt.Errorf("run %s: %w", cmd.program(), context.Cause(ctx))
+		return result{}, fmt.Errorf("run %s: %w", cmd.program(), context.Cause(ctx))
 	}
 }
 
@@ -120,12 +120,12 @@ func abandon(opened <-chan *ssh.Session, dead <-chan struct{}) {
 	}
 }
 
-func runSession(session *ssh.Session, cmd Command) (Result, error) {
+func runSession(session *ssh.Session, cmd command) (result, error) {
 	defer session.Close()
 	stdout, stderr := &capped{limit: stdoutCap}, &capped{limit: stderrCap}
 	session.Stdin, session.Stdout, session.Stderr = cmd.Stdin, stdout, stderr
 	err := session.Run(cmd.line())
-	res := Result{Stdout: stdout.kept.String(), Stderr: stderr.kept.String()}
+	res := result{Stdout: stdout.kept.String(), Stderr: stderr.kept.String()}
 	var exit *ssh.ExitError
 	if errors.As(err, &exit) {
 		res.Exit = exit.ExitStatus()
@@ -138,7 +138,7 @@ func runSession(session *ssh.Session, cmd Command) (Result, error) {
 }
 
 // explain tells a lost connection from an error of the command's input.
-func (c *sshConn) explain(err error, cmd Command) error {
+func (c *sshConn) explain(err error, cmd command) error {
 	if err == nil {
 		return nil
 	}
@@ -149,13 +149,13 @@ func (c *sshConn) explain(err error, cmd Command) error {
 	case <-time.After(50 * time.Millisecond): // the reader of the connection learns of its end a moment later
 	}
 	if errors.As(err, &missing) || strings.HasSuffix(err.Error(), "EOF") {
-		return &LostError{Host: c.addr, Doing: cmd.program(), Err: err}
+		return &lostError{Host: c.addr, Doing: cmd.program(), Err: err}
 	}
 	return fmt.Errorf("run %s on %s: %w", cmd.program(), c.addr, err)
 }
 
 func (c *sshConn) lost(doing string) error {
-	return &LostError{Host: c.addr, Doing: doing, Err: c.why}
+	return &lostError{Host: c.addr, Doing: doing, Err: c.why}
 }
 
 func (c *sshConn) dial(ctx context.Context, addr string) (net.Conn, error) {

@@ -22,7 +22,7 @@ const (
 	phaseFailed     phase = "failed"
 )
 
-// state is what was read of a service and its place on the machine at one moment.
+// state is what was read of a service and its folders at one moment.
 type state struct {
 	phase      phase
 	rejected   bool   // the manager cannot read the definition
@@ -52,6 +52,7 @@ type state struct {
 	real      string // the release directory with links resolved; empty if it is not there
 	prepared  bool   // it has its lists
 	repaired  bool   // content waits to replace it
+	installed bool   // our copy of the unit is there
 	switching bool   // a switch began and did not end
 	listening bool   // someone listens on the port
 	holders   []holder
@@ -69,20 +70,20 @@ func (h holder) String() string { return fmt.Sprintf("PID %d (%s)", h.pid, h.com
 // supervisor is what differs between service managers: pure commands, and how
 // their answers are read.
 type supervisor interface {
-	inspect(d Definition, repaired string) Command // its output is read by parse
+	inspect(d definition, repaired string) command // its output is read by parse
 	parse(out string) state
-	reload(d Definition) []Command
-	start(d Definition, s state) []Command
-	enable(d Definition) Command
-	stop(d Definition) Command
-	kill(d Definition) Command
-	forget(d Definition) []Command       // of a stopped service, before its file is removed
-	log(d Definition, s state) []Command // the last one prints it
-	check(d Definition) Command          // exits with 0 if the manager is there
+	reload(d definition) []command
+	start(d definition, s state) []command
+	enable(d definition) command
+	stop(d definition) command
+	kill(d definition) command
+	forget(d definition) []command       // of a stopped service, before its file is removed
+	log(d definition, s state) []command // the last one prints it
+	check(d definition) command          // exits with 0 if the manager is there
 }
 
 // supervisor is the manager of the definition, on this machine.
-func (m *Machine) supervisor(d Definition) supervisor {
+func (m *machine) supervisor(d definition) supervisor {
 	if d.Kind == "launchd" {
 		return launchd{home: m.home}
 	}
@@ -90,11 +91,11 @@ func (m *Machine) supervisor(d Definition) supervisor {
 }
 
 // inspect reads the state; it changes nothing.
-func (m *Machine) inspect(ctx context.Context, d Definition) (state, error) {
+func (m *machine) inspect(ctx context.Context, d definition) (state, error) {
 	sup := m.supervisor(d)
 	res, err := m.exec(ctx, sup.inspect(d, m.repaired(d)).with(strings.NewReader(d.Content)))
 	if err != nil {
-		return state{}, fmt.Errorf("look at %s on %s: %w", d.Service, m.name, err)
+		return state{}, fmt.Errorf("inspect %s on %s: %w", d.Service, m.name, err)
 	}
 	return sup.parse(res.Stdout), nil
 }
@@ -134,20 +135,20 @@ const deletedMark = " (deleted)"
 
 // runs reports whether the main process was started from the definition's
 // release directory, which is still there.
-func (s state) runs(d Definition) bool {
+func (s state) runs(d definition) bool {
 	return s.phase == phaseUp && s.pid > 0 && s.real != "" && within(s.cwd, s.real) &&
 		!strings.HasSuffix(s.cwd, deletedMark) && s.env == d.Digest
 }
 
 // settled reports whether nothing has to be restarted: what may be left to do is
 // to set the link, and to have the service start with the machine.
-func (s state) settled(d Definition) bool {
+func (s state) settled(d definition) bool {
 	return s.runs(d) && s.unit == "same" && !s.reload && s.shadow == "" && !s.switching && !s.repaired && s.foreign() == nil && len(s.wrongProcess(d)) == 0
 }
 
 // liveDigest is the release that the main process runs from: the digest that
 // its directory is named for, or path:DIR for any other directory.
-func (s state) liveDigest(d Definition) string {
+func (s state) liveDigest(d definition) string {
 	if s.pid == 0 || s.cwd == "" {
 		return ""
 	}
@@ -167,13 +168,14 @@ func (s state) liveDigest(d Definition) string {
 
 func within(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
 
-// placeFacts is the part of the inspection that both managers share: the unit
+// sharedFacts is the part of the inspection that both managers share: the unit
 // file ($unit) against stdin, the link, the marker and the release directory.
-const placeFacts = `
+const sharedFacts = `
 if [ ! -e "$unit" ]; then echo UnitFile=absent; elif cmp -s - "$unit"; then echo UnitFile=same; else echo UnitFile=differs; fi
 printf '%s\n' "Link=$(readlink "$link" 2>/dev/null)"
 if [ -e "$marker" ]; then echo Switching=yes; fi
 if [ -f "$dir/.shipit/manifest" ]; then echo Prepared=yes; fi
+if [ -e "$kept" ]; then echo Installed=yes; fi
 if [ -f "$repaired/.shipit/manifest" ]; then echo Repaired=yes; fi
 printf '%s\n' "Real=$(cd "$dir" 2>/dev/null && pwd -P)"
 if [ -r "$activated" ]; then grep '^Activated' "$activated"; fi
@@ -190,6 +192,8 @@ func (s *state) fact(key, value string) bool {
 		s.switching = true
 	case "Prepared":
 		s.prepared = true
+	case "Installed":
+		s.installed = true
 	case "Repaired":
 		s.repaired = true
 	case "Real":

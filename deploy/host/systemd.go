@@ -8,23 +8,23 @@ import (
 // systemd keeps services as units.
 type systemd struct{ home string }
 
-func (systemd) scope(d Definition) string {
+func (systemd) scope(d definition) string {
 	if d.Domain == "user" {
 		return "--user"
 	}
 	return "--system"
 }
 
-func (systemd) unit(d Definition) string { return d.Service + ".service" }
+func (systemd) unit(d definition) string { return d.Service + ".service" }
 
 // ctl is a call of systemctl that finds the user's manager without a login
 // session.
-func (s systemd) ctl(d Definition, words ...string) Command {
+func (s systemd) ctl(d definition, words ...string) command {
 	argv := append([]string{"systemctl", s.scope(d), "--no-pager", "--no-ask-password"}, words...)
 	if d.Domain == "user" {
 		argv = append([]string{"sh", "-c", `XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/run/user/$(id -u)}" exec "$@"`, "sh"}, argv...)
 	}
-	return Command{Argv: argv}
+	return command{Argv: argv}
 }
 
 // systemdScript reads a service. Its main process is asked for in the kernel;
@@ -33,10 +33,10 @@ func (s systemd) ctl(d Definition, words ...string) Command {
 // control group.
 const systemdScript = `scope=$1 name=$2 unit=$3 link=$4 marker=$5 dir=$6 port=$7 activated=$8
 shift 8
-user=$1 envfile=$2 repaired=$3
+user=$1 envfile=$2 repaired=$3 kept=$4
 hex() { od -An -v -tx1 "$1" 2>/dev/null | tr -d ' \n'; }
 export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/run/user/$(id -u)}"
-show=$(systemctl "$scope" --no-pager show -p LoadState,ActiveState,SubState,Result,MainPID,ExecMainCode,ExecMainStatus,NRestarts,ControlGroup,NeedDaemonReload,DropInPaths,UnitFileState,InvocationID,FragmentPath "$name") || exit
+show=$(systemctl "$scope" --no-pager show -p LoadState,ActiveState,SubState,result,MainPID,ExecMainCode,ExecMainStatus,NRestarts,ControlGroup,NeedDaemonReload,DropInPaths,UnitFileState,InvocationID,FragmentPath "$name") || exit
 printf '%s\n' "$show"
 pid=$(printf '%s\n' "$show" | sed -n 's/^MainPID=//p')
 group=$(printf '%s\n' "$show" | sed -n 's/^ControlGroup=//p')
@@ -58,7 +58,7 @@ printf '%s\n' "Account=$(getent passwd "$user")"
 if [ "$scope" = --user ] && [ -d /run/systemd/system ] && [ ! -e "/var/lib/systemd/linger/$(id -un)" ]; then printf '%s\n' "Mortal=$(id -un)"; fi
 fragment=$(printf '%s\n' "$show" | sed -n 's/^FragmentPath=//p')
 if [ -n "$fragment" ] && [ -e "$unit" ] && [ ! "$fragment" -ef "$unit" ]; then printf '%s\n' "Shadow=$fragment"; fi
-` + placeFacts + `
+` + sharedFacts + `
 [ -n "$port" ] || exit 0
 inodes=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk -v p=":$port" '$4 == "0A" && substr($2, length($2) - 4) == p { printf " %s ", $10 }')
 [ -n "$inodes" ] || exit 0
@@ -78,12 +78,12 @@ while read -r pid; do
 done
 exit 0`
 
-func (s systemd) inspect(d Definition, repaired string) Command {
+func (s systemd) inspect(d definition, repaired string) command {
 	port := ""
 	if d.Port > 0 {
 		port = fmt.Sprintf("%04X", d.Port)
 	}
-	return script(systemdScript, s.scope(d), s.unit(d), d.unitFile(s.home), d.link(), d.marker(), d.releaseDir(), port, d.activationFile(), d.User, d.EnvFile, repaired)
+	return script(systemdScript, s.scope(d), s.unit(d), d.unitFile(s.home), d.link(), d.marker(), d.releaseDir(), port, d.activationFile(), d.User, d.EnvFile, repaired, d.kept())
 }
 
 func (systemd) parse(out string) state {
@@ -137,10 +137,10 @@ func systemdPhase(load, active, sub string) phase {
 	}
 }
 
-func (s systemd) reload(d Definition) []Command { return []Command{s.ctl(d, "daemon-reload")} }
+func (s systemd) reload(d definition) []command { return []command{s.ctl(d, "daemon-reload")} }
 
-func (s systemd) start(d Definition, st state) []Command {
-	var cmds []Command
+func (s systemd) start(d definition, st state) []command {
+	var cmds []command
 	if !st.enabled {
 		cmds = append(cmds, s.enable(d))
 	}
@@ -152,54 +152,62 @@ func (s systemd) start(d Definition, st state) []Command {
 
 // enable makes the service start with the machine, or the user's manager. A unit
 // without [Install] cannot be enabled, which is no fault.
-func (s systemd) enable(d Definition) Command {
+func (s systemd) enable(d definition) command {
 	enable := s.ctl(d, "enable", "--quiet", s.unit(d))
 	enable.Tolerate = []int{1}
 	return enable
 }
 
-func (s systemd) stop(d Definition) Command {
+func (s systemd) stop(d definition) command {
 	cmd := s.ctl(d, "stop", s.unit(d))
 	cmd.Tolerate = []int{5} // not loaded
 	return cmd
 }
 
 // kill ends every process of the unit's control group, and no other.
-func (s systemd) kill(d Definition) Command {
+func (s systemd) kill(d definition) command {
 	cmd := s.ctl(d, "kill", "--kill-who=all", "--signal=SIGKILL", s.unit(d))
 	cmd.Tolerate = []int{1, 5}
 	return cmd
 }
 
-func (s systemd) forget(d Definition) []Command {
+func (s systemd) forget(d definition) []command {
 	reset := s.ctl(d, "reset-failed", s.unit(d))
 	reset.Tolerate = []int{1, 5}
 	disable := s.ctl(d, "disable", "--quiet", s.unit(d))
 	disable.Tolerate = []int{1}
-	return []Command{disable, reset}
+	return []command{disable, reset}
 }
+
+// logScript prints the last lines of the start $1, or if there are none, or $1 is
+// empty, of the unit $2: of a process that ended at once the journal may know no
+// more than its unit. The other words select the journal.
+const logScript = `start=$1 unit=$2
+shift 2
+set -- --no-pager --quiet -o cat -n 40 "$@"
+if [ -n "$start" ]; then
+  out=$(journalctl "$@" "_SYSTEMD_INVOCATION_ID=$start")
+  if [ -n "$out" ]; then
+    printf '%s\n' "$out"
+    exit 0
+  fi
+fi
+journalctl "$@" -u "$unit"`
 
 // log reads the last lines of this start. The journal is written behind the
 // service's back, so it is told to catch up first; where only root may say so, what
 // is there is read.
-func (s systemd) log(d Definition, st state) []Command {
-	words := []string{"journalctl", "--no-pager", "--quiet", "-o", "cat", "-n", "40"}
-	field := "_SYSTEMD_INVOCATION_ID="
+func (s systemd) log(d definition, st state) []command {
+	args := []string{st.invocation, s.unit(d)}
 	if d.Domain == "user" {
-		words = append(words, "--user")
+		args = append(args, "--user")
 	}
-	if st.invocation != "" {
-		words = append(words, field+st.invocation)
-	} else {
-		words = append(words, "-u", s.unit(d))
-	}
-	return []Command{
-		{Argv: []string{"journalctl", "--quiet", "--sync"}, Tolerate: []int{1}},
-		{Argv: words, Tolerate: []int{1}},
-	}
+	read := script(logScript, args...)
+	read.Tolerate = []int{1}
+	return []command{{Argv: []string{"journalctl", "--quiet", "--sync"}, Tolerate: []int{1}}, read}
 }
 
-func (s systemd) check(d Definition) Command { return s.ctl(d, "show", "-p", "Version") }
+func (s systemd) check(d definition) command { return s.ctl(d, "show", "-p", "Version") }
 
 // signalName is the name of a signal whose number is the same on all systems.
 func signalName(n int) string {

@@ -11,16 +11,16 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-func (l *lab) observe(t *testing.T, d Definition) release.Live {
+func (l *booted) observe(t *testing.T, d definition) release.Live {
 	t.Helper()
-	live, err := l.m.Observe(t.Context(), d.role(t), observing{})
+	live, err := l.m.observe(t.Context(), d.role(t), observing{})
 	require.NoError(t, err)
-	return live
+	return live.Live
 }
 
 // againstDropIn writes a drop-in file, restarts the service, takes the file away
 // again and hands it to Switch.
-func againstDropIn(t *testing.T, l *lab, d Definition, line, process string) {
+func againstDropIn(t *testing.T, l *booted, d definition, line, process string) {
 	t.Helper()
 	key, _, _ := strings.Cut(line, "=")
 	l.sh(t, `mkdir -p /etc/systemd/system/"$1".d
@@ -31,7 +31,7 @@ systemctl daemon-reload`, d.File, line)
 	live := l.observe(t, d)
 	require.Contains(t, live.Note, "override.conf changes "+key)
 	require.Contains(t, live.Note, process)
-	findings, err := l.m.Preflight(t.Context(), d.role(t), Needs{})
+	findings, err := l.m.preflight(t.Context(), d.role(t), needs{})
 	require.NoError(t, err)
 	require.Len(t, findings, 1)
 	require.Equal(t, release.CodeUnitOverridden, findings[0].Code)
@@ -43,13 +43,13 @@ systemctl daemon-reload`, d.File, line)
 	require.Contains(t, live.Note, process, "the process has it still")
 	require.NotContains(t, live.Note, "hunter23", "values may be secret")
 	pid := l.pid(t, d)
-	live, err = l.m.Switch(t.Context(), d.role(t))
+	live, err = l.m.activate(t.Context(), d.role(t))
 	require.NoError(t, err)
 	require.Empty(t, live.Note)
 	require.NotEqual(t, pid, l.pid(t, d), "it was restarted")
 }
 
-func dropInChanges(t *testing.T, l *lab) {
+func dropInChanges(t *testing.T, l *booted) {
 	d := service("dropin", 4040, "v1")
 	_, err := l.ship(t, d, "")
 	require.NoError(t, err)
@@ -63,7 +63,7 @@ func dropInChanges(t *testing.T, l *lab) {
 	againstDropIn(t, l, d, "User=daemon", "runs as UID 1")
 }
 
-func editedAndPutBack(t *testing.T, l *lab) {
+func editedAndPutBack(t *testing.T, l *booted) {
 	d := service("putback", 4042, "v1")
 	_, err := l.ship(t, d, "")
 	require.NoError(t, err)
@@ -80,7 +80,7 @@ unit=/etc/systemd/system/$1; cp -p "$unit" /root/unit.kept
 sed -i "$2" "$unit"; systemctl daemon-reload; systemctl restart "$1"
 cp -p /root/unit.kept "$unit"; systemctl daemon-reload`, d.File, edit, d.Root)
 		require.Contains(t, l.observe(t, d).Note, process, edit)
-		live, err := l.m.Switch(t.Context(), d.role(t))
+		live, err := l.m.activate(t.Context(), d.role(t))
 		require.NoError(t, err, edit)
 		require.Empty(t, live.Note, edit)
 		require.Empty(t, l.observe(t, d).Note, edit)
@@ -88,7 +88,7 @@ cp -p /root/unit.kept "$unit"; systemctl daemon-reload`, d.File, edit, d.Root)
 }
 
 // environmentFile holds parseEnvFile to systemd: what the process got is what is expected.
-func environmentFile(t *testing.T, l *lab) {
+func environmentFile(t *testing.T, l *booted) {
 	d := service("envfile", 4047, "v1")
 	d.EnvFile = "/etc/odd.env"
 	d.Content = strings.Replace(d.Content, "/etc/test.env", d.EnvFile, 1)
@@ -103,7 +103,7 @@ func environmentFile(t *testing.T, l *lab) {
 	pid := l.pid(t, d)
 
 	require.NoError(t, l.Write(t.Context(), d.EnvFile, odd+"# said again\n", 0o600))
-	_, err = l.m.Switch(t.Context(), d.role(t))
+	_, err = l.m.activate(t.Context(), d.role(t))
 	require.NoError(t, err)
 	require.Equal(t, pid, l.pid(t, d), "the same variables restart nothing")
 
@@ -111,7 +111,7 @@ func environmentFile(t *testing.T, l *lab) {
 	live := l.observe(t, d)
 	require.Contains(t, live.Note, "KEY is not what /etc/odd.env says")
 	require.NotContains(t, live.Note, "hunter24")
-	live, err = l.m.Switch(t.Context(), d.role(t))
+	live, err = l.m.activate(t.Context(), d.role(t))
 	require.NoError(t, err)
 	require.Empty(t, live.Note)
 	require.NotEqual(t, pid, l.pid(t, d), "the service is started with them")
@@ -120,7 +120,7 @@ func environmentFile(t *testing.T, l *lab) {
 	require.Contains(t, l.observe(t, d).Note, "KEY is foreign", "a variable that was taken out")
 }
 
-func limitSetByHand(t *testing.T, l *lab) {
+func limitSetByHand(t *testing.T, l *booted) {
 	d := service("limit", 4043, "v1")
 	_, err := l.ship(t, d, "")
 	require.NoError(t, err)
@@ -128,19 +128,19 @@ func limitSetByHand(t *testing.T, l *lab) {
 	live := l.observe(t, d)
 	require.Empty(t, live.Note, "it changes nothing of what runs")
 	require.Contains(t, live.Info, "MemoryMax", "but it is shown")
-	findings, err := l.m.Preflight(t.Context(), d.role(t), Needs{})
+	findings, err := l.m.preflight(t.Context(), d.role(t), needs{})
 	require.NoError(t, err)
 	require.Len(t, findings, 1)
 	require.Equal(t, release.Warns, findings[0].Severity)
 	pid := l.pid(t, d)
-	_, err = l.m.Switch(t.Context(), d.role(t))
+	_, err = l.m.activate(t.Context(), d.role(t))
 	require.NoError(t, err)
 	require.Equal(t, pid, l.pid(t, d))
 }
 
 // replacesItself: a wrapper script that becomes the program by exec has other
 // words than the definition.
-func replacesItself(t *testing.T, l *lab) {
+func replacesItself(t *testing.T, l *booted) {
 	d := service("wrapper", 4044, "v1")
 	d.Command = []string{"/usr/local/bin/wrapper"}
 	d.Content = strings.Replace(d.Content, "ExecStart=/usr/local/bin/serve", "ExecStart=/usr/local/bin/wrapper", 1)
@@ -155,7 +155,7 @@ func replacesItself(t *testing.T, l *lab) {
 	require.Contains(t, l.observe(t, d).Note, "/usr/local/bin/serve --other")
 }
 
-func disabledByHand(t *testing.T, l *lab) {
+func disabledByHand(t *testing.T, l *booted) {
 	d := service("disabled", 4045, "v1")
 	_, err := l.ship(t, d, "")
 	require.NoError(t, err)
@@ -163,7 +163,7 @@ func disabledByHand(t *testing.T, l *lab) {
 	for _, hand := range []string{`systemctl disable "$1"`, `systemctl disable "$1"; systemctl enable --runtime "$1"`} {
 		l.sh(t, hand, d.File)
 		require.Contains(t, l.observe(t, d).Note, "does not start with the machine", hand)
-		live, err := l.m.Switch(t.Context(), d.role(t))
+		live, err := l.m.activate(t.Context(), d.role(t))
 		require.NoError(t, err)
 		require.Empty(t, live.Note)
 		require.Empty(t, l.observe(t, d).Note)
@@ -172,46 +172,47 @@ func disabledByHand(t *testing.T, l *lab) {
 	}
 }
 
-func withoutLinger(t *testing.T, l *lab) {
+func withoutLinger(t *testing.T, l *booted) {
 	l.sh(t, `useradd --create-home --shell /bin/sh guest
 install -d -o guest -g guest -m 700 /home/guest/.ssh
 install -o guest -g guest -m 600 /root/.ssh/authorized_keys /home/guest/.ssh/authorized_keys`)
 	h := l.config()
 	h.Address = "guest@" + l.IP
-	m, err := Connect(t.Context(), h, l.options(t))
+	m, err := connect(t.Context(), h, l.options(t))
 	require.NoError(t, err)
-	defer m.Close()
+	defer m.close()
 	d := service("guest", 4046, "v1")
 	d.Domain, d.EnvFile, d.Root = "user", "", "/home/guest/app"
 	d.Workdir = d.releaseDir() + "/app"
-	findings, err := m.Preflight(t.Context(), d.role(t), Needs{})
+	findings, err := m.preflight(t.Context(), d.role(t), needs{})
 	require.NoError(t, err)
 	var codes []release.Code
 	for _, f := range findings {
 		codes = append(codes, f.Code)
 	}
 	require.Contains(t, codes, release.CodeLingerMissing)
-	live, err := m.Observe(t.Context(), d.role(t), observing{})
+	live, err := m.observe(t.Context(), d.role(t), observing{})
 	require.NoError(t, err)
 	require.Contains(t, live.Note, "ends with the last login of guest")
 }
 
-func secondCopy(t *testing.T, l *lab) {
+func secondCopy(t *testing.T, l *booted) {
 	d := service("copied", 4048, "v1")
 	old := d.Workdir
 	d.Workdir = d.releaseDir() + "/app/packages/worker"
 	d.Content = strings.Replace(d.Content, old, d.Workdir, 1)
-	require.NoError(t, l.m.Prepare(t.Context(), d.role(t), contentOf(layerOf(t, file("app/packages/worker/version", "v1")))))
-	_, err := l.m.Switch(t.Context(), d.role(t))
+	require.NoError(t, l.m.prepare(t.Context(), d.role(t), contentOf(layerOf(t, file("app/packages/worker/version", "v1")))))
+	_, err := l.m.activate(t.Context(), d.role(t))
 	require.NoError(t, err)
 	other := service("copiedtoo", 4049, "v1")
 	other.Root, other.Workdir = d.Root, d.Workdir
 	other.Content = strings.Replace(other.Content, "/srv/shipit/copiedtoo/releases/"+d.Digest[7:]+"/app", d.Workdir, 1)
-	_, err = l.m.Switch(t.Context(), other.role(t))
+	_, err = l.m.activate(t.Context(), other.role(t))
 	require.NoError(t, err)
 	look := func() string {
-		live, err := l.m.Observe(t.Context(), d.role(t), observing{services: []string{d.Service, other.Service}})
+		live, err := l.m.observe(t.Context(), d.role(t), observing{services: []string{d.Service, other.Service}})
 		require.NoError(t, err)
+		require.False(t, live.pending, "a release would change nothing")
 		return live.Note
 	}
 	l.sh(t, `systemd-run --quiet --unit=admin --working-directory="$1" sleep 1000
@@ -224,7 +225,7 @@ systemd-run --quiet --unit=contained --service-type=exec --property=PrivateTmp=y
 		pid := l.sh(t, `systemctl show -p MainPID --value "$1"`, name)
 		require.Contains(t, look(), "PID "+pid+" (/usr/local/bin/serve) runs beside the service, in "+dir)
 		main := l.pid(t, d)
-		_, err = l.m.Switch(t.Context(), d.role(t))
+		_, err = l.m.activate(t.Context(), d.role(t))
 		require.NoError(t, err)
 		require.Equal(t, main, l.pid(t, d), "nothing is restarted for it")
 		l.sh(t, `systemctl stop "$1"`, name)

@@ -4,7 +4,6 @@ package host
 // reached over SSH.
 
 import (
-	"encoding/json"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -13,8 +12,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/joelhooks/shipit/config"
-	"github.com/joelhooks/shipit/manifests"
 	"github.com/joelhooks/shipit/release"
 	"github.com/joelhooks/shipit/tools/devhost"
 )
@@ -32,13 +29,13 @@ func TestOnARealSystemd(t *testing.T) {
 	h, err := devhost.Up(t.Context(), devhost.Options{Files: map[string]string{"/usr/local/bin/serve": program}, Progress: func(s string) { t.Log(s) }})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, h.Down()) })
-	l := &lab{Host: h}
+	l := &booted{Host: h}
 	require.NoError(t, l.Write(t.Context(), "/etc/test.env", "SECRET=hunter22\n", 0o600))
 	l.m = l.connect(t)
-	t.Cleanup(func() { require.NoError(t, l.m.Close()) })
+	t.Cleanup(func() { require.NoError(t, l.m.close()) })
 	for _, story := range []struct {
 		name string
-		run  func(*testing.T, *lab)
+		run  func(*testing.T, *booted)
 	}{
 		{"a release is switched to, observed, kept and rolled back", rollsForthAndBack},
 		{"a link moved by hand is named, and set right without a restart", linkMoved},
@@ -48,8 +45,8 @@ func TestOnARealSystemd(t *testing.T) {
 		{"a process that outlives its service keeps the next from being started", outlived},
 		{"a service that ignores SIGTERM is stopped in bounded time", deafService},
 		{"a service that the manager would wait for without end is killed", endlessStop},
-		{"a service that ends at its start is a failure with its last words", crashes},
-		{"a service that was started again already is a failure with the last words of the start that ended", endsAgain},
+		{"a service that ends at its start is a failure with its last log lines", crashes},
+		{"a service that was started again already is a failure with the last log lines of the start that ended", endsAgain},
 		{"a service that dies after it was ready fails the release within its stable time", diesInStableTime},
 		{"a service that dies again and again is no parity, up or down", diesAgainAndAgain},
 		{"a first release that fails puts the unit back that was there", handMadePutBack},
@@ -84,7 +81,7 @@ func TestOnARealSystemd(t *testing.T) {
 	}
 }
 
-func rollsForthAndBack(t *testing.T, l *lab) {
+func rollsForthAndBack(t *testing.T, l *booted) {
 	v1, v2 := service("roll", 4001, "v1"), service("roll", 4001, "v2")
 	live, err := l.ship(t, v1, "")
 	require.NoError(t, err)
@@ -94,7 +91,7 @@ func rollsForthAndBack(t *testing.T, l *lab) {
 	require.Contains(t, l.ask(t, 4001), strings.TrimLeft(v1.Digest[7:], "0"))
 
 	first := l.pid(t, v1)
-	_, err = l.m.Switch(t.Context(), v1.role(t))
+	_, err = l.m.activate(t.Context(), v1.role(t))
 	require.NoError(t, err)
 	require.Equal(t, first, l.pid(t, v1), "what runs is left alone")
 
@@ -105,15 +102,14 @@ func rollsForthAndBack(t *testing.T, l *lab) {
 	require.Equal(t, v2.Digest, live.Digest())
 
 	began = time.Now()
-	live, err = l.m.Switch(t.Context(), v1.role(t))
+	live, err = l.m.activate(t.Context(), v1.role(t))
 	require.NoError(t, err)
 	took := time.Since(began)
 	t.Logf("switching back took %s", took)
 	require.Less(t, took, 2*time.Second, "the aim is 1s beyond the service's own stop and start, which are milliseconds here; a busy machine takes longer")
 	require.Equal(t, v1.Digest, live.Digest())
 
-	live, err = l.m.Observe(t.Context(), v1.role(t), observing{})
-	require.NoError(t, err)
+	live = l.observe(t, v1)
 	require.Equal(t, v1.Digest, live.Digest())
 	require.Empty(t, live.Note)
 	require.Equal(t, "enabled", l.sh(t, `systemctl is-enabled "$1"`, v1.File))
@@ -121,58 +117,56 @@ func rollsForthAndBack(t *testing.T, l *lab) {
 	// v2 is what nothing needs; v1 is in use, though nobody asks to keep it and
 	// its link is gone.
 	l.sh(t, `rm "$1"`, v1.link())
-	removed, err := l.m.Prune(t.Context(), Keep{Root: v1.Root})
+	removed, err := l.m.prune(t.Context(), keep{root: v1.Root})
 	require.NoError(t, err)
 	require.Equal(t, []string{v2.Digest}, removed)
 }
 
-func linkMoved(t *testing.T, l *lab) {
+func linkMoved(t *testing.T, l *booted) {
 	d := service("link", 4002, "v1")
 	_, err := l.ship(t, d, "")
 	require.NoError(t, err)
 	pid := l.pid(t, d)
 	l.sh(t, `ln -sfn /srv/shipit/elsewhere "$1"`, d.link())
-	live, err := l.m.Observe(t.Context(), d.role(t), observing{})
-	require.NoError(t, err)
+	live := l.observe(t, d)
 	require.Equal(t, d.Digest, live.Digest(), "what runs is told by the process, not by the link")
 	require.Contains(t, live.Note, "/srv/shipit/elsewhere")
-	live, err = l.m.Switch(t.Context(), d.role(t))
+	live, err = l.m.activate(t.Context(), d.role(t))
 	require.NoError(t, err)
 	require.Empty(t, live.Note)
 	require.Equal(t, d.releaseDir(), l.sh(t, `readlink "$1"`, d.link()))
 	require.Equal(t, pid, l.pid(t, d))
 }
 
-func unitEdited(t *testing.T, l *lab) {
+func unitEdited(t *testing.T, l *booted) {
 	d := service("edit", 4003, "v1")
 	_, err := l.ship(t, d, "")
 	require.NoError(t, err)
 	l.sh(t, `mkdir -p /root/Code/system-bus-worker /etc/systemd/system/"$1".d
 printf '[Service]\nWorkingDirectory=/root/Code/system-bus-worker\n' >/etc/systemd/system/"$1".d/override.conf
 systemctl daemon-reload; systemctl restart "$1"`, d.File)
-	live, err := l.m.Observe(t.Context(), d.role(t), observing{})
-	require.NoError(t, err)
+	live := l.observe(t, d)
 	require.Equal(t, "path:/root/Code/system-bus-worker", live.Digest())
 	require.Contains(t, live.Note, "foreign directory: /root/Code/system-bus-worker")
 	require.Contains(t, live.Note, "override.conf changes WorkingDirectory")
 
-	findings, err := l.m.Preflight(t.Context(), d.role(t), Needs{})
+	findings, err := l.m.preflight(t.Context(), d.role(t), needs{})
 	require.NoError(t, err)
 	require.Len(t, findings, 1)
 	require.Equal(t, release.CodeUnitOverridden, findings[0].Code)
 
-	_, err = l.m.Switch(t.Context(), d.role(t))
+	_, err = l.m.activate(t.Context(), d.role(t))
 	f := failureOf(t, err)
 	require.Equal(t, release.CodeForeignDirectory, f.Code)
 	require.Contains(t, f.Hint, "override.conf")
 
 	l.sh(t, `systemctl revert "$1"`, d.File)
-	live, err = l.m.Switch(t.Context(), d.role(t))
+	live, err = l.m.activate(t.Context(), d.role(t))
 	require.NoError(t, err)
 	require.Equal(t, d.Digest, live.Digest())
 }
 
-func endsAgain(t *testing.T, l *lab) {
+func endsAgain(t *testing.T, l *booted) {
 	d := service("brief", 4033, "v1", "RestartSec=0")
 	_, err := l.ship(t, d, "brief")
 	f := failureOf(t, err)
@@ -180,7 +174,7 @@ func endsAgain(t *testing.T, l *lab) {
 	require.Contains(t, strings.Join(f.Log, "\n"), "Cannot find module @sample/clock")
 }
 
-func portNotServed(t *testing.T, l *lab) {
+func portNotServed(t *testing.T, l *booted) {
 	late := service("late", 4031, "v1")
 	_, err := l.ship(t, late, "late")
 	require.NoError(t, err)
@@ -188,21 +182,21 @@ func portNotServed(t *testing.T, l *lab) {
 
 	o := l.options(t)
 	o.Listen = 2 * time.Second
-	m, err := Connect(t.Context(), l.config(), o)
+	m, err := connect(t.Context(), l.config(), o)
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, m.Close()) })
-	patient := l.m
+	t.Cleanup(func() { require.NoError(t, m.close()) })
+	usual := l.m
 	l.m = m
-	defer func() { l.m = patient }()
+	defer func() { l.m = usual }()
 	silent := service("silent", 4032, "v1")
 	_, err = l.ship(t, silent, "silent")
 	f := failureOf(t, err)
 	require.Equal(t, release.CodePortNotServed, f.Code)
 	require.Contains(t, f.Message, "port 4032 after 2s")
-	require.Contains(t, strings.Join(f.Log, "\n"), "starting with", "its last words are there")
+	require.Contains(t, strings.Join(f.Log, "\n"), "starting with", "its last log lines are there")
 }
 
-func portTakenByAnother(t *testing.T, l *lab) {
+func portTakenByAnother(t *testing.T, l *booted) {
 	d := service("port", 4004, "v1")
 	_, err := l.ship(t, d, "")
 	require.NoError(t, err)
@@ -211,7 +205,7 @@ func portTakenByAnother(t *testing.T, l *lab) {
 	orphan := l.sh(t, `systemctl show -p MainPID --value orphan.service`)
 
 	next := service("port", 4004, "v2")
-	findings, err := l.m.Preflight(t.Context(), next.role(t), Needs{})
+	findings, err := l.m.preflight(t.Context(), next.role(t), needs{})
 	require.NoError(t, err)
 	require.Len(t, findings, 1)
 	require.Equal(t, release.CodePortTaken, findings[0].Code)
@@ -221,20 +215,19 @@ func portTakenByAnother(t *testing.T, l *lab) {
 	_, err = l.ship(t, next, "")
 	require.Equal(t, release.CodePortTaken, failureOf(t, err).Code)
 	require.Equal(t, before, l.sh(t, `cat /etc/systemd/system/"$1"`, d.File))
-	live, err := l.m.Observe(t.Context(), d.role(t), observing{})
-	require.NoError(t, err)
+	live := l.observe(t, d)
 	require.Empty(t, live.Digests)
 	require.Contains(t, live.Note, "PID "+orphan)
 
 	l.sh(t, `systemctl stop orphan.service`)
-	_, err = l.m.Switch(t.Context(), next.role(t))
+	_, err = l.m.activate(t.Context(), next.role(t))
 	require.NoError(t, err)
 }
 
 // outlived: KillMode=process leaves the child of a stopped service, which goes
 // on holding the port.
-func outlived(t *testing.T, l *lab) {
-	forking := func(version string) Definition {
+func outlived(t *testing.T, l *booted) {
+	forking := func(version string) definition {
 		d := service("outlived", 4016, version, "KillMode=process")
 		d.Command = []string{"/bin/sh", "-c", "/usr/local/bin/serve & wait"}
 		d.Content = strings.Replace(d.Content, "ExecStart=/usr/local/bin/serve", `ExecStart=/bin/sh -c "/usr/local/bin/serve & wait"`, 1)
@@ -250,11 +243,11 @@ func outlived(t *testing.T, l *lab) {
 	require.Equal(t, "inactive", l.sh(t, `systemctl show -p ActiveState --value "$1"`, forking("v2").File), "nothing was started beside it")
 	l.sh(t, `for p in /proc/[0-9]*; do if grep -q test.outlived "$p/cgroup" 2>/dev/null; then kill "${p#/proc/}"; fi; done`)
 	require.Eventually(t, func() bool { return !l.listens(4016) }, 5*time.Second, 20*time.Millisecond)
-	_, err = l.m.Switch(t.Context(), forking("v2").role(t))
+	_, err = l.m.activate(t.Context(), forking("v2").role(t))
 	require.NoError(t, err)
 }
 
-func deafService(t *testing.T, l *lab) {
+func deafService(t *testing.T, l *booted) {
 	_, err := l.ship(t, service("deaf", 4005, "v1"), "deaf")
 	require.NoError(t, err)
 	began := time.Now()
@@ -265,7 +258,7 @@ func deafService(t *testing.T, l *lab) {
 	require.GreaterOrEqual(t, time.Since(began), time.Second, "it was given its time")
 }
 
-func endlessStop(t *testing.T, l *lab) {
+func endlessStop(t *testing.T, l *booted) {
 	endless := service("endless", 4006, "v1", "TimeoutStopSec=infinity")
 	_, err := l.ship(t, endless, "deaf")
 	require.NoError(t, err)
@@ -277,7 +270,7 @@ func endlessStop(t *testing.T, l *lab) {
 	require.Less(t, time.Since(began), 8*time.Second)
 }
 
-func crashes(t *testing.T, l *lab) {
+func crashes(t *testing.T, l *booted) {
 	good := service("crash", 4007, "v1")
 	_, err := l.ship(t, good, "")
 	require.NoError(t, err)
@@ -290,10 +283,10 @@ func crashes(t *testing.T, l *lab) {
 	require.Equal(t, 3, *f.ExitCode)
 	require.Contains(t, f.Log, "Cannot find module @sample/clock")
 	require.Contains(t, f.Log, "starting with ***", "the value of the environment file is masked")
-	_, err = l.m.Observe(t.Context(), service("crash", 4007, "v2").role(t), observing{})
+	_, err = l.m.observe(t.Context(), service("crash", 4007, "v2").role(t), observing{})
 	require.Equal(t, 3, *failureOf(t, err).ExitCode)
 
-	live, err := l.m.Switch(t.Context(), good.role(t))
+	live, err := l.m.activate(t.Context(), good.role(t))
 	require.NoError(t, err, "the older release comes back")
 	require.Equal(t, good.Digest, live.Digest())
 
@@ -303,22 +296,21 @@ func crashes(t *testing.T, l *lab) {
 	require.Equal(t, release.CodeUnitRejected, failureOf(t, err).Code)
 }
 
-func directoryDeleted(t *testing.T, l *lab) {
+func directoryDeleted(t *testing.T, l *booted) {
 	d := service("gone", 4008, "v1")
 	_, err := l.ship(t, d, "")
 	require.NoError(t, err)
 	l.sh(t, `chmod -R u+w "$1"; rm -rf "$1"`, d.releaseDir())
-	live, err := l.m.Observe(t.Context(), d.role(t), observing{})
-	require.NoError(t, err)
+	live := l.observe(t, d)
 	require.Contains(t, live.Note, "was deleted: "+d.Workdir)
-	_, err = l.m.Switch(t.Context(), d.role(t))
+	_, err = l.m.activate(t.Context(), d.role(t))
 	require.Equal(t, release.CodeNotPrepared, failureOf(t, err).Code)
 	live, err = l.ship(t, d, "")
 	require.NoError(t, err)
-	require.Empty(t, live.Note, "unpacked anew and restarted")
+	require.Empty(t, live.Note, "unpacked again and restarted")
 }
 
-func withdrawn(t *testing.T, l *lab) {
+func withdrawn(t *testing.T, l *booted) {
 	legacy := strings.Replace(service("legacy", 4012, "v0").Content, "WorkingDirectory="+service("legacy", 4012, "v0").Workdir, "WorkingDirectory=/srv", 1)
 	d := service("legacy", 4012, "v1")
 	require.NoError(t, l.Write(t.Context(), "/etc/systemd/system/"+d.File, legacy, 0o644))
@@ -327,124 +319,15 @@ func withdrawn(t *testing.T, l *lab) {
 	require.NoError(t, err)
 	_, err = l.ship(t, service("legacy", 4012, "v2"), "")
 	require.NoError(t, err)
-	require.NoError(t, l.m.Withdraw(t.Context(), d.role(t)))
+	require.NoError(t, l.m.remove(t.Context(), d.role(t)))
 	require.Equal(t, strings.TrimSpace(legacy), l.sh(t, `cat /etc/systemd/system/"$1"`, d.File), "what stood there before is back")
 	require.Equal(t, "/srv", l.sh(t, `readlink "/proc/$(systemctl show -p MainPID --value "$1")/cwd"`, d.File))
 
 	fresh := service("fresh", 4013, "v1")
 	_, err = l.ship(t, fresh, "crash")
 	require.Error(t, err)
-	require.NoError(t, l.m.Withdraw(t.Context(), fresh.role(t)))
+	require.NoError(t, l.m.remove(t.Context(), fresh.role(t)))
 	require.Equal(t, "not-found", l.sh(t, `systemctl show -p LoadState --value "$1"`, fresh.File))
 	require.Empty(t, l.sh(t, `find /etc/systemd/system -name "$1"`, fresh.File))
-	require.NoError(t, l.m.Withdraw(t.Context(), fresh.role(t)), "a second time changes nothing")
-}
-
-func foundEarly(t *testing.T, l *lab) {
-	d := service("early", 4014, "v1")
-	d.EnvFile, d.User = "/etc/missing.env", "nobody-here"
-	findings, err := l.m.Preflight(t.Context(), d.role(t), Needs{Runtime: map[string]string{"serve": "^1.3", "bun": "^1.3"}, Bytes: 1 << 50})
-	require.NoError(t, err)
-	codes := map[string]string{}
-	for _, f := range findings {
-		codes[string(f.Code)] = f.Message
-	}
-	require.Contains(t, codes, "EnvFileMissing")
-	require.Contains(t, codes, "UserMissing")
-	require.Contains(t, codes, "DiskSpace")
-	require.Contains(t, codes, "RuntimeMissing")
-	require.NotContains(t, codes, "RuntimeVersion", "serve is 1.3.9")
-	findings, err = l.m.Preflight(t.Context(), d.role(t), Needs{Runtime: map[string]string{"serve": "^2"}})
-	require.NoError(t, err)
-	require.Contains(t, findings[len(findings)-1].Message, "/usr/local/bin/serve is 1.3.9, the role needs ^2")
-	require.Empty(t, l.sh(t, `ls -d "$1" 2>/dev/null || true`, d.Root), "nothing was made")
-
-	d.Kind, d.File = "launchd", "early.plist"
-	findings, err = l.m.Preflight(t.Context(), d.role(t), Needs{})
-	require.NoError(t, err)
-	require.Equal(t, release.CodeServiceManager, findings[0].Code)
-}
-
-// killedBetween: the file on the disk is the new one, the process is of the old
-// one, and both are of one release. Nothing but the marker tells.
-func killedBetween(t *testing.T, l *lab) {
-	old := service("between", 4015, "v1")
-	_, err := l.ship(t, old, "")
-	require.NoError(t, err)
-	next := service("between", 4015, "v1", "Environment=FLAG=on")
-	next.Env["FLAG"] = "on"
-	_, err = l.m.exec(t.Context(), l.m.installing(next, state{}))
-	require.NoError(t, err)
-	require.NoError(t, l.m.each(t.Context(), systemd{}.reload(next)))
-	pid := l.pid(t, old)
-	live, err := l.m.Switch(t.Context(), next.role(t))
-	require.NoError(t, err)
-	require.Empty(t, live.Note)
-	require.NotEqual(t, pid, l.pid(t, next))
-	require.Contains(t, l.sh(t, `tr '\0' '\n' <"/proc/$1/environ"`, l.pid(t, next)), "FLAG=on")
-}
-
-// renderedUnit holds this package to manifests, which renders what it runs.
-func renderedUnit(t *testing.T, l *lab) {
-	odd := `100% "$HOME" it's \ done`
-	input := manifests.Input{
-		App: "sample", Digest: service("rendered", 0, "v1").Digest,
-		Image: config.Image{Package: "packages/worker", Entrypoint: []string{"serve", "$HOME", "%n"}},
-		Role: config.Role{
-			Name: "rendered", Port: 4020, Env: map[string]string{"PORT": "4020", "ODD": odd},
-			Host: &config.Host{Manager: "systemd", Service: "test.rendered", Root: "/srv/shipit/rendered", EnvFile: "/etc/test.env", User: "daemon"},
-		},
-	}
-	raw, err := manifests.Service(input)
-	require.NoError(t, err)
-	role := release.Role{Name: "rendered", Target: release.TargetHost, Repository: "registry.test/worker", Digest: input.Digest, Objects: []json.RawMessage{raw}}
-	require.NoError(t, l.m.Prepare(t.Context(), role, contentOf(layerOf(t, file("app/packages/worker/version", "rendered")))))
-	live, err := l.m.Switch(t.Context(), role)
-	require.NoError(t, err)
-	require.Equal(t, input.Digest, live.Digest())
-	require.Empty(t, live.Note)
-	require.Contains(t, l.ask(t, 4020), "rendered")
-	pid := l.sh(t, `systemctl show -p MainPID --value test.rendered`)
-	require.Contains(t, l.sh(t, `tr '\0' '\n' <"/proc/$1/environ"`, pid), "ODD="+odd)
-	require.Equal(t, "serve\n$HOME\n%n", strings.TrimPrefix(l.sh(t, `tr '\0' '\n' <"/proc/$1/cmdline"`, pid), "/usr/local/bin/"))
-	_, err = l.m.Switch(t.Context(), role)
-	require.NoError(t, err)
-	require.Equal(t, pid, l.sh(t, `systemctl show -p MainPID --value test.rendered`))
-}
-
-// userDomain is a service of a user without rights, in the user's own manager.
-func userDomain(t *testing.T, l *lab) {
-	l.sh(t, `useradd --create-home --shell /bin/sh joel
-install -d -o joel -g joel -m 700 /home/joel/.ssh
-install -o joel -g joel -m 600 /root/.ssh/authorized_keys /home/joel/.ssh/authorized_keys
-loginctl enable-linger joel`)
-	h := l.config()
-	h.Address = "joel@" + l.IP
-	m, err := Connect(t.Context(), h, l.options(t))
-	require.NoError(t, err)
-	defer m.Close()
-
-	system := service("user", 4021, "v1")
-	findings, err := m.Preflight(t.Context(), system.role(t), Needs{})
-	require.NoError(t, err)
-	require.Equal(t, release.CodeHostPermission, findings[0].Code, "the system domain is not joel's")
-
-	for _, version := range []string{"v1", "v2"} {
-		d := service("user", 4021, version)
-		d.Domain, d.EnvFile = "user", ""
-		d.Root = "/home/joel/app"
-		old := d.Workdir
-		d.Workdir = d.releaseDir() + "/app"
-		d.Content = strings.NewReplacer(old, d.Workdir, "multi-user.target", "default.target", "EnvironmentFile=-/etc/test.env\n", "").Replace(d.Content)
-		require.Eventually(t, func() bool {
-			findings, err := m.Preflight(t.Context(), d.role(t), Needs{})
-			return err == nil && len(findings) == 0
-		}, 10*time.Second, 100*time.Millisecond, "joel's manager comes up")
-		require.NoError(t, m.Prepare(t.Context(), d.role(t), contentOf(layerOf(t, file("app/version", version)))))
-		live, err := m.Switch(t.Context(), d.role(t))
-		require.NoError(t, err)
-		require.Equal(t, d.Digest, live.Digest())
-		require.Empty(t, live.Note)
-		require.Contains(t, l.ask(t, 4021), version)
-	}
+	require.NoError(t, l.m.remove(t.Context(), fresh.role(t)), "a second time changes nothing")
 }

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/deploy"
@@ -21,7 +20,7 @@ type Target struct {
 	app      string
 	file     string // the configuration, for messages
 	roles    map[string]config.Host
-	machines *Machines
+	machines *machines
 	o        Options
 }
 
@@ -29,9 +28,9 @@ var _ deploy.Target = (*Target)(nil)
 
 // Open connects to every machine that cfg names for a host role, all at once. A
 // machine that cannot be reached is an error that names it and the first role
-// there (*HostKeyError, *AuthError or *UnreachableError), unless o.Partial is set.
+// there, and has a Hint that says what to do, unless o.Partial is set.
 func Open(ctx context.Context, cfg config.Config, o Options) (*Target, error) {
-	t := &Target{app: cfg.App, file: cfg.Path, roles: map[string]config.Host{}, machines: NewMachines(o), o: o}
+	t := &Target{app: cfg.App, file: cfg.Path, roles: map[string]config.Host{}, machines: newMachines(o), o: o}
 	var first []string // of each machine, the first role
 	seen := map[string]bool{}
 	for _, r := range cfg.Roles {
@@ -50,7 +49,7 @@ func Open(ctx context.Context, cfg config.Config, o Options) (*Target, error) {
 	var wg sync.WaitGroup
 	for i, role := range first {
 		wg.Go(func() {
-			if _, err := t.machines.For(ctx, t.roles[role]); err != nil {
+			if _, err := t.machines.of(ctx, t.roles[role]); err != nil {
 				errs[i] = fmt.Errorf("%s: %w", role, err)
 			}
 		})
@@ -64,12 +63,12 @@ func Open(ctx context.Context, cfg config.Config, o Options) (*Target, error) {
 
 // machine is the connection to the machine of the role named role, and what the
 // configuration says of it.
-func (t *Target) machine(ctx context.Context, role string) (*Machine, config.Host, error) {
+func (t *Target) machine(ctx context.Context, role string) (*machine, config.Host, error) {
 	h, ok := t.roles[role]
 	if !ok {
 		return nil, h, fmt.Errorf("%s: %s no longer names this role of a host, so its machine is unknown", role, t.file)
 	}
-	m, err := t.machines.For(ctx, h)
+	m, err := t.machines.of(ctx, h)
 	if err != nil {
 		return nil, h, fmt.Errorf("%s: %w", role, err)
 	}
@@ -86,7 +85,7 @@ func (t *Target) Preflight(ctx context.Context, _ release.Release, roles []relea
 		wg.Go(func() {
 			m, h, err := t.machine(ctx, role.Name)
 			if err == nil {
-				found[i], err = m.Preflight(ctx, role, Needs{Runtime: h.Runtime})
+				found[i], err = m.preflight(ctx, role, needs{runtime: h.Runtime})
 			}
 			errs[i] = named(role, err)
 		})
@@ -105,7 +104,7 @@ func (t *Target) Prepare(ctx context.Context, role release.Role) error {
 	if err != nil {
 		return err
 	}
-	return m.Prepare(ctx, role, Content{Layers: t.layers})
+	return m.prepare(ctx, role, content{Layers: t.layers})
 }
 
 // Switch makes the service run the role and waits until it does. What ended the
@@ -115,7 +114,7 @@ func (t *Target) Switch(ctx context.Context, step deploy.Step) (release.Live, er
 	if err != nil {
 		return release.Live{}, err
 	}
-	live, err := m.Switch(ctx, step.Role)
+	live, err := m.activate(ctx, step.Role)
 	return live, limitReached(ctx, err)
 }
 
@@ -140,18 +139,15 @@ func (t *Target) Compare(ctx context.Context, step deploy.Step) (deploy.Comparis
 	if err != nil {
 		return deploy.Comparison{}, err
 	}
-	live, err := m.Observe(ctx, role, observing{whole: step.Whole, services: t.servicesOn(h)})
-	seen := deploy.Comparison{Live: live}
-	if errors.As(err, &seen.Failure) {
-		seen.Live.Desired, seen.Live.At = 1, time.Now()
-	} else if err != nil {
+	observed, err := m.observe(ctx, role, observing{whole: step.Whole, services: t.servicesOn(h)})
+	seen := deploy.Comparison{Live: observed.Live, Present: observed.installed}
+	if err != nil && !errors.As(err, &seen.Failure) {
 		return deploy.Comparison{}, err
 	}
-	seen.Present = live.Digest() != "" || seen.Failure != nil
-	if role.Runs(live.Digest()) && live.Note == "" {
+	if !observed.pending {
 		return seen, nil
 	}
-	running := live.Digest()
+	running := observed.Digest()
 	if running == "" {
 		running = "nothing"
 	}
@@ -183,7 +179,7 @@ func (t *Target) Remove(ctx context.Context, role release.Role, keep release.Rel
 	if err != nil {
 		return err
 	}
-	return m.Withdraw(ctx, role)
+	return m.remove(ctx, role)
 }
 
 // Prune removes the release directories that no good record names, but for the
@@ -197,18 +193,18 @@ func (t *Target) Prune(ctx context.Context, role release.Role, records func() ([
 	if err != nil {
 		return fmt.Errorf("%s: prune: %w", role.Name, err)
 	}
-	keep := Keep{Root: h.RootOr(t.app), Newest: h.Keep}
-	if keep.Newest == 0 {
-		keep.Newest = 3
+	kept := keep{root: h.RootOr(t.app), newest: h.Keep}
+	if kept.newest == 0 {
+		kept.newest = 3
 	}
 	for _, r := range all {
 		for _, recorded := range r.Roles {
 			if r.Good() && recorded.Target == release.TargetHost {
-				keep.Digests = append(keep.Digests, recorded.Digest)
+				kept.digests = append(kept.digests, recorded.Digest)
 			}
 		}
 	}
-	removed, err := m.Prune(ctx, keep)
+	removed, err := m.prune(ctx, kept)
 	if len(removed) > 0 {
 		short := make([]string, len(removed))
 		for i, digest := range removed {
@@ -216,7 +212,7 @@ func (t *Target) Prune(ctx context.Context, role release.Role, records func() ([
 		}
 		t.o.Progress.Report(release.Event{
 			Phase: release.PhaseRecord, Mark: release.MarkNote, Role: role.Name,
-			Message: "removed from " + m.Name() + ": " + strings.Join(short, ", "),
+			Message: "removed from " + m.name + ": " + strings.Join(short, ", "),
 		})
 	}
 	return err
@@ -229,11 +225,11 @@ func (t *Target) Do(ctx context.Context, role release.Role, req *http.Request) (
 	if err != nil {
 		return nil, err
 	}
-	return m.Do(req.WithContext(ctx))
+	return m.do(req.WithContext(ctx))
 }
 
 // Close ends all connections.
-func (t *Target) Close() error { return t.machines.Close() }
+func (t *Target) Close() error { return t.machines.close() }
 
 // named is err with the role's name before it; nil stays nil.
 func named(role release.Role, err error) error {

@@ -55,7 +55,7 @@ func TestATargetReachesEveryMachineBeforeAnythingIsDone(t *testing.T) {
 	cfg.Roles[1].Host.Address = nobody(t, cfg)
 	cfg.Roles[2].Host.Address = nobody(t, cfg)
 	_, err := Open(t.Context(), cfg, Options{Timeout: 2 * time.Second})
-	var unreachable *UnreachableError
+	var unreachable *unreachableError
 	require.ErrorAs(t, err, &unreachable)
 	require.ErrorContains(t, err, "b: host 127.0.0.1")
 	require.ErrorContains(t, err, "c: host 127.0.0.1", "all are named at once")
@@ -121,7 +121,7 @@ func TestATargetUnpacksAnImageAndPrunesWhatNoGoodRecordNames(t *testing.T) {
 }
 
 // imageOf is an image whose only layer is l, made by shipit.
-func imageOf(t *testing.T, l Layer) v1.Image {
+func imageOf(t *testing.T, l layer) v1.Image {
 	t.Helper()
 	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return l.Open(context.Background()) })
 	require.NoError(t, err)

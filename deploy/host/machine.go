@@ -40,11 +40,11 @@ type Options struct {
 	Listen    time.Duration // how long one with a port has until it listens there; default 1m
 }
 
-// Machine is one machine and the one connection to it. Its methods may be
+// machine is one machine and the one connection to it. Its methods may be
 // called from several goroutines.
-type Machine struct {
-	name     string
-	platform string // os/arch, in Go's words
+type machine struct {
+	name     string // the address it was reached by, or "this machine"
+	platform string // os/arch in Go's words, such as linux/amd64
 	home     string
 	uid      string
 	run      string // marks what this run stages, so that the next run knows what was left over
@@ -53,13 +53,13 @@ type Machine struct {
 	unpacks  keyed
 }
 
-// Connect reaches the machine that h names: this one if h.Address is empty,
-// otherwise over SSH. Errors: *HostKeyError, *AuthError, *UnreachableError.
-func Connect(ctx context.Context, h config.Host, o Options) (*Machine, error) {
+// connect reaches the machine that h names: this one if h.Address is empty,
+// otherwise over SSH. Errors: *hostKeyError, *authError, *unreachableError.
+func connect(ctx context.Context, h config.Host, o Options) (*machine, error) {
 	o.Timeout = or(o.Timeout, 10*time.Second)
 	o.KeepAlive = or(o.KeepAlive, 5*time.Second)
 	o.Listen = or(o.Listen, time.Minute)
-	m := &Machine{name: "this machine", o: o, via: local{}, run: newID()}
+	m := &machine{name: "this machine", o: o, via: local{}, run: newID()}
 	if h.Address != "" {
 		m.name = h.Address
 		conn, err := dialSSH(ctx, h, o)
@@ -75,7 +75,7 @@ func Connect(ctx context.Context, h config.Host, o Options) (*Machine, error) {
 }
 
 // introduce asks the machine for its platform, user and home.
-func (m *Machine) introduce(ctx context.Context) error {
+func (m *machine) introduce(ctx context.Context) error {
 	res, err := m.exec(ctx, script(`uname -s && uname -m && id -u && printf '%s\n' "$HOME"`))
 	if err != nil {
 		return err
@@ -92,18 +92,12 @@ func (m *Machine) introduce(ctx context.Context) error {
 	return nil
 }
 
-// Name is the address it was reached by, or "this machine".
-func (m *Machine) Name() string { return m.name }
-
-// Platform is what the machine runs, such as linux/amd64 or darwin/arm64.
-func (m *Machine) Platform() string { return m.platform }
-
-// Close ends the connection.
-func (m *Machine) Close() error { return m.via.close() }
+// close ends the connection.
+func (m *machine) close() error { return m.via.close() }
 
 // exec runs one command; an exit code that is not 0 and not tolerated is an
-// *ExitError. Transient exit codes are tried again for a few seconds.
-func (m *Machine) exec(ctx context.Context, cmd Command) (Result, error) {
+// *exitError. Transient exit codes are tried again for a few seconds.
+func (m *machine) exec(ctx context.Context, cmd command) (result, error) {
 	const tries, pause = 12, 400 * time.Millisecond
 	for try := 1; ; try++ {
 		res, err := m.via.run(ctx, cmd)
@@ -118,13 +112,13 @@ func (m *Machine) exec(ctx context.Context, cmd Command) (Result, error) {
 				return res, err
 			}
 		default:
-			return res, &ExitError{Machine: m.name, Program: cmd.program(), Exit: res.Exit, Stderr: res.Stderr}
+			return res, &exitError{Machine: m.name, Program: cmd.program(), Exit: res.Exit, Stderr: res.Stderr}
 		}
 	}
 }
 
 // each runs commands in order and stops at the first error.
-func (m *Machine) each(ctx context.Context, cmds []Command) error {
+func (m *machine) each(ctx context.Context, cmds []command) error {
 	for _, cmd := range cmds {
 		if _, err := m.exec(ctx, cmd); err != nil {
 			return err
@@ -133,23 +127,23 @@ func (m *Machine) each(ctx context.Context, cmds []Command) error {
 	return nil
 }
 
-// Machines holds one connection for each address, shared by the roles there.
-type Machines struct {
+// machines holds one connection for each address, shared by the roles there.
+type machines struct {
 	o     Options
 	dials keyed
 	mu    sync.Mutex
-	known map[string]*Machine
+	known map[string]*machine
 }
 
-// NewMachines holds no connection yet.
-func NewMachines(o Options) *Machines { return &Machines{o: o, known: map[string]*Machine{}} }
+// newMachines holds no connection yet.
+func newMachines(o Options) *machines { return &machines{o: o, known: map[string]*machine{}} }
 
 // machineKey tells machines, and ways to one machine, apart.
 func machineKey(h config.Host) string { return h.Address + "\x00" + h.Key + "\x00" + h.KnownHosts }
 
-// For is the machine of h, connected at the first call for its address. A
+// of is the machine of h, connected at the first call for its address. A
 // connection that was lost is made again. Several machines are dialled at once.
-func (ms *Machines) For(ctx context.Context, h config.Host) (*Machine, error) {
+func (ms *machines) of(ctx context.Context, h config.Host) (*machine, error) {
 	key := machineKey(h)
 	defer ms.dials.lock(key)()
 	ms.mu.Lock()
@@ -158,7 +152,7 @@ func (ms *Machines) For(ctx context.Context, h config.Host) (*Machine, error) {
 	if ok && m.via.alive() {
 		return m, nil
 	}
-	m, err := Connect(ctx, h, ms.o)
+	m, err := connect(ctx, h, ms.o)
 	if err != nil {
 		return nil, err
 	}
@@ -168,13 +162,13 @@ func (ms *Machines) For(ctx context.Context, h config.Host) (*Machine, error) {
 	return m, nil
 }
 
-// Close ends all connections.
-func (ms *Machines) Close() error {
+// close ends all connections.
+func (ms *machines) close() error {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	var errs []error
 	for key, m := range ms.known {
-		errs = append(errs, m.Close())
+		errs = append(errs, m.close())
 		delete(ms.known, key)
 	}
 	return errors.Join(errs...)

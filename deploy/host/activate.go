@@ -12,20 +12,20 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// Switch makes the role's service run from its release directory, which Prepare
+// activate makes the role's service run from its release directory, which prepare
 // has put there: the unit is replaced, the old process stopped, the port seen to
 // be free, the new process started and watched until it stands. What runs
 // already, from the same directory and by the same unit, is left alone. An older
-// release is switched to in the same way; its directory needs no Prepare, but
-// only Prepare reads it back.
+// release is switched to in the same way; its directory needs no prepare, but
+// only prepare reads it back.
 //
-// Every step can be repeated: after a run that was cut off, the next Switch, to
+// Every step can be repeated: after a run that was cut off, the next activate, to
 // this release or another, goes on from what it finds.
 //
-// Errors: *release.Failure if the service cannot come up, *LostError. The Live
+// Errors: *release.Failure if the service cannot come up, *lostError. The Live
 // is what was seen last.
-func (m *Machine) Switch(ctx context.Context, role release.Role) (release.Live, error) {
-	d, err := Define(role)
+func (m *machine) activate(ctx context.Context, role release.Role) (release.Live, error) {
+	d, err := define(role)
 	if err != nil {
 		return release.Live{}, err
 	}
@@ -53,7 +53,7 @@ func (m *Machine) Switch(ctx context.Context, role release.Role) (release.Live, 
 
 // tidy sets right what needs no restart: the link, and that the service starts
 // with the machine.
-func (m *Machine) tidy(ctx context.Context, d Definition, s state) (state, error) {
+func (m *machine) tidy(ctx context.Context, d definition, s state) (state, error) {
 	if s.link != d.releaseDir() {
 		if _, err := m.exec(ctx, script(linkScript, d.releaseDir(), d.link())); err != nil {
 			return s, err
@@ -70,7 +70,7 @@ func (m *Machine) tidy(ctx context.Context, d Definition, s state) (state, error
 }
 
 // refusedNow is why a switch must not even begin: nothing has been changed.
-func refusedNow(d Definition, s state) error {
+func refusedNow(d definition, s state) error {
 	if !s.prepared {
 		return &release.Failure{
 			Role: d.Role, Code: release.CodeNotPrepared, Object: d.object(),
@@ -84,7 +84,7 @@ func refusedNow(d Definition, s state) error {
 	return nil
 }
 
-func portTaken(d Definition, h holder) *release.Failure {
+func portTaken(d definition, h holder) *release.Failure {
 	who := h.String()
 	if h.pid == 0 {
 		who = h.command
@@ -97,7 +97,7 @@ func portTaken(d Definition, h holder) *release.Failure {
 }
 
 // replace carries the service from whatever it was to the definition.
-func (m *Machine) replace(ctx context.Context, d Definition, was state) (state, error) {
+func (m *machine) replace(ctx context.Context, d definition, was state) (state, error) {
 	sup := m.supervisor(d)
 	if _, err := m.exec(ctx, m.installing(d, was)); err != nil {
 		return state{}, fmt.Errorf("install %s: %w", d.unitFile(m.home), err)
@@ -124,7 +124,7 @@ func (m *Machine) replace(ctx context.Context, d Definition, was state) (state, 
 
 // repair puts content in place that waits for the stopped service to let go of a
 // damaged release directory.
-func (m *Machine) repair(ctx context.Context, d Definition, s state) error {
+func (m *machine) repair(ctx context.Context, d definition, s state) error {
 	if !s.repaired {
 		return nil
 	}
@@ -134,7 +134,7 @@ func (m *Machine) repair(ctx context.Context, d Definition, s state) error {
 
 // activated keeps what the process is, just started as the unit says, and ends
 // the switch. With drop-in files in force nothing is kept: they say what it is.
-func (m *Machine) activated(ctx context.Context, d Definition, s state) (state, error) {
+func (m *machine) activated(ctx context.Context, d definition, s state) (state, error) {
 	o, err := m.overrides(ctx, s)
 	if err != nil {
 		return s, err
@@ -158,12 +158,12 @@ rm -f "$2"`
 
 // installing is the command that puts the unit and the link in place. was tells
 // what the service did before.
-func (m *Machine) installing(d Definition, was state) Command {
+func (m *machine) installing(d definition, was state) command {
 	return script(installScript, d.unitFile(m.home), d.kept(), d.marker(), d.releaseDir(), d.link(), logDir(d), d.User,
 		strconv.Itoa(len(d.Content)), was.before()).with(strings.NewReader(d.Content))
 }
 
-// before is what a service did that is now replaced, in words for Withdraw.
+// before is what a service did that is now replaced, in words for remove.
 func (s state) before() string {
 	var words []string
 	if s.enabled {
@@ -180,94 +180,24 @@ const (
 	beforeUp      = "up"
 )
 
-func logDir(d Definition) string {
+func logDir(d definition) string {
 	if len(d.Logs) == 0 {
 		return ""
 	}
 	return path.Dir(d.Logs[0])
 }
 
-// Beyond the time that a service has to stop: for the manager to notice, for a
-// killed process to be gone, and for a port to be let go.
-const (
-	stopSlack = time.Second
-	killSlack = 5 * time.Second
-	freeLimit = 3 * time.Second
-)
-
-// stop ends the service's processes: SIGTERM by the manager, after the service's
-// own time SIGKILL to what the manager started for it. Then the port must be
-// free: whoever still holds it is named, and left alone.
-func (m *Machine) stop(ctx context.Context, d Definition) (state, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	killAt := time.Now().Add(d.stopTimeout() + stopSlack)
-	stopped := make(chan error, 1)
-	go func() {
-		_, err := m.exec(ctx, m.supervisor(d).stop(d))
-		stopped <- err
-	}()
-	limit := time.NewTimer(time.Until(killAt))
-	defer limit.Stop()
-	select {
-	case err := <-stopped:
-		if err != nil {
-			return state{}, err
-		}
-	case <-limit.C:
-	}
-	return m.gone(ctx, d, killAt)
-}
-
-// gone waits until the service has no process and the port no listener. At
-// killAt a service that is still there is killed.
-func (m *Machine) gone(ctx context.Context, d Definition, killAt time.Time) (state, error) {
-	began, killed := time.Now(), false
-	for {
-		s, err := m.inspect(ctx, d)
-		if err != nil {
-			return s, err
-		}
-		running := s.pid > 0 || s.phase == phaseGoing
-		switch {
-		case !running && !s.listening:
-			return s, nil
-		case running && killed && time.Since(killAt) > killSlack:
-			return s, stopTimeout(d, s)
-		case running && !killed && !time.Now().Before(killAt):
-			killed = true
-			m.say(d, release.PhaseApply, release.MarkNote, d.Service+" ignores SIGTERM and is killed", 0)
-			if _, err := m.exec(ctx, m.supervisor(d).kill(d)); err != nil {
-				return s, err
-			}
-		case !running && time.Since(began) > freeLimit:
-			return s, portTaken(d, s.holder())
-		}
-		if err := sleep(ctx, pollEvery); err != nil {
-			return s, err
-		}
-	}
-}
-
-func stopTimeout(d Definition, s state) *release.Failure {
-	return &release.Failure{
-		Role: d.Role, Code: release.CodeStopTimeout, Object: d.object(),
-		Message: fmt.Sprintf("PID %d is still there after SIGKILL", s.pid),
-		Hint:    "a process that waits for a disk or a network file system cannot be killed: see `ps -o stat,wchan -p PID`",
-	}
-}
-
 // start tells the manager to start the service. What the manager refuses is a
 // *release.Failure with its reason.
-func (m *Machine) start(ctx context.Context, d Definition, s state) error {
+func (m *machine) start(ctx context.Context, d definition, s state) error {
 	err := m.each(ctx, m.supervisor(d).start(d, s))
-	var exit *ExitError
+	var exit *exitError
 	if !errors.As(err, &exit) {
 		return err
 	}
-	now, looked := m.inspect(ctx, d)
-	if looked != nil {
-		return errors.Join(err, looked)
+	now, unread := m.inspect(ctx, d)
+	if unread != nil {
+		return errors.Join(err, unread)
 	}
 	f := m.failure(ctx, d, now)
 	if now.rejected {

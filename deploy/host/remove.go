@@ -9,18 +9,18 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// Withdraw takes the role's service off the machine again, for a release that did
+// remove takes the role's service off the machine again, for a release that did
 // not come up: the service is stopped, its unit removed, and the unit that stood
 // there before shipit came, if there was one, is put back as it was: enabled or
 // not, running or not. A unit that shipit did not install is left alone. The
-// content stays; Prune takes it.
-func (m *Machine) Withdraw(ctx context.Context, role release.Role) error {
-	d, err := Define(role)
+// content stays until prune.
+func (m *machine) remove(ctx context.Context, role release.Role) error {
+	d, err := define(role)
 	if err != nil {
 		return err
 	}
-	res, err := m.exec(ctx, script(`if [ -e "$1" ]; then echo installed; fi`, d.kept()))
-	if err != nil || res.Stdout == "" {
+	s, err := m.inspect(ctx, d)
+	if err != nil || !s.installed {
 		return err
 	}
 	sup := m.supervisor(d)
@@ -30,7 +30,7 @@ func (m *Machine) Withdraw(ctx context.Context, role release.Role) error {
 	if err := m.each(ctx, sup.forget(d)); err != nil {
 		return fmt.Errorf("forget %s: %w", d.Service, err)
 	}
-	res, err = m.exec(ctx, script(withdrawScript, d.unitFile(m.home), d.kept(), d.marker(), d.link(), d.activationFile()))
+	res, err := m.exec(ctx, script(removeServiceScript, d.unitFile(m.home), d.kept(), d.marker(), d.link(), d.activationFile()))
 	if err != nil {
 		return fmt.Errorf("remove %s: %w", d.unitFile(m.home), err)
 	}
@@ -41,9 +41,9 @@ func (m *Machine) Withdraw(ctx context.Context, role release.Role) error {
 }
 
 // resume makes the unit that was put back do what it did before.
-func (m *Machine) resume(ctx context.Context, d Definition, before []string) error {
+func (m *machine) resume(ctx context.Context, d definition, before []string) error {
 	sup := m.supervisor(d)
-	var cmds []Command
+	var cmds []command
 	if slices.Contains(before, beforeEnabled) {
 		cmds = append(cmds, sup.enable(d))
 	}
@@ -56,10 +56,10 @@ func (m *Machine) resume(ctx context.Context, d Definition, before []string) err
 	return nil
 }
 
-// withdrawScript takes the unit $1 away, or puts back what was there before; it
+// removeServiceScript takes the unit $1 away, or puts back what was there before; it
 // prints what that did. $2 is our copy, $3 the marker, $4 the link, $5 the
 // activation.
-const withdrawScript = `set -e
+const removeServiceScript = `set -e
 if [ -e "$2.before" ]; then
   cp -p "$2.before" "$1.shipit-new"
   mv -f "$1.shipit-new" "$1"

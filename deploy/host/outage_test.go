@@ -15,14 +15,14 @@ import (
 	"github.com/joelhooks/shipit/tools/devhost"
 )
 
-func diskFull(t *testing.T, l *lab) {
+func diskFull(t *testing.T, l *booted) {
 	small, big := service("full", 4009, "v1"), service("full", 4009, "v2")
 	l.sh(t, `mkdir -p "$1"; mount -t tmpfs -o size=8m tmpfs "$1"`, small.Root)
 	_, err := l.ship(t, small, "")
 	require.NoError(t, err)
 	pid := l.pid(t, small)
-	err = l.m.Prepare(t.Context(), big.role(t), contentOf(layerOf(t, file("app/big", strings.Repeat("x", 12<<20)))))
-	var full *DiskFullError
+	err = l.m.prepare(t.Context(), big.role(t), contentOf(layerOf(t, file("app/big", strings.Repeat("x", 12<<20)))))
+	var full *diskFullError
 	require.ErrorAs(t, err, &full)
 	require.Equal(t, small.Root, full.Mount)
 	require.Equal(t, "tmpfs", full.FileSystem)
@@ -30,13 +30,13 @@ func diskFull(t *testing.T, l *lab) {
 	require.Empty(t, l.sh(t, `ls "$1/staging"`, small.Root))
 	require.Equal(t, pid, l.pid(t, small))
 
-	findings, err := l.m.Preflight(t.Context(), big.role(t), Needs{Bytes: 12 << 20})
+	findings, err := l.m.preflight(t.Context(), big.role(t), needs{bytes: 12 << 20})
 	require.NoError(t, err)
 	require.Equal(t, release.CodeDiskSpace, findings[0].Code, "and it is known before")
 }
 
 // stalling is a layer that stops in its middle until go on is closed.
-func stalling(t *testing.T, goOn <-chan struct{}, reached chan<- struct{}) Layer {
+func stalling(t *testing.T, goOn <-chan struct{}, reached chan<- struct{}) layer {
 	whole := layerOf(t, file("app/big", strings.Repeat("x", 4<<20)))
 	open := whole.Open
 	whole.Open = func(ctx context.Context) (io.ReadCloser, error) {
@@ -63,14 +63,14 @@ func (s *stall) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func cutWhileUnpacking(t *testing.T, l *lab) {
+func cutWhileUnpacking(t *testing.T, l *booted) {
 	d := service("cut", 4010, "v1")
 	m := l.wary(t)
-	defer m.Close()
+	defer m.close()
 	goOn, reached := make(chan struct{}), make(chan struct{})
 	layer := stalling(t, goOn, reached)
 	ended := make(chan error, 1)
-	go func() { ended <- m.Prepare(t.Context(), d.role(t), contentOf(layer)) }()
+	go func() { ended <- m.prepare(t.Context(), d.role(t), contentOf(layer)) }()
 	<-reached
 	require.NoError(t, l.Cut(t.Context()))
 	began := time.Now()
@@ -81,31 +81,31 @@ func cutWhileUnpacking(t *testing.T, l *lab) {
 	case <-time.After(10 * time.Second):
 		require.Fail(t, "a dead connection was not noticed")
 	}
-	var lost *LostError
+	var lost *lostError
 	require.ErrorAs(t, err, &lost)
 	require.Less(t, time.Since(began), 5*time.Second, "two missed signs of life")
 	require.NoError(t, l.Heal(t.Context()))
 	require.NotEmpty(t, l.sh(t, `ls "$1/staging"`, d.Root), "what was half done is there")
 	require.Empty(t, l.sh(t, `ls "$1/releases"`, d.Root), "and not in place")
 
-	require.NoError(t, l.m.Close())
+	require.NoError(t, l.m.close())
 	l.m = l.connect(t)
 	_, err = l.ship(t, d, "")
 	require.NoError(t, err)
 	require.Empty(t, l.sh(t, `ls "$1/staging"`, d.Root))
 }
 
-func cutWhileSwitching(t *testing.T, l *lab) {
+func cutWhileSwitching(t *testing.T, l *booted) {
 	v1, v2 := service("cutswitch", 4011, "v1", "TimeoutStopSec=5"), service("cutswitch", 4011, "v2", "TimeoutStopSec=5")
 	v1.Stop, v2.Stop = 5000, 5000
 	_, err := l.ship(t, v1, "slow")
 	require.NoError(t, err)
-	require.NoError(t, l.m.Prepare(t.Context(), v2.role(t), contentOf(layerOf(t, file("app/version", "v2")))))
+	require.NoError(t, l.m.prepare(t.Context(), v2.role(t), contentOf(layerOf(t, file("app/version", "v2")))))
 	m := l.wary(t)
-	defer m.Close()
+	defer m.close()
 	ended := make(chan error, 1)
 	go func() {
-		_, err := m.Switch(t.Context(), v2.role(t))
+		_, err := m.activate(t.Context(), v2.role(t))
 		ended <- err
 	}()
 	require.Eventually(t, func() bool {
@@ -114,53 +114,52 @@ func cutWhileSwitching(t *testing.T, l *lab) {
 	}, 5*time.Second, 10*time.Millisecond)
 	require.NoError(t, l.Cut(t.Context()))
 	err = <-ended
-	var lost *LostError
+	var lost *lostError
 	require.ErrorAs(t, err, &lost)
 	require.NoError(t, l.Heal(t.Context()))
 
-	require.NoError(t, l.m.Close())
+	require.NoError(t, l.m.close())
 	l.m = l.connect(t)
-	live, err := l.m.Observe(t.Context(), v2.role(t), observing{})
-	require.NoError(t, err)
+	live := l.observe(t, v2)
 	require.Contains(t, live.Note, "a switch began and did not end")
 	// The next run may finish it, or take it back.
-	live, err = l.m.Switch(t.Context(), v1.role(t))
+	live, err = l.m.activate(t.Context(), v1.role(t))
 	require.NoError(t, err)
 	require.Equal(t, v1.Digest, live.Digest())
-	live, err = l.m.Switch(t.Context(), v2.role(t))
+	live, err = l.m.activate(t.Context(), v2.role(t))
 	require.NoError(t, err)
 	require.Equal(t, v2.Digest, live.Digest())
 	require.Empty(t, live.Note)
 }
 
-func hostileNames(t *testing.T, l *lab) {
+func hostileNames(t *testing.T, l *booted) {
 	d := inRoot(worker(), `/srv/shipit/a b'c"d$(touch pwned)`+"`touch pwned`"+`\e*;f`)
 	d.Role = `host'$(touch /pwned)`
 	d.Service, d.File = "hostile", "hostile.service"
 	d.EnvFile, d.User = "/etc/no$(touch /pwned)", "no'body;touch /pwned"
 	role := d.role(t)
-	require.NoError(t, l.m.Prepare(t.Context(), role, contentOf(hostileTree(t))))
-	require.NoError(t, l.m.Prepare(t.Context(), role, contentOf(hostileTree(t))), "and it is verified")
+	require.NoError(t, l.m.prepare(t.Context(), role, contentOf(hostileTree(t))))
+	require.NoError(t, l.m.prepare(t.Context(), role, contentOf(hostileTree(t))), "and it is verified")
 	require.Equal(t, "content of $(touch pwned)", l.sh(t, `cat "$1/tree/\$(touch pwned)"`, d.releaseDir()))
-	findings, err := l.m.Preflight(t.Context(), role, Needs{Runtime: map[string]string{"$(touch /pwned)": "^1"}})
+	findings, err := l.m.preflight(t.Context(), role, needs{runtime: map[string]string{"$(touch /pwned)": "^1"}})
 	require.NoError(t, err)
 	var codes []string
 	for _, f := range findings {
 		codes = append(codes, string(f.Code))
 	}
 	require.Equal(t, []string{"UserMissing", "EnvFileMissing", "RuntimeMissing"}, codes)
-	removed, err := l.m.Prune(t.Context(), Keep{Root: d.Root})
+	removed, err := l.m.prune(t.Context(), keep{root: d.Root})
 	require.NoError(t, err)
 	require.Equal(t, []string{d.Digest}, removed)
 	require.Empty(t, l.sh(t, `ls -d /pwned /root/pwned /srv/shipit/pwned 2>/dev/null || true`))
 }
 
-func notTheKnownOne(t *testing.T, l *lab) {
+func notTheKnownOne(t *testing.T, l *booted) {
 	empty := filepath.Join(t.TempDir(), "known_hosts")
 	h := l.config()
 	h.KnownHosts = empty
-	_, err := Connect(t.Context(), h, Options{})
-	var key *HostKeyError
+	_, err := connect(t.Context(), h, Options{})
+	var key *hostKeyError
 	require.ErrorAs(t, err, &key)
 	require.False(t, key.Changed)
 	require.Contains(t, key.Hint(), "ssh-keyscan -p 22 "+l.IP+" >> "+empty)
@@ -168,40 +167,40 @@ func notTheKnownOne(t *testing.T, l *lab) {
 	other, err := devhost.NewKnownHosts(l.IP)
 	require.NoError(t, err)
 	require.NoError(t, writeFile(empty, other))
-	_, err = Connect(t.Context(), h, Options{})
+	_, err = connect(t.Context(), h, Options{})
 	require.ErrorAs(t, err, &key)
 	require.True(t, key.Changed)
 
 	h = l.config()
 	h.Address = "nobody@" + l.IP
-	_, err = Connect(t.Context(), h, Options{})
-	var auth *AuthError
+	_, err = connect(t.Context(), h, Options{})
+	var auth *authError
 	require.ErrorAs(t, err, &auth)
 
 	h = l.config()
 	h.Address += ":9"
-	_, err = Connect(t.Context(), h, Options{Timeout: 2 * time.Second})
-	var unreachable *UnreachableError
+	_, err = connect(t.Context(), h, Options{Timeout: 2 * time.Second})
+	var unreachable *unreachableError
 	require.ErrorAs(t, err, &unreachable)
 }
 
-func oneConnection(t *testing.T, l *lab) {
-	ms := NewMachines(l.options(t))
-	a, err := ms.For(t.Context(), l.config())
+func oneConnection(t *testing.T, l *booted) {
+	ms := newMachines(l.options(t))
+	a, err := ms.of(t.Context(), l.config())
 	require.NoError(t, err)
 	other := l.config()
 	other.Service, other.Root = "another", "/srv/another"
-	b, err := ms.For(t.Context(), other)
+	b, err := ms.of(t.Context(), other)
 	require.NoError(t, err)
 	require.Same(t, a, b)
-	require.Equal(t, "linux/amd64", a.Platform())
-	require.NoError(t, a.Close())
+	require.Equal(t, "linux/amd64", a.platform)
+	require.NoError(t, a.close())
 	require.Eventually(t, func() bool { return !a.via.alive() }, time.Second, 5*time.Millisecond)
-	c, err := ms.For(t.Context(), other)
+	c, err := ms.of(t.Context(), other)
 	require.NoError(t, err)
-	require.NotSame(t, a, c, "a lost connection is made anew")
-	require.NoError(t, ms.Close())
+	require.NotSame(t, a, c, "a lost connection is made again")
+	require.NoError(t, ms.close())
 	_, err = c.exec(t.Context(), script("true"))
-	var lost *LostError
+	var lost *lostError
 	require.True(t, errors.As(err, &lost), "%v", err)
 }

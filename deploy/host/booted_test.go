@@ -16,17 +16,17 @@ import (
 	"github.com/joelhooks/shipit/tools/devhost"
 )
 
-// lab is the booted machine and a connection to it.
-type lab struct {
+// booted is a machine and a connection to it.
+type booted struct {
 	*devhost.Host
-	m *Machine
+	m *machine
 }
 
-func (l *lab) config() config.Host {
+func (l *booted) config() config.Host {
 	return config.Host{Address: l.Address, Key: l.Key, KnownHosts: l.KnownHosts}
 }
 
-func (l *lab) options(t *testing.T) Options {
+func (l *booted) options(t *testing.T) Options {
 	began := time.Now()
 	return Options{Progress: func(e release.Event) {
 		if t.Context().Err() == nil { // the connection may outlive the story that made it
@@ -35,25 +35,25 @@ func (l *lab) options(t *testing.T) Options {
 	}}
 }
 
-func (l *lab) connect(t *testing.T) *Machine {
+func (l *booted) connect(t *testing.T) *machine {
 	t.Helper()
-	m, err := Connect(t.Context(), l.config(), l.options(t))
+	m, err := connect(t.Context(), l.config(), l.options(t))
 	require.NoError(t, err)
 	return m
 }
 
 // wary is a connection that is known to be dead after a second: too short a
 // time for a machine that is merely busy, so only for those that are cut.
-func (l *lab) wary(t *testing.T) *Machine {
+func (l *booted) wary(t *testing.T) *machine {
 	t.Helper()
 	o := l.options(t)
 	o.KeepAlive = 500 * time.Millisecond
-	m, err := Connect(t.Context(), l.config(), o)
+	m, err := connect(t.Context(), l.config(), o)
 	require.NoError(t, err)
 	return m
 }
 
-func (l *lab) sh(t *testing.T, body string, args ...string) string {
+func (l *booted) sh(t *testing.T, body string, args ...string) string {
 	t.Helper()
 	out, err := l.Exec(t.Context(), append([]string{"sh", "-ec", body, "sh"}, args...)...)
 	require.NoError(t, err)
@@ -61,8 +61,8 @@ func (l *lab) sh(t *testing.T, body string, args ...string) string {
 }
 
 // service is a definition of the test program, serving version on port.
-func service(name string, port int, version string, lines ...string) Definition {
-	d := Definition{release.ServiceDefinition{
+func service(name string, port int, version string, lines ...string) definition {
+	d := definition{release.ServiceDefinition{
 		Kind: "systemd", App: "sample", Role: name, Service: "test." + name, Domain: "system", File: "test." + name + ".service",
 		Root: "/srv/shipit/" + name, Port: port, Stop: 1000, Stable: 100, EnvFile: "/etc/test.env",
 		Digest: fmt.Sprintf("sha256:%064x", []byte(version)), Command: []string{"/usr/local/bin/serve"},
@@ -76,21 +76,21 @@ func service(name string, port int, version string, lines ...string) Definition 
 	return d
 }
 
-func (d Definition) role(t *testing.T) release.Role {
+func (d definition) role(t *testing.T) release.Role {
 	role := roleOf(t, d)
 	role.Name = d.Role
 	return role
 }
 
 // ship prepares and switches to a version of the service.
-func (l *lab) ship(t *testing.T, d Definition, mode string) (release.Live, error) {
+func (l *booted) ship(t *testing.T, d definition, mode string) (release.Live, error) {
 	t.Helper()
 	version := strings.TrimLeft(d.Digest[7:], "0")
-	require.NoError(t, l.m.Prepare(t.Context(), d.role(t), contentOf(layerOf(t, file("app/version", version), file("app/mode", mode)))))
-	return l.m.Switch(t.Context(), d.role(t))
+	require.NoError(t, l.m.prepare(t.Context(), d.role(t), contentOf(layerOf(t, file("app/version", version), file("app/mode", mode)))))
+	return l.m.activate(t.Context(), d.role(t))
 }
 
-func (l *lab) pid(t *testing.T, d Definition) string {
+func (l *booted) pid(t *testing.T, d definition) string {
 	return l.sh(t, `systemctl show -p MainPID --value "$1"`, d.File)
 }
 
@@ -101,11 +101,11 @@ func failureOf(t *testing.T, err error) *release.Failure {
 	return f
 }
 
-func (l *lab) ask(t *testing.T, port int) string {
+func (l *booted) ask(t *testing.T, port int) string {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/", port), nil)
 	require.NoError(t, err)
-	resp, err := l.m.Do(req)
+	resp, err := l.m.do(req)
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
@@ -113,7 +113,7 @@ func (l *lab) ask(t *testing.T, port int) string {
 	return string(body)
 }
 
-func (l *lab) listens(port int) bool {
+func (l *booted) listens(port int) bool {
 	conn, err := l.m.via.dial(context.Background(), fmt.Sprintf("127.0.0.1:%d", port))
 	if err == nil {
 		_ = conn.Close()

@@ -1,0 +1,125 @@
+package host
+
+// Definitions, findings and users, on a real systemd.
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/manifests"
+	"github.com/joelhooks/shipit/release"
+)
+
+func foundEarly(t *testing.T, l *booted) {
+	d := service("early", 4014, "v1")
+	d.EnvFile, d.User = "/etc/missing.env", "nobody-here"
+	findings, err := l.m.preflight(t.Context(), d.role(t), needs{runtime: map[string]string{"serve": "^1.3", "bun": "^1.3"}, bytes: 1 << 50})
+	require.NoError(t, err)
+	codes := map[string]string{}
+	for _, f := range findings {
+		codes[string(f.Code)] = f.Message
+	}
+	require.Contains(t, codes, "EnvFileMissing")
+	require.Contains(t, codes, "UserMissing")
+	require.Contains(t, codes, "DiskSpace")
+	require.Contains(t, codes, "RuntimeMissing")
+	require.NotContains(t, codes, "RuntimeVersion", "serve is 1.3.9")
+	findings, err = l.m.preflight(t.Context(), d.role(t), needs{runtime: map[string]string{"serve": "^2"}})
+	require.NoError(t, err)
+	require.Contains(t, findings[len(findings)-1].Message, "/usr/local/bin/serve is 1.3.9, the role needs ^2")
+	require.Empty(t, l.sh(t, `ls -d "$1" 2>/dev/null || true`, d.Root), "nothing was made")
+
+	d.Kind, d.File = "launchd", "early.plist"
+	findings, err = l.m.preflight(t.Context(), d.role(t), needs{})
+	require.NoError(t, err)
+	require.Equal(t, release.CodeServiceManager, findings[0].Code)
+}
+
+// killedBetween: the file on the disk is the new one, the process is of the old
+// one, and both are of one release. Nothing but the marker tells.
+func killedBetween(t *testing.T, l *booted) {
+	old := service("between", 4015, "v1")
+	_, err := l.ship(t, old, "")
+	require.NoError(t, err)
+	next := service("between", 4015, "v1", "Environment=FLAG=on")
+	next.Env["FLAG"] = "on"
+	_, err = l.m.exec(t.Context(), l.m.installing(next, state{}))
+	require.NoError(t, err)
+	require.NoError(t, l.m.each(t.Context(), systemd{}.reload(next)))
+	pid := l.pid(t, old)
+	live, err := l.m.activate(t.Context(), next.role(t))
+	require.NoError(t, err)
+	require.Empty(t, live.Note)
+	require.NotEqual(t, pid, l.pid(t, next))
+	require.Contains(t, l.sh(t, `tr '\0' '\n' <"/proc/$1/environ"`, l.pid(t, next)), "FLAG=on")
+}
+
+// renderedUnit holds this package to manifests, which renders what it runs.
+func renderedUnit(t *testing.T, l *booted) {
+	odd := `100% "$HOME" it's \ done`
+	input := manifests.Input{
+		App: "sample", Digest: service("rendered", 0, "v1").Digest,
+		Image: config.Image{Package: "packages/worker", Entrypoint: []string{"serve", "$HOME", "%n"}},
+		Role: config.Role{
+			Name: "rendered", Port: 4020, Env: map[string]string{"PORT": "4020", "ODD": odd},
+			Host: &config.Host{Manager: "systemd", Service: "test.rendered", Root: "/srv/shipit/rendered", EnvFile: "/etc/test.env", User: "daemon"},
+		},
+	}
+	raw, err := manifests.Service(input)
+	require.NoError(t, err)
+	role := release.Role{Name: "rendered", Target: release.TargetHost, Repository: "registry.test/worker", Digest: input.Digest, Objects: []json.RawMessage{raw}}
+	require.NoError(t, l.m.prepare(t.Context(), role, contentOf(layerOf(t, file("app/packages/worker/version", "rendered")))))
+	live, err := l.m.activate(t.Context(), role)
+	require.NoError(t, err)
+	require.Equal(t, input.Digest, live.Digest())
+	require.Empty(t, live.Note)
+	require.Contains(t, l.ask(t, 4020), "rendered")
+	pid := l.sh(t, `systemctl show -p MainPID --value test.rendered`)
+	require.Contains(t, l.sh(t, `tr '\0' '\n' <"/proc/$1/environ"`, pid), "ODD="+odd)
+	require.Equal(t, "serve\n$HOME\n%n", strings.TrimPrefix(l.sh(t, `tr '\0' '\n' <"/proc/$1/cmdline"`, pid), "/usr/local/bin/"))
+	_, err = l.m.activate(t.Context(), role)
+	require.NoError(t, err)
+	require.Equal(t, pid, l.sh(t, `systemctl show -p MainPID --value test.rendered`))
+}
+
+// userDomain is a service of a user without rights, in the user's own manager.
+func userDomain(t *testing.T, l *booted) {
+	l.sh(t, `useradd --create-home --shell /bin/sh joel
+install -d -o joel -g joel -m 700 /home/joel/.ssh
+install -o joel -g joel -m 600 /root/.ssh/authorized_keys /home/joel/.ssh/authorized_keys
+loginctl enable-linger joel`)
+	h := l.config()
+	h.Address = "joel@" + l.IP
+	m, err := connect(t.Context(), h, l.options(t))
+	require.NoError(t, err)
+	defer m.close()
+
+	system := service("user", 4021, "v1")
+	findings, err := m.preflight(t.Context(), system.role(t), needs{})
+	require.NoError(t, err)
+	require.Equal(t, release.CodeHostPermission, findings[0].Code, "the system domain is not joel's")
+
+	for _, version := range []string{"v1", "v2"} {
+		d := service("user", 4021, version)
+		d.Domain, d.EnvFile = "user", ""
+		d.Root = "/home/joel/app"
+		old := d.Workdir
+		d.Workdir = d.releaseDir() + "/app"
+		d.Content = strings.NewReplacer(old, d.Workdir, "multi-user.target", "default.target", "EnvironmentFile=-/etc/test.env\n", "").Replace(d.Content)
+		require.Eventually(t, func() bool {
+			findings, err := m.preflight(t.Context(), d.role(t), needs{})
+			return err == nil && len(findings) == 0
+		}, 10*time.Second, 100*time.Millisecond, "joel's manager comes up")
+		require.NoError(t, m.prepare(t.Context(), d.role(t), contentOf(layerOf(t, file("app/version", version)))))
+		live, err := m.activate(t.Context(), d.role(t))
+		require.NoError(t, err)
+		require.Equal(t, d.Digest, live.Digest())
+		require.Empty(t, live.Note)
+		require.Contains(t, l.ask(t, 4021), version)
+	}
+}
