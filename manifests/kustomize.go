@@ -96,6 +96,17 @@ func (v *overlay) follow(file string) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", file, err)
 	}
+	return v.documents(file, data)
+}
+
+// isMapping reports whether a text begins with a YAML mapping.
+func isMapping(text string) bool {
+	var content map[string]any
+	docs := split([]byte(text))
+	return len(docs) > 0 && yaml.Unmarshal(docs[0].text, &content) == nil && content != nil
+}
+
+func (v *overlay) documents(file string, data []byte) error {
 	for _, doc := range split(data) {
 		var content any
 		if err := yaml.Unmarshal(doc.text, &content); err != nil {
@@ -129,27 +140,33 @@ func (v *overlay) entries(file, key string, value any) error {
 	return nil
 }
 
-func (v *overlay) entry(file, key, value string) error {
+// entry follows one value. The library takes a key in any case.
+func (v *overlay) entry(file, written, value string) error {
+	key := strings.ToLower(written)
+	configures := slices.Contains([]string{"generators", "transformers", "validators"}, key)
+	if configures && isMapping(value) {
+		return v.documents(file, []byte(value)) // it is the configuration itself, and no path to it
+	}
 	isFolder := slices.Contains([]string{"resources", "bases", "components", "generators", "transformers", "validators"}, key)
-	isFile := slices.Contains([]string{"crds", "configurations", "patchesStrategicMerge", "path", "paths", "files", "file", "envs", "env"}, key)
+	isFile := slices.Contains([]string{"crds", "configurations", "patchesstrategicmerge", "path", "paths", "files", "file", "envs", "env"}, key)
 	if !isFolder && !isFile || strings.Contains(value, "\n") {
 		return nil
 	}
 	if v.remote.MatchString(value) {
-		return &Error{Code: release.CodeRemoteBase, File: file, Msg: fmt.Sprintf("%s: %q is not in the commit", key, value), Hint: "copy it into the repository: a release is made of one commit's tree"}
+		return &Error{Code: release.CodeRemoteBase, File: file, Msg: fmt.Sprintf("%s: %q is not in the commit", written, value), Hint: "copy it into the repository: a release is made of one commit's tree"}
 	}
 	if !isFolder {
 		return nil
 	}
 	at := path.Join(path.Dir(file), value)
 	if at == ".." || strings.HasPrefix(at, "../") {
-		return &Error{Code: release.CodeRemoteBase, File: file, Msg: fmt.Sprintf("%s: %q is outside the repository", key, value)}
+		return &Error{Code: release.CodeRemoteBase, File: file, Msg: fmt.Sprintf("%s: %q is outside the repository", written, value)}
 	}
 	if err := v.load(at); err != nil {
 		return err
 	}
 	// Generators, transformers and validators are files that name further ones.
-	if configures := key == "generators" || key == "transformers" || key == "validators"; configures && v.isFile(at) {
+	if configures && v.isFile(at) {
 		return v.follow(at)
 	}
 	return nil
