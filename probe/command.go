@@ -49,7 +49,7 @@ func lastLines(s string, n int) []string {
 	var lines []string
 	for _, line := range strings.Split(s, "\n") {
 		if strings.TrimSpace(line) != "" {
-			lines = append(lines, shorten(line))
+			lines = append(lines, line)
 		}
 	}
 	if len(lines) > n {

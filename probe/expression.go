@@ -176,17 +176,22 @@ func show(v ref.Val) string {
 	switch v.(type) {
 	case traits.Lister, traits.Mapper:
 		if data, err := json.Marshal(v.Value()); err == nil {
-			return shorten(string(data))
+			return clip(string(data), shownBytes)
 		}
 	}
 	if s, ok := v.Value().(string); ok {
-		return shorten(fmt.Sprintf("%q", s))
+		return clip(fmt.Sprintf("%q", s), shownBytes)
 	}
-	return shorten(fmt.Sprint(v.Value()))
+	return clip(fmt.Sprint(v.Value()), shownBytes)
 }
 
-func shorten(s string) string {
-	const limit = 160
+// shownBytes is how much of a value is kept until it has been redacted.
+const shownBytes = 64 << 10
+
+// shorten is a text as one short line.
+func shorten(s string) string { return clip(s, 160) }
+
+func clip(s string, limit int) string {
 	s = strings.Join(strings.Fields(s), " ")
 	if len(s) > limit {
 		return strings.ToValidUTF8(s[:limit], "") + "…"

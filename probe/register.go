@@ -44,7 +44,7 @@ func Register(ctx context.Context, role config.Role, ask Asker) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	proof := fmt.Sprintf("%d %s", answer.Status, shorten(string(answer.Body)))
+	proof := fmt.Sprintf("%d %s", answer.Status, shorten(release.Redact(string(answer.Body), secretsOf(role))))
 	if r.Ask != nil {
 		server, err := l.questionOf(*r.Ask, "", accepted)
 		if err != nil {

@@ -34,7 +34,7 @@ func (a Answer) variables() map[string]any {
 	return map[string]any{"status": a.Status, "headers": headers, "text": string(a.Body), "json": parseJSON(a.Body)}
 }
 
-// excerpt is the answer in a few lines, for a failure.
+// excerpt is the answer in a few lines, which until redacts and shortens.
 func (a Answer) excerpt() []string {
 	if a.Status == 0 {
 		return nil
@@ -45,7 +45,7 @@ func (a Answer) excerpt() []string {
 			return append(lines, "…")
 		}
 		if line != "" {
-			lines = append(lines, shorten(line))
+			lines = append(lines, line)
 		}
 	}
 	return lines

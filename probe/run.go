@@ -14,6 +14,9 @@ import (
 
 const accepted = "status >= 200 && status < 300"
 
+// messageBytes is how long the cause in a failure may be.
+const messageBytes = 500
+
 // Run asks until the probe holds or its window is over. ask reaches the role.
 // What does not hold is a *release.Failure; a context that ends early is its
 // cause.
@@ -111,9 +114,14 @@ func (w window) until(ctx context.Context, role config.Role, what string, try fu
 			return context.Cause(ctx)
 		}
 		if limited.Err() != nil {
+			hidden := secretsOf(role)
+			for i, line := range evidence {
+				evidence[i] = shorten(release.Redact(line, hidden))
+			}
+			cause := clip(release.Redact(causeOf(last), hidden), messageBytes)
 			return &release.Failure{
 				Role: role.Name, Code: w.code, Object: what, Log: evidence, Hint: w.hint,
-				Message: fmt.Sprintf("%s (tried %d times in %s)", causeOf(last), attempts, w.within.Round(time.Millisecond)),
+				Message: fmt.Sprintf("%s (tried %d times in %s)", cause, attempts, w.within.Round(time.Millisecond)),
 			}
 		}
 	}

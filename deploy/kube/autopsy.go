@@ -3,7 +3,6 @@ package kube
 import (
 	"context"
 	"errors"
-	"regexp"
 	"sort"
 	"strings"
 	"time"
@@ -69,12 +68,12 @@ func (w *wait) cap(f *release.Failure, hidden []string) error {
 			lines = lines[len(lines)-most:]
 		}
 		for i := range lines {
-			lines[i] = clip(redact(lines[i], hidden))
+			lines[i] = clip(release.Redact(lines[i], hidden))
 		}
 		return lines
 	}
 	f.Log, f.Events = clean(f.Log, logLines), clean(f.Events, eventLines)
-	f.Message = clip(redact(f.Message, hidden))
+	f.Message = clip(release.Redact(f.Message, hidden))
 	return f
 }
 
@@ -131,7 +130,7 @@ func (c *Cluster) eventsOf(ctx context.Context, p *pod) []string {
 }
 
 // secretsOf are the values of the Secrets that a pod can write to its log,
-// longest first. Those that may not be read are left to the patterns of redact.
+// longest first. Those that may not be read are left to the patterns of release.Redact.
 func (c *Cluster) secretsOf(ctx context.Context, p *corev1.Pod) []string {
 	var values []string
 	for name := range secretNames(&p.Spec) {
@@ -182,16 +181,4 @@ func secretNames(spec *corev1.PodSpec) map[string]bool {
 		}
 	}
 	return names
-}
-
-// looksSecret finds what is a secret by its looks: named so, or in a URL or a
-// header's place.
-var looksSecret = regexp.MustCompile(`(?i)((?:password|passwd|secret|token|api[_-]?key|authorization|signing[_-]?key|credential)s?["']?\s*[=:]\s*["']?(?:bearer\s+|basic\s+)?)[^\s"',;]{4,}|(://[^/\s:@]*:)[^@\s]+(@)`)
-
-// redact hides secret values, known ones first.
-func redact(line string, values []string) string {
-	for _, v := range values {
-		line = strings.ReplaceAll(line, v, "[redacted]")
-	}
-	return looksSecret.ReplaceAllString(line, "$1$2[redacted]$3")
 }

@@ -220,6 +220,6 @@ func TestRedact(t *testing.T) {
 		"postgres://user:letmein@db:5432/x":    "postgres://user:[redacted]@db:5432/x",
 		"nothing here: http://db:5432/x is up": "nothing here: http://db:5432/x is up",
 	} {
-		require.Equal(t, want, redact(in, []string{"hunter22"}))
+		require.Equal(t, want, release.Redact(in, []string{"hunter22"}))
 	}
 }

@@ -217,7 +217,7 @@ func (w *wait) show(done bool) {
 func (w *wait) note(r *root) string {
 	for _, p := range w.newPods(r) {
 		if c, ok := diagnose(p.Pod, p.h, time.Now()); ok {
-			return string(c.code) + ": " + clip(redact(c.message, nil))
+			return string(c.code) + ": " + clip(release.Redact(c.message, nil))
 		}
 	}
 	return r.state.missing

@@ -1,0 +1,64 @@
+package probe_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/probe"
+)
+
+// What a probe hears may hold secrets, and a failure is printed and recorded.
+func TestNoSecretEntersAFailure(t *testing.T) {
+	const planted, named = "planted-7f3a91c2", "hunter2-of-the-database"
+	long := strings.Repeat("x", 150) // so that a line is cut within the secret
+	t.Setenv("CI_TOKEN", planted)
+	t.Setenv("PLAIN", "reached-through-env-reference")
+	body := fmt.Sprintf(`{"echo":"%s","password":"%s"}`+"\n%s%s\nreached-through-env-reference\n", planted, named, long, planted)
+	role, ask := worker(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut {
+			fmt.Fprintf(w, `{"modified":true,"url":"http://%s","secret":"%s"}`, planted, named)
+			return
+		}
+		w.WriteHeader(http.StatusTeapot)
+		fmt.Fprint(w, body)
+	})
+	clean := func(t *testing.T, text string) {
+		t.Helper()
+		require.NotContains(t, text, planted[:10])
+		require.NotContains(t, text, named[:10])
+	}
+	t.Run("from the body of an answer", func(t *testing.T) {
+		f := failure(t, probe.Run(t.Context(), role, quick(config.Probe{Path: "/"}), ask))
+		require.NotEmpty(t, f.Log)
+		clean(t, f.Error()+strings.Join(f.Log, "\n"))
+	})
+	t.Run("from the value that an expression is false for", func(t *testing.T) {
+		f := failure(t, probe.Run(t.Context(), role, quick(config.Probe{Path: "/", Expect: []string{`text == "other"`}}), ask))
+		require.Contains(t, f.Message, "text is")
+		clean(t, f.Error()+strings.Join(f.Log, "\n"))
+	})
+	t.Run("from the output of a command", func(t *testing.T) {
+		f := failure(t, probe.Run(t.Context(), role, quick(config.Probe{Command: []string{"sh", "-c", "echo " + long + "$CI_TOKEN; echo password=" + named + "; exit 3"}}), ask))
+		require.NotEmpty(t, f.Log)
+		clean(t, f.Error()+strings.Join(f.Log, "\n"))
+	})
+	t.Run("from what a request was filled in with, whatever its name", func(t *testing.T) {
+		event := config.Event{Send: config.Request{URL: "/", Headers: map[string]string{"X-Any": "${env:PLAIN}"}}}
+		role, p := role, quick(config.Probe{Event: &event})
+		role.Probe = &p
+		f := failure(t, probe.Run(t.Context(), role, p, ask))
+		require.NotContains(t, f.Error()+strings.Join(f.Log, "\n"), "reached-through-env-reference")
+	})
+	t.Run("from the proof of a registration", func(t *testing.T) {
+		role.Register = &config.Register{Path: "/"}
+		proof, err := probe.Register(t.Context(), role, ask)
+		require.NoError(t, err)
+		require.Contains(t, proof, "200")
+		clean(t, proof)
+	})
+}

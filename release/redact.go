@@ -1,0 +1,46 @@
+package release
+
+import (
+	"cmp"
+	"encoding/base64"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// shortestSecret is how long a value must be to be hidden: a shorter one would
+// hide ordinary text, and could be guessed from what is left.
+const shortestSecret = 4
+
+// looksSecret finds what is a secret by its looks: named so, or the password of
+// a URL, or the credentials of a header.
+var looksSecret = regexp.MustCompile(`(?i)((?:password|passwd|secret|token|api[_-]?key|authorization|signing[_-]?key|credential)s?\\*["']?\s*[=:]\s*\\*["']?(?:bearer\s+|basic\s+)?)[^\s"'\\,;]{4,}|(://[^/\s:@]*:)[^@\s]+(@)`)
+
+// Redact hides secrets in a text: the values, each also in base64 and line by
+// line, and whatever looks like a secret by its name. Redact before a text is
+// cut, since a part of a value is not found.
+func Redact(text string, values []string) string {
+	for _, v := range spellings(values) {
+		text = strings.ReplaceAll(text, v, "[redacted]")
+	}
+	return looksSecret.ReplaceAllString(text, "$1$2[redacted]$3")
+}
+
+// spellings are the values as they may appear in a text, the longest first, so
+// that one that begins another leaves no rest of it.
+func spellings(values []string) []string {
+	var all []string
+	for _, v := range values {
+		parts := append([]string{v}, strings.Split(v, "\n")...)
+		for _, part := range parts {
+			if part = strings.TrimSpace(part); len(part) >= shortestSecret {
+				all = append(all, part)
+			}
+		}
+		if len(v) >= shortestSecret {
+			all = append(all, base64.StdEncoding.EncodeToString([]byte(v)), base64.RawURLEncoding.EncodeToString([]byte(v)))
+		}
+	}
+	slices.SortFunc(all, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b)) })
+	return slices.Compact(all)
+}
