@@ -3,6 +3,7 @@ package host
 import (
 	"maps"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -77,6 +78,22 @@ func (s state) managerSets(name string) bool {
 		return true
 	}
 	return false
+}
+
+// givenByHand names what the system's service manager gives every service beyond
+// its path and language, which are in each: somebody told it to.
+func (s state) givenByHand(d definition) string {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(s.manager)) {
+		_, has := s.environ[name]
+		if d.Domain == "system" && has && name != "PATH" && name != "LANG" && name != "LANGUAGE" && !strings.HasPrefix(name, "LC_") {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return "the service manager gives every service " + strings.Join(names, ", ")
 }
 
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)

@@ -246,3 +246,30 @@ func TestAStreamThatEndsEarlyIsNotPutInPlace(t *testing.T) {
 		})
 	}
 }
+
+func TestAUnitThatEndsEarlyIsNotInstalled(t *testing.T) {
+	m, root := here(t)
+	d := inRoot(worker(), root)
+	d.Dir, d.Content = filepath.Join(root, "system"), strings.Repeat("# a long unit\n", 100)
+	via := m.via
+	m.via = shortened{blocks: 1}
+	_, err := m.exec(t.Context(), m.installing(d, state{}))
+	require.ErrorContains(t, err, "the unit ended early")
+	require.NoFileExists(t, d.unitFile(m.home))
+	require.NoFileExists(t, d.kept())
+	m.via = via
+	_, err = m.exec(t.Context(), m.installing(d, state{}))
+	require.NoError(t, err)
+	require.FileExists(t, d.unitFile(m.home))
+}
+
+func TestEveryLineOfASecretIsMasked(t *testing.T) {
+	m, root := here(t)
+	d := inRoot(worker(), root)
+	d.EnvFile = filepath.Join(t.TempDir(), "secrets.env")
+	require.NoError(t, writeFile(d.EnvFile, "KEY=\"-----BEGIN\nhunter25\n-----END\"\nESCAPED=one\\ two\nLONG=three\\\nfour\n"))
+	pairs, ok := m.secrets(t.Context(), d)
+	require.True(t, ok)
+	masked := strings.NewReplacer(pairs...).Replace("key hunter25, escaped one two, long threefour")
+	require.Equal(t, "key ***, escaped ***, long ***", masked)
+}

@@ -136,6 +136,20 @@ func limitSetByHand(t *testing.T, l *booted) {
 	_, err = l.m.activate(t.Context(), d.role(t))
 	require.NoError(t, err)
 	require.Equal(t, pid, l.pid(t, d))
+
+	// What holds for all services of the machine.
+	require.NoError(t, l.Write(t.Context(), "/etc/systemd/system/service.d/all.conf", "[Service]\nTimeoutStopFailureMode=abort\n", 0o644))
+	l.sh(t, `systemctl set-environment GLOBAL=1; systemctl daemon-reload; systemctl restart "$1"`, d.File)
+	live = l.observe(t, d)
+	require.Empty(t, live.Note)
+	require.Contains(t, live.Info, "drop-in /etc/systemd/system/service.d/all.conf changes TimeoutStopFailureMode")
+	require.Contains(t, live.Info, "the service manager gives every service GLOBAL")
+	require.NoError(t, l.Write(t.Context(), "/etc/systemd/system/service.d/all.conf", "[Service]\nEnvironment=FOREIGN=1\n", 0o644))
+	l.sh(t, `systemctl unset-environment GLOBAL; systemctl daemon-reload`)
+	live = l.observe(t, d)
+	require.Contains(t, live.Note, "drop-in /etc/systemd/system/service.d/all.conf changes Environment")
+	require.Contains(t, live.Note, "GLOBAL is foreign")
+	l.sh(t, `rm -r /etc/systemd/system/service.d; systemctl daemon-reload`)
 }
 
 // replacesItself: a wrapper script that becomes the program by exec has other
