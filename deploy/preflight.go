@@ -18,6 +18,7 @@ import (
 type Terms struct {
 	Allow     []release.Code    // codes of findings that do not stop the release
 	NoRestore bool              // a failed rollout is left as it is, for inspection
+	Record    bool              // what runs already as recorded is recorded again
 	Known     []release.Finding // what is known of the release already, from its tree
 	History   History           // as Read before
 	Kept      map[string][]byte // attachments of the record that is rolled out again; nil: a new release

@@ -14,8 +14,12 @@ import (
 
 // Release checks a release and carries it to its record. The record tells how it
 // ended; it is the zero Record if nothing was begun. An *UnchangedError says that
-// nothing was changed, any other error that the record could not be kept.
+// nothing was changed, any other error that the record could not be kept. Of what
+// runs already as recorded nothing is written: the record that stands is returned.
 func (e Engine) Release(ctx context.Context, rel release.Release, t Terms) (release.Record, error) {
+	if record, stands := e.stands(ctx, rel, t); stands {
+		return record, nil
+	}
 	checked, err := e.Preflight(ctx, rel, t)
 	if err != nil {
 		return release.Record{}, Unchanged(err)

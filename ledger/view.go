@@ -27,6 +27,11 @@ func (v View) Records() []release.Record {
 	return records
 }
 
+// Free reports whether nobody held the lock.
+func (v View) Free() bool {
+	return v.lock.Version == "" || parseLease(v.lock.Fields).holder == ""
+}
+
 // View reads the newest n records or some more, and none that is older.
 func (l *Ledger) View(ctx context.Context, n int) (v View, err error) {
 	if v.lock, err = l.store.ReadLock(ctx); err != nil {

@@ -19,6 +19,7 @@ type releaseOptions struct {
 	rev       string
 	allow     allowed
 	noRestore bool
+	record    bool
 	buildFlags
 }
 
@@ -44,6 +45,7 @@ not released. If a role fails, all roles go back to the last good release.
 	cmd.Flags().Var(&o.allow, "allow", "go on in spite of the finding `CODE` (repeatable)")
 	cmd.Flags().BoolVar(&o.noRestore, "no-restore", false, "leave a failed rollout as it is, for inspection")
 	o.add(cmd.Flags())
+	cmd.Flags().BoolVar(&o.record, "record", false, "record a release also of what runs already as recorded")
 	return cmd
 }
 
@@ -63,7 +65,7 @@ func (o *releaseOptions) run(ctx context.Context) error {
 	if err != nil {
 		return deploy.Unchanged(err)
 	}
-	record, err := engine.Release(ctx, rel, deploy.Terms{Allow: o.allow, NoRestore: o.noRestore, Known: notes, History: history})
+	record, err := engine.Release(ctx, rel, deploy.Terms{Allow: o.allow, NoRestore: o.noRestore, Record: o.record, Known: notes, History: history})
 	return o.conclude(record, err)
 }
 

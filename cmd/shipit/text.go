@@ -43,6 +43,9 @@ func outcomeText(r release.Record) string {
 	if r.Withdrawn {
 		s += ", withdrawn"
 	}
+	if r.Unchanged {
+		s += "; it runs already, and nothing was written"
+	}
 	return s
 }
 
