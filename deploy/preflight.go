@@ -28,7 +28,7 @@ type Terms struct {
 // on the way to know it.
 type Checked struct {
 	Release   release.Release
-	bundles   map[string][]byte // satisfied the policy; kept with the record
+	bundles   map[string][]byte // what satisfied the policy and the signature of the content; kept with the record
 	snapshots map[release.Target]Snapshot
 	history   History
 	earlier   []former // what earlier releases have brought
@@ -47,16 +47,20 @@ func (e Engine) Preflight(ctx context.Context, rel release.Release, t Terms) (Ch
 	e.report(release.PhaseCheck, release.MarkStart, "", "check what could stop %s", release.Short(rel.SHA))
 	var (
 		untrusted []release.Finding
+		unsigned  []release.Finding
 		bundles   map[string][]byte
+		signature map[string][]byte
 		found     findings
 	)
 	group, gctx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) { bundles, untrusted, err = e.verifyImages(gctx, rel, t.Kept); return err })
 	group.Go(func() (err error) { found, err = e.ask(gctx, rel, false); return err })
+	group.Go(func() error { signature, unsigned = e.signContent(gctx, rel, t.Kept); return nil })
 	if err := group.Wait(); err != nil {
 		return Checked{}, err
 	}
-	all := slices.Concat(untrusted, t.Known, probe.Validate(e.Config), dropped(rel, t.History.Records(), e.Config.Keep), found.all)
+	maps.Copy(bundles, signature)
+	all := slices.Concat(untrusted, unsigned, t.Known, probe.Validate(e.Config), dropped(rel, t.History.Records(), e.Config.Keep), found.all)
 	for _, f := range all {
 		if f.Severity == release.Warns || f.Allowable() && slices.Contains(t.Allow, f.Code) {
 			e.report(release.PhaseCheck, release.MarkNote, "", "%s", f)

@@ -212,61 +212,6 @@ func (e Engine) concludeFailed(ctx context.Context, begun ledger.Begun, c Checke
 	return record
 }
 
-// copying is a copy to the registry that runs while the roles are switched.
-type copying struct {
-	done <-chan ledger.Copied
-	stop context.CancelFunc
-}
-
-// copyAhead begins to copy to the registry what is known before the roles are
-// switched.
-func (e Engine) copyAhead(ctx context.Context, begun ledger.Begun) copying {
-	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
-	done := make(chan ledger.Copied, 1)
-	go func() {
-		copied, _ := e.Ledger.CopyAhead(ctx, begun) // the copy of the outcome does again what failed, and reports it
-		done <- copied
-	}()
-	return copying{done, stop}
-}
-
-// settle keeps the outcome. What follows from it is done at the same time, and
-// fails nothing.
-func (e Engine) settle(ctx context.Context, begun ledger.Begun, record release.Record, ahead copying) error {
-	defer ahead.stop()
-	sealed, err := e.Ledger.Settle(ctx, begun, record)
-	if err != nil {
-		return fmt.Errorf("record %s: %w", record.ID(), err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
-	defer cancel()
-	context.AfterFunc(ctx, ahead.stop)
-	var after sync.WaitGroup
-	after.Go(func() { e.unlock(begun.Lock) })
-	after.Go(func() {
-		if _, err := e.Ledger.Copy(ctx, <-ahead.done, sealed); err != nil {
-			e.report(release.PhaseRecord, release.MarkNote, "", "the registry has no copy of the record yet: %s", release.OneLine(err.Error()))
-		}
-	})
-	if record.Outcome == release.Settled {
-		after.Go(func() { e.attest(ctx, record) })
-		after.Go(func() { e.prune(ctx, record) })
-	}
-	after.Wait()
-	return nil
-}
-
-// attest publishes where the release runs. It fails nothing: the record is the
-// proof, and this is its copy for those who see only the registry.
-func (e Engine) attest(ctx context.Context, record release.Record) {
-	if e.Policy.Attest == nil {
-		return
-	}
-	if err := e.Policy.Attest(ctx, record); err != nil {
-		e.report(release.PhaseRecord, release.MarkNote, "", "attest the deployment: %s", release.OneLine(err.Error()))
-	}
-}
-
 // prune lets every target drop what no good release needs any more.
 func (e Engine) prune(ctx context.Context, record release.Record) {
 	records := sync.OnceValues(func() ([]release.Record, error) { return e.Ledger.List(ctx) })

@@ -123,8 +123,8 @@ func (e Engine) Withdraw(ctx context.Context, seq int64, reason string) (release
 	if err != nil {
 		return release.Record{}, Unchanged(fmt.Errorf("withdraw #%d: %w", seq, err))
 	}
-	if _, err := e.Ledger.Copy(ctx, ledger.Copied{}, sealed...); err != nil {
-		e.report(release.PhaseRecord, release.MarkNote, "", "the registry has no copy of the withdrawal yet: %s", release.OneLine(err.Error()))
+	for _, one := range sealed {
+		e.copy(ctx, ledger.Copied{}, append(e.sign(ctx, one), one)...)
 	}
 	entry, err := e.Ledger.Read(ctx, seq)
 	return entry.Record, errors.Join(err)

@@ -84,16 +84,20 @@ func TestWhatWasAlteredIsNamed(t *testing.T) {
 		},
 		"a signature that was taken away": {
 			forge: func(t *testing.T, p place) {
-				forged := parts(t, p.store, "000001")
-				delete(forged, "record.sig")
-				p.forge(t, "000001", forged)
+				p.forge(t, "000001-signature", nil)
 			},
 			fault: ledger.Fault{Seq: 1, Kind: ledger.FaultUnsigned, Field: "signature"}, read: 1,
 		},
 		"a signature of another record": {
 			forge: func(t *testing.T, p place) {
+				p.forge(t, "000001-signature", parts(t, p.store, "000002-signature"))
+			},
+			fault: ledger.Fault{Seq: 1, Kind: ledger.FaultAltered, Field: "signature"}, read: 1,
+		},
+		"a signature within the record, as it was kept once, of another record": {
+			forge: func(t *testing.T, p place) {
 				forged := parts(t, p.store, "000001")
-				forged["record.sig"] = parts(t, p.store, "000002")["record.sig"]
+				forged["record.sig"] = parts(t, p.store, "000002-signature")["record.sig"]
 				p.forge(t, "000001", forged)
 			},
 			fault: ledger.Fault{Seq: 1, Kind: ledger.FaultAltered, Field: "signature"}, read: 1,
@@ -197,7 +201,7 @@ func TestAnOutcomeThatWasNeverSealedIsNoneAtAll(t *testing.T) {
 	onEveryStore(t, func(t *testing.T, p place) {
 		l := threeRecords(t, p, signed(t))
 		forged := parts(t, p.store, "000003")
-		delete(forged, "record.sig")
+		p.forge(t, "000003-signature", nil)
 		p.forge(t, "000003", nil)
 		version, err := p.store.Create(t.Context(), ledger.StoredEntry{Name: "000003", Parts: forged})
 		require.NoError(t, err)
@@ -297,9 +301,11 @@ func TestTheCopyInTheRegistryShowsWhichSideWasAltered(t *testing.T) {
 		lock := take(t, l)
 		sealed, err := l.Withdraw(t.Context(), lock, 1, "old")
 		require.NoError(t, err)
+		_, err = l.Sign(t.Context(), sealed...)
+		require.NoError(t, err)
 		copied, err := l.Copy(t.Context(), ledger.Copied{}, sealed...)
 		require.NoError(t, err)
-		require.Equal(t, 4, copied, "three records and a mark")
+		require.Equal(t, 8, copied, "three records and a mark, each with its signature")
 		copied, err = l.Copy(t.Context(), ledger.Copied{})
 		require.NoError(t, err)
 		require.Zero(t, copied)
@@ -316,7 +322,7 @@ func TestTheCopyInTheRegistryShowsWhichSideWasAltered(t *testing.T) {
 
 		// The same forgery on both sides: the chain and the signature speak against both.
 		forged, _ := newMirror(t, nil)
-		for _, entry := range []string{"000001", "000002", "000003", "000001-withdrawn"} {
+		for _, entry := range []string{"000001", "000002", "000003", "000001-withdrawn", "000001-signature", "000002-signature", "000003-signature", "000001-signature-withdrawn"} {
 			require.NoError(t, forged.Put(t.Context(), entry, parts(t, p.store, entry)))
 		}
 		opts.Mirror = forged

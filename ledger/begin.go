@@ -16,6 +16,8 @@ type Begun struct {
 
 	entry     StoredEntry // as this run wrote it last
 	withdrawn withdrawn   // when it was begun
+
+	interrupted []Sealed // what a killed run had left, as Begin has sealed it
 }
 
 // beginTries is how often a release is begun at most. Another run that has lost
@@ -45,10 +47,12 @@ func (l *Ledger) begin(ctx context.Context, lock *Lock, rel release.Release, att
 	if err != nil {
 		return Begun{}, err
 	}
+	var interrupted []Sealed
 	if before.found() && !before.Sealed {
 		if before, err = l.sealInterrupted(ctx, before); err != nil {
 			return Begun{}, err
 		}
+		interrupted = []Sealed{{entry: before}}
 	}
 	// A number that was given is never given again, even if its record is gone.
 	rel.Seq = max(before.seq(), lock.newest.Load()) + 1
@@ -70,7 +74,27 @@ func (l *Ledger) begin(ctx context.Context, lock *Lock, rel release.Release, att
 		return Begun{}, &ConflictError{Seq: rec.Seq, Place: l.store.Place()}
 	}
 	lock.newest.Store(rec.Seq)
-	return Begun{Record: rec, Lock: lock, entry: entry, withdrawn: gone}, nil
+	return Begun{Record: rec, Lock: lock, entry: entry, withdrawn: gone, interrupted: interrupted}, nil
+}
+
+// Left is the release that a killed run had begun and has not sealed, for this run
+// to settle it if all of it runs; found is false if there is none. Begin seals it as
+// it stands.
+func (l *Ledger) Left(ctx context.Context, lock *Lock) (left Begun, found bool, err error) {
+	if err := lock.confirm(ctx); err != nil {
+		return Begun{}, false, err
+	}
+	newest, err := l.newest(ctx, lock.newest.Load(), 1)
+	if err != nil || !first(newest).found() || first(newest).Sealed {
+		return Begun{}, false, err
+	}
+	entry := first(newest)
+	e, err := newEntry(entry.seq(), l.app, entry.Parts, false)
+	if err != nil {
+		return Begun{}, false, err
+	}
+	lock.wrote.Store(true)
+	return Begun{Record: e.Record, Lock: lock, entry: entry}, true, nil
 }
 
 // certainAfterTaking is how long after it was taken a lock is ours without asking.
@@ -133,7 +157,6 @@ func (l *Ledger) sealInterrupted(ctx context.Context, left StoredEntry) (StoredE
 		}
 		left.Parts[partRecord] = raw
 	}
-	l.sign(ctx, left.seq(), left.Parts)
 	left.Sealed = true
 	version, err := l.store.Swap(ctx, left)
 	if err != nil {

@@ -77,7 +77,7 @@ func (l *Ledger) earlier(ctx context.Context, sealed []Sealed) ([]string, error)
 		}
 	}
 	var all []string
-	for _, kind := range []string{kindRecord, kindWithdrawn} {
+	for _, kind := range []string{kindRecord, kindWithdrawn, kindSignature} {
 		names, err := l.store.Names(ctx, kind)
 		if err != nil {
 			return nil, fmt.Errorf("list the records in %s: %w", l.store.Place(), err)

@@ -21,20 +21,13 @@ func (l *Ledger) Trust(ctx context.Context, e Entry) error { return l.verifySign
 // signature where the ledger verifies those. Otherwise the error is an
 // *AlteredError, or a *MissingError.
 func (l *Ledger) Read(ctx context.Context, seq int64) (Entry, error) {
-	var at, next StoredEntry
+	var e Entry
+	var next StoredEntry
 	var gone withdrawn
 	err := atOnce(
-		func() (err error) { at, err = l.read(ctx, recordName(seq)); return err },
-		func() (err error) { next, err = l.read(ctx, recordName(seq+1)); return err },
+		func() (err error) { e, next, err = l.readWithNext(ctx, seq); return err },
 		func() (err error) { gone, err = l.allWithdrawn(ctx); return err },
 	)
-	if err != nil {
-		return Entry{}, err
-	}
-	if !at.found() {
-		return Entry{}, &MissingError{Seq: seq, Place: l.store.Place()}
-	}
-	e, err := newEntry(seq, l.app, at.Parts, at.Sealed)
 	if err != nil {
 		return e, err
 	}
@@ -45,6 +38,23 @@ func (l *Ledger) Read(ctx context.Context, seq int64) (Entry, error) {
 	return e, l.verifySignature(ctx, e)
 }
 
+// readWithNext returns one record, checked by itself, and the entry after it.
+func (l *Ledger) readWithNext(ctx context.Context, seq int64) (e Entry, next StoredEntry, err error) {
+	var stored StoredEntry
+	err = atOnce(
+		func() (err error) { stored, err = l.read(ctx, recordName(seq)); return err },
+		func() (err error) { next, err = l.read(ctx, recordName(seq+1)); return err },
+	)
+	if err != nil {
+		return Entry{}, next, err
+	}
+	if !stored.found() {
+		return Entry{}, next, &MissingError{Seq: seq, Place: l.store.Place()}
+	}
+	e, err = newEntry(seq, l.app, stored.Parts, stored.Sealed)
+	return e, next, err
+}
+
 // linked checks a record by the one that was begun after it.
 func linked(e Entry, after release.Record) error {
 	if after.Previous != e.Record.Seq || after.Seq == 0 {
@@ -53,19 +63,6 @@ func linked(e Entry, after release.Record) error {
 	if got := hash(e.Raw); got != after.PreviousHash {
 		return &AlteredError{Seq: e.Record.Seq, Field: "previousHash", Message: fmt.Sprintf("its hash is %s, and #%d was begun after %s",
 			release.ShortDigest(got), after.Seq, release.ShortDigest(after.PreviousHash))}
-	}
-	return nil
-}
-
-func (l *Ledger) verifySignature(ctx context.Context, e Entry) error {
-	if l.opts.VerifySig == nil || !e.Sealed {
-		return nil
-	}
-	if e.Signature == nil {
-		return &AlteredError{Seq: e.Record.Seq, Field: "signature", Message: "there is none"}
-	}
-	if err := l.opts.VerifySig(ctx, e.Raw, e.Signature); err != nil {
-		return &AlteredError{Seq: e.Record.Seq, Field: "signature", Message: err.Error()}
 	}
 	return nil
 }
@@ -124,15 +121,9 @@ func alteration(err error) string {
 
 // all returns every record as it is kept, oldest first.
 func (l *Ledger) all(ctx context.Context) ([]StoredEntry, error) {
-	var entries []StoredEntry
-	err := l.store.Scan(ctx, kindRecord, func(e StoredEntry) error {
-		if e.seq() > 0 {
-			entries = append(entries, e)
-		}
-		return nil
-	})
+	entries, err := l.scan(ctx, kindRecord)
 	if err != nil {
-		return nil, fmt.Errorf("read the records in %s: %w", l.store.Place(), err)
+		return nil, err
 	}
 	if entries, err = l.unlisted(ctx, entries); err != nil {
 		return nil, err

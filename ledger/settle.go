@@ -61,9 +61,6 @@ func (l *Ledger) write(ctx context.Context, begun Begun, rec release.Record, sea
 	next.Sealed = seal
 	err = begun.Lock.confirm(ctx)
 	if err == nil {
-		if seal {
-			l.sign(ctx, rec.Seq, next.Parts)
-		}
 		var version string
 		if version, err = l.store.Swap(ctx, next); err != nil {
 			err = fmt.Errorf("keep record #%d: %w", rec.Seq, err)
@@ -92,7 +89,7 @@ func (l *Ledger) writeAgain(ctx context.Context, begun Begun, next StoredEntry, 
 		return StoredEntry{}, lost
 	case !now.found():
 		return StoredEntry{}, &MissingError{Seq: begun.Record.Seq, Place: l.store.Place()}
-	case now.Sealed || now.record().Fence != begun.Lock.Fence:
+	case now.Sealed || now.record().Fence != begun.Record.Fence:
 		return StoredEntry{}, &ConflictError{Seq: begun.Record.Seq, Place: l.store.Place()}
 	}
 	next.Version = now.Version
@@ -143,4 +140,10 @@ func outcome(parts map[string][]byte, rec release.Record) (map[string][]byte, er
 		return nil, &SizeError{Size: size, Limit: sizeLimit}
 	}
 	return parts, nil
+}
+
+// temporary reports whether an error says of itself that it may pass.
+func temporary(err error) bool {
+	var t interface{ Temporary() bool }
+	return errors.As(err, &t) && t.Temporary()
 }

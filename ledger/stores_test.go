@@ -235,9 +235,14 @@ func settled(t *testing.T, l *ledger.Ledger, lock *ledger.Lock, n int) release.R
 	t.Helper()
 	begun, err := l.Begin(t.Context(), lock, version(n), nil)
 	require.NoError(t, err)
+	_, err = l.SignEarlier(t.Context(), begun)
+	require.NoError(t, err)
 	rec := begun.Record
 	rec.Outcome, rec.Parity, rec.SettledAt = release.Settled, true, rec.StartedAt.Add(time.Second)
-	require.NoError(t, settle(t.Context(), l, begun, rec))
+	sealed, err := l.Settle(t.Context(), begun, rec)
+	require.NoError(t, err)
+	_, err = l.Sign(t.Context(), sealed)
+	require.NoError(t, err)
 	return rec
 }
 
@@ -247,7 +252,11 @@ func settle(ctx context.Context, l *ledger.Ledger, begun ledger.Begun, rec relea
 }
 
 func withdraw(ctx context.Context, l *ledger.Ledger, lock *ledger.Lock, seq int64, reason string) error {
-	_, err := l.Withdraw(ctx, lock, seq, reason)
+	sealed, err := l.Withdraw(ctx, lock, seq, reason)
+	if err != nil {
+		return err
+	}
+	_, err = l.Sign(ctx, sealed...)
 	return err
 }
 

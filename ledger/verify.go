@@ -47,7 +47,11 @@ func (l *Ledger) Verify(ctx context.Context) ([]Fault, error) {
 	if err != nil {
 		return nil, err
 	}
-	marks, err := l.withdrawals(ctx)
+	marks, err := l.scan(ctx, kindWithdrawn)
+	if err != nil {
+		return nil, err
+	}
+	signatures, err := l.scan(ctx, kindSignature)
 	if err != nil {
 		return nil, err
 	}
@@ -56,11 +60,12 @@ func (l *Ledger) Verify(ctx context.Context) ([]Fault, error) {
 		return nil, fmt.Errorf("read the lock: %w", err)
 	}
 	a := &audit{ledger: l, ctx: ctx}
+	a.know(l.store.Place(), signatures)
 	a.gaps(entries, parseLease(lock.Fields).newest)
 	a.chain(l.store.Place(), entries)
 	a.withdrawn(entries, marks)
 	if l.opts.Mirror != nil {
-		if err := a.copies(append(entries, marks...)); err != nil {
+		if err := a.copies(slices.Concat(entries, marks, signatures)); err != nil {
 			return nil, err
 		}
 	}
@@ -68,19 +73,19 @@ func (l *Ledger) Verify(ctx context.Context) ([]Fault, error) {
 	return a.faults, nil
 }
 
-// withdrawals returns every withdrawal as it is kept.
-func (l *Ledger) withdrawals(ctx context.Context) ([]StoredEntry, error) {
-	var marks []StoredEntry
-	err := l.store.Scan(ctx, kindWithdrawn, func(e StoredEntry) error {
+// scan returns every entry of a kind as it is kept.
+func (l *Ledger) scan(ctx context.Context, kind string) ([]StoredEntry, error) {
+	var all []StoredEntry
+	err := l.store.Scan(ctx, kind, func(e StoredEntry) error {
 		if e.seq() > 0 {
-			marks = append(marks, e)
+			all = append(all, e)
 		}
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read the withdrawals in %s: %w", l.store.Place(), err)
+		return nil, fmt.Errorf("read the %s entries in %s: %w", cmp.Or(kind, "record"), l.store.Place(), err)
 	}
-	return marks, nil
+	return all, nil
 }
 
 // audit gathers faults. It lives as long as one Verify, and so may its context.
@@ -88,6 +93,18 @@ type audit struct {
 	ledger *Ledger
 	ctx    context.Context
 	faults []Fault
+
+	signatures map[string][]byte // by place and name of their entry
+}
+
+// know remembers the signatures that a place keeps as entries of their own.
+func (a *audit) know(place string, signatures []StoredEntry) {
+	if a.signatures == nil {
+		a.signatures = map[string][]byte{}
+	}
+	for _, e := range signatures {
+		a.signatures[place+" "+e.Name] = e.Parts[partSignature]
+	}
 }
 
 func (a *audit) add(seq int64, kind FaultKind, place, field, format string, args ...any) {
@@ -158,6 +175,9 @@ func (a *audit) signature(place string, k StoredEntry) {
 		return
 	}
 	signature := k.Parts[partSignature]
+	if signature == nil {
+		signature = a.signatures[place+" "+signatureName(k.Name)]
+	}
 	if signature == nil {
 		a.add(k.seq(), FaultUnsigned, place, k.what("signature"), "there is none")
 		return

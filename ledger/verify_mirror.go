@@ -26,6 +26,7 @@ func (a *audit) copies(entries []StoredEntry) error {
 	if err != nil {
 		return err
 	}
+	a.know(mirror.Place(), slices.DeleteFunc(slices.Clone(found), func(c StoredEntry) bool { return Kind(c.Name) != kindSignature }))
 	records := slices.DeleteFunc(slices.Clone(found), func(k StoredEntry) bool { return k.Name != recordName(k.seq()) })
 	slices.SortFunc(records, func(x, y StoredEntry) int { return cmp.Compare(x.seq(), y.seq()) })
 	a.chain(mirror.Place(), records)

@@ -49,7 +49,6 @@ func (l *Ledger) Withdraw(ctx context.Context, lock *Lock, seq int64, reason str
 		return nil, err
 	}
 	entry := StoredEntry{Name: markName(seq), Parts: map[string][]byte{partRecord: encoded}, Sealed: true}
-	l.sign(ctx, seq, entry.Parts)
 	// A taken name is the mark of an earlier withdrawal, which says as much.
 	if entry.Version, err = l.store.Create(ctx, entry); err != nil {
 		return nil, fmt.Errorf("withdraw record #%d: %w", seq, err)

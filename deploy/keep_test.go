@@ -1,0 +1,90 @@
+package deploy_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/joelhooks/shipit/deploy"
+	"github.com/joelhooks/shipit/ledger"
+	"github.com/joelhooks/shipit/release"
+)
+
+// signer signs by hashing. While it is away for records, or for all, it signs nothing.
+type signer struct{ awayForRecords, away bool }
+
+func (s *signer) options() ledger.Options {
+	return ledger.Options{
+		Sign: func(_ context.Context, signed []byte) ([]byte, error) {
+			if s.away || s.awayForRecords && bytes.Contains(signed, []byte(`"outcome"`)) {
+				return nil, errors.New("the signer is away")
+			}
+			sum := sha256.Sum256(signed)
+			return sum[:], nil
+		},
+		VerifySig: func(_ context.Context, signed, signature []byte) error {
+			if sum := sha256.Sum256(signed); !bytes.Equal(sum[:], signature) {
+				return errors.New("it is of other bytes")
+			}
+			return nil
+		},
+	}
+}
+
+// signingApp is an app whose records are signed, and whose policy every image satisfies.
+func signingApp(t *testing.T) (*app, *signer) {
+	t.Helper()
+	a, s := newApp(t, "cluster"), &signer{}
+	a.Ledger = ledger.New(a.store, "bus", s.options())
+	a.Policy.Verify = func(context.Context, release.Role, map[string][]byte) (deploy.Verified, error) {
+		return deploy.Verified{}, nil
+	}
+	return a, s
+}
+
+func TestAReleaseWhoseRecordIsNotYetSignedIsRestored(t *testing.T) {
+	a, signer := signingApp(t)
+	signer.awayForRecords = true
+	_, err := a.ship(t, releaseOf(oldSHA, oldBits, "cluster"), deploy.Terms{})
+	require.NoError(t, err, "the record waits for its signature, the release does not")
+
+	a.target.switches = crash("cluster", newBits)
+	record, err := a.ship(t, releaseOf(newSHA, newBits, "cluster"), deploy.Terms{})
+	require.NoError(t, err)
+	require.Equal(t, release.Restored, record.Outcome, record.Reason)
+	require.Equal(t, oldBits, a.target.runs["cluster"])
+
+	signer.awayForRecords, a.target.switches = false, nil
+	_, err = a.ship(t, releaseOf(newSHA, newBits, "cluster"), deploy.Terms{})
+	require.NoError(t, err)
+	faults, err := a.Ledger.Verify(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, faults, "the next run has brought the signatures")
+}
+
+func TestWhatCannotBeSignedIsNotReleased(t *testing.T) {
+	a, signer := signingApp(t)
+	_, err := a.ship(t, releaseOf(oldSHA, oldBits, "cluster"), deploy.Terms{})
+	require.NoError(t, err)
+	signer.away = true
+	_, err = a.ship(t, releaseOf(newSHA, newBits, "cluster"), deploy.Terms{})
+	var refusal *release.Refusal
+	require.ErrorAs(t, err, &refusal)
+	require.Equal(t, release.CodeSignerAway, refusal.Findings[0].Code)
+	require.Equal(t, oldBits, a.target.runs["cluster"])
+
+	_, err = a.ship(t, releaseOf(newSHA, newBits, "cluster"), deploy.Terms{Allow: []release.Code{release.CodeSignerAway}})
+	require.NoError(t, err)
+	// A rollback needs no signer.
+	record, err := a.Rollback(t.Context(), "1", deploy.Terms{})
+	require.NoError(t, err)
+	require.Equal(t, release.Settled, record.Outcome)
+	record, err = a.Rollback(t.Context(), "3", deploy.Terms{})
+	require.NoError(t, err, "nor does one to a rollback that is not yet signed")
+	require.Equal(t, oldBits, a.target.runs["cluster"])
+	require.True(t, record.Good())
+}
