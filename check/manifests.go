@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -53,7 +54,7 @@ func (c *checks) kustomized(file string) ([]string, error) {
 		return nil, nil // rendering reports it
 	}
 	var folders []string
-	for _, key := range []string{"resources", "bases", "components"} {
+	for _, key := range keysOf(doc.Content[0], "resources", "bases", "components") {
 		for _, item := range scalars(field(doc.Content[0], key)) {
 			p := path.Join(path.Dir(file), item)
 			if files, err := c.Tree.List(p); err == nil && len(files) > 0 && !c.has(p) {
@@ -62,4 +63,20 @@ func (c *checks) kustomized(file string) ([]string, error) {
 		}
 	}
 	return folders, nil
+}
+
+// keysOf are the keys of a mapping that are one of names, in any case: kustomize
+// reads them so.
+func keysOf(mapping *yaml.Node, names ...string) []string {
+	var keys []string
+	if mapping.Kind != yaml.MappingNode {
+		return nil
+	}
+	for i := 0; i+1 < len(mapping.Content); i += 2 {
+		key := mapping.Content[i].Value
+		if slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(key, name) }) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
 }

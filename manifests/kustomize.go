@@ -140,27 +140,26 @@ func (v *overlay) entries(file, key string, value any) error {
 	return nil
 }
 
-// entry follows one value. The library takes a key in any case.
-func (v *overlay) entry(file, written, value string) error {
-	key := strings.ToLower(written)
-	configures := slices.Contains([]string{"generators", "transformers", "validators"}, key)
+// entry follows one value.
+func (v *overlay) entry(file, key, value string) error {
+	configures := named(key, "generators", "transformers", "validators")
 	if configures && isMapping(value) {
 		return v.documents(file, []byte(value)) // it is the configuration itself, and no path to it
 	}
-	isFolder := slices.Contains([]string{"resources", "bases", "components", "generators", "transformers", "validators"}, key)
-	isFile := slices.Contains([]string{"crds", "configurations", "patchesstrategicmerge", "path", "paths", "files", "file", "envs", "env"}, key)
+	isFolder := configures || named(key, "resources", "bases", "components")
+	isFile := named(key, "crds", "configurations", "patchesStrategicMerge", "path", "paths", "files", "file", "envs", "env")
 	if !isFolder && !isFile || strings.Contains(value, "\n") {
 		return nil
 	}
 	if v.remote.MatchString(value) {
-		return &Error{Code: release.CodeRemoteBase, File: file, Msg: fmt.Sprintf("%s: %q is not in the commit", written, value), Hint: "copy it into the repository: a release is made of one commit's tree"}
+		return &Error{Code: release.CodeRemoteBase, File: file, Msg: fmt.Sprintf("%s: %q is not in the commit", key, value), Hint: "copy it into the repository: a release is made of one commit's tree"}
 	}
 	if !isFolder {
 		return nil
 	}
 	at := path.Join(path.Dir(file), value)
 	if at == ".." || strings.HasPrefix(at, "../") {
-		return &Error{Code: release.CodeRemoteBase, File: file, Msg: fmt.Sprintf("%s: %q is outside the repository", written, value)}
+		return &Error{Code: release.CodeRemoteBase, File: file, Msg: fmt.Sprintf("%s: %q is outside the repository", key, value)}
 	}
 	if err := v.load(at); err != nil {
 		return err
@@ -170,6 +169,12 @@ func (v *overlay) entry(file, written, value string) error {
 		return v.follow(at)
 	}
 	return nil
+}
+
+// named reports whether a key is one of names, as the library reads it: by
+// encoding/json, for which "Resources" is "resources" too.
+func named(key string, names ...string) bool {
+	return slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(key, name) })
 }
 
 func (v *overlay) isFile(at string) bool {

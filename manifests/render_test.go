@@ -129,6 +129,9 @@ func TestFaultsNameTheirPlace(t *testing.T) {
 func TestKustomizationsStayInTheTree(t *testing.T) {
 	for _, tc := range []struct{ name, kustomization, want string }{
 		{"a base by URL", "resources: ['https://example.com/base?ref=main']", "resources: \"https://example.com/base?ref=main\" is not in the commit"},
+		{"a base by URL under a key in another case", "Resources: ['https://example.com/base?ref=main']", "\"https://example.com/base?ref=main\" is not in the commit"},
+		{"a base by URL under a key of letters that fold to it", "reſources: ['https://example.com/base?ref=main']", "\"https://example.com/base?ref=main\" is not in the commit"},
+		{"a patch by URL under keys in another case", "PATCHES: [{Path: 'https://example.com/p.yaml'}]", "\"https://example.com/p.yaml\" is not in the commit"},
 		{"a base by GitHub shorthand", "resources: [github.com/a/b]", "resources: \"github.com/a/b\" is not in the commit"},
 		{"a base by SSH", "resources: ['git@example.com:a/b']", "is not in the commit"},
 		{"a patch by URL", "patches: [{path: 'https://example.com/p.yaml'}]", "path: \"https://example.com/p.yaml\" is not in the commit"},

@@ -47,7 +47,7 @@ func openCommit(ctx context.Context, g *globals, rev string) (*tree, deploy.Engi
 func open(ctx context.Context, g *globals, rev string, connect func(*site, context.Context) error) (*tree, error) {
 	src, err := git.Open(ctx, g.dir, rev, config.File)
 	if err != nil {
-		return nil, err
+		return nil, deploy.Unchanged(err)
 	}
 	cfg, err := configOf(ctx, g, src)
 	if err != nil {

@@ -68,10 +68,18 @@ func (e *NotRepositoryError) Error() string {
 	return fmt.Sprintf("%s is not a git repository: %s", e.Dir, e.Detail)
 }
 
+// UnsafePathError is a file of the commit whose path leads elsewhere when it is
+// written to disk.
+type UnsafePathError struct{ Path string }
+
+func (e *UnsafePathError) Error() string {
+	return fmt.Sprintf("%s: a path of the commit leads out of its folder", e.Path)
+}
+
 // Open resolves rev ("" is HEAD) in the repository that holds dir and lists the
 // commit's tree; files that are sure to be needed are read at the same time.
 // Close ends what reads the objects. Errors are *NotRepositoryError,
-// *NoSuchRevError and *AmbiguousRevError.
+// *NoSuchRevError, *AmbiguousRevError and *UnsafePathError.
 func Open(ctx context.Context, dir, rev string, files ...string) (Source, error) {
 	if rev == "" {
 		rev = "HEAD"
@@ -177,6 +185,9 @@ func (s *Source) list(ctx context.Context) error {
 		if fields[1] == "tree" {
 			s.trees[p] = fields[2]
 			continue
+		}
+		if path.Clean("/"+p) != "/"+p { // "." or ".." is among its elements
+			return &UnsafePathError{Path: p}
 		}
 		s.files[p] = File{Path: p, Mode: fields[0], ID: fields[2]}
 	}
