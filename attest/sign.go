@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	ociremote "github.com/sigstore/cosign/v3/pkg/oci/remote"
@@ -97,14 +99,41 @@ func (n *Notary) claim(ctx context.Context, d name.Digest, st statement) ([]byte
 	if err != nil {
 		return nil, false, err
 	}
-	opts, err := n.remote(ctx)
-	if err != nil {
-		return nil, false, err
-	}
-	if err := ociremote.WriteAttestationNewBundleFormat(d, signed, st.PredicateType, ociremote.WithRemoteOptions(opts...)); err != nil {
+	if err := n.attach(ctx, d, st.PredicateType, signed, payload); err != nil {
 		return nil, false, fmt.Errorf("attach: %w", err)
 	}
 	return signed, true, nil
+}
+
+// attempts are how often a bundle is attached until it is seen among those of
+// the image.
+const attempts = 5
+
+// attach writes a bundle and looks whether it is there. A registry without the
+// referrers API keeps what is attached in one index under a tag, and no registry
+// offers a conditional write: of two writers one may be lost. A writer that has
+// read before and writes after the look can still do that; then the next run
+// misses the bundle and attaches it again.
+func (n *Notary) attach(ctx context.Context, d name.Digest, predicateType string, signed, payload []byte) error {
+	opts, err := n.remote(ctx)
+	if err != nil {
+		return err
+	}
+	for attempt := range attempts {
+		if err := ociremote.WriteAttestationNewBundleFormat(d, signed, predicateType, ociremote.WithRemoteOptions(opts...)); err != nil {
+			return err
+		}
+		if found, err := n.find(ctx, d, predicateType, payload); found != nil || err != nil {
+			return err
+		}
+		pause := time.NewTimer(time.Duration(100+rand.IntN(100)) * time.Millisecond << attempt)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return fmt.Errorf("it was written %d times and is not listed: another writer overwrites it, or the registry lists nothing", attempts)
 }
 
 // find returns the bundle with the same claim by this signer, nil if there is

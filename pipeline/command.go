@@ -39,24 +39,24 @@ const tailLines = 20
 
 // run runs one command at the root of the exported tree, with the environment of
 // no particular user. What it writes is reported line by line.
-func (w workshop) run(ctx context.Context, in Inputs, args []string) error {
+func (s staging) run(ctx context.Context, in Inputs, args []string) error {
 	started := time.Now()
-	w.opts.report(release.MarkStart, "run %s", strings.Join(args, " "))
-	env, secrets := w.environment(in.Image.Secrets)
+	s.opts.report(release.MarkStart, "run %s", strings.Join(args, " "))
+	env, secrets := s.environment(in.Image.Secrets)
 	line := append([]string{"/bin/sh", "-c", `umask 022 && exec "$@"`, "sh"}, args...)
-	if !w.opts.shared {
-		line = isolate(ctx, line)
+	if !s.opts.shared {
+		line = s.isolate(ctx, line)
 	}
 	cmd := group(ctx, line[0], line[1:]...)
-	cmd.Dir, cmd.Env = w.tree(), env
-	tail, err := stream(cmd, secrets, func(line string) { w.opts.report(release.MarkStep, "%s", line) })
+	cmd.Dir, cmd.Env = s.tree(), env
+	tail, err := stream(cmd, secrets, func(line string) { s.opts.report(release.MarkStep, "%s", line) })
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	if err != nil {
 		return &CommandError{Args: args, Err: err, Tail: tail}
 	}
-	w.opts.Progress.Report(release.Event{
+	s.opts.Progress.Report(release.Event{
 		Phase: release.PhaseBuild, Mark: release.MarkDone, Message: "ran " + strings.Join(args, " "), Took: time.Since(started),
 	})
 	return nil
@@ -140,10 +140,11 @@ func buildVariables(home, caches string) map[string]string {
 }
 
 // environment is what a command sees, and the secrets among it.
-func (w workshop) environment(secretNames []string) (env, secrets []string) {
-	set := buildVariables(w.home(), w.caches)
-	set["TMPDIR"] = filepath.Join(w.home(), "tmp")
-	_ = mkdir(set["TMPDIR"])
+func (s staging) environment(secretNames []string) (env, secrets []string) {
+	home := filepath.Join(s.seen, "home")
+	set := buildVariables(home, s.caches)
+	set["TMPDIR"] = filepath.Join(home, "tmp")
+	_ = mkdir(filepath.Join(s.home(), "tmp"))
 	for _, kv := range os.Environ() {
 		name, value, _ := strings.Cut(kv, "=")
 		if passed(name) {

@@ -210,18 +210,48 @@ func TestPackageManagersLeaveNoTrace(t *testing.T) {
 func TestABuildRootOfAnotherUserIsNamed(t *testing.T) {
 	opts := testOptions(t)
 	require.NoError(t, os.WriteFile(opts.buildRoot, nil, 0o644))
-	_, err := openWorkshop(opts)
+	_, err := openStaging(t.Context(), opts)
 	require.ErrorContains(t, err, opts.buildRoot)
 	require.ErrorContains(t, err, "remove it")
 }
 
+func TestABuildFolderThatAnotherUserMadeIsNoObstacle(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can make a folder of another user")
+	}
+	if !isolates(t.Context()) {
+		t.Skip("this machine lets nobody mount a folder of its own")
+	}
+	r := sample.New(t, sample.Options{})
+	img := workerImage()
+	img.Run = [][]string{{"sh", "-c", `pwd > packages/system-bus/where; touch "$HOME/used"; ln -s "$PWD/package.json" packages/system-bus/root`}}
+	opts := testOptions(t)
+	want, err := Build(context.Background(), resolve(t, r.Dir, img), opts)
+	require.NoError(t, err)
+
+	require.NoError(t, os.RemoveAll(opts.buildRoot))
+	require.NoError(t, os.Mkdir(opts.buildRoot, 0o777))
+	require.NoError(t, os.Lchown(opts.buildRoot, 54321, 54321))
+	opts.CacheDir = t.TempDir()
+	got, err := Build(context.Background(), resolve(t, r.Dir, img), opts)
+	require.NoError(t, err)
+	require.Equal(t, want.Digest, got.Digest, "commands see the same folder")
+	entries, err := os.ReadDir(opts.buildRoot)
+	require.NoError(t, err)
+	require.Empty(t, entries, "nothing is written where another user can change it")
+
+	opts.shared, opts.CacheDir = true, t.TempDir()
+	_, err = Build(context.Background(), resolve(t, r.Dir, img), opts)
+	require.ErrorContains(t, err, "another user's", "where nothing can be mounted it is named")
+}
+
 func TestASecondBuildWaitsForTheFirst(t *testing.T) {
 	opts := testOptions(t)
-	first, err := openWorkshop(opts)
+	first, err := openStaging(t.Context(), opts)
 	require.NoError(t, err)
 	second := make(chan error, 1)
 	go func() {
-		w, err := openWorkshop(opts)
+		w, err := openStaging(t.Context(), opts)
 		w.close()
 		second <- err
 	}()
@@ -232,6 +262,21 @@ func TestASecondBuildWaitsForTheFirst(t *testing.T) {
 	}
 	first.close()
 	require.NoError(t, <-second)
+}
+
+func TestAWaitForTheBuildFolderIsSaidAndCanBeGivenUp(t *testing.T) {
+	opts := testOptions(t)
+	first, err := openStaging(t.Context(), opts)
+	require.NoError(t, err)
+	defer first.close()
+	ctx, cancel := context.WithCancel(t.Context())
+	opts.Progress = func(e release.Event) {
+		if strings.Contains(e.Message, "another build") {
+			cancel()
+		}
+	}
+	_, err = openStaging(ctx, opts)
+	require.ErrorIs(t, err, context.Canceled)
 }
 
 // childRepo names the repository that TestBuildInAChild builds when the test

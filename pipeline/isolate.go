@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
@@ -13,21 +14,35 @@ import (
 // environment of shipit, of the shell above it or of anything else of this user.
 // What it leaves running ends with it. Where the kernel does not let this user
 // make one, the command line stays as it is.
-func isolate(ctx context.Context, args []string) []string {
-	if !isolates(ctx) {
-		return args
+func (s staging) isolate(ctx context.Context, line []string) []string {
+	switch {
+	case s.root != s.seen:
+		return mounted(s.root, s.seen, line)
+	case !isolates(ctx):
+		return line
 	}
-	return append(append(unshareArgs(), "--"), args...)
+	return append(processTable(), line...)
 }
 
-// unshareArgs make a new process table, with a /proc of its own. A user who is
+// processTable makes a new process table, with a /proc of its own. A user who is
 // not root needs a user name space for it, in which the ids stay what they are.
-func unshareArgs() []string {
-	args := []string{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc"}
-	if os.Geteuid() != 0 {
-		args = append(args, "--user", "--map-current-user")
+func processTable() []string {
+	line := []string{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc"}
+	if uid, gid := os.Geteuid(), os.Getegid(); uid != 0 {
+		line = append(line, "--user", fmt.Sprintf("--map-user=%d", uid), fmt.Sprintf("--map-group=%d", gid))
 	}
-	return args
+	return append(line, "--")
+}
+
+// mounted runs a command line that sees the folder root at seen, and starts in
+// its tree.
+func mounted(root, seen string, line []string) []string {
+	mount := []string{"unshare", "--mount"}
+	if os.Geteuid() != 0 { // whoever mounts is root in a name space; the command is not
+		mount = append(mount, "--user", "--map-root-user")
+	}
+	mount = append(mount, "--", "/bin/sh", "-ec", `mount --bind "$1" "$2"; cd "$2/app"; shift 2; exec "$@"`, "sh", root, seen)
+	return append(append(mount, processTable()...), line...)
 }
 
 // isolates reports whether isolate can do its work here: containers and some
@@ -38,6 +53,6 @@ func isolates(ctx context.Context) bool {
 	}
 	limited, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	args := append(unshareArgs(), "--", "true")
+	args := append(processTable(), "true")
 	return exec.CommandContext(limited, args[0], args[1:]...).Run() == nil
 }

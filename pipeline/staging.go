@@ -1,0 +1,129 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/joelhooks/shipit/release"
+)
+
+// staging is the build folder while one build has it.
+type staging struct {
+	root   string // holds tree and home
+	seen   string // where commands see root
+	caches string // package stores that outlive the build
+	lock   *os.File
+	opts   Options
+}
+
+func (s staging) tree() string { return filepath.Join(s.root, "app") }
+func (s staging) home() string { return filepath.Join(s.root, "home") }
+
+// openStaging locks the build folder for this process and empties it. Another
+// build that has it is waited for.
+func openStaging(ctx context.Context, opts Options) (staging, error) {
+	s := staging{root: buildRoot, opts: opts}
+	if opts.buildRoot != "" {
+		s.root = opts.buildRoot
+	}
+	s.seen = s.root
+	if err := s.own(ctx); err != nil {
+		return s, err
+	}
+	var err error
+	if s.lock, err = os.OpenFile(filepath.Join(s.root, "lock"), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+		return s, err
+	}
+	if err := s.wait(ctx); err != nil {
+		return s, fmt.Errorf("lock %s: %w", s.root, err)
+	}
+	if err := s.clean(); err != nil {
+		s.lock.Close()
+		return s, fmt.Errorf("empty %s: %w", s.root, err)
+	}
+	s.caches = filepath.Join(s.seen, "home", "caches")
+	if !opts.NoCache {
+		store, err := openCache(opts.CacheDir)
+		if err != nil {
+			s.lock.Close()
+			return s, err
+		}
+		s.caches = filepath.Join(store.dir, "packages")
+	}
+	return s, errors.Join(mkdir(s.tree()), mkdir(s.home()))
+}
+
+// own makes the build folder, or finds the one that this user has made. Anybody
+// can make a folder of that name before: then root becomes a folder in the
+// cache, which commands see in its place.
+func (s *staging) own(ctx context.Context) error {
+	if err := os.Mkdir(s.root, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("make the build folder: %w", err)
+	}
+	info, err := os.Lstat(s.root)
+	if err != nil {
+		return err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if info.IsDir() && (!ok || int(owner.Uid) == os.Geteuid()) {
+		return nil
+	}
+	if !info.IsDir() || s.opts.shared || !isolates(ctx) {
+		return fmt.Errorf("%s is another user's: builds run in this folder only, so remove it (as its owner or root) and try again", s.root)
+	}
+	store, err := openCache(s.opts.CacheDir)
+	if err != nil {
+		return err
+	}
+	s.root = filepath.Join(store.dir, "staging")
+	return os.MkdirAll(s.root, 0o700)
+}
+
+// wait takes the lock of the build folder, and says so if another build has it.
+func (s staging) wait(ctx context.Context) error {
+	file := s.lock
+	err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if !errors.Is(err, syscall.EWOULDBLOCK) {
+		return err
+	}
+	s.opts.report(release.MarkNote, "another build has %s: waiting for it", s.root)
+	locked := make(chan error, 1)
+	go func() { locked <- syscall.Flock(int(file.Fd()), syscall.LOCK_EX) }()
+	select {
+	case err := <-locked:
+		return err
+	case <-ctx.Done():
+		go func() { // the system call can't be ended; its lock goes with the file
+			<-locked
+			file.Close()
+		}()
+		return context.Cause(ctx)
+	}
+}
+
+func (s staging) clean() error {
+	return errors.Join(removeAll(s.tree()), removeAll(s.home()))
+}
+
+func (s staging) close() {
+	_ = s.clean()
+	_ = s.lock.Close()
+}
+
+// removeAll also removes what lies in folders that a tool has made read-only.
+func removeAll(dir string) error {
+	if err := os.RemoveAll(dir); err == nil {
+		return nil
+	}
+	_ = filepath.WalkDir(dir, func(p string, d os.DirEntry, _ error) error {
+		if d != nil && d.IsDir() {
+			_ = os.Chmod(p, 0o700) //nolint:gosec // a folder needs x
+		}
+		return nil
+	})
+	return os.RemoveAll(dir)
+}
