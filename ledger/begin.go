@@ -62,8 +62,11 @@ func (l *Ledger) begin(ctx context.Context, lock *Lock, rel release.Release, att
 		rec.Previous, rec.PreviousHash = before.seq(), hash(before.Parts[partRecord])
 	}
 	rec.Withdrawals = gone.and(before.record())
-	parts, err := intent(rec, rel, attachments)
+	parts, chunks, err := intent(rec, rel, attachments)
 	if err != nil {
+		return Begun{}, err
+	}
+	if err := l.keepChunks(ctx, chunks); err != nil {
 		return Begun{}, err
 	}
 	entry := StoredEntry{Name: recordName(rec.Seq), Parts: parts}
@@ -89,7 +92,11 @@ func (l *Ledger) Left(ctx context.Context, lock *Lock) (left Begun, found bool, 
 		return Begun{}, false, err
 	}
 	entry := first(newest)
-	e, err := newEntry(entry.seq(), l.app, entry.Parts, false)
+	whole, err := l.joined(ctx, entry)
+	if err != nil {
+		return Begun{}, false, err
+	}
+	e, err := newEntry(entry.seq(), l.app, whole.Parts, false)
 	if err != nil {
 		return Begun{}, false, err
 	}
@@ -118,23 +125,20 @@ func (l *Ledger) standing(ctx context.Context, lock *Lock) (newest StoredEntry, 
 	return newest, gone, err
 }
 
-func intent(rec release.Record, rel release.Release, attachments map[string][]byte) (map[string][]byte, error) {
-	kept, err := encode(rec)
-	if err != nil {
-		return nil, err
+// intent is what is kept of a release before its first change: the parts of its
+// entry, and the entries of those that are too large for it.
+func intent(rec release.Record, rel release.Release, attachments map[string][]byte) (parts map[string][]byte, chunks []StoredEntry, err error) {
+	parts = map[string][]byte{}
+	if parts[partRecord], err = encode(rec); err != nil {
+		return nil, nil, err
 	}
-	packed, err := packObjects(rel.Roles)
-	if err != nil {
-		return nil, err
+	if parts[partObjects], err = packObjects(rel.Roles); err != nil {
+		return nil, nil, err
 	}
-	parts := map[string][]byte{partRecord: kept, partObjects: packed}
 	if err := attach(parts, attachments); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if size := sizeOf(parts); size > sizeLimit-sizeSpare {
-		return nil, &SizeError{Size: size, Limit: sizeLimit - sizeSpare}
-	}
-	return parts, nil
+	return splitParts(rec.Seq, parts)
 }
 
 // sealInterrupted seals what a killed run left, with the outcome pending: what

@@ -13,7 +13,7 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// The cluster keeps at most 1 MiB in one ConfigMap. An intent leaves room for
+// The cluster keeps at most 1 MiB in one ConfigMap. An intent leaves space for
 // the autopsy that may be added to it.
 const (
 	sizeLimit  = 1 << 20
@@ -49,6 +49,9 @@ func newEntry(seq int64, app string, parts map[string][]byte, sealed bool) (Entr
 	}
 	if !sealed && needsSeal(e.Record) {
 		return e, &AlteredError{Seq: seq, Field: "outcome", Message: fmt.Sprintf("it says %s, and was never sealed", e.Record.Outcome)}
+	}
+	if _, apart := parts[partSplit]; apart {
+		return e, nil // a listing does not read what is kept apart
 	}
 	objects, err := unpackObjects(parts[partObjects])
 	if err != nil {
@@ -97,6 +100,9 @@ func packObjects(roles []release.Role) ([]byte, error) {
 		plain.WriteByte(']')
 	}
 	plain.WriteByte('}')
+	if plain.Len() > objectsMax {
+		return nil, &SizeError{Size: plain.Len(), Limit: objectsMax}
+	}
 
 	var packed bytes.Buffer
 	w, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)

@@ -87,11 +87,11 @@ func (e *AlteredError) Error() string {
 	return fmt.Sprintf("record #%d was altered: %s: %s", e.Seq, e.Field, e.Message)
 }
 
-// SizeError says that a release does not fit into one entry of the store.
+// SizeError says that a release is too large to be kept.
 type SizeError struct{ Size, Limit int }
 
 func (e *SizeError) Error() string {
-	return fmt.Sprintf("the record and its compressed objects take %d bytes, and %d is the most that is kept for one release", e.Size, e.Limit)
+	return fmt.Sprintf("the release takes %d bytes, and %d is the most that is kept of one", e.Size, e.Limit)
 }
 
 // hash is the digest of a part in the form in which records carry it.

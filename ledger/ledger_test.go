@@ -2,7 +2,6 @@ package ledger_test
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -187,15 +186,9 @@ func TestAReleaseThatDoesNotFitIsRefusedAndAnAutopsyIsCutShort(t *testing.T) {
 	onEveryStore(t, func(t *testing.T, p place) {
 		l := ledger.New(p.store, app, ledger.Options{})
 		lock := take(t, l)
-		noise := make([]byte, 1<<20)
-		_, err := rand.Read(noise)
-		require.NoError(t, err)
-		object, err := json.Marshal(noise)
-		require.NoError(t, err)
-
 		big := version(1)
-		big.Roles[0].Objects = []json.RawMessage{object}
-		_, err = l.Begin(t.Context(), lock, big, nil)
+		big.Roles[0].Objects = []json.RawMessage{json.RawMessage(`"` + strings.Repeat("x", 64<<20) + `"`)}
+		_, err := l.Begin(t.Context(), lock, big, nil)
 		var size *ledger.SizeError
 		require.ErrorAs(t, err, &size)
 		_, err = l.Begin(t.Context(), lock, version(1), map[string][]byte{"a/b": nil})

@@ -35,7 +35,7 @@ func (l *Ledger) CopyAhead(ctx context.Context, begun Begun) (Copied, error) {
 		return Copied{}, nil
 	}
 	copied, _, err := l.copyMissing(ctx, before(begun.entry.seq(), begun.withdrawn))
-	return copied, errors.Join(err, l.copyParts(ctx, begun.entry))
+	return copied, errors.Join(err, l.copyChunks(ctx, begun.entry, copied), l.copyParts(ctx, begun.entry))
 }
 
 // Copy brings to the mirror what this run has sealed, and if it is not known what
@@ -59,7 +59,7 @@ func (l *Ledger) Copy(ctx context.Context, known Copied, sealed ...Sealed) (int,
 		if known.names[s.entry.Name] {
 			continue
 		}
-		if err := l.put(ctx, s.entry); err != nil {
+		if err := l.copyEntry(ctx, s.entry, known); err != nil {
 			failed = errors.Join(failed, err)
 			continue
 		}
@@ -119,7 +119,7 @@ func (l *Ledger) copyMissing(ctx context.Context, names []string) (known Copied,
 			continue
 		}
 		if err == nil {
-			err = l.put(ctx, stored)
+			err = l.copyEntry(ctx, stored, known)
 		}
 		if err != nil {
 			failed = errors.Join(failed, err)
@@ -139,6 +139,27 @@ func (l *Ledger) copyParts(ctx context.Context, begun StoredEntry) error {
 		return fmt.Errorf("bring parts of record %s to %s: %w", begun.Name, l.opts.Mirror.Place(), err)
 	}
 	return nil
+}
+
+func (l *Ledger) copyEntry(ctx context.Context, e StoredEntry, known Copied) error {
+	if err := l.copyChunks(ctx, e, known); err != nil {
+		return err
+	}
+	return l.put(ctx, e)
+}
+
+// copyChunks brings what is kept apart of an entry, before the entry itself.
+func (l *Ledger) copyChunks(ctx context.Context, e StoredEntry, known Copied) error {
+	return someAtOnce(chunksAtOnce, chunkNames(e), func(_ int, name string) error {
+		if known.names[name] {
+			return nil
+		}
+		chunk, err := l.read(ctx, name)
+		if err != nil || !chunk.found() {
+			return err
+		}
+		return l.put(ctx, chunk)
+	})
 }
 
 func (l *Ledger) put(ctx context.Context, e StoredEntry) error {

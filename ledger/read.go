@@ -51,6 +51,9 @@ func (l *Ledger) readWithNext(ctx context.Context, seq int64) (e Entry, next Sto
 	if !stored.found() {
 		return Entry{}, next, &MissingError{Seq: seq, Place: l.store.Place()}
 	}
+	if stored, err = l.joined(ctx, stored); err != nil {
+		return Entry{}, next, err
+	}
 	e, err = newEntry(seq, l.app, stored.Parts, stored.Sealed)
 	return e, next, err
 }

@@ -55,6 +55,10 @@ func (l *Ledger) Verify(ctx context.Context) ([]Fault, error) {
 	if err != nil {
 		return nil, err
 	}
+	chunks, err := l.chunksOf(ctx, entries)
+	if err != nil {
+		return nil, err
+	}
 	lock, err := l.store.ReadLock(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read the lock: %w", err)
@@ -62,10 +66,10 @@ func (l *Ledger) Verify(ctx context.Context) ([]Fault, error) {
 	a := &audit{ledger: l, ctx: ctx}
 	a.know(l.store.Place(), signatures)
 	a.gaps(entries, parseLease(lock.Fields).newest)
-	a.chain(l.store.Place(), entries)
+	a.chain(l.store.Place(), entries, func(name string) (StoredEntry, error) { return l.read(ctx, name) })
 	a.withdrawn(entries, marks)
 	if l.opts.Mirror != nil {
-		if err := a.copies(slices.Concat(entries, marks, signatures)); err != nil {
+		if err := a.copies(slices.Concat(entries, marks, signatures, chunks)); err != nil {
 			return nil, err
 		}
 	}
@@ -143,8 +147,8 @@ func (a *audit) missing(place string, from, to int64) {
 }
 
 // chain checks the records of one place, oldest first: each by itself, by its
-// signature, and by the one after it.
-func (a *audit) chain(place string, entries []StoredEntry) {
+// signature, and by the one after it. read reads what is kept apart.
+func (a *audit) chain(place string, entries []StoredEntry, read func(name string) (StoredEntry, error)) {
 	for i, k := range entries {
 		var after release.Record
 		if i+1 < len(entries) {
@@ -158,7 +162,11 @@ func (a *audit) chain(place string, entries []StoredEntry) {
 		} else if !k.Sealed && k.record().Outcome != release.Pending {
 			a.add(k.seq(), FaultUnsealed, place, "", "it is %s, and can still be changed", k.record().Outcome)
 		}
-		e, err := newEntry(k.seq(), a.ledger.app, k.Parts, k.Sealed)
+		whole, err := joinParts(k, read)
+		if err != nil {
+			a.altered(k.seq(), place, err)
+		}
+		e, err := newEntry(k.seq(), a.ledger.app, whole.Parts, k.Sealed)
 		if err != nil {
 			a.altered(k.seq(), place, err)
 		}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sync"
 )
 
 // copiesAtOnce are read from a registry, which answers slowly.
@@ -29,18 +28,26 @@ func (a *audit) copies(entries []StoredEntry) error {
 	a.know(mirror.Place(), slices.DeleteFunc(slices.Clone(found), func(c StoredEntry) bool { return Kind(c.Name) != kindSignature }))
 	records := slices.DeleteFunc(slices.Clone(found), func(k StoredEntry) bool { return k.Name != recordName(k.seq()) })
 	slices.SortFunc(records, func(x, y StoredEntry) int { return cmp.Compare(x.seq(), y.seq()) })
-	a.chain(mirror.Place(), records)
+	copies := map[string]StoredEntry{}
+	for _, c := range found {
+		copies[c.Name] = c
+	}
+	a.chain(mirror.Place(), records, func(name string) (StoredEntry, error) { return copies[name], nil })
 	for _, k := range entries {
-		i := slices.IndexFunc(found, func(c StoredEntry) bool { return c.Name == k.Name })
+		c, copied := copies[k.Name]
 		switch {
-		case i >= 0:
-			a.compare(k, found[i])
+		case copied:
+			a.compare(k, c)
 		case k.Sealed:
 			a.add(k.seq(), FaultUncopied, mirror.Place(), k.what(""), "there is no copy")
 		}
 	}
+	kept := map[string]bool{}
+	for _, k := range entries {
+		kept[k.Name] = true
+	}
 	for _, c := range found {
-		if !slices.ContainsFunc(entries, func(k StoredEntry) bool { return k.Name == c.Name }) {
+		if !kept[c.Name] {
 			a.add(c.seq(), FaultMissing, a.ledger.store.Place(), c.what(""), "%s has a copy of it", mirror.Place())
 		}
 	}
@@ -49,17 +56,11 @@ func (a *audit) copies(entries []StoredEntry) error {
 
 func (a *audit) fetch(names []string) ([]StoredEntry, error) {
 	found, errs := make([]StoredEntry, len(names)), make([]error, len(names))
-	turns := make(chan struct{}, copiesAtOnce)
-	var all sync.WaitGroup
-	for i, name := range names {
-		turns <- struct{}{}
-		all.Go(func() {
-			defer func() { <-turns }()
-			parts, err := a.ledger.opts.Mirror.Get(a.ctx, name)
-			found[i], errs[i] = StoredEntry{Name: name, Parts: parts, Version: name, Sealed: true}, err
-		})
-	}
-	all.Wait()
+	_ = someAtOnce(copiesAtOnce, names, func(i int, name string) error {
+		parts, err := a.ledger.opts.Mirror.Get(a.ctx, name)
+		found[i], errs[i] = StoredEntry{Name: name, Parts: parts, Version: name, Sealed: true}, err
+		return nil
+	})
 	for i, err := range errs {
 		if a.ctx.Err() != nil {
 			return nil, a.ctx.Err()

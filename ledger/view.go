@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -46,6 +47,13 @@ func (l *Ledger) View(ctx context.Context, n int) (v View, err error) {
 		return View{}, err
 	}
 	v.newest = first(newest)
+	for i, e := range newest {
+		// What is altered has no objects then, which its hash tells.
+		var altered *AlteredError
+		if newest[i], err = l.joined(ctx, e); err != nil && !errors.As(err, &altered) {
+			return View{}, err
+		}
+	}
 	v.Entries = slices.Collect(l.entries(newest, v.withdrawn))
 	return v, nil
 }
