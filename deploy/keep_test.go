@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -87,4 +89,16 @@ func TestWhatCannotBeSignedIsNotReleased(t *testing.T) {
 	require.NoError(t, err, "nor does one to a rollback that is not yet signed")
 	require.Equal(t, oldBits, a.target.runs["cluster"])
 	require.True(t, record.Good())
+}
+
+func TestAReleaseThatIsTooLargeIsFoundInThePlan(t *testing.T) {
+	a := newApp(t, "cluster")
+	rel := releaseOf(oldSHA, oldBits, "cluster")
+	rel.Roles[0].Objects = []json.RawMessage{json.RawMessage(`"` + strings.Repeat("x", 64<<20) + `"`)}
+	plan, err := a.Plan(t.Context(), rel, deploy.Terms{}, nil)
+	require.NoError(t, err)
+	require.Equal(t, release.CodeReleaseTooLarge, plan.Findings[0].Code)
+	_, err = a.ship(t, rel, deploy.Terms{})
+	var refusal *release.Refusal
+	require.ErrorAs(t, err, &refusal)
 }

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/joelhooks/shipit/ledger"
 	"github.com/joelhooks/shipit/probe"
 	"github.com/joelhooks/shipit/release"
 )
@@ -115,6 +116,10 @@ func (e Engine) ask(ctx context.Context, rel release.Release, dryRun bool) (find
 	}
 	wg.Wait()
 	out := findings{snapshots: map[release.Target]Snapshot{}}
+	if err := ledger.Fits(rel); err != nil {
+		out.all = append(out.all, release.Finding{Code: release.CodeReleaseTooLarge, Severity: release.Refuses, Message: err.Error(),
+			Hint: "take data out of the manifests: an image or a volume carries it better"})
+	}
 	for i, name := range names {
 		out.all = append(out.all, results[i].Findings...)
 		out.snapshots[name] = results[i].Snapshot

@@ -75,6 +75,20 @@ func needsSeal(r release.Record) bool {
 	return r.Outcome == release.Settled || r.Outcome == release.Restored
 }
 
+// Fits is a *SizeError if the objects of a release are more than is kept of one.
+func Fits(rel release.Release) error {
+	size := 0
+	for _, role := range rel.Roles {
+		for _, object := range role.Objects {
+			size += len(object) + 1
+		}
+	}
+	if size > objectsMax {
+		return &SizeError{Size: size, Limit: objectsMax}
+	}
+	return nil
+}
+
 // packObjects compresses the objects of every role. The objects' own bytes are
 // kept as they are, because they were hashed as they are.
 func packObjects(roles []release.Role) ([]byte, error) {

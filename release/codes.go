@@ -53,6 +53,7 @@ const (
 	CodeRuntimeMissing       Code = "RuntimeMissing"
 	CodeSubmodule            Code = "Submodule"
 	CodeSyntaxRejected       Code = "SyntaxRejected"
+	CodeReleaseTooLarge      Code = "ReleaseTooLarge"
 	CodeSignerAway           Code = "SignerAway"
 	CodeUntrusted            Code = "Untrusted"
 )

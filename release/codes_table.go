@@ -85,6 +85,8 @@ func imageCodes() []CodeEntry {
 			"Commit the files themselves, or publish them as a package.", false},
 		{CodeSyntaxRejected, OfFinding, "The runtime of the image rejects a file's syntax.",
 			"Correct the file, or pin a base with a newer runtime.", true},
+		{CodeReleaseTooLarge, OfFinding, "The objects of the release are more than the ledger keeps of one.",
+			"Take data out of the manifests: an image or a volume carries it better.", false},
 		{CodeSignerAway, OfFinding, "What is released could not be signed, so that no later run could go back to it.",
 			"Release it again when the signer answers; a rollback needs no signer.", true},
 		{CodeUntrusted, OfFinding, "An image is not signed as the policy demands, or its provenance does not match.",
