@@ -266,6 +266,20 @@ func TestTheCacheStaysBelowItsLimit(t *testing.T) {
 	require.Equal(t, []string{"now"}, names(t, dir), "what was just used stays")
 }
 
+func TestAPointerOfGitLFSGoesIntoNoImage(t *testing.T) {
+	r := sample.New(t, sample.Options{Edits: map[string]string{ // no attributes say that it is one
+		worker + "/model.bin": "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n",
+	}})
+	for _, run := range [][][]string{nil, {{"true"}}} {
+		img := workerImage()
+		img.Run = run
+		_, err := Build(t.Context(), resolve(t, r.Dir, img), testOptions(t))
+		f := refused(t, err)
+		require.Equal(t, release.CodeLFSPointer, f.Code)
+		require.Equal(t, worker+"/model.bin", f.Object)
+	}
+}
+
 func TestOnlyTheLastBasesStayUnpacked(t *testing.T) {
 	dir := t.TempDir()
 	for i, name := range []string{"oldest", "old", "new"} {

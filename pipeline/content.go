@@ -14,6 +14,7 @@ import (
 
 	"github.com/joelhooks/shipit/pipeline/git"
 	"github.com/joelhooks/shipit/pipeline/workspace"
+	"github.com/joelhooks/shipit/release"
 )
 
 // Kind is what an Entry is.
@@ -212,6 +213,16 @@ func (c Content) each(ctx context.Context, fn func(Entry, io.Reader) error) erro
 		e := c.Entries[next]
 		e.Size = size
 		next++
+		if size <= workspace.MaxLFSPointer {
+			data, err := io.ReadAll(r)
+			if err != nil {
+				return err
+			}
+			if pointer := workspace.LFSPointer(e.Path, data); pointer != nil && e.Kind == KindFile {
+				return release.Refuse([]release.Finding{*pointer}, nil)
+			}
+			r = bytes.NewReader(data)
+		}
 		return fn(e, r)
 	})
 	if err != nil {

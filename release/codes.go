@@ -45,6 +45,7 @@ const (
 	CodeImageStartFailed     Code = "ImageStartFailed"
 	CodeImportUnresolved     Code = "ImportUnresolved"
 	CodeIncludeMissing       Code = "IncludeMissing"
+	CodeLFSPointer           Code = "LFSPointer"
 	CodeLinkDangling         Code = "LinkDangling"
 	CodeLinkOutside          Code = "LinkOutside"
 	CodeLockfileStale        Code = "LockfileStale"

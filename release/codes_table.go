@@ -69,6 +69,8 @@ func imageCodes() []CodeEntry {
 			"Declare it as a dependency, or name its folder under include.", true},
 		{CodeIncludeMissing, OfFinding, "A path of an image's include list is not in the commit.",
 			"Commit it, or correct the list.", false},
+		{CodeLFSPointer, OfFinding, "A file of the commit is a pointer of Git LFS, whose content is not in the commit.",
+			"Commit the file itself (`git lfs migrate export`), or leave it out of the closure.", false},
 		{CodeLinkDangling, OfFinding, "A symbolic link leads to a folder that does not go into the image.",
 			"Name the folder under include of the image.", false},
 		{CodeLinkOutside, OfFinding, "A dependency or a symbolic link leads out of the repository.",

@@ -87,7 +87,7 @@ func (b *closureBuilder) files(ctx context.Context) error {
 			b.refuse(release.CodeSubmodule, f.Path, "is a submodule, whose content is not in the commit", "commit the files themselves, or publish them as a package")
 		}
 	}
-	return nil
+	return b.lfsPointers(ctx)
 }
 
 // owner is the folder of the innermost package that holds p. A package inside

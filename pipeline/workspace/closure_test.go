@@ -246,6 +246,26 @@ func TestLinksAndSubmodulesInTheClosure(t *testing.T) {
 	})
 }
 
+func TestPointersOfGitLFSAreRefusedByPath(t *testing.T) {
+	const pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n"
+	r := sample.New(t, sample.Options{Edits: map[string]string{
+		".gitattributes":           "*.bin filter=lfs diff=lfs merge=lfs -text\n",
+		worker + "/model.bin":      pointer,
+		"packages/clock/two.bin":   pointer,
+		"packages/website/not.bin": pointer,
+		worker + "/spec.md":        "See version https://git-lfs.github.com/spec/v1\n",
+	}})
+	_, err := closureOf(t, r, config.Image{})
+	var refusal *release.Refusal
+	require.ErrorAs(t, err, &refusal)
+	var paths []string
+	for _, f := range refusal.Findings {
+		require.Equal(t, release.CodeLFSPointer, f.Code)
+		paths = append(paths, f.Object)
+	}
+	require.Equal(t, []string{"packages/clock/two.bin", worker + "/model.bin"}, paths, "those of the closure, and all of them")
+}
+
 func TestGlobs(t *testing.T) {
 	for _, tt := range []struct {
 		globs string
