@@ -108,3 +108,43 @@ func TestPackageManagersAcceptTheCutLockfile(t *testing.T) {
 		})
 	}
 }
+
+// bun looks for every package of the workspace that any other declares, also for
+// development only. Their manifests are enough for it.
+func TestBunAcceptsTheCutLockfileWithoutWhatIsForDevelopment(t *testing.T) {
+	if testing.Short() {
+		t.Skip("installs packages from npm")
+	}
+	bun, err := bunbase.Bun(t.Context())
+	require.NoError(t, err)
+	whole, err := os.ReadFile(filepath.Join("lockfile", "testdata", "bun-dev.whole"))
+	require.NoError(t, err)
+	r := sample.New(t, sample.Options{})
+	for _, p := range []string{"packages", "pnpm-lock.yaml", "pnpm-workspace.yaml"} {
+		r.Remove(p)
+	}
+	r.Commit("packages", map[string]string{
+		"bun.lock":                string(whole),
+		"package.json":            `{"name":"root","private":true,"workspaces":["packages/*"],"devDependencies":{"is-odd":"3.0.1","@w/d":"workspace:*"}}`,
+		"packages/a/package.json": `{"name":"@w/a","version":"1.0.0","dependencies":{"@w/b":"workspace:*","is-even":"1.0.0"},"devDependencies":{"@w/c":"workspace:*"}}`,
+		"packages/b/package.json": `{"name":"@w/b","version":"1.0.0","dependencies":{"ms":"2.1.3"}}`,
+		"packages/c/package.json": `{"name":"@w/c","version":"1.0.0","dependencies":{"@w/e":"workspace:*","left-pad":"1.3.0"}}`,
+		"packages/c/index.ts":     "",
+		"packages/d/package.json": `{"name":"@w/d","version":"1.0.0","dependencies":{"kleur":"3.0.3"}}`,
+		"packages/e/package.json": `{"name":"@w/e","version":"1.0.0","dependencies":{"ms":"2.0.0"}}`,
+		"packages/f/package.json": `{"name":"@w/f","version":"1.0.0"}`,
+	})
+	img := workerImage()
+	img.Package, img.Run = "packages/a", [][]string{{bun, "install", "--frozen-lockfile", "--production", "--filter", "@w/a"}}
+	in := resolve(t, r.Dir, img)
+	b, err := Build(t.Context(), in, testOptions(t))
+	require.NoError(t, err)
+	files := headersOf(t, b)
+	for _, p := range []string{"c", "d", "e"} {
+		require.Contains(t, files, "app/packages/"+p+"/package.json")
+	}
+	require.NotContains(t, files, "app/packages/c/index.ts", "a manifest is enough")
+	require.NotContains(t, files, "app/packages/f/package.json")
+	require.NotContains(t, files, "app/node_modules/.bun/left-pad@1.3.0/")
+	require.Equal(t, []string{"bun.lock", "package.json", "packages/a", "packages/b", "packages/c/package.json", "packages/d/package.json", "packages/e/package.json"}, in.Closure.Paths())
+}

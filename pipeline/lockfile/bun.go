@@ -82,6 +82,29 @@ func (l bunLock) ranges() map[string]map[string]string {
 	return out
 }
 
+func (l bunLock) declared(folders map[string]bool) map[string]bool {
+	out := map[string]bool{}
+	queue := slices.Sorted(maps.Keys(folders))
+	for len(queue) > 0 {
+		needs := l.Workspaces[queue[0]]
+		queue = queue[1:]
+		for _, deps := range needs.all() {
+			for name := range deps {
+				at, _ := l.resolve(needs.Name, name)
+				folder := l.folderOf(at)
+				if folder == "" {
+					continue
+				}
+				if folder = workspaceFolder(folder); !folders[folder] && !out[folder] {
+					out[folder] = true
+					queue = append(queue, folder)
+				}
+			}
+		}
+	}
+	return out
+}
+
 func (l bunLock) packages() (map[string]Package, error) {
 	if l.Version > 1 {
 		return nil, fmt.Errorf("%s: version %d is newer than 1", Bun, l.Version)

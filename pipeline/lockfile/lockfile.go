@@ -26,6 +26,7 @@ type format interface {
 	links() map[Dependency]bool
 	ranges() map[string]map[string]string
 	packages() (map[string]Package, error)
+	declared(folders map[string]bool) map[string]bool
 	cut(data []byte, keep map[string]bool) ([]byte, bool)
 }
 
@@ -80,6 +81,13 @@ func (l Lockfile) Ranges() map[string]map[string]string { return l.format.ranges
 // have the id of FolderID. Development dependencies of the workspace's packages
 // are not among their needs.
 func (l Lockfile) Packages() (map[string]Package, error) { return l.format.packages() }
+
+// Declared are the further packages of the workspace, by folder, whose manifests
+// an install of those in folders must find: bun looks for everything that any of
+// them declares, also for development.
+func (l Lockfile) Declared(folders map[string]bool) map[string]bool {
+	return l.format.declared(folders)
+}
 
 // Cut is the lockfile without the packages of the workspace that are not in keep
 // and without what only these need; what stays keeps its bytes. false: all of it

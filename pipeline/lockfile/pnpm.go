@@ -92,6 +92,9 @@ func (lock pnpmLock) ranges() map[string]map[string]string {
 	return out
 }
 
+// declared is empty: pnpm leaves alone what it does not install.
+func (lock pnpmLock) declared(map[string]bool) map[string]bool { return nil }
+
 func (lock pnpmLock) packages() (map[string]Package, error) {
 	if !strings.HasPrefix(lock.Version, "9.") {
 		return nil, fmt.Errorf("%s: version %q is not 9: install with pnpm 9 or later", PNPM, lock.Version)

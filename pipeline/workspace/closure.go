@@ -164,6 +164,7 @@ func (b *closureBuilder) collect(ctx context.Context, img config.Image) error {
 		}
 	}
 	b.root()
+	b.addDeclared()
 	for _, inc := range img.Include {
 		inc = path.Clean(inc)
 		if !s.Has(inc) && inc != "." {

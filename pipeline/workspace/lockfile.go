@@ -18,12 +18,32 @@ func (b *closureBuilder) cutLockfile() {
 	if !lockfile.Known(c.Lockfile) {
 		return
 	}
-	keep := map[string]bool{"": true}
-	for _, p := range c.Packages {
-		keep[p.Dir] = true
-	}
+	keep := b.inClosure()
+	maps.Copy(keep, c.lock.Declared(keep))
 	if cut, ok := c.lock.Cut(keep); ok {
 		c.CutLockfile = cut
+	}
+}
+
+// inClosure are the folders of the packages of the closure, and the root.
+func (b *closureBuilder) inClosure() map[string]bool {
+	folders := map[string]bool{"": true}
+	for dir := range b.packages {
+		folders[dir] = true
+	}
+	return folders
+}
+
+// addDeclared adds the manifests of packages that are not in the closure and that
+// the package manager looks for all the same.
+func (b *closureBuilder) addDeclared() {
+	if !lockfile.Known(b.done.Lockfile) {
+		return
+	}
+	for folder := range b.done.lock.Declared(b.inClosure()) {
+		if p, ok := b.space.packages[folder]; ok {
+			b.extra[p.ManifestPath()] = true
+		}
 	}
 }
 
