@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,7 +23,12 @@ type CommandError struct {
 	Args []string
 	Err  error    // how it ended
 	Tail []string // the last lines it wrote, without secrets
+
+	hint string
 }
+
+// Hint is what may be the cause; "" if nothing is known.
+func (e *CommandError) Hint() string { return e.hint }
 
 func (e *CommandError) Error() string {
 	msg := fmt.Sprintf("run %s: %v", strings.Join(e.Args, " "), e.Err)
@@ -33,6 +39,19 @@ func (e *CommandError) Error() string {
 }
 
 func (e *CommandError) Unwrap() error { return e.Err }
+
+// missingHint names the packages of the workspace that a command may have looked
+// for: what is declared for development only does not go in.
+func missingHint(in Inputs) string {
+	var names []string
+	for _, l := range in.Closure.DevLinks {
+		names = append(names, fmt.Sprintf("%s (%s) of %s", l.Name, l.To, path.Join(l.From, "package.json")))
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return "not in the build, because devDependencies are not: " + strings.Join(names, ", ") + "; if the command needs one, move it to dependencies"
+}
 
 // tailLines is how much of a command's output its error shows.
 const tailLines = 20
@@ -54,7 +73,7 @@ func (s staging) run(ctx context.Context, in Inputs, args []string) error {
 		return context.Cause(ctx)
 	}
 	if err != nil {
-		return &CommandError{Args: args, Err: err, Tail: tail}
+		return &CommandError{Args: args, Err: err, Tail: tail, hint: missingHint(in)}
 	}
 	s.opts.Progress.Report(release.Event{
 		Phase: release.PhaseBuild, Mark: release.MarkDone, Message: "ran " + strings.Join(args, " "), Took: time.Since(started),

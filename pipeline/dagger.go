@@ -214,5 +214,5 @@ func (r daggerRun) explain(ctx context.Context, err error) error {
 	if len(args) > 4 && args[0] == "/bin/sh" {
 		args = args[4:]
 	}
-	return &CommandError{Args: args, Err: fmt.Errorf("exit status %d", exec.ExitCode), Tail: lines[max(0, len(lines)-tailLines):]}
+	return &CommandError{Args: args, Err: fmt.Errorf("exit status %d", exec.ExitCode), Tail: lines[max(0, len(lines)-tailLines):], hint: missingHint(r.in)}
 }

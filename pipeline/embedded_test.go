@@ -91,6 +91,26 @@ func TestACommandThatFailsIsNamedWithItsLastLines(t *testing.T) {
 	require.NotContains(t, err.Error(), "s3cret-value")
 }
 
+func TestACommandThatFailsNamesWhatIsForDevelopmentOnlyAndNotThere(t *testing.T) {
+	edit := func(name string, manifest string) map[string]string { return map[string]string{name: manifest} }
+	failed := func(t *testing.T, edits map[string]string) *CommandError {
+		t.Helper()
+		r := sample.New(t, sample.Options{Edits: edits})
+		r.Remove("pnpm-lock.yaml")
+		img := workerImage()
+		img.Run = [][]string{{"false"}}
+		_, err := Build(t.Context(), resolve(t, r.Dir, img), testOptions(t))
+		var failed *CommandError
+		require.ErrorAs(t, err, &failed)
+		return failed
+	}
+	got := failed(t, edit(worker+"/package.json", `{"name":"@busrig/system-bus","dependencies":{"@busrig/event-contract":"workspace:*"},"devDependencies":{"@busrig/gateway":"workspace:*","@busrig/clock":"workspace:*"}}`))
+	require.Contains(t, got.Hint(), "@busrig/gateway (packages/gateway)")
+	require.Contains(t, got.Hint(), worker+"/package.json")
+	require.NotContains(t, got.Hint(), "@busrig/clock", "it is in the closure by another way")
+	require.Empty(t, failed(t, nil).Hint())
+}
+
 func TestTestsMustPassAndLeaveNothing(t *testing.T) {
 	r := sample.New(t, sample.Options{})
 	img := workerImage()

@@ -25,6 +25,7 @@ type Closure struct {
 
 	Root        Package // of the workspace
 	Links       []Link
+	DevLinks    []Link // development dependencies on packages of the workspace that are not in
 	CutLockfile []byte // the lockfile without the packages that are not in; nil: as committed
 
 	lock lockfile.Lockfile
@@ -106,6 +107,7 @@ func newClosure(ctx context.Context, s git.Source, img config.Image, w workspace
 	if len(b.findings) > 0 {
 		return Closure{}, &release.Refusal{Findings: b.findings}
 	}
+	b.done.DevLinks = b.devLinks()
 	b.cutLockfile()
 	return b.done, nil
 }
@@ -213,6 +215,24 @@ func (b *closureBuilder) follow(ctx context.Context, p Package) error {
 		}
 	}
 	return nil
+}
+
+// devLinks are the development dependencies of the closure on packages of the
+// workspace that are not in it.
+func (b *closureBuilder) devLinks() []Link {
+	var out []Link
+	for _, dir := range slices.Sorted(maps.Keys(b.packages)) {
+		p := b.packages[dir]
+		for _, name := range slices.Sorted(maps.Keys(p.manifest.DevDependencies)) {
+			to, ok := b.space.byName(name)
+			_, in := b.packages[to.Dir]
+			linked := strings.HasPrefix(p.manifest.DevDependencies[name], "workspace:") || b.linked[lockfile.Dependency{Folder: dir, Name: name}]
+			if ok && !in && linked {
+				out = append(out, Link{From: dir, Name: name, To: to.Dir})
+			}
+		}
+	}
+	return out
 }
 
 // target is the package of the workspace that a dependency stands for; false if
