@@ -104,7 +104,7 @@ func TestStoriesOnHosts(t *testing.T) {
 	g := real(t)
 	bun, err := bunbase.Bun(t.Context())
 	require.NoError(t, err)
-	for _, story := range []string{"three-roles", "by-hand"} {
+	for _, story := range []string{"three-roles", "by-hand", "hand-made"} {
 		t.Run(story, func(t *testing.T) {
 			h, err := devhost.Up(t.Context(), devhost.Options{Files: map[string]string{"/usr/local/bin/bun": bun, "/opt/functions.ts": "testdata/stories/hosts/functions.ts"}, Progress: progressOf(t)})
 			require.NoError(t, err)

@@ -11,7 +11,7 @@ import (
 )
 
 // copiesScript prints the processes that work below the release directories $1,
-// or in a folder that ends with /$2: PID, the cgroup, the command line in
+// or in a folder that ends with $2: PID, the cgroup, the command line in
 // hexadecimal digits and the directory. Those of containers and of services with
 // mounts of their own are left out: /proc tells their directories as they see
 // them. Where there is no /proc nothing is printed.
@@ -33,15 +33,23 @@ done`
 // copies names the processes that run the role's program and are not of one of
 // the services: a second worker takes jobs as well, on whatever port.
 func (m *machine) copies(ctx context.Context, d definition, s state, services []string) ([]string, error) {
-	tail := ""
-	if inside := strings.TrimPrefix(strings.TrimPrefix(d.Workdir, d.releaseDir()), "/app"); inside != "" {
-		tail = inside
-	}
-	res, err := m.exec(ctx, script(copiesScript, path.Dir(d.releaseDir()), tail))
+	res, err := m.exec(ctx, script(copiesScript, path.Dir(d.releaseDir()), packageOf(d)))
 	if err != nil {
 		return nil, fmt.Errorf("look for copies of %s on %s: %w", d.Service, m.name, err)
 	}
 	return parseCopies(res.Stdout, d, s, append(services, d.Service)), nil
+}
+
+// packageOf is the folder of the role's package with a slash before it, such as
+// /packages/worker; empty if the package is the whole tree.
+func packageOf(d definition) string {
+	return strings.TrimPrefix(strings.TrimPrefix(d.Workdir, d.releaseDir()), "/app")
+}
+
+// ofPackage reports whether a process works in the package's folder, or is given a
+// file of it: roles with other packages share the program.
+func ofPackage(words []string, dir, pkg string) bool {
+	return strings.HasSuffix(dir, pkg) || slices.ContainsFunc(words, func(w string) bool { return strings.Contains("/"+w, pkg+"/") })
 }
 
 // parseCopies reads four lines a process.
@@ -52,7 +60,7 @@ func parseCopies(out string, d definition, s state, services []string) []string 
 		pid, _ := strconv.Atoi(all[0])
 		group, words, dir := strings.Split(all[1], "/"), wordsOf(all[2]), all[3]
 		of := func(service string) bool { return slices.Contains(group, service+".service") }
-		if pid == s.pid || len(words) == 0 || slices.ContainsFunc(services, of) || !sameProgram(words, s.main.words, d) || s.ofAnotherApp(dir, d) {
+		if pid == s.pid || len(words) == 0 || slices.ContainsFunc(services, of) || !sameProgram(words, s.main.words, d) || !ofPackage(words, dir, packageOf(d)) || s.ofAnotherApp(dir, d) {
 			continue
 		}
 		notes = append(notes, fmt.Sprintf("PID %d (%s) runs beside the service, in %s", pid, shown(strings.Join(words, " ")), dir))

@@ -49,7 +49,7 @@ func (s state) wrongVariables(d definition) map[string]string {
 	}
 	for name := range s.environ {
 		if _, known := wanted[name]; !known && !s.managerSets(name) {
-			wrong[name] = "is foreign"
+			wrong[name] = "is not of the release"
 		}
 	}
 	return wrong

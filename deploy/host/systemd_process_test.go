@@ -117,7 +117,7 @@ func environmentFile(t *testing.T, l *booted) {
 	require.NotEqual(t, pid, l.pid(t, d), "the service is started with them")
 
 	require.NoError(t, l.Write(t.Context(), d.EnvFile, "PORT=4047\n", 0o600))
-	require.Contains(t, l.observe(t, d).Note, "KEY is foreign", "a variable that was taken out")
+	require.Contains(t, l.observe(t, d).Note, "KEY is not of the release", "a variable that was taken out")
 }
 
 func limitSetByHand(t *testing.T, l *booted) {
@@ -148,7 +148,7 @@ func limitSetByHand(t *testing.T, l *booted) {
 	l.sh(t, `systemctl unset-environment GLOBAL; systemctl daemon-reload`)
 	live = l.observe(t, d)
 	require.Contains(t, live.Note, "drop-in /etc/systemd/system/service.d/all.conf changes Environment")
-	require.Contains(t, live.Note, "GLOBAL is foreign")
+	require.Contains(t, live.Note, "GLOBAL is not of the release")
 	l.sh(t, `rm -r /etc/systemd/system/service.d; systemctl daemon-reload`)
 }
 
@@ -245,4 +245,11 @@ systemd-run --quiet --unit=contained --service-type=exec --property=PrivateTmp=y
 		l.sh(t, `systemctl stop "$1"`, name)
 		require.Empty(t, look())
 	}
+	// The same program of another package of the same root is no copy of this role.
+	l.sh(t, `chmod u+w "$1" "$1/app/packages"; mkdir "$1/app/packages/gateway"
+systemd-run --quiet --unit=gatewaytoo --service-type=exec --working-directory="$1/app/packages/gateway" --setenv=PORT=4995 /usr/local/bin/serve`, d.releaseDir())
+	live, err := l.m.observe(t.Context(), d.role(t), observing{services: []string{d.Service, other.Service}})
+	require.NoError(t, err)
+	require.NotContains(t, live.Note, "beside the service")
+	l.sh(t, `systemctl stop gatewaytoo`)
 }
