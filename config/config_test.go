@@ -87,6 +87,7 @@ func TestFaults(t *testing.T) {
 		{"an unknown key in an environment is named", "namespace: staging", "namspace: staging", "", 21, "environments.staging.roles.cluster.kubernetes.namspace", `unknown key "namspace"`, `did you mean "namespace"?`},
 		{"a base by tag is refused", "bun" + digest, "bun:1.3.9", "", 6, "images.worker.base", `"docker.io/oven/bun:1.3.9" is not pinned by digest`, ""},
 		{"a key that is declared twice is refused", "app: system-bus", "app: system-bus\napp: other", "", 2, "app", "is declared twice", "line 1 has it already"},
+		{"a capital in a repository is named", "repository: ghcr.io/joelhooks/", "repository: ghcr.io/JoelHooks/", "", 4, "images.worker.repository", "has capital letters", "ghcr.io/joelhooks/"},
 		{"two roles of one name are refused", "abacus:", "host:", "", 16, "roles.host", "is declared twice", "line 13 has it already"},
 		{"a variable that is declared twice in an environment is refused", "{namespace: staging}", "{namespace: staging}, env: {A: 1, A: 2}", "", 21, "environments.staging.roles.cluster.env.A", "is declared twice", "line 21 has it already"},
 		{"a role needs one target", "host: {manager: systemd, service: worker}", "port: 1", "", 13, "roles.host", "needs exactly one of kubernetes and host", ""},

@@ -53,7 +53,10 @@ func (p *parser) validate(c *Config, root *yaml.Node) {
 type failFunc func(key, msg, hint string)
 
 func validateImage(key string, i Image, fail failFunc) {
-	if !repoRule.MatchString(i.Repository) {
+	host, path, _ := strings.Cut(i.Repository, "/")
+	if lower := host + "/" + strings.ToLower(path); lower != i.Repository && repoRule.MatchString(lower) {
+		fail(key+".repository", fmt.Sprintf("%q has capital letters, which no registry takes", i.Repository), "write "+lower+"; GHCR lower-cases the owner's name too")
+	} else if !repoRule.MatchString(i.Repository) {
 		fail(key+".repository", fmt.Sprintf("%q is no registry/owner/name", i.Repository), "a repository has no tag and no digest")
 	}
 	if i.Package == "" || !local(i.Package) {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -75,6 +76,9 @@ func open(ctx context.Context, g *globals, rev string, connect func(*site, conte
 	}
 	g.about.Version = t.version
 	t.report(release.Event{Phase: release.PhaseSource, Mark: release.MarkDone, Message: fmt.Sprintf("source %s %s", release.Short(src.SHA), t.version)})
+	if src.Shallow() && strings.HasPrefix(t.version, "0.0.0-") {
+		t.report(release.Event{Phase: release.PhaseSource, Mark: release.MarkNote, Message: "this clone is shallow and holds no version's tag, so " + t.version + " says nothing about the order of releases: git fetch --unshallow --tags"})
+	}
 	if len(dirty) > 0 {
 		t.report(release.Event{Phase: release.PhaseSource, Mark: release.MarkNote, Message: fmt.Sprintf("%d uncommitted change(s) are not part of it, %s first", len(dirty), dirty[0])})
 	}

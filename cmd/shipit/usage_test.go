@@ -56,6 +56,44 @@ func TestUsage(t *testing.T) {
 	})
 }
 
+func TestAShallowCloneIsSaidWhereTheVersionNeedsItsHistory(t *testing.T) {
+	repo := sample.New(t, sample.Options{})
+	repo.Tag("v1.4.2")
+	repo.Commit("two", nil)
+	clone := filepath.Join(t.TempDir(), "clone")
+	repo.Git("clone", "-q", "--depth=1", "file://"+repo.Dir, clone)
+	got := shipit(t, "check", "-C", clone)
+	require.Contains(t, got.err, "this clone is shallow")
+	require.Contains(t, got.err, "git fetch --unshallow --tags")
+	got = shipit(t, "check", "-C", repo.Dir)
+	require.NotContains(t, got.err, "shallow")
+}
+
+func TestARepositoryOfAnotherUserIsSaidToBeOne(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give a repository to another user")
+	}
+	repo := sample.New(t, sample.Options{})
+	t.Setenv("HOME", t.TempDir()) // no safe.directory
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	require.NoError(t, filepath.WalkDir(repo.Dir, func(p string, _ os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(p, 54321, 54321)
+	}))
+	got := shipit(t, "check", "-C", repo.Dir)
+	require.Equal(t, exitUsage, got.code, got.err)
+	require.Contains(t, got.err, "another user")
+	require.Contains(t, got.err, "git config --global --add safe.directory "+repo.Dir)
+	require.NotContains(t, got.err, "--help")
+	require.NotContains(t, got.err, "is not a git repository")
+
+	got = shipit(t, "check", "-C", t.TempDir())
+	require.Contains(t, got.err, "-C")
+	require.NotContains(t, got.err, "--help")
+}
+
 func TestAllowTakesCodesThatCanBeAllowed(t *testing.T) {
 	repo := sample.New(t, sample.Options{})
 	for _, tc := range []struct{ name, code, says string }{

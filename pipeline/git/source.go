@@ -65,7 +65,25 @@ func (e *AmbiguousRevError) Error() string {
 type NotRepositoryError struct{ Dir, Detail string }
 
 func (e *NotRepositoryError) Error() string {
+	if e.foreign() {
+		return fmt.Sprintf("%s belongs to another user, so git does not read it: %s", e.Dir, e.Detail)
+	}
 	return fmt.Sprintf("%s is not a git repository: %s", e.Dir, e.Detail)
+}
+
+// foreign reports whether git found the repository, and distrusts its owner.
+func (e *NotRepositoryError) foreign() bool { return strings.Contains(e.Detail, "dubious ownership") }
+
+// Hint is what to do about it.
+func (e *NotRepositoryError) Hint() string {
+	if e.foreign() {
+		at := e.Dir
+		if m := regexp.MustCompile(`repository at '(.+)'`).FindStringSubmatch(e.Detail); m != nil {
+			at = m[1]
+		}
+		return "git config --global --add safe.directory " + at
+	}
+	return "run it inside the monorepo, or name its folder with -C"
 }
 
 // UnsafePathError is a file of the commit whose path leads elsewhere when it is
@@ -193,6 +211,10 @@ func (s *Source) list(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Shallow reports whether the history of this clone is cut off, so that tags
+// behind the commit may not be in it.
+func (s Source) Shallow() bool { return s.shallow }
 
 // Entries lists the files below a folder ("" is the root) or the file of that
 // very path, sorted by path.
