@@ -121,6 +121,7 @@ func stamp(in Input, objects []object) error {
 		}
 		label(in, o)
 		setDeadline(o, in.Deadline)
+		setStrategy(o)
 	}
 	if !pins.found {
 		return &Error{

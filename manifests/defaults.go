@@ -1,0 +1,50 @@
+package manifests
+
+import (
+	"encoding/json"
+	"math"
+	"time"
+)
+
+// setDeadline lets Kubernetes itself give up on a Deployment, also when nobody
+// watches any more; its own default is 10 minutes.
+func setDeadline(o object, deadline time.Duration) {
+	if o.kind() != "Deployment" || o.group() != "apps" {
+		return
+	}
+	spec := ensure(o.fields, "spec")
+	if spec["progressDeadlineSeconds"] != nil {
+		return
+	}
+	if deadline <= 0 {
+		deadline = 5 * time.Minute
+	}
+	seconds := int64(math.Ceil(deadline.Seconds()))
+	if minReady, ok := spec["minReadySeconds"].(json.Number); ok {
+		n, _ := minReady.Int64()
+		seconds += n // the API demands more than minReadySeconds
+	}
+	spec["progressDeadlineSeconds"] = seconds
+}
+
+// setStrategy writes down the strategy that the API server would fill in. What
+// it fills in has no owner, and stays beside a strategy of Recreate, where it is
+// invalid; what was applied goes when it is applied no more.
+func setStrategy(o object) {
+	if o.kind() != "Deployment" || o.group() != "apps" {
+		return
+	}
+	strategy := ensure(ensure(o.fields, "spec"), "strategy")
+	if strategy["type"] == nil {
+		strategy["type"] = "RollingUpdate"
+	}
+	if strategy["type"] != "RollingUpdate" {
+		return
+	}
+	rolling := ensure(strategy, "rollingUpdate")
+	for _, key := range []string{"maxSurge", "maxUnavailable"} {
+		if rolling[key] == nil {
+			rolling[key] = "25%"
+		}
+	}
+}
