@@ -165,16 +165,37 @@ func Notes(role config.Role, objects []json.RawMessage) ([]release.Finding, erro
 				Hint:    "it is applied there, but pruned only by a release of this role",
 			})
 		}
-		if o.kind() == "Secret" && o.group() == "" && (o.fields["data"] != nil || o.fields["stringData"] != nil) {
-			notes = append(notes, release.Finding{
-				Code: release.CodeSecretInManifests, Severity: release.Warns, Role: role.Name, Object: o.id(),
-				Message: "its values are in the tree, and are kept with every record",
-				Hint:    "create the Secret outside of the release and name it in envFrom",
-			})
-		}
+		notes = append(notes, exposed(role, o)...)
+		notes = append(notes, expires(role, o)...)
 		notes = append(notes, unprobed(role, o)...)
 	}
 	return notes, nil
+}
+
+// exposed refuses a Secret whose values are in the commit.
+func exposed(role config.Role, o object) []release.Finding {
+	if o.kind() != "Secret" || o.group() != "" || len(mapping(o.fields, "data"))+len(mapping(o.fields, "stringData")) == 0 {
+		return nil
+	}
+	return []release.Finding{{
+		Code: release.CodeSecretInManifests, Severity: release.Refuses, Role: role.Name, Object: o.id(),
+		Message: "its values are in the commit, and would be kept with every record and its copy in the registry",
+		Hint: "create the Secret outside of the release (kubectl, a sealed Secret, an external secret store) and refer to it by name; " +
+			"--allow SecretInManifests if its values are no secrets",
+	}}
+}
+
+// expires refuses a Job that Kubernetes deletes some time after it has ended.
+func expires(role config.Role, o object) []release.Finding {
+	ttl := mapping(o.fields, "spec")["ttlSecondsAfterFinished"]
+	if o.kind() != "Job" || o.group() != "batch" || ttl == nil {
+		return nil
+	}
+	return []release.Finding{{
+		Code: release.CodeJobExpires, Severity: release.Refuses, Role: role.Name, Object: o.id(),
+		Message: fmt.Sprintf("is deleted %v s after it has ended: status would miss it, and the next release would run it again", ttl),
+		Hint:    "remove ttlSecondsAfterFinished; a release replaces the Job of the one before where it has changed",
+	}}
 }
 
 // unprobed names the containers that count as ready as soon as they run: one

@@ -195,7 +195,7 @@ stringData: {password: hunter2}
 	require.Equal(t, []string{
 		"cluster: NoReadinessProbe Pod joelclaw/p: container c has no readiness probe: it counts as ready before it has done anything",
 		"cluster: OtherNamespace Secret elsewhere/s: is outside the role's namespace joelclaw",
-		"cluster: SecretInManifests Secret elsewhere/s: its values are in the tree, and are kept with every record",
+		"cluster: SecretInManifests Secret elsewhere/s: its values are in the commit, and would be kept with every record and its copy in the registry",
 	}, lines)
 }
 

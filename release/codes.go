@@ -19,6 +19,8 @@ const (
 	CodeForbiddenReference Code = "ForbiddenReference"
 	CodeFunctionList       Code = "FunctionList"
 	CodeIgnoredSetting     Code = "IgnoredSetting"
+	CodeJobExpires         Code = "JobExpires"
+	CodeConfigOutside      Code = "ConfigOutside"
 	CodeImageNotMentioned  Code = "ImageNotMentioned"
 	CodeImageNotPinned     Code = "ImageNotPinned"
 	CodeNoReadinessProbe   Code = "NoReadinessProbe"
