@@ -85,6 +85,10 @@ type Kubernetes struct {
 	ServiceAccount string                       `yaml:"serviceAccount"`
 	Resources      map[string]map[string]string `yaml:"resources"` // requests, limits
 	Conflicts      map[string]string            `yaml:"conflicts"` // field manager → force or cede; others refuse
+
+	// IgnoreConfigChanges leaves pods running when a release changes nothing but the
+	// data of a ConfigMap or Secret that they read when they start.
+	IgnoreConfigChanges bool `yaml:"ignoreConfigChanges"`
 }
 
 // Host says how a machine runs a role, as a service.

@@ -16,7 +16,7 @@ func refused(t *testing.T, manifest string, allow ...release.Code) string {
 	in := simple(ownImage, map[string]string{"k.yaml": ownPod + manifest}, "k.yaml")
 	objects, err := manifests.Render(in)
 	require.NoError(t, err)
-	notes, err := manifests.Notes(in.Role, objects)
+	notes, err := manifests.Notes(in.Role, objects, objects)
 	require.NoError(t, err)
 	if err := release.Refuse(notes, allow); err != nil {
 		return err.Error()

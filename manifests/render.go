@@ -5,6 +5,7 @@
 package manifests
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -41,37 +42,24 @@ type Tree interface {
 	List(path string) ([]string, error)
 }
 
-// Render gives the objects of a role as canonical JSON, in the order in which
-// they are applied. For a host role it is one object, see Service. Faults of
-// the manifests are an *Error.
-func Render(in Input) ([]json.RawMessage, error) {
-	render, ok := renderers()[in.Role.Target()]
-	if !ok {
-		return nil, &Error{
-			Code: release.CodeBadManifest, Object: "role " + in.Role.Name,
-			Msg: fmt.Sprintf("has no target that can be rendered, but %q", in.Role.Target()),
-		}
-	}
-	return render(in)
-}
-
 // renderers says what makes the objects of a role, by target.
-func renderers() map[release.Target]func(Input) ([]json.RawMessage, error) {
-	return map[release.Target]func(Input) ([]json.RawMessage, error){
+func renderers() map[release.Target]func(Input) ([]object, error) {
+	return map[release.Target]func(Input) ([]object, error){
 		release.TargetKubernetes: renderObjects,
 		release.TargetHost:       renderService,
 	}
 }
 
-func renderService(in Input) ([]json.RawMessage, error) {
+func renderService(in Input) ([]object, error) {
 	definition, err := Service(in)
 	if err != nil {
 		return nil, err
 	}
-	return []json.RawMessage{definition}, nil
+	o, err := decode(definition)
+	return []object{o}, err
 }
 
-func renderObjects(in Input) ([]json.RawMessage, error) {
+func renderObjects(in Input) ([]object, error) {
 	objects, err := gather(in)
 	if err != nil {
 		return nil, err
@@ -83,7 +71,7 @@ func renderObjects(in Input) ([]json.RawMessage, error) {
 		return nil, err
 	}
 	slices.SortStableFunc(objects, func(a, b object) int { return cmp.Compare(a.applyOrder(), b.applyOrder()) })
-	return encode(objects)
+	return objects, nil
 }
 
 // gather reads the role's manifests, or makes them if it names none.
@@ -147,10 +135,24 @@ func unique(objects []object) error {
 	return nil
 }
 
-// Notes says what is odd about rendered objects of a role and yet no fault.
-func Notes(role config.Role, objects []json.RawMessage) ([]release.Finding, error) {
+// Notes says what is odd about rendered objects of a role and yet no fault. all
+// are the objects of every role of the release.
+func Notes(role config.Role, objects, all []json.RawMessage) ([]release.Finding, error) {
 	if role.Kubernetes == nil {
 		return nil, nil
+	}
+	inside := map[configRef]bool{}
+	for _, raw := range all {
+		if !bytes.Contains(raw, []byte(`"ConfigMap"`)) && !bytes.Contains(raw, []byte(`"Secret"`)) {
+			continue // most objects are neither
+		}
+		o, err := decode(raw)
+		if err != nil {
+			return nil, err
+		}
+		if ref, ok := o.asConfig(); ok {
+			inside[ref] = true
+		}
 	}
 	var notes []release.Finding
 	for _, raw := range objects {
@@ -167,6 +169,7 @@ func Notes(role config.Role, objects []json.RawMessage) ([]release.Finding, erro
 		}
 		notes = append(notes, exposed(role, o)...)
 		notes = append(notes, expires(role, o)...)
+		notes = append(notes, outside(role, o, inside)...)
 		notes = append(notes, unprobed(role, o)...)
 	}
 	return notes, nil
