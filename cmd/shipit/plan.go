@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"sync"
@@ -107,12 +108,16 @@ func (t *tree) plan(ctx context.Context, engine deploy.Engine) (planResult, erro
 // notes are what is worth knowing of the manifests of every role.
 func (t *tree) notes(rel release.Release) ([]release.Finding, error) {
 	var all []release.Finding
+	var objects []json.RawMessage
+	for _, role := range rel.Roles {
+		objects = append(objects, role.Objects...)
+	}
 	for _, role := range rel.Roles {
 		cfg, ok := t.cfg.Role(role.Name)
 		if !ok || cfg.Kubernetes == nil {
 			continue
 		}
-		notes, err := manifests.Notes(cfg, role.Objects)
+		notes, err := manifests.Notes(cfg, role.Objects, objects)
 		if err != nil {
 			return nil, err
 		}

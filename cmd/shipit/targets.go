@@ -18,7 +18,7 @@ import (
 type targetKind struct {
 	// open connects. partial lets it go on though a part cannot be reached.
 	open func(ctx context.Context, s *site, partial bool) (deploy.Target, error)
-	// render makes the objects of a role.
+	// render makes the objects of a role; nil: manifests.Compose makes them, for all such roles together.
 	render func(manifests.Input) ([]json.RawMessage, error)
 	store  func(deploy.Target) ledger.Store // nil: it keeps none
 }
@@ -27,8 +27,8 @@ type targetKind struct {
 // here, a package below deploy, and its settings in config.
 func targetKinds() map[release.Target]targetKind {
 	return map[release.Target]targetKind{
-		release.TargetKubernetes: {open: openKubernetes, render: manifests.Render, store: func(t deploy.Target) ledger.Store { return t.(*kube.Target).Store() }},
-		release.TargetHost:       {open: openHosts, render: manifests.Render},
+		release.TargetKubernetes: {open: openKubernetes, store: func(t deploy.Target) ledger.Store { return t.(*kube.Target).Store() }},
+		release.TargetHost:       {open: openHosts},
 	}
 }
 

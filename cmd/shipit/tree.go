@@ -145,19 +145,34 @@ func (t *tree) compose(ctx context.Context, images map[string]pipeline.Image) (r
 	for _, b := range images {
 		pinned[b.Repository] = b.Digest
 	}
-	for _, r := range t.cfg.Roles {
+	var together []manifests.Input
+	var at []int // of each of them, its role in rel
+	for i, r := range t.cfg.Roles {
 		b := images[r.Image]
 		role := release.Role{Name: r.Name, Target: r.Target(), Image: r.Image, Repository: b.Repository, Digest: b.Digest, Key: b.Key, Aliases: b.Aliases}
-		objects, err := targetKinds()[r.Target()].render(manifests.Input{
+		in := manifests.Input{
 			App: t.cfg.App, SHA: t.source.SHA, Version: t.version,
 			Role: r, Image: t.cfg.Images[r.Image], Repository: role.Repository, Digest: role.Digest, Pinned: pinned,
 			Deadline: t.cfg.Timeout.Or(0), Tree: t.files(ctx),
-		})
-		if err != nil {
-			return release.Release{}, fmt.Errorf("render %s: %w", r.Name, err)
 		}
-		role.Objects = objects
+		if render := targetKinds()[r.Target()].render; render != nil {
+			objects, err := render(in)
+			if err != nil {
+				return release.Release{}, fmt.Errorf("render %s: %w", r.Name, err)
+			}
+			role.Objects = objects
+		} else {
+			together, at = append(together, in), append(at, i)
+		}
 		rel.Roles = append(rel.Roles, role)
+	}
+	// An object of two roles, and data of one that pods of another read, are seen in all roles together.
+	objects, err := manifests.Compose(together)
+	if err != nil {
+		return release.Release{}, fmt.Errorf("render: %w", err)
+	}
+	for i, role := range at {
+		rel.Roles[role].Objects = objects[i]
 	}
 	return rel, nil
 }
