@@ -36,8 +36,23 @@ func may() map[string][]string {
 		"pipeline/workspace": append([]string{"pipeline/git", "pipeline/lockfile"}, below...),
 		"attest":             append([]string{"pipeline/lockfile"}, withRegistry...),
 		"deploy":             append([]string{"ledger", "probe"}, below...),
-		"deploy/kube":        append([]string{"deploy", "ledger"}, below...),
-		"deploy/host":        append([]string{"deploy"}, withRegistry...),
+		"deploy/kube": append([]string{
+			"deploy", "deploy/kube/apply", "deploy/kube/client", "deploy/kube/compare", "deploy/kube/object", "deploy/kube/preflight",
+			"deploy/kube/rollout", "deploy/kube/store",
+		}, below...),
+		"deploy/kube/object":   {"release"},
+		"deploy/kube/client":   {"deploy/kube/object", "release"},
+		"deploy/kube/compare":  {"deploy/kube/object"},
+		"deploy/kube/diagnose": {"deploy/kube/object", "release"},
+		"deploy/kube/apply": {
+			"deploy/kube/client", "deploy/kube/compare", "deploy/kube/diagnose", "deploy/kube/object", "release",
+		},
+		"deploy/kube/preflight": {
+			"deploy/kube/apply", "deploy/kube/client", "deploy/kube/compare", "deploy/kube/diagnose", "deploy/kube/object", "release",
+		},
+		"deploy/kube/rollout": {"deploy/kube/client", "deploy/kube/diagnose", "deploy/kube/object", "release"},
+		"deploy/kube/store":   {"deploy/kube/client", "deploy/kube/object", "ledger", "release"},
+		"deploy/host":         append([]string{"deploy"}, withRegistry...),
 		"cmd/shipit": {
 			"attest", "check", "config", "deploy", "ledger", "manifests", "pipeline", "pipeline/git", "pipeline/workspace", "probe", "registry", "release", "deploy/host", "deploy/kube",
 		},
@@ -48,7 +63,7 @@ func may() map[string][]string {
 func only() map[string]string {
 	return map[string]string{
 		"dagger.io/dagger":     "pipeline",
-		"k8s.io/client-go":     "deploy/kube",
+		"k8s.io/client-go":     "deploy/kube/client",
 		"github.com/sigstore/": "attest",
 	}
 }

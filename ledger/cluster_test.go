@@ -13,7 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"github.com/joelhooks/shipit/deploy/kube"
+	kubeclient "github.com/joelhooks/shipit/deploy/kube/client"
+	kubestore "github.com/joelhooks/shipit/deploy/kube/store"
 	"github.com/joelhooks/shipit/ledger"
 	"github.com/joelhooks/shipit/ledger/ledgertest"
 	"github.com/joelhooks/shipit/release"
@@ -28,17 +29,17 @@ func (readCloser) Close() error { return nil }
 
 func TestTheStoreInACluster(t *testing.T) {
 	c := testCluster(t)
-	ledgertest.Run(t, func(t *testing.T) ledger.Store { return kube.NewStore(c, newNamespace(t, shared.kubeconfig), app) })
+	ledgertest.Run(t, func(t *testing.T) ledger.Store { return kubestore.New(c, newNamespace(t, shared.kubeconfig), app) })
 }
 
 func TestAMissingNamespaceIsNamed(t *testing.T) {
 	c := testCluster(t)
-	l := ledger.New(kube.NewStore(c, "nowhere", app), app, ledger.Options{})
+	l := ledger.New(kubestore.New(c, "nowhere", app), app, ledger.Options{})
 	records, err := l.List(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, records)
 	_, err = l.Lock(t.Context(), ledger.LockOptions{})
-	var missing *kube.NamespaceError
+	var missing *kubestore.NamespaceError
 	require.ErrorAs(t, err, &missing)
 	require.Equal(t, "nowhere", missing.Namespace)
 	require.Contains(t, missing.Hint(), "kubectl create namespace nowhere")
@@ -54,9 +55,9 @@ func TestWhatTheCallerMayNotDoIsNamed(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "kubeconfig")
 	require.NoError(t, clientcmd.WriteToFile(*nobody, path))
-	l := ledger.New(kube.NewStore(connect(t, path), namespace, app), app, ledger.Options{})
+	l := ledger.New(kubestore.New(connect(t, path), namespace, app), app, ledger.Options{})
 
-	var forbidden *kube.ForbiddenError
+	var forbidden *kubeclient.ForbiddenError
 	_, err = l.Lock(t.Context(), ledger.LockOptions{})
 	require.ErrorAs(t, err, &forbidden)
 	require.Equal(t, "get", forbidden.Verb)
@@ -71,7 +72,7 @@ func TestWhatTheCallerMayNotDoIsNamed(t *testing.T) {
 func TestARecordWithoutItsLabelsIsStillListed(t *testing.T) {
 	c := testCluster(t)
 	namespace := newNamespace(t, shared.kubeconfig)
-	l := threeRecords(t, place{store: kube.NewStore(c, namespace, app)}, ledger.Options{})
+	l := threeRecords(t, place{store: kubestore.New(c, namespace, app)}, ledger.Options{})
 	for _, name := range []string{"shipit-system-bus-000003", "shipit-system-bus-000002"} {
 		_, err := client(t, shared.kubeconfig).CoreV1().ConfigMaps(namespace).Patch(t.Context(), name, types.MergePatchType,
 			[]byte(`{"metadata":{"labels":null}}`), metav1.PatchOptions{})
@@ -91,7 +92,7 @@ func TestAnOutcomeIsKeptThroughARestartOfTheAPIServer(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, up.Down(context.Background())) })
 	c := connect(t, up.Kubeconfig)
-	l := ledger.New(kube.NewStore(c, newNamespace(t, up.Kubeconfig), app), app, ledger.Options{})
+	l := ledger.New(kubestore.New(c, newNamespace(t, up.Kubeconfig), app), app, ledger.Options{})
 	lock := take(t, l)
 	begun, err := l.Begin(t.Context(), lock, version(1), nil)
 	require.NoError(t, err)

@@ -17,7 +17,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"github.com/joelhooks/shipit/deploy/kube"
+	kubeclient "github.com/joelhooks/shipit/deploy/kube/client"
+	kubestore "github.com/joelhooks/shipit/deploy/kube/store"
 	"github.com/joelhooks/shipit/ledger"
 	"github.com/joelhooks/shipit/ledger/ledgertest"
 	"github.com/joelhooks/shipit/release"
@@ -98,7 +99,7 @@ func directory(t *testing.T) place {
 func inCluster(t *testing.T) place {
 	c := testCluster(t)
 	namespace := newNamespace(t, shared.kubeconfig)
-	store := kube.NewStore(c, namespace, app)
+	store := kubestore.New(c, namespace, app)
 	maps := client(t, shared.kubeconfig).CoreV1().ConfigMaps(namespace)
 	return place{
 		store: store,
@@ -137,7 +138,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func testCluster(t *testing.T) *kube.Cluster {
+func testCluster(t *testing.T) *kubeclient.Client {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("-short: needs a Kubernetes API server")
@@ -152,9 +153,9 @@ func testCluster(t *testing.T) *kube.Cluster {
 	return connect(t, shared.kubeconfig)
 }
 
-func connect(t *testing.T, kubeconfig string) *kube.Cluster {
+func connect(t *testing.T, kubeconfig string) *kubeclient.Client {
 	t.Helper()
-	c, err := kube.Connect(kube.Options{Kubeconfig: kubeconfig})
+	c, err := kubeclient.Connect(kubeclient.Options{Kubeconfig: kubeconfig})
 	require.NoError(t, err)
 	return c
 }
@@ -183,11 +184,11 @@ func holdForEver() {
 	ctx := context.Background()
 	var store ledger.Store = ledger.NewDirectory(os.Getenv("LEDGER_FOLDER"), app)
 	if namespace := os.Getenv("LEDGER_NAMESPACE"); namespace != "" {
-		c, err := kube.Connect(kube.Options{Kubeconfig: os.Getenv("KUBECONFIG")})
+		c, err := kubeclient.Connect(kubeclient.Options{Kubeconfig: os.Getenv("KUBECONFIG")})
 		if err != nil {
 			panic(err)
 		}
-		store = kube.NewStore(c, namespace, app)
+		store = kubestore.New(c, namespace, app)
 	}
 	l := ledger.New(store, app, ledger.Options{})
 	lock, err := l.Lock(ctx, ledger.LockOptions{Holder: "the killed run", TTL: time.Minute})

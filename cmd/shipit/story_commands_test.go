@@ -24,7 +24,8 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/yaml"
 
-	"github.com/joelhooks/shipit/deploy/kube"
+	kubeclient "github.com/joelhooks/shipit/deploy/kube/client"
+	kubestore "github.com/joelhooks/shipit/deploy/kube/store"
 	"github.com/joelhooks/shipit/ledger"
 	"github.com/joelhooks/shipit/release"
 	"github.com/joelhooks/shipit/tools/devcluster/cluster"
@@ -158,9 +159,9 @@ func (s *story) alter(ts *testscript.TestScript, _ bool, args []string) {
 
 // hold: another run takes the lock and keeps it until the story ends.
 func (s *story) hold(ts *testscript.TestScript, _ bool, _ []string) {
-	c, err := kube.Connect(kube.Options{Kubeconfig: s.kubeconfig})
+	c, err := kubeclient.Connect(kubeclient.Options{Kubeconfig: s.kubeconfig})
 	ts.Check(err)
-	l := ledger.New(kube.NewStore(c, s.namespace, "system-bus"), "system-bus", ledger.Options{})
+	l := ledger.New(kubestore.New(c, s.namespace, "system-bus"), "system-bus", ledger.Options{})
 	lock, err := l.Lock(context.Background(), ledger.LockOptions{Holder: "somebody@elsewhere"})
 	ts.Check(err)
 	ts.Defer(func() { _ = lock.Release(context.Background()) })

@@ -14,6 +14,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/joelhooks/shipit/deploy/kube/apply"
+	"github.com/joelhooks/shipit/deploy/kube/compare"
+	"github.com/joelhooks/shipit/deploy/kube/object"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -77,15 +80,14 @@ func TestApplyUnchanged(t *testing.T) {
 	_, a, err := roll(t, c, role)
 	require.NoError(t, err)
 	for _, r := range a.Results {
-		require.Equal(t, Created, r.Action, "%s", r)
+		require.Equal(t, apply.Created, r.Action, "%s", r.Object.ID)
 	}
-	before, log := versions(t, c, ns), &requests{t: t, path: plane.up.AuditLog}
-	log.since()
+	before, log := versions(t, c, ns), newRequests(t, c)
 	_, a, err = roll(t, c, role)
 	require.NoError(t, err)
 	require.Zero(t, log.since()["patch"], "what is unchanged is not even sent")
 	for _, r := range a.Results {
-		require.Equal(t, Unchanged, r.Action, "%s", r)
+		require.Equal(t, apply.Unchanged, r.Action, "%s", r.Object.ID)
 	}
 	require.Equal(t, before, versions(t, c, ns), "nothing was written")
 
@@ -96,20 +98,20 @@ func TestApplyUnchanged(t *testing.T) {
 }
 
 // versions are the resourceVersions of what a test has in its namespace.
-func versions(t *testing.T, c *Cluster, ns string) map[string]string {
+func versions(t *testing.T, c *user, ns string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
-	maps, err := c.Client().CoreV1().ConfigMaps(ns).List(t.Context(), metav1.ListOptions{})
+	maps, err := c.kube.CoreV1().ConfigMaps(ns).List(t.Context(), metav1.ListOptions{})
 	require.NoError(t, err)
 	for _, m := range maps.Items {
 		out["ConfigMap "+m.Name] = m.ResourceVersion
 	}
-	secrets, err := c.Client().CoreV1().Secrets(ns).List(t.Context(), metav1.ListOptions{})
+	secrets, err := c.kube.CoreV1().Secrets(ns).List(t.Context(), metav1.ListOptions{})
 	require.NoError(t, err)
 	for _, s := range secrets.Items {
 		out["Secret "+s.Name] = s.ResourceVersion
 	}
-	jobs, err := c.Client().BatchV1().CronJobs(ns).List(t.Context(), metav1.ListOptions{})
+	jobs, err := c.kube.BatchV1().CronJobs(ns).List(t.Context(), metav1.ListOptions{})
 	require.NoError(t, err)
 	for _, j := range jobs.Items {
 		out["CronJob "+j.Name] = j.ResourceVersion
@@ -126,35 +128,33 @@ func TestApplyAgainstOtherHands(t *testing.T) {
 
 	set := func(manager, image, cpu string) {
 		patch := `{"spec":{"template":{"spec":{"containers":[{"name":"main","image":"` + image + `","resources":{"requests":{"cpu":"` + cpu + `"}}}]}}}}`
-		_, err := c.Client().AppsV1().Deployments(ns).Patch(t.Context(), "web", types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{FieldManager: manager})
+		_, err := c.kube.AppsV1().Deployments(ns).Patch(t.Context(), "web", types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{FieldManager: manager})
 		require.NoError(t, err)
 	}
 	foreign := repository + "@" + digestOf("foreign")
 	set("kubectl-set", foreign, "10m")
-	drift := func(field, wanted, live string) release.Drift {
-		return release.Drift{Role: "web", Kind: release.DriftObject, Wanted: wanted, Live: live,
-			Detail: "Deployment " + ns + "/web: spec.template.spec.containers[main]." + field + ` was set by "kubectl-set"`}
-	}
-	t.Run("an image that was set by hand is drift, and is taken back", func(t *testing.T) {
-		drifts, err := c.Drift(t.Context(), v1, options(t))
+	changed := func(t *testing.T) []string {
+		t.Helper()
+		plan, err := c.Diff(t.Context(), v1, options(t))
 		require.NoError(t, err)
-		require.Equal(t, []release.Drift{drift("image", v1.Reference(), foreign)}, drifts)
+		require.Empty(t, plan.Findings)
+		require.Len(t, plan.Changes, 1)
+		return plan.Changes[0].Lines
+	}
+	t.Run("an image that was set by hand is a difference, and is taken back", func(t *testing.T) {
+		const image = "spec.template.spec.containers[main].image: "
+		require.Equal(t, []string{"- " + image + foreign, "+ " + image + v1.Reference()}, changed(t))
 		a, err := c.Apply(t.Context(), v1, options(t))
 		require.NoError(t, err)
 		require.True(t, a.Changed())
 		require.Equal(t, v1.Reference(), imageOf(t, c, ns))
 	})
 	set("kubectl-set", foreign, "20m")
-	t.Run("any other field is drift too", func(t *testing.T) {
-		drifts, err := c.Drift(t.Context(), v1, options(t))
-		require.NoError(t, err)
-		require.Equal(t, []release.Drift{drift("image", v1.Reference(), foreign), drift("resources.requests.cpu", "10m", "20m")}, drifts)
-	})
 	t.Run("applying over it is refused, and names the owner and the field", func(t *testing.T) {
 		_, err := c.Apply(t.Context(), v1, options(t))
-		var conflict *ConflictError
+		var conflict *apply.ConflictError
 		require.ErrorAs(t, err, &conflict)
-		require.Equal(t, []Conflict{{"kubectl-set", `.spec.template.spec.containers[name="main"].resources.requests.cpu`}}, conflict.Conflicts)
+		require.Equal(t, []apply.Conflict{{Manager: "kubectl-set", Field: `.spec.template.spec.containers[name="main"].resources.requests.cpu`}}, conflict.Conflicts)
 		require.Equal(t, `apply Deployment `+ns+`/web: .spec.template.spec.containers[name="main"].resources.requests.cpu is owned by "kubectl-set"`, err.Error())
 
 		plan, err := c.Diff(t.Context(), v1, options(t))
@@ -164,18 +164,18 @@ func TestApplyAgainstOtherHands(t *testing.T) {
 	})
 	t.Run("a policy that cedes the owner's fields leaves them", func(t *testing.T) {
 		o := options(t)
-		o.Conflicts = map[string]string{"kubectl-set": cede}
+		o.policy.Managers = map[string]string{"kubectl-set": compare.Cede}
 		_, err := c.Apply(t.Context(), v1, o)
 		require.NoError(t, err)
 		require.Equal(t, foreign, imageOf(t, c, ns))
 		a, err := c.Apply(t.Context(), v1, o)
 		require.NoError(t, err)
-		require.False(t, a.Changed(), "%v", a.Results)
+		require.False(t, a.Changed(), "%v", results(a))
 	})
 	t.Run("a policy that forces the owner takes them", func(t *testing.T) {
 		set("kubectl-set", foreign, "30m")
 		o := options(t)
-		o.Conflicts = map[string]string{"kubectl-set": force}
+		o.policy.Managers = map[string]string{"kubectl-set": compare.Force}
 		_, err := c.Apply(t.Context(), v1, o)
 		require.NoError(t, err)
 		require.Equal(t, v1.Reference(), imageOf(t, c, ns))
@@ -183,16 +183,16 @@ func TestApplyAgainstOtherHands(t *testing.T) {
 	t.Run("force takes everybody's", func(t *testing.T) {
 		set("somebody", foreign, "40m")
 		o := options(t)
-		o.Force = true
+		o.policy.Force = true
 		_, err := c.Apply(t.Context(), v1, o)
 		require.NoError(t, err)
 		require.Equal(t, v1.Reference(), imageOf(t, c, ns))
 	})
 }
 
-func imageOf(t *testing.T, c *Cluster, ns string) string {
+func imageOf(t *testing.T, c *user, ns string) string {
 	t.Helper()
-	d, err := c.Client().AppsV1().Deployments(ns).Get(t.Context(), "web", metav1.GetOptions{})
+	d, err := c.kube.AppsV1().Deployments(ns).Get(t.Context(), "web", metav1.GetOptions{})
 	require.NoError(t, err)
 	return d.Spec.Template.Spec.Containers[0].Image
 }
@@ -200,10 +200,10 @@ func imageOf(t *testing.T, c *Cluster, ns string) string {
 func TestReplicas(t *testing.T) {
 	c := connect(t)
 	scale := func(t *testing.T, ns, manager string, to int32) {
-		s, err := c.Client().AppsV1().Deployments(ns).GetScale(t.Context(), "web", metav1.GetOptions{})
+		s, err := c.kube.AppsV1().Deployments(ns).GetScale(t.Context(), "web", metav1.GetOptions{})
 		require.NoError(t, err)
 		s.Spec.Replicas = to
-		_, err = c.Client().AppsV1().Deployments(ns).UpdateScale(t.Context(), "web", &autoscalingv1.Scale{ObjectMeta: s.ObjectMeta, Spec: s.Spec}, metav1.UpdateOptions{FieldManager: manager})
+		_, err = c.kube.AppsV1().Deployments(ns).UpdateScale(t.Context(), "web", &autoscalingv1.Scale{ObjectMeta: s.ObjectMeta, Spec: s.Spec}, metav1.UpdateOptions{FieldManager: manager})
 		require.NoError(t, err)
 	}
 	for _, tc := range []struct {
@@ -221,20 +221,20 @@ func TestReplicas(t *testing.T) {
 			scale(t, ns, tc.manager, 3)
 			_, err = c.Apply(t.Context(), v2, options(t))
 			if !tc.ceded {
-				var conflict *ConflictError
+				var conflict *apply.ConflictError
 				require.ErrorAs(t, err, &conflict)
 				require.Equal(t, ".spec.replicas", conflict.Conflicts[0].Field)
-				require.Equal(t, "kubectl", conflict.Conflicts[0].Owner)
+				require.Equal(t, "kubectl", conflict.Conflicts[0].Manager)
 				return
 			}
 			require.NoError(t, err)
 			live, a, err := roll(t, c, v2)
 			require.NoError(t, err)
 			require.Equal(t, 3, live.Ready)
-			require.False(t, a.Changed(), "what is ceded does not change the object again: %v", a.Results)
-			drifts, err := c.Drift(t.Context(), v2, options(t))
+			require.False(t, a.Changed(), "what is ceded does not change the object again: %v", results(a))
+			plan, err := c.Diff(t.Context(), v2, options(t))
 			require.NoError(t, err)
-			require.Empty(t, drifts)
+			require.Empty(t, plan.Changes, "nor is it a difference")
 		})
 	}
 }
@@ -245,16 +245,16 @@ func TestForceTakesNoReplicasFromAnAutoscaler(t *testing.T) {
 	v1, v2 := roleOf(t, ns, digestOf("v1"), deployment("web", 1)), roleOf(t, ns, digestOf("v2"), deployment("web", 1))
 	_, _, err := roll(t, c, v1)
 	require.NoError(t, err)
-	s, err := c.Client().AppsV1().Deployments(ns).GetScale(t.Context(), "web", metav1.GetOptions{})
+	s, err := c.kube.AppsV1().Deployments(ns).GetScale(t.Context(), "web", metav1.GetOptions{})
 	require.NoError(t, err)
 	s.Spec.Replicas = 3
-	_, err = c.Client().AppsV1().Deployments(ns).UpdateScale(t.Context(), "web", &autoscalingv1.Scale{ObjectMeta: s.ObjectMeta, Spec: s.Spec}, metav1.UpdateOptions{FieldManager: "kube-controller-manager"})
+	_, err = c.kube.AppsV1().Deployments(ns).UpdateScale(t.Context(), "web", &autoscalingv1.Scale{ObjectMeta: s.ObjectMeta, Spec: s.Spec}, metav1.UpdateOptions{FieldManager: "kube-controller-manager"})
 	require.NoError(t, err)
 	o := options(t)
-	o.Force = true
+	o.policy.Force = true
 	_, err = c.Apply(t.Context(), v2, o)
 	require.NoError(t, err)
-	got, err := c.Client().AppsV1().Deployments(ns).Get(t.Context(), "web", metav1.GetOptions{})
+	got, err := c.kube.AppsV1().Deployments(ns).Get(t.Context(), "web", metav1.GetOptions{})
 	require.NoError(t, err)
 	require.EqualValues(t, 3, *got.Spec.Replicas)
 	require.Equal(t, v2.Reference(), imageOf(t, c, ns))
@@ -267,13 +267,13 @@ func TestAnObjectThatIsGoingIsMadeAgain(t *testing.T) {
 	role := roleOf(t, ns, digestOf("v1"), held)
 	_, _, err := roll(t, c, role)
 	require.NoError(t, err)
-	maps := c.Client().CoreV1().ConfigMaps(ns)
+	maps := c.kube.CoreV1().ConfigMaps(ns)
 	before, err := maps.Get(t.Context(), "held", metav1.GetOptions{})
 	require.NoError(t, err)
 	require.NoError(t, maps.Delete(t.Context(), "held", metav1.DeleteOptions{}))
 	told := make(chan struct{})
 	o := options(t)
-	o.Progress = func(e release.Event) {
+	o.progress = func(e release.Event) {
 		if strings.Contains(e.Message, "is being deleted") {
 			close(told)
 		}
@@ -290,7 +290,7 @@ func TestAnObjectThatIsGoingIsMadeAgain(t *testing.T) {
 	a, err := c.Apply(t.Context(), role, o)
 	require.NoError(t, <-freed)
 	require.NoError(t, err)
-	require.Equal(t, Created, a.Results[0].Action)
+	require.Equal(t, apply.Created, a.Results[0].Action)
 	after, err := maps.Get(t.Context(), "held", metav1.GetOptions{})
 	require.NoError(t, err)
 	require.NotEqual(t, before.UID, after.UID)
@@ -302,7 +302,7 @@ func TestPrune(t *testing.T) {
 	c := connect(t)
 	ns := namespace(t, c)
 	foreign := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "foreign", Namespace: ns, Labels: map[string]string{"shipit.dev/app": "test"}}}
-	_, err := c.Client().CoreV1().ConfigMaps(ns).Create(t.Context(), foreign, metav1.CreateOptions{})
+	_, err := c.kube.CoreV1().ConfigMaps(ns).Create(t.Context(), foreign, metav1.CreateOptions{})
 	require.NoError(t, err)
 	const extra = `apiVersion: v1
 kind: ConfigMap
@@ -324,34 +324,34 @@ spec: {accessModes: [ReadWriteOnce], storageClassName: none, resources: {request
 	t.Run("a plan shows what would go", func(t *testing.T) {
 		plan, err := c.Diff(t.Context(), small, options(t))
 		require.NoError(t, err)
-		require.Equal(t, []Change{{Object: ID{"", "ConfigMap", ns, "extra"}, Action: Pruned}, {Object: ID{"", "Service", ns, "web"}, Action: Pruned}}, plan.Changes)
+		require.Equal(t, []apply.Change{{Object: object.ID{Kind: "ConfigMap", Namespace: ns, Name: "extra"}, Action: apply.Pruned}, {Object: object.ID{Kind: "Service", Namespace: ns, Name: "web"}, Action: apply.Pruned}}, plan.Changes)
 	})
 	broken := small
 	broken.Objects = roleOf(t, ns, digestOf("v2"), deployment("web", 1, fate("missing"))).Objects
 	t.Run("nothing goes while the new release does not serve", func(t *testing.T) {
 		fail(t, c, broken, 30e9)
-		_, err := c.Client().CoreV1().Services(ns).Get(t.Context(), "web", metav1.GetOptions{})
+		_, err := c.kube.CoreV1().Services(ns).Get(t.Context(), "web", metav1.GetOptions{})
 		require.NoError(t, err)
 	})
 	t.Run("what the role no longer has goes when it serves; claims and what is not its own stay", func(t *testing.T) {
 		_, _, err := roll(t, c, small)
 		require.NoError(t, err)
-		_, err = c.Client().CoreV1().Services(ns).Get(t.Context(), "web", metav1.GetOptions{})
+		_, err = c.kube.CoreV1().Services(ns).Get(t.Context(), "web", metav1.GetOptions{})
 		require.True(t, apierrors.IsNotFound(err), "%v", err)
-		_, err = c.Client().CoreV1().ConfigMaps(ns).Get(t.Context(), "extra", metav1.GetOptions{})
+		_, err = c.kube.CoreV1().ConfigMaps(ns).Get(t.Context(), "extra", metav1.GetOptions{})
 		require.True(t, apierrors.IsNotFound(err), "%v", err)
-		_, err = c.Client().CoreV1().PersistentVolumeClaims(ns).Get(t.Context(), "data", metav1.GetOptions{})
+		_, err = c.kube.CoreV1().PersistentVolumeClaims(ns).Get(t.Context(), "data", metav1.GetOptions{})
 		require.NoError(t, err)
-		_, err = c.Client().CoreV1().ConfigMaps(ns).Get(t.Context(), "foreign", metav1.GetOptions{})
+		_, err = c.kube.CoreV1().ConfigMaps(ns).Get(t.Context(), "foreign", metav1.GetOptions{})
 		require.NoError(t, err)
-		_, err = c.Client().AppsV1().Deployments(ns).Get(t.Context(), "second", metav1.GetOptions{})
+		_, err = c.kube.AppsV1().Deployments(ns).Get(t.Context(), "second", metav1.GetOptions{})
 		require.NoError(t, err)
 	})
 	t.Run("the set's parent names the kinds that are left", func(t *testing.T) {
-		parent, err := c.Client().CoreV1().ConfigMaps(ns).Get(t.Context(), "shipit-test-web", metav1.GetOptions{})
+		parent, err := c.kube.CoreV1().ConfigMaps(ns).Get(t.Context(), "shipit-test-web", metav1.GetOptions{})
 		require.NoError(t, err)
-		require.Equal(t, "Deployment.apps", parent.Annotations[setKinds])
-		require.Equal(t, newApplySet("test", "web", ns).id, parent.Labels[setIDLabel])
+		require.Equal(t, "Deployment.apps", parent.Annotations["applyset.kubernetes.io/contains-group-kinds"])
+		require.Equal(t, apply.SetOf("test", "web", ns, nil).ID, parent.Labels["applyset.kubernetes.io/id"])
 	})
 	t.Run("what another role of the app has taken over stays", func(t *testing.T) {
 		const shared = "{apiVersion: v1, kind: ConfigMap, metadata: {name: shared, namespace: $NS}}"
@@ -359,45 +359,42 @@ spec: {accessModes: [ReadWriteOnce], storageClassName: none, resources: {request
 		require.NoError(t, err)
 		a, err := c.Apply(t.Context(), small, options(t))
 		require.NoError(t, err)
-		require.Len(t, a.obsolete, 1)
 		other.Objects = append(other.Objects, roleOf(t, ns, digestOf("v1"), shared).Objects...)
 		_, _, err = roll(t, c, other)
 		require.NoError(t, err)
-		_, err = c.Wait(t.Context(), small, a, WaitOptions{})
+		_, err = c.Wait(t.Context(), small, a, Options{})
 		require.NoError(t, err)
-		_, err = c.Client().CoreV1().ConfigMaps(ns).Get(t.Context(), "shared", metav1.GetOptions{})
+		_, err = c.kube.CoreV1().ConfigMaps(ns).Get(t.Context(), "shared", metav1.GetOptions{})
 		require.NoError(t, err)
 	})
 	t.Run("what moves to a role that is still to come stays too", func(t *testing.T) {
 		const moved = "{apiVersion: v1, kind: ConfigMap, metadata: {name: moved, namespace: $NS}}"
 		_, _, err := roll(t, c, roleOf(t, ns, digestOf("v1"), deployment("web", 1), moved))
 		require.NoError(t, err)
-		before, err := c.Client().CoreV1().ConfigMaps(ns).Get(t.Context(), "moved", metav1.GetOptions{})
+		before, err := c.kube.CoreV1().ConfigMaps(ns).Get(t.Context(), "moved", metav1.GetOptions{})
 		require.NoError(t, err)
 		next := other
 		next.Objects = append(slices.Clone(other.Objects), roleOf(t, ns, digestOf("v1"), moved).Objects...)
 		o := options(t)
-		o.Beside = []release.Role{small, next}
+		o.roles = []release.Role{small, next}
 		plan, err := c.Diff(t.Context(), small, o)
 		require.NoError(t, err)
 		require.Empty(t, plan.Changes)
-		for _, role := range o.Beside {
+		for _, role := range o.roles {
 			a, err := c.Apply(t.Context(), role, o)
 			require.NoError(t, err)
-			_, err = c.Wait(t.Context(), role, a, WaitOptions{})
+			_, err = c.Wait(t.Context(), role, a, Options{})
 			require.NoError(t, err)
 		}
-		after, err := c.Client().CoreV1().ConfigMaps(ns).Get(t.Context(), "moved", metav1.GetOptions{})
+		after, err := c.kube.CoreV1().ConfigMaps(ns).Get(t.Context(), "moved", metav1.GetOptions{})
 		require.NoError(t, err)
 		require.Equal(t, before.UID, after.UID)
-		require.Equal(t, newApplySet("test", "other", ns).id, after.Labels[partOfLabel])
+		require.Equal(t, apply.SetOf("test", "other", ns, nil).ID, after.Labels[object.PartOfLabel])
 	})
 	t.Run("after that there is nothing to do", func(t *testing.T) {
 		_, a, err := roll(t, c, small)
 		require.NoError(t, err)
 		require.False(t, a.Changed())
-		require.Empty(t, a.obsolete)
-		require.False(t, a.widened)
 	})
 }
 
@@ -412,15 +409,15 @@ func TestDiff(t *testing.T) {
 		after := roleOf(t, ns, digestOf("v2"), deployment("web", 2), "{apiVersion: v1, kind: Secret, metadata: {name: keys, namespace: $NS}, data: {token: bmV3bmV3}}", service)
 		plan, err := c.Diff(t.Context(), after, options(t))
 		require.NoError(t, err)
-		require.Equal(t, []Change{
-			{ID{"apps", "Deployment", ns, "web"}, Configured, []string{
+		require.Equal(t, []apply.Change{
+			{Object: object.ID{Group: "apps", Kind: "Deployment", Namespace: ns, Name: "web"}, Action: apply.Configured, Lines: []string{
 				"- spec.replicas: 1",
 				"+ spec.replicas: 2",
 				"- spec.template.spec.containers[main].image: " + repository + "@" + digestOf("v1"),
 				"+ spec.template.spec.containers[main].image: " + repository + "@" + digestOf("v2"),
 			}},
-			{ID{"", "Secret", ns, "keys"}, Configured, []string{"- data.token: (hidden)", "+ data.token: (hidden, changed)"}},
-			{ID{"", "Service", ns, "web"}, Created, nil},
+			{Object: object.ID{Kind: "Secret", Namespace: ns, Name: "keys"}, Action: apply.Configured, Lines: []string{"- data.token: (hidden)", "+ data.token: (hidden, changed)"}},
+			{Object: object.ID{Kind: "Service", Namespace: ns, Name: "web"}, Action: apply.Created},
 		}, plan.Changes)
 		require.Equal(t, repository+"@"+digestOf("v1"), imageOf(t, c, ns), "nothing was changed")
 	})
@@ -443,9 +440,9 @@ func TestDiff(t *testing.T) {
 		plan, err := c.Diff(t.Context(), roleOf(t, ns, digestOf("v2"), doc), options(t))
 		require.NoError(t, err)
 		require.Empty(t, plan.Findings)
-		require.Equal(t, []Change{
-			{Object: ID{"", "Namespace", "", "kube-test-new"}, Action: Created},
-			{Object: ID{"", "ConfigMap", "kube-test-new", "x"}, Action: Created},
+		require.Equal(t, []apply.Change{
+			{Object: object.ID{Kind: "Namespace", Name: "kube-test-new"}, Action: apply.Created},
+			{Object: object.ID{Kind: "ConfigMap", Namespace: "kube-test-new", Name: "x"}, Action: apply.Created},
 		}, plan.Changes)
 	})
 }

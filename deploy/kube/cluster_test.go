@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -16,8 +17,14 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/yaml"
 
+	"github.com/joelhooks/shipit/deploy/kube/apply"
+	"github.com/joelhooks/shipit/deploy/kube/client"
+	"github.com/joelhooks/shipit/deploy/kube/compare"
+	"github.com/joelhooks/shipit/deploy/kube/object"
+	"github.com/joelhooks/shipit/deploy/kube/preflight"
 	"github.com/joelhooks/shipit/release"
 	"github.com/joelhooks/shipit/tools/devcluster/cluster"
 )
@@ -42,8 +49,35 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// connect gives a client of the shared cluster.
-func connect(t *testing.T) *Cluster {
+// user is one user of a cluster: by shipit's client, with the steps of a Target one by
+// one, and by client-go's own for what only tests do.
+type user struct {
+	*client.Client
+	kube kubernetes.Interface
+}
+
+func newUser(t *testing.T, cfg *rest.Config) *user {
+	t.Helper()
+	cfg.QPS, cfg.UserAgent = -1, object.Manager
+	c, err := client.For(cfg)
+	require.NoError(t, err)
+	cfg = rest.CopyConfig(cfg)
+	cfg.UserAgent = "test"
+	tests, err := kubernetes.NewForConfig(cfg)
+	require.NoError(t, err)
+	return &user{Client: c, kube: tests}
+}
+
+// planeConfig is how the shared cluster is reached.
+func planeConfig(t *testing.T) *rest.Config {
+	t.Helper()
+	cfg, err := clientcmd.BuildConfigFromFlags("", plane.path)
+	require.NoError(t, err)
+	return cfg
+}
+
+// connect gives a user of the shared cluster.
+func connect(t *testing.T) *user {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("a cluster takes a while to come up, and -short is set")
@@ -55,32 +89,80 @@ func connect(t *testing.T) *Cluster {
 		}
 	})
 	require.NoError(t, plane.err)
-	c, err := Connect(Options{Kubeconfig: plane.path})
-	require.NoError(t, err)
-	return c
+	return newUser(t, planeConfig(t))
 }
 
-// Client is client-go's own client, for what only tests do.
-func (c *Cluster) Client() kubernetes.Interface {
-	client, err := kubernetes.NewForConfigAndClient(&rest.Config{Host: c.host}, c.http)
+// applyOptions say how a test applies a role.
+type applyOptions struct {
+	policy   compare.Policy
+	roles    []release.Role
+	progress release.Progress
+}
+
+func options(t *testing.T) applyOptions { return applyOptions{progress: progress(t)} }
+
+func (o applyOptions) apply() apply.Options {
+	return apply.Options{Policy: o.policy, Roles: o.roles, Progress: o.progress}
+}
+
+// Apply applies a role of the app "test".
+func (u *user) Apply(ctx context.Context, role release.Role, o applyOptions) (apply.Applied, error) {
+	state, err := apply.Read(ctx, u.Client, role, "test", "")
 	if err != nil {
-		panic(err) // the connection has been made before
+		return apply.Applied{}, err
 	}
-	return client
+	return apply.Apply(ctx, u.Client, state, o.apply())
+}
+
+// Diff has the server try a role of the app "test".
+func (u *user) Diff(ctx context.Context, role release.Role, o applyOptions) (apply.Plan, error) {
+	state, err := apply.Read(ctx, u.Client, role, "test", "")
+	if err != nil {
+		return apply.Plan{}, err
+	}
+	return apply.Diff(ctx, u.Client, state, o.apply())
+}
+
+// Wait settles what was applied within a time limit.
+func (u *user) Wait(ctx context.Context, role release.Role, a apply.Applied, o Options) (release.Live, error) {
+	if o.Timeout == 0 {
+		o.Timeout = defaultTimeout
+	}
+	return (&Target{client: u.Client, options: o}).settle(ctx, role, a)
+}
+
+// Observe reads what runs.
+func (u *user) Observe(ctx context.Context, role release.Role) (release.Live, error) {
+	return observe(ctx, u.Client, role)
+}
+
+// Preflight checks one role of the app "test".
+func (u *user) Preflight(ctx context.Context, role release.Role, o preflight.Options) (preflight.Result, error) {
+	o.App = "test"
+	return preflight.Run(ctx, u.Client, []preflight.Role{{Role: role}}, o)
+}
+
+// results are what an apply did, in lines.
+func results(a apply.Applied) []string {
+	var out []string
+	for _, r := range a.Results {
+		out = append(out, r.Object.ID.String()+" "+string(r.Action))
+	}
+	return out
 }
 
 // namespace makes a namespace of the test's own, with the service account that
 // its pods need.
-func namespace(t *testing.T, c *Cluster) string {
+func namespace(t *testing.T, c *user) string {
 	t.Helper()
 	ctx := t.Context()
-	ns, err := c.Client().CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "kube-test-"}}, metav1.CreateOptions{})
+	ns, err := c.kube.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "kube-test-"}}, metav1.CreateOptions{})
 	require.NoError(t, err)
 	t.Cleanup(func() {
-		_ = c.Client().CoreV1().Namespaces().Delete(context.Background(), ns.Name, metav1.DeleteOptions{})
+		_ = c.kube.CoreV1().Namespaces().Delete(context.Background(), ns.Name, metav1.DeleteOptions{})
 	})
 	require.Eventually(t, func() bool {
-		_, err := c.Client().CoreV1().ServiceAccounts(ns.Name).Get(ctx, "default", metav1.GetOptions{})
+		_, err := c.kube.CoreV1().ServiceAccounts(ns.Name).Get(ctx, "default", metav1.GetOptions{})
 		return err == nil
 	}, 10*time.Second, 20*time.Millisecond, "the namespace's service account")
 	return ns.Name
@@ -89,9 +171,7 @@ func namespace(t *testing.T, c *Cluster) string {
 const repository = "registry.test/app"
 
 // digestOf is a digest for a short name, so that tests read well.
-func digestOf(name string) string {
-	return "sha256:" + hashOf([]byte(name)) + hashOf([]byte(name))
-}
+func digestOf(name string) string { return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(name))) }
 
 // roleOf is a role made of YAML documents. $NS and $IMAGE are filled in.
 func roleOf(t *testing.T, ns, digest string, docs ...string) release.Role {
@@ -141,10 +221,6 @@ func fate(name string) string {
 	return "        env: [{name: FIXTURE_FAULT, value: " + name + "}]"
 }
 
-func options(t *testing.T) ApplyOptions {
-	return ApplyOptions{App: "test", Progress: progress(t)}
-}
-
 func progress(t *testing.T) release.Progress {
 	return func(e release.Event) {
 		t.Logf("%s %s %s %d/%d %s", time.Now().Format("05.000"), e.Phase, e.Mark, e.Ready, e.Desired, e.Message)
@@ -152,23 +228,23 @@ func progress(t *testing.T) release.Progress {
 }
 
 // roll applies a role and waits for it.
-func roll(t *testing.T, c *Cluster, role release.Role) (release.Live, Applied, error) {
+func roll(t *testing.T, c *user, role release.Role) (release.Live, apply.Applied, error) {
 	t.Helper()
 	a, err := c.Apply(t.Context(), role, options(t))
 	if err != nil {
 		return release.Live{}, a, err
 	}
-	live, err := c.Wait(t.Context(), role, a, WaitOptions{Timeout: time.Minute, Progress: progress(t)})
+	live, err := c.Wait(t.Context(), role, a, Options{Timeout: time.Minute, Progress: progress(t)})
 	return live, a, err
 }
 
 func replaceNS(s, ns string) string { return strings.ReplaceAll(s, "$NS", ns) }
 
 // enforce sets a namespace's Pod Security level.
-func enforce(t *testing.T, c *Cluster, ns, level string) {
+func enforce(t *testing.T, c *user, ns, level string) {
 	t.Helper()
 	patch := `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"` + level + `"}}}`
-	_, err := c.Client().CoreV1().Namespaces().Patch(t.Context(), ns, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+	_, err := c.kube.CoreV1().Namespaces().Patch(t.Context(), ns, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
 	require.NoError(t, err)
 }
 
@@ -200,9 +276,9 @@ spec:
 }
 
 // podUIDs are those of the pods of a namespace, by name.
-func podUIDs(t *testing.T, c *Cluster, ns string) map[string]types.UID {
+func podUIDs(t *testing.T, c *user, ns string) map[string]types.UID {
 	t.Helper()
-	list, err := c.Client().CoreV1().Pods(ns).List(t.Context(), metav1.ListOptions{})
+	list, err := c.kube.CoreV1().Pods(ns).List(t.Context(), metav1.ListOptions{})
 	require.NoError(t, err)
 	out := map[string]types.UID{}
 	for _, p := range list.Items {

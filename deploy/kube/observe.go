@@ -11,73 +11,77 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/joelhooks/shipit/deploy/kube/client"
+	"github.com/joelhooks/shipit/deploy/kube/object"
 	"github.com/joelhooks/shipit/release"
 )
 
-// Observe reads what runs for a role now: the digests that the runtime reports
-// for the role's containers in the pods that are ready, old ones too. It trusts
-// no image name: a pod whose runtime reports no digest counts as running none.
-// Jobs and schedules serve nothing and are not counted.
-func (c *Cluster) Observe(ctx context.Context, role release.Role) (release.Live, error) {
-	objects, live, pods, err := c.running(ctx, role)
+// observe reads what runs for a role now: the digests that the runtime reports for
+// the role's containers in the pods that are ready, old ones too. It trusts no image
+// name: a pod whose runtime reports no digest counts as running none. Jobs and
+// CronJobs serve nothing and are not counted.
+func observe(ctx context.Context, c *client.Client, role release.Role) (release.Live, error) {
+	r, err := readRunning(ctx, c, role)
 	if err != nil {
 		return release.Live{}, fmt.Errorf("observe role %s: %w", role.Name, err)
 	}
-	return liveOf(role, objects, live, pods, time.Now()), nil
+	return liveOf(role, r, time.Now()), nil
 }
 
-// running reads the role's workloads and, at the same time, what their rendered
-// selectors find: a selector never changes.
-func (c *Cluster) running(ctx context.Context, role release.Role) (objects []*object, live []*unstructured.Unstructured, pods []*corev1.Pod, err error) {
-	all, err := parse(role)
+// running is what runs of a role.
+type running struct {
+	objects   []*object.Object             // as rendered
+	workloads []*unstructured.Unstructured // live
+	pods      []*corev1.Pod
+}
+
+// readRunning reads the role's workloads and, at the same time, the pods that their
+// rendered selectors select: a selector never changes.
+func readRunning(ctx context.Context, c *client.Client, role release.Role) (running, error) {
+	all, err := object.Parse(role)
 	if err != nil {
-		return nil, nil, nil, err
+		return running{}, err
 	}
+	var r running
 	var bodies []*unstructured.Unstructured
 	for _, o := range all {
-		if podTemplate(o.body) != nil || o.id.Kind == "Pod" {
-			objects, bodies = append(objects, o), append(bodies, o.body)
+		if object.PodTemplate(o.Body) != nil || o.ID.Kind == "Pod" {
+			r.objects, bodies = append(r.objects, o), append(bodies, o.Body)
 		}
 	}
-	if err := c.resolve(objects); err != nil {
-		return nil, nil, nil, err
+	if err := c.Resolve(r.objects); err != nil {
+		return running{}, err
 	}
 	group, gctx := errgroup.WithContext(ctx)
-	group.Go(func() (err error) { live, err = c.workloads(gctx, objects); return err })
-	group.Go(func() (err error) { pods, err = c.podsOf(gctx, serving(objects, bodies)); return err })
-	return objects, live, pods, group.Wait()
+	group.Go(func() (err error) { r.workloads, err = liveWorkloads(gctx, c, r.objects); return err })
+	group.Go(func() (err error) { r.pods, err = podsOf(gctx, c, serving(r.objects, bodies)); return err })
+	return r, group.Wait()
 }
 
-// serves reports whether a workload's pods serve for as long as it is there.
-func serves(o *object) bool {
-	switch o.kind.gk.Group + "/" + o.kind.gk.Kind {
-	case "apps/Deployment", "apps/StatefulSet", "apps/DaemonSet", "apps/ReplicaSet", "/Pod":
-		return true
+// liveWorkloads reads those that serve as they are; one that does not exist is left out.
+func liveWorkloads(ctx context.Context, c *client.Client, objects []*object.Object) ([]*unstructured.Unstructured, error) {
+	type collection struct {
+		kind      object.Kind
+		namespace string
 	}
-	return false
-}
-
-// workloads reads those that serve as they are; one that is not there is left out.
-func (c *Cluster) workloads(ctx context.Context, objects []*object) ([]*unstructured.Unstructured, error) {
-	byShelf := map[shelf][]*object{}
+	byCollection := map[collection][]*object.Object{}
 	for _, o := range objects {
-		if serves(o) {
-			s := shelf{o.kind, o.id.Namespace}
-			byShelf[s] = append(byShelf[s], o)
+		if o.Serves() {
+			at := collection{o.Kind, o.ID.Namespace}
+			byCollection[at] = append(byCollection[at], o)
 		}
 	}
 	var mu sync.Mutex
 	var live []*unstructured.Unstructured
 	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(parallel)
-	for s, list := range byShelf {
+	group.SetLimit(client.Parallel)
+	for _, list := range byCollection {
 		group.Go(func() error {
-			found, err := c.readShelf(gctx, s, list)
+			found, err := c.Live(gctx, list)
 			mu.Lock()
 			defer mu.Unlock()
 			live = append(live, found...)
@@ -88,110 +92,78 @@ func (c *Cluster) workloads(ctx context.Context, objects []*object) ([]*unstruct
 }
 
 // serving are the live objects whose pods serve.
-func serving(objects []*object, live []*unstructured.Unstructured) []*unstructured.Unstructured {
-	wanted := map[ID]bool{}
+func serving(objects []*object.Object, live []*unstructured.Unstructured) []*unstructured.Unstructured {
+	wanted := map[object.ID]bool{}
 	for _, o := range objects {
-		wanted[o.id] = serves(o)
+		wanted[o.ID] = o.Serves()
 	}
 	var out []*unstructured.Unstructured
 	for _, u := range live {
-		if wanted[idOf(u)] {
+		if wanted[object.IDOf(u)] {
 			out = append(out, u)
 		}
 	}
 	return out
 }
 
-// readShelf reads objects by name if they are few, else in one list by what their
-// labels have in common.
-func (c *Cluster) readShelf(ctx context.Context, s shelf, objects []*object) ([]*unstructured.Unstructured, error) {
-	var found []*unstructured.Unstructured
-	if len(objects) <= 2 {
-		for _, o := range objects {
-			u, err := c.fetch(ctx, s.kind, s.namespace, o.id.Name)
-			switch {
-			case apierrors.IsNotFound(err):
-			case err != nil:
-				return nil, err
-			default:
-				found = append(found, u)
-			}
-		}
-		return found, nil
-	}
-	var common map[string]string
-	names := map[string]bool{}
-	for _, o := range objects {
-		names[o.id.Name] = true
-		common = shared(common, o.body.GetLabels())
-	}
-	items, err := c.list(ctx, s.kind, s.namespace, labels.Set(common).String())
-	for i := range items {
-		if names[items[i].GetName()] {
-			found = append(found, &items[i])
-		}
-	}
-	return found, err
-}
-
 // podsOf reads the pods that the workloads select, one request a namespace.
-func (c *Cluster) podsOf(ctx context.Context, live []*unstructured.Unstructured) ([]*corev1.Pod, error) {
+func podsOf(ctx context.Context, c *client.Client, live []*unstructured.Unstructured) ([]*corev1.Pod, error) {
 	common := map[string]map[string]string{}
 	for _, u := range live {
 		selected, _, _ := unstructured.NestedStringMap(u.Object, "spec", "selector", "matchLabels")
 		if u.GetKind() == "Pod" {
 			selected = u.GetLabels()
 		}
-		common[u.GetNamespace()] = shared(common[u.GetNamespace()], selected)
+		common[u.GetNamespace()] = object.CommonLabels(common[u.GetNamespace()], selected)
 	}
 	var mu sync.Mutex
 	var pods []*corev1.Pod
 	group, gctx := errgroup.WithContext(ctx)
 	for ns, set := range common {
 		group.Go(func() error {
-			return c.patiently(gctx, func() error {
-				var list corev1.PodList
-				if err := c.typed.list(gctx, podsKind, ns, metav1.ListOptions{LabelSelector: labels.Set(set).String()}, &list); err != nil {
-					return err
-				}
-				mu.Lock()
-				defer mu.Unlock()
-				for i := range list.Items {
-					pods = append(pods, slim(&list.Items[i]))
-				}
-				return nil
-			})
+			var list corev1.PodList
+			if err := c.ListInto(gctx, client.Pods, ns, metav1.ListOptions{LabelSelector: labels.Set(set).String()}, &list); err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for i := range list.Items {
+				p := &list.Items[i]
+				p.ManagedFields, p.Annotations = nil, nil // never read; a thousand pods are held at once
+				pods = append(pods, p)
+			}
+			return nil
 		})
 	}
 	return pods, group.Wait()
 }
 
 // liveOf counts what the pods of a role's workloads run.
-func liveOf(role release.Role, objects []*object, live []*unstructured.Unstructured, pods []*corev1.Pod, now time.Time) release.Live {
+func liveOf(role release.Role, r running, now time.Time) release.Live {
 	out := release.Live{At: now}
 	count := map[string]int{}
-	found := map[ID]*unstructured.Unstructured{}
-	for _, u := range live {
-		found[idOf(u)] = u
+	found := map[object.ID]*unstructured.Unstructured{}
+	for _, u := range r.workloads {
+		found[object.IDOf(u)] = u
 	}
-	for _, o := range objects {
+	for _, o := range r.objects {
 		names := containersOf(o, role.Repository)
-		if len(names) == 0 || !serves(o) {
+		if len(names) == 0 || !o.Serves() {
 			continue
 		}
-		u := found[o.id]
+		u := found[o.ID]
 		if u == nil {
-			out.Desired += askedFor(o.body)
+			out.Desired += object.Replicas(o.Body)
 			continue
 		}
-		out.Desired += askedFor(u)
-		out.Wanted = askedImage(u, names)
-		mine := selectorFor(u)
-		for _, p := range pods {
-			if !mine(p) || p.DeletionTimestamp != nil || !podReady(p) {
+		out.Desired += object.Replicas(u)
+		out.Wanted = wantedImage(u, names)
+		isOwn := object.PodsOf(u)
+		for _, p := range r.pods {
+			if !isOwn(p) || p.DeletionTimestamp != nil || !object.PodReady(p) {
 				continue
 			}
-			digests := runs(p, names)
+			digests := runningDigests(p, names)
 			wanted := len(digests) > 0
 			for _, d := range digests {
 				count[d]++
@@ -212,11 +184,11 @@ func liveOf(role release.Role, objects []*object, live []*unstructured.Unstructu
 	return out
 }
 
-// askedImage is the digest that a live workload's template asks for in one of the
+// wantedImage is the digest that a live workload's template asks for in one of the
 // containers, or the whole reference where that has none.
-func askedImage(u *unstructured.Unstructured, names map[string]bool) string {
+func wantedImage(u *unstructured.Unstructured, names map[string]bool) string {
 	spec, _, _ := unstructured.NestedMap(u.Object, "spec")
-	if t := podTemplate(u); t != nil {
+	if t := object.PodTemplate(u); t != nil {
 		spec, _ = t["spec"].(map[string]any)
 	}
 	list, _ := spec["containers"].([]any)
@@ -235,9 +207,9 @@ func askedImage(u *unstructured.Unstructured, names map[string]bool) string {
 
 // containersOf are the names of the containers that were rendered with the role's
 // image. A live container is known by its name: its image may have been changed.
-func containersOf(o *object, repository string) map[string]bool {
-	spec, _, _ := unstructured.NestedMap(o.body.Object, "spec")
-	if t := podTemplate(o.body); t != nil {
+func containersOf(o *object.Object, repository string) map[string]bool {
+	spec, _, _ := unstructured.NestedMap(o.Body.Object, "spec")
+	if t := object.PodTemplate(o.Body); t != nil {
 		spec, _ = t["spec"].(map[string]any)
 	}
 	names := map[string]bool{}
@@ -278,40 +250,10 @@ func fullName(ref string) string {
 	return ref
 }
 
-// askedFor is how many instances a workload asks for.
-func askedFor(u *unstructured.Unstructured) int {
-	switch u.GetKind() {
-	case "Pod":
-		return 1
-	case "DaemonSet":
-		n, _, _ := unstructured.NestedInt64(u.Object, "status", "desiredNumberScheduled")
-		return int(n)
-	}
-	v, ok, _ := unstructured.NestedFieldNoCopy(u.Object, "spec", "replicas")
-	if n, isNumber := number(v); ok && isNumber {
-		return int(n)
-	}
-	return 1
-}
-
-// selectorFor tells a workload's pods from others.
-func selectorFor(u *unstructured.Unstructured) func(*corev1.Pod) bool {
-	namespace, name := u.GetNamespace(), u.GetName()
-	if u.GetKind() == "Pod" {
-		return func(p *corev1.Pod) bool { return p.Namespace == namespace && p.Name == name }
-	}
-	raw, _, _ := unstructured.NestedMap(u.Object, "spec", "selector")
-	selector, err := selectorOf(raw)
-	if err != nil || selector.Empty() {
-		return func(*corev1.Pod) bool { return false }
-	}
-	return func(p *corev1.Pod) bool { return p.Namespace == namespace && selector.Matches(labels.Set(p.Labels)) }
-}
-
 var digestIn = regexp.MustCompile(`sha256:[0-9a-f]{64}$`)
 
-// runs are the digests that the runtime reports for containers, by name.
-func runs(p *corev1.Pod, names map[string]bool) []string {
+// runningDigests are the digests that the runtime reports for containers, by name.
+func runningDigests(p *corev1.Pod, names map[string]bool) []string {
 	var out []string
 	for _, s := range p.Status.ContainerStatuses {
 		if digest := digestIn.FindString(s.ImageID); names[s.Name] && digest != "" {
@@ -319,4 +261,31 @@ func runs(p *corev1.Pod, names map[string]bool) []string {
 		}
 	}
 	return out
+}
+
+// newestPod is the youngest ready pod that runs the role's image.
+func newestPod(ctx context.Context, c *client.Client, role release.Role) (*corev1.Pod, error) {
+	r, err := readRunning(ctx, c, role)
+	if err != nil {
+		return nil, err
+	}
+	var newest *corev1.Pod
+	for _, u := range r.workloads {
+		for _, o := range r.objects {
+			if o.ID != object.IDOf(u) || len(containersOf(o, role.Repository)) == 0 {
+				continue
+			}
+			isOwn := object.PodsOf(u)
+			for _, p := range r.pods {
+				ready := isOwn(p) && p.DeletionTimestamp == nil && object.PodReady(p)
+				if ready && (newest == nil || newest.CreationTimestamp.Before(&p.CreationTimestamp)) {
+					newest = p
+				}
+			}
+		}
+	}
+	if newest == nil {
+		return nil, fmt.Errorf("role %s has no ready pod", role.Name)
+	}
+	return newest, nil
 }

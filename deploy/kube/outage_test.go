@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/joelhooks/shipit/deploy/kube/client"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -65,17 +65,13 @@ func (w *wire) cut() int {
 }
 
 // overWire connects by way of a wire.
-func overWire(t *testing.T) (*Cluster, *wire) {
+func overWire(t *testing.T) (*user, *wire) {
 	t.Helper()
 	connect(t)
-	cfg, err := clientcmd.BuildConfigFromFlags("", plane.path)
-	require.NoError(t, err)
+	cfg := planeConfig(t)
 	w := newWire(t, strings.TrimPrefix(cfg.Host, "https://"))
 	cfg.Host = "https://" + w.Addr().String()
-	cfg.QPS = -1
-	c := &Cluster{host: cfg.Host}
-	require.NoError(t, c.build(cfg))
-	return c, w
+	return newUser(t, cfg), w
 }
 
 func TestWaitOverCutConnections(t *testing.T) {
@@ -93,7 +89,7 @@ func TestWaitOverCutConnections(t *testing.T) {
 			cuts += w.cut()
 		}
 	}()
-	live, err := c.Wait(t.Context(), role, a, WaitOptions{Timeout: time.Minute, Progress: progress(t)})
+	live, err := c.Wait(t.Context(), role, a, Options{Timeout: time.Minute, Progress: progress(t)})
 	<-done
 	require.NoError(t, err)
 	require.Equal(t, 3, live.Ready)
@@ -113,7 +109,7 @@ func TestWaitOverARestartOfTheAPIServer(t *testing.T) {
 				time.Sleep(500 * time.Millisecond)
 				restarted <- plane.up.RestartAPIServer(context.Background())
 			}()
-			live, err := c.Wait(t.Context(), role, a, WaitOptions{Timeout: 90 * time.Second, Progress: progress(t)})
+			live, err := c.Wait(t.Context(), role, a, Options{Timeout: 90 * time.Second, Progress: progress(t)})
 			require.NoError(t, <-restarted)
 			if tc.code == "" {
 				require.NoError(t, err)
@@ -137,13 +133,13 @@ func TestWaitOverARestartOfTheAPIServer(t *testing.T) {
 
 // webhook makes an admission webhook that never answers stand before a resource
 // of a namespace.
-func webhook(t *testing.T, c *Cluster, ns, group, resource string) {
+func webhook(t *testing.T, c *user, ns, group, resource string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = l.Close() })
 	url, policy, none, limit := "https://"+l.Addr().String(), admissionv1.Fail, admissionv1.SideEffectClassNone, int32(1)
-	hooks := c.Client().AdmissionregistrationV1().ValidatingWebhookConfigurations()
+	hooks := c.kube.AdmissionregistrationV1().ValidatingWebhookConfigurations()
 	_, err = hooks.Create(t.Context(), &admissionv1.ValidatingWebhookConfiguration{
 		ObjectMeta: metav1.ObjectMeta{Name: ns},
 		Webhooks: []admissionv1.ValidatingWebhook{{
@@ -191,30 +187,24 @@ func TestPing(t *testing.T) {
 	t.Run("a server that is not there is told in one line", func(t *testing.T) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
-		cfg, err := clientcmd.BuildConfigFromFlags("", plane.path)
-		require.NoError(t, err)
+		cfg := planeConfig(t)
 		cfg.Host = "https://" + l.Addr().String()
 		require.NoError(t, l.Close())
-		gone := &Cluster{host: cfg.Host}
-		require.NoError(t, gone.build(cfg))
-		err = gone.Ping(t.Context())
-		var unreachable *UnreachableError
+		err = newUser(t, cfg).Ping(t.Context())
+		var unreachable *client.UnreachableError
 		require.ErrorAs(t, err, &unreachable)
 		require.NotContains(t, err.Error(), "\n")
 		require.NotEmpty(t, unreachable.Hint())
 	})
 	t.Run("credentials that are not known are told", func(t *testing.T) {
-		cfg, err := clientcmd.BuildConfigFromFlags("", plane.path)
-		require.NoError(t, err)
+		cfg := planeConfig(t)
 		cfg.BearerToken, cfg.CertData, cfg.KeyData, cfg.CertFile, cfg.KeyFile = "nonsense", nil, nil, "", ""
-		stranger := &Cluster{host: cfg.Host}
-		require.NoError(t, stranger.build(cfg))
-		var unauthorized *UnauthorizedError
-		require.ErrorAs(t, stranger.Ping(t.Context()), &unauthorized)
+		var unauthorized *client.UnauthorizedError
+		require.ErrorAs(t, newUser(t, cfg).Ping(t.Context()), &unauthorized)
 	})
 	t.Run("a context that is not there is named", func(t *testing.T) {
-		_, err := Connect(Options{Kubeconfig: plane.path, Context: "nope"})
-		var missing *ConfigError
+		_, err := client.Connect(client.Options{Kubeconfig: plane.path, Context: "nope"})
+		var missing *client.ConfigError
 		require.ErrorAs(t, err, &missing)
 		require.Contains(t, err.Error(), `"nope"`)
 	})

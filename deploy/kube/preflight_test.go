@@ -14,14 +14,14 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/joelhooks/shipit/deploy/kube/preflight"
 	"github.com/joelhooks/shipit/release"
 )
 
-func preflight(t *testing.T, c *Cluster, role release.Role, o PreflightOptions) []release.Finding {
+func check(t *testing.T, c *user, role release.Role, o preflight.Options) []release.Finding {
 	t.Helper()
-	o.App = "test"
 	began := time.Now()
-	found, err := c.Preflight(t.Context(), release.Release{App: "test", Roles: []release.Role{role}}, o)
+	found, err := c.Preflight(t.Context(), role, o)
 	require.NoError(t, err)
 	t.Logf("preflight took %s", time.Since(began))
 	for _, f := range found.Findings {
@@ -44,50 +44,50 @@ func TestPreflight(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
 		objects []string
-		options PreflightOptions
+		options preflight.Options
 		code    string
 		message string
 		warns   bool
 	}{
 		{name: "nothing is wrong", objects: []string{deployment("web", 2), service},
-			options: PreflightOptions{CanPull: pulls(nil), Platforms: platforms("linux/amd64", "linux/arm64/v8")}},
+			options: preflight.Options{CanPull: pulls(nil), Platforms: platforms("linux/amd64", "linux/arm64/v8")}},
 		{name: "a Secret is missing", objects: []string{deployment("web", 2, "        envFrom: [{secretRef: {name: nope}}]")},
-			code: "SecretMissing", message: "Secret $NS/nope is not there"},
+			code: "SecretMissing", message: "Secret $NS/nope does not exist"},
 		{name: "a Secret is optional", objects: []string{deployment("web", 2, "        envFrom: [{secretRef: {name: nope, optional: true}}]")}},
 		{name: "a Secret comes with the release, without the key",
 			objects: []string{deployment("web", 2, "        env: [{name: A, valueFrom: {secretKeyRef: {name: own, key: b}}}]"),
 				"{apiVersion: v1, kind: Secret, metadata: {name: own, namespace: $NS}, stringData: {a: x}}"},
 			code: "SecretKeyMissing", message: `Secret $NS/own has no key "b"`},
 		{name: "a ConfigMap is missing", objects: []string{pod("volumes: [{name: v, configMap: {name: nope}}]")},
-			code: "ConfigMapMissing", message: "ConfigMap $NS/nope is not there"},
+			code: "ConfigMapMissing", message: "ConfigMap $NS/nope does not exist"},
 		{name: "a ConfigMap's key is missing", objects: []string{deployment("web", 2, "        env: [{name: A, valueFrom: {configMapKeyRef: {name: kube-root-ca.crt, key: b}}}]")},
 			code: "ConfigMapKeyMissing", message: `ConfigMap $NS/kube-root-ca.crt has no key "b"`},
 		{name: "a ServiceAccount is missing", objects: []string{pod("serviceAccountName: nope")},
-			code: "ServiceAccountMissing", message: "ServiceAccount $NS/nope is not there"},
+			code: "ServiceAccountMissing", message: "ServiceAccount $NS/nope does not exist"},
 		{name: "a PriorityClass is missing", objects: []string{pod("priorityClassName: nope")},
-			code: "PriorityClassMissing", message: "PriorityClass nope is not there"},
+			code: "PriorityClassMissing", message: "PriorityClass nope does not exist"},
 		{name: "a RuntimeClass is missing", objects: []string{pod("runtimeClassName: nope")},
-			code: "RuntimeClassMissing", message: "RuntimeClass nope is not there"},
+			code: "RuntimeClassMissing", message: "RuntimeClass nope does not exist"},
 		{name: "a claim is missing", objects: []string{pod("volumes: [{name: v, persistentVolumeClaim: {claimName: nope}}]")},
-			code: "ClaimMissing", message: "PersistentVolumeClaim $NS/nope is not there"},
+			code: "ClaimMissing", message: "PersistentVolumeClaim $NS/nope does not exist"},
 		{name: "a StorageClass is missing", objects: []string{deployment("web", 2), `apiVersion: v1
 kind: PersistentVolumeClaim
 metadata: {name: data, namespace: $NS}
 spec: {storageClassName: nope, accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}`},
-			code: "StorageClassMissing", message: "StorageClass nope is not there"},
+			code: "StorageClassMissing", message: "StorageClass nope does not exist"},
 		{name: "no node has the label", objects: []string{pod("nodeSelector: {disk: ssd}")},
 			code: "Unschedulable", message: "does not have the label disk=ssd"},
 		{name: "no node is large enough", objects: []string{pod("overhead: {}\n      nodeSelector: {kubernetes.io/os: linux}\n      affinity: {}\n      initContainers: [{name: big, image: $IMAGE, resources: {requests: {cpu: 9999k}}}]")},
 			code: "Unschedulable", message: "cpu in all, and the pod requests 9999k"},
-		{name: "the registry denies the pull", objects: []string{deployment("web", 2)}, options: PreflightOptions{CanPull: pulls(errors.New("GET https://registry.test/v2/: 401 Unauthorized"))},
+		{name: "the registry denies the pull", objects: []string{deployment("web", 2)}, options: preflight.Options{CanPull: pulls(errors.New("GET https://registry.test/v2/: 401 Unauthorized"))},
 			code: "PullDenied", message: "cannot be pulled without a pull secret"},
-		{name: "the registry does not have the image", objects: []string{deployment("web", 2)}, options: PreflightOptions{CanPull: pulls(errors.New("MANIFEST_UNKNOWN: manifest unknown"))},
+		{name: "the registry does not have the image", objects: []string{deployment("web", 2)}, options: preflight.Options{CanPull: pulls(errors.New("MANIFEST_UNKNOWN: manifest unknown"))},
 			code: "ImageNotFound", message: "MANIFEST_UNKNOWN"},
-		{name: "the registry is away", objects: []string{deployment("web", 2)}, options: PreflightOptions{CanPull: pulls(errors.New("dial tcp: lookup registry.test: no such host"))},
+		{name: "the registry is away", objects: []string{deployment("web", 2)}, options: preflight.Options{CanPull: pulls(errors.New("dial tcp: lookup registry.test: no such host"))},
 			code: "RegistryUnreachable", message: "no such host", warns: true},
-		{name: "a pull secret is missing", objects: []string{pod("imagePullSecrets: [{name: nope}]")}, options: PreflightOptions{CanPull: pulls(nil)},
-			code: "PullSecretMissing", message: "pull secret nope is not there", warns: true},
-		{name: "the image is for another architecture", objects: []string{deployment("web", 2)}, options: PreflightOptions{Platforms: platforms("linux/s390x")},
+		{name: "a pull secret is missing", objects: []string{pod("imagePullSecrets: [{name: nope}]")}, options: preflight.Options{CanPull: pulls(nil)},
+			code: "PullSecretMissing", message: "pull secret nope does not exist", warns: true},
+		{name: "the image is for another architecture", objects: []string{deployment("web", 2)}, options: preflight.Options{Platforms: platforms("linux/s390x")},
 			code: "NoMatchingPlatform", message: "the image is for linux/s390x and the nodes are linux/amd64"},
 		{name: "a budget lets no pod go", objects: []string{deployment("web", 2), `apiVersion: policy/v1
 kind: PodDisruptionBudget
@@ -105,7 +105,7 @@ spec: {minAvailable: 2, selector: {matchLabels: {app: web}}}`},
 			if tc.code == "PodSecurity" {
 				enforce(t, c, ns, "baseline")
 			}
-			found := preflight(t, c, roleOf(t, ns, v1, tc.objects...), tc.options)
+			found := check(t, c, roleOf(t, ns, v1, tc.objects...), tc.options)
 			if tc.code == "" {
 				require.Empty(t, found)
 				return
@@ -121,20 +121,20 @@ spec: {minAvailable: 2, selector: {matchLabels: {app: web}}}`},
 func TestPreflightTriesWhatWouldChange(t *testing.T) {
 	c := connect(t)
 	ns := namespace(t, c)
-	log := &requests{t: t, path: plane.up.AuditLog}
+	log := newRequests(t, c)
 	role := fleet(t, ns, digestOf("v1"), 40, 15, 0)
 	log.since()
-	require.Empty(t, preflight(t, c, role, PreflightOptions{}))
+	require.Empty(t, check(t, c, role, preflight.Options{}))
 	counts := log.since()
-	require.Equal(t, tries, counts["patch"], "workloads, and one ConfigMap of many")
-	require.Equal(t, tries+1, counts["create"], "pods, and what the caller may do")
-	require.Empty(t, preflight(t, c, role, PreflightOptions{Tried: true}))
+	require.Equal(t, 10, counts["patch"], "workloads, and one ConfigMap of many")
+	require.Equal(t, 11, counts["create"], "pods, and what the caller may do")
+	require.Empty(t, check(t, c, role, preflight.Options{DryRun: true}))
 	require.Zero(t, log.since()["patch"])
 
 	_, _, err := roll(t, c, role)
 	require.NoError(t, err)
 	log.since()
-	require.Empty(t, preflight(t, c, role, PreflightOptions{}))
+	require.Empty(t, check(t, c, role, preflight.Options{}))
 	counts = log.since()
 	require.Zero(t, counts["patch"], "nothing would change")
 	require.Equal(t, 1, counts["create"])
@@ -143,71 +143,32 @@ func TestPreflightTriesWhatWouldChange(t *testing.T) {
 	last := len(role.Objects) - 1
 	role.Objects = slices.Clone(role.Objects)
 	role.Objects[last] = json.RawMessage(strings.Replace(string(role.Objects[last]), `"n":"39"`, `"n":{"m":1}`, 1))
-	found := preflight(t, c, role, PreflightOptions{})
+	found := check(t, c, role, preflight.Options{})
 	require.Len(t, found, 1)
 	require.Equal(t, release.CodeInvalidObject, found[0].Code)
 	require.Equal(t, "ConfigMap "+ns+"/c39", found[0].Object)
 }
 
-func TestApplyTakesWhatAPreflightRead(t *testing.T) {
-	c := connect(t)
-	ns := namespace(t, c)
-	log := &requests{t: t, path: plane.up.AuditLog}
-	v1, v2 := roleOf(t, ns, digestOf("v1"), deployment("web", 1), service), roleOf(t, ns, digestOf("v2"), deployment("web", 1), service)
-	_, _, err := roll(t, c, v1)
-	require.NoError(t, err)
-	surveyed, err := c.Preflight(t.Context(), release.Release{App: "test", Roles: []release.Role{v2}}, PreflightOptions{App: "test", Apply: map[string]ApplyOptions{"web": options(t)}})
-	require.NoError(t, err)
-	require.Empty(t, surveyed.Findings)
-
-	how := options(t)
-	how.Before = surveyed
-	log.since()
-	a, err := c.Apply(t.Context(), v2, how)
-	require.NoError(t, err)
-	require.Equal(t, map[string]int{"patch": 1, "all": 1}, log.since(), "the Service is known to be unchanged")
-	live, err := c.Wait(t.Context(), v2, a, WaitOptions{})
-	require.NoError(t, err)
-	require.Equal(t, []string{digestOf("v2")}, live.Digests)
-
-	// It is good for a moment only,
-	old := how
-	old.Before.at = old.Before.at.Add(-2 * fresh)
-	log.since()
-	a, err = c.Apply(t.Context(), v2, old)
-	require.NoError(t, err)
-	require.False(t, a.Changed())
-	require.NotZero(t, log.since()["list"])
-
-	// and says nothing of another release's role of that name.
-	a, err = c.Apply(t.Context(), v1, how)
-	require.NoError(t, err)
-	require.True(t, a.Changed())
-	live, err = c.Wait(t.Context(), v1, a, WaitOptions{})
-	require.NoError(t, err)
-	require.Equal(t, []string{digestOf("v1")}, live.Digests)
-}
-
 func TestPreflightOfQuotas(t *testing.T) {
 	c := connect(t)
 	ns := namespace(t, c)
-	_, err := c.Client().CoreV1().ResourceQuotas(ns).Create(t.Context(), &corev1.ResourceQuota{
+	_, err := c.kube.CoreV1().ResourceQuotas(ns).Create(t.Context(), &corev1.ResourceQuota{
 		ObjectMeta: metav1.ObjectMeta{Name: "small"},
 		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"pods": resource.MustParse("2")}},
 	}, metav1.CreateOptions{})
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
-		q, err := c.Client().CoreV1().ResourceQuotas(ns).Get(t.Context(), "small", metav1.GetOptions{})
+		q, err := c.kube.CoreV1().ResourceQuotas(ns).Get(t.Context(), "small", metav1.GetOptions{})
 		return err == nil && len(q.Status.Hard) > 0
 	}, 10*time.Second, 20*time.Millisecond)
 
 	v1, v2 := roleOf(t, ns, digestOf("v1"), deployment("web", 2)), roleOf(t, ns, digestOf("v2"), deployment("web", 2))
-	require.Empty(t, preflight(t, c, v1, PreflightOptions{}), "two pods have room")
+	require.Empty(t, check(t, c, v1, preflight.Options{}), "there is capacity for two pods")
 	_, _, err = roll(t, c, v1)
 	require.NoError(t, err)
-	require.Empty(t, preflight(t, c, v1, PreflightOptions{}), "nothing would change")
+	require.Empty(t, check(t, c, v1, preflight.Options{}), "nothing would change")
 
-	found := preflight(t, c, v2, PreflightOptions{})
+	found := check(t, c, v2, preflight.Options{})
 	require.Len(t, found, 1)
 	require.Equal(t, release.CodeQuotaExceeded, found[0].Code)
 	require.Contains(t, found[0].Message, "needs 1 more pods at once, and quota "+ns+"/small has 0 of 2 pods left")

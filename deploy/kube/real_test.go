@@ -3,6 +3,8 @@ package kube
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -14,14 +16,16 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/release"
 	"github.com/joelhooks/shipit/tools/bunbase"
 	"github.com/joelhooks/shipit/tools/devcluster/cluster"
 )
 
 // realNode brings up a real node, and pushes an image with bun to its registry.
-func realNode(t *testing.T) (*Cluster, *cluster.Cluster, string) {
+func realNode(t *testing.T) (*user, *cluster.Cluster, string) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("a real node takes a while to come up, and -short is set")
@@ -32,9 +36,9 @@ func realNode(t *testing.T) (*Cluster, *cluster.Cluster, string) {
 	up, err := cluster.Up(context.Background(), cluster.Options{Real: true, Progress: func(s string) { fmt.Fprintln(os.Stderr, s) }})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, up.Down(context.Background())) })
-	c, err := Connect(Options{Kubeconfig: up.Kubeconfig})
+	cfg, err := clientcmd.BuildConfigFromFlags("", up.Kubeconfig)
 	require.NoError(t, err)
-	return c, up, push(t, up.Registry, authn.Anonymous)
+	return newUser(t, cfg), up, push(t, up.Registry, authn.Anonymous)
 }
 
 // push gives the digest under which the image with bun is at registry/app.
@@ -80,7 +84,7 @@ const (
 func TestRealPods(t *testing.T) {
 	c, up, digest := realNode(t)
 	ns := namespace(t, c)
-	_, err := c.Client().CoreV1().Secrets(ns).Create(t.Context(), &corev1.Secret{
+	_, err := c.kube.CoreV1().Secrets(ns).Create(t.Context(), &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: "keys"}, StringData: map[string]string{"token": "hunter22"},
 	}, metav1.CreateOptions{})
 	require.NoError(t, err)
@@ -95,10 +99,16 @@ func TestRealPods(t *testing.T) {
 	require.Equal(t, 1, live.Ready)
 
 	t.Run("a pod of the role answers", func(t *testing.T) {
-		answer, err := c.Get(t.Context(), good, Request{Method: "PUT", Port: 3111, Path: "/api/x?y=1", Body: "z"})
+		target := &Target{client: c.Client, cfg: config.Config{Roles: config.Roles{{Name: good.Name, Kubernetes: &config.Kubernetes{Namespace: ns}}}}}
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://web:3111/api/x?y=1", strings.NewReader("z"))
 		require.NoError(t, err)
-		require.Equal(t, 200, answer.Status)
-		require.Equal(t, "PUT /api/x", string(answer.Body))
+		answer, err := target.Do(t.Context(), good, req)
+		require.NoError(t, err)
+		defer answer.Body.Close()
+		require.Equal(t, 200, answer.StatusCode)
+		body, err := io.ReadAll(answer.Body)
+		require.NoError(t, err)
+		require.Equal(t, "PUT /api/x", string(body))
 	})
 
 	absent := strings.ReplaceAll(program(answering), "$IMAGE", up.Registry+"/app@"+digestOf("absent"))

@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/joelhooks/shipit/deploy/kube/object"
 )
 
 func TestRoll(t *testing.T) {
@@ -18,10 +18,7 @@ func TestRoll(t *testing.T) {
 
 	live, a, err := roll(t, c, roleOf(t, ns, v1, deployment("web", 2), service))
 	require.NoError(t, err)
-	require.Equal(t, []Result{
-		{ID{"apps", "Deployment", ns, "web"}, Created},
-		{ID{"", "Service", ns, "web"}, Created},
-	}, a.Results)
+	require.Equal(t, []string{"Deployment " + ns + "/web created", "Service " + ns + "/web created"}, results(a))
 	require.Equal(t, []string{v1}, live.Digests)
 	require.Equal(t, 2, live.Ready)
 	require.Equal(t, 2, live.Desired)
@@ -38,43 +35,16 @@ func TestRoll(t *testing.T) {
 	require.Equal(t, 2, live.Ready)
 }
 
-func TestWhatAWatchKnowsFromBeforeTheApplyIsNotBelieved(t *testing.T) {
-	c := connect(t)
-	ns := namespace(t, c)
-	v1, v2 := roleOf(t, ns, digestOf("v1"), deployment("web", 1)), roleOf(t, ns, digestOf("v2"), deployment("web", 1))
-	_, _, err := roll(t, c, v1)
-	require.NoError(t, err)
-	before, err := c.Client().AppsV1().Deployments(ns).Get(t.Context(), "web", metav1.GetOptions{})
-	require.NoError(t, err)
-	raw, err := runtime.DefaultUnstructuredConverter.ToUnstructured(before)
-	require.NoError(t, err)
-	stale := &unstructured.Unstructured{Object: raw}
-	stale.SetAPIVersion("apps/v1")
-	stale.SetKind("Deployment")
-
-	a, err := c.Apply(t.Context(), v2, options(t))
-	require.NoError(t, err)
-	w := newWait(c, v2, a, WaitOptions{}, a.objects)
-	w.hear(news{object: stale})
-	done, _, err := w.judge()
-	require.NoError(t, err)
-	require.False(t, done, "its rollout was over before the apply, and says nothing of the new one")
-
-	live, err := c.Wait(t.Context(), v2, a, WaitOptions{})
-	require.NoError(t, err)
-	require.Equal(t, []string{digestOf("v2")}, live.Digests)
-}
-
 func TestWaitEndsWithTheLastPod(t *testing.T) {
 	c := connect(t)
 	ns := namespace(t, c)
-	pods, err := c.Client().CoreV1().Pods(ns).Watch(t.Context(), metav1.ListOptions{})
+	pods, err := c.kube.CoreV1().Pods(ns).Watch(t.Context(), metav1.ListOptions{})
 	require.NoError(t, err)
 	defer pods.Stop()
 	ready := make(chan time.Time, 100)
 	go func() {
 		for event := range pods.ResultChan() {
-			if p, ok := event.Object.(*corev1.Pod); ok && podReady(p) {
+			if p, ok := event.Object.(*corev1.Pod); ok && object.PodReady(p) {
 				ready <- time.Now()
 			}
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/joelhooks/shipit/deploy/kube/apply"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -42,7 +43,7 @@ func TestSHAMovedBitsEqual(t *testing.T) {
 	require.Len(t, before, 2)
 	live, a, err := roll(t, c, at("two"))
 	require.NoError(t, err)
-	require.Equal(t, Configured, a.Results[0].Action)
+	require.Equal(t, apply.Configured, a.Results[0].Action)
 	require.Equal(t, 2, live.Ready)
 	require.Equal(t, before, podUIDs(t, c, ns), "no pod was started again")
 }

@@ -11,7 +11,11 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/joelhooks/shipit/deploy/kube/apply"
+	"github.com/joelhooks/shipit/deploy/kube/object"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -30,47 +34,79 @@ func fleet(t *testing.T, ns, digest string, objects, deployments, replicas int) 
 	return roleOf(t, ns, digest, docs...)
 }
 
-// requests counts what the API server was asked by shipit since the last call.
+// requests counts what shipit asked the API server, by the server's audit log.
 type requests struct {
-	t    *testing.T
-	path string
-	from int64
+	t     *testing.T
+	user  *user
+	path  string
+	from  int64
+	marks int
 }
 
+func newRequests(t *testing.T, u *user) *requests {
+	r := &requests{t: t, user: u, path: plane.up.AuditLog}
+	r.since()
+	return r
+}
+
+// since counts the requests since the last call, by verb. The server writes an entry
+// when it has answered; the entry of a request that only this func makes says that
+// those of all requests before are there.
 func (r *requests) since() map[string]int {
 	r.t.Helper()
-	time.Sleep(200 * time.Millisecond) // the server writes its log after it has answered
-	data, err := os.ReadFile(r.path)
-	require.NoError(r.t, err)
+	r.marks++
+	mark := fmt.Sprintf("%s-mark-%d", strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(r.t.Name())), r.marks)
+	_, err := r.user.kube.CoreV1().ConfigMaps("default").Get(r.t.Context(), mark, metav1.GetOptions{})
+	require.True(r.t, apierrors.IsNotFound(err), "%v", err)
+	var text string
+	require.Eventually(r.t, func() bool {
+		data, err := os.ReadFile(r.path)
+		require.NoError(r.t, err)
+		text = string(data[r.from:])
+		at := strings.Index(text, `"name":"`+mark+`"`)
+		if at < 0 {
+			return false
+		}
+		end := strings.IndexByte(text[at:], '\n')
+		if end < 0 {
+			return false
+		}
+		text = text[:at+end+1]
+		return true
+	}, 30*time.Second, 10*time.Millisecond, "the audit log has no entry of %s", mark)
+	r.from += int64(len(text))
+	return countRequests(text)
+}
+
+// countRequests counts the entries of an audit log that are shipit's, by verb.
+func countRequests(text string) map[string]int {
 	counts := map[string]int{}
-	for _, line := range strings.Split(string(data[r.from:]), "\n") {
+	for _, line := range strings.Split(text, "\n") {
 		var e struct {
 			Verb, UserAgent, Stage string
-			ObjectRef              struct{ Resource, Namespace string }
 		}
-		if json.Unmarshal([]byte(line), &e) == nil && e.UserAgent == Manager && (e.Stage == "ResponseComplete" && e.Verb != "watch" || e.Stage == "ResponseStarted") {
+		if json.Unmarshal([]byte(line), &e) == nil && e.UserAgent == object.Manager && (e.Stage == "ResponseComplete" && e.Verb != "watch" || e.Stage == "ResponseStarted") {
 			counts[e.Verb]++
 			counts["all"]++
 		}
 	}
-	r.from = int64(len(data))
 	return counts
 }
 
 func TestScale(t *testing.T) {
 	c := connect(t)
-	log := &requests{t: t, path: plane.up.AuditLog}
+	log := newRequests(t, c)
 	ns := namespace(t, c)
 	const objects, deployments, replicas = 500, 200, 5
-	silent := ApplyOptions{App: "test"}
+	silent := applyOptions{}
 
-	step := func(t *testing.T, role release.Role) (Applied, map[string]int) {
+	step := func(t *testing.T, role release.Role) (apply.Applied, map[string]int) {
 		log.since()
 		began := time.Now()
 		a, err := c.Apply(t.Context(), role, silent)
 		require.NoError(t, err)
 		applied := time.Since(began)
-		live, err := c.Wait(t.Context(), role, a, WaitOptions{Timeout: 4 * time.Minute})
+		live, err := c.Wait(t.Context(), role, a, Options{Timeout: 4 * time.Minute})
 		require.NoError(t, err)
 		all := time.Since(began)
 		require.Equal(t, deployments*replicas, live.Ready)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/deploy"
+	"github.com/joelhooks/shipit/deploy/kube/preflight"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -42,8 +43,7 @@ func TestTarget(t *testing.T) {
 		require.Empty(t, checked.Findings)
 		v2 := v2
 		v2.Snapshot = checked.Snapshot
-		log := &requests{t: t, path: plane.up.AuditLog}
-		log.since()
+		log := newRequests(t, c)
 		seen, err := target.Compare(t.Context(), v2)
 		require.NoError(t, err)
 		require.Empty(t, seen.Findings)
@@ -56,7 +56,8 @@ func TestTarget(t *testing.T) {
 		live, err := target.Switch(t.Context(), v2)
 		require.NoError(t, err)
 		require.Equal(t, []string{v2.Role.Digest}, live.Digests)
-		_, _, known := snapshotOf(v2.Snapshot).see().of(v2.Role)
+		require.Equal(t, 1, log.since()["patch"], "the Service is known to be unchanged")
+		_, known := v2.Snapshot.(*preflight.Snapshot).State(v2.Role)
 		require.False(t, known, "the cluster has something else now")
 	})
 	t.Run("what it has switched is there, and is no drift", func(t *testing.T) {

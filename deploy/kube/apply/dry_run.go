@@ -1,0 +1,120 @@
+package apply
+
+import (
+	"context"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/joelhooks/shipit/deploy/kube/client"
+	"github.com/joelhooks/shipit/deploy/kube/compare"
+	"github.com/joelhooks/shipit/deploy/kube/object"
+	"github.com/joelhooks/shipit/release"
+)
+
+// Change is what an apply would do to one object.
+type Change struct {
+	Object object.ID
+	Action Action
+	Lines  []string // "- path: value" and "+ path: value", secrets masked; none for a new object
+}
+
+// Plan is what an apply would do to a role's objects, as the server answers a dry run.
+type Plan struct {
+	Changes  []Change          // in the order of the role's objects, then the pruned; without the unchanged
+	Findings []release.Finding // what the server would refuse
+}
+
+// Diff has the server try every object of the role in a dry run.
+func Diff(ctx context.Context, c *client.Client, s State, o Options) (Plan, error) {
+	try := DryRun{Client: c, State: s, Policy: o.Policy, ReadOthers: true}
+	changes, findings := make([]*Change, len(s.Objects)), make([][]release.Finding, len(s.Objects))
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(client.Parallel)
+	for i, obj := range s.Objects {
+		group.Go(func() (err error) {
+			changes[i], findings[i], err = try.Object(gctx, obj)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return Plan{}, err
+	}
+	var plan Plan
+	for i := range s.Objects {
+		plan.Findings = append(plan.Findings, findings[i]...)
+		if changes[i] != nil {
+			plan.Changes = append(plan.Changes, *changes[i])
+		}
+	}
+	gone, err := obsoleteIn(c, s, o.Roles)
+	if err != nil {
+		return Plan{}, err
+	}
+	for _, id := range sortedIDs(gone) {
+		if !keptKinds[id.Kind] {
+			plan.Changes = append(plan.Changes, Change{Object: id, Action: Pruned})
+		}
+	}
+	return plan, nil
+}
+
+// DryRun tries objects of one role on the server, which changes nothing.
+type DryRun struct {
+	Client     *client.Client
+	State      State
+	Policy     compare.Policy
+	ReadOthers bool // read an object that exists and is no member yet, to show its difference
+}
+
+// Object tries one object. No change and no finding: an apply would change nothing.
+func (d DryRun) Object(ctx context.Context, o *object.Object) (*Change, []release.Finding, error) {
+	live := d.State.Inventory.Members[o.ID].Live
+	if live == nil && d.ReadOthers {
+		var err error
+		if live, err = d.Client.Find(ctx, o.Kind, o.ID.Namespace, o.ID.Name); err != nil {
+			return nil, nil, fmt.Errorf("read %s: %w", o.ID, err)
+		}
+	}
+	if d.State.Set.Unchanged(o, live, d.Policy) {
+		return nil, nil, nil
+	}
+	if object.FailedJob(live) {
+		return &Change{Object: o.ID, Action: Replaced}, nil, nil
+	}
+	want := d.State.Set.body(o)
+	compare.CedeFields(want, live, d.Policy)
+	got, err := send(ctx, d.Client, request{o, want, client.ApplyOptions{DryRun: true, Strict: true, Whole: true}}, d.Policy)
+	switch {
+	case err == nil && live == nil, apierrors.IsNotFound(err) && needsOther(o, d.State.Objects):
+		return &Change{Object: o.ID, Action: Created}, nil, nil
+	case err == nil:
+		lines := compare.Lines(live, got.Object)
+		if len(lines) == 0 {
+			return nil, nil, nil
+		}
+		return &Change{Object: o.ID, Action: Configured, Lines: lines}, nil, nil
+	case o.ID.Kind == "Job" && live != nil && apierrors.IsInvalid(err):
+		return &Change{Object: o.ID, Action: Replaced}, nil, nil
+	}
+	findings := Refusals(d.State.Role.Name, o.ID, err)
+	if findings == nil {
+		return nil, nil, fmt.Errorf("try %s: %w", o.ID, err)
+	}
+	return nil, findings, nil
+}
+
+// needsOther reports whether an object can only be tried when another of the same
+// release exists: its namespace, or the definition of its kind.
+func needsOther(o *object.Object, all []*object.Object) bool {
+	for _, other := range all {
+		if other.ID.Kind == "Namespace" && other.ID.Name == o.ID.Namespace {
+			return true
+		}
+		if crd, ok := object.CRDOf(other.Body); ok && crd.GroupKind == o.Kind.GroupKind {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,184 @@
+package apply
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/joelhooks/shipit/deploy/kube/client"
+	"github.com/joelhooks/shipit/deploy/kube/compare"
+	"github.com/joelhooks/shipit/deploy/kube/object"
+	"github.com/joelhooks/shipit/release"
+)
+
+// State is what a role is to have in the cluster, and what it has.
+type State struct {
+	Role      release.Role
+	Objects   []*object.Object // in the order of the role
+	Set       Set
+	Inventory Inventory
+}
+
+// Inventory are the members of a role's ApplySet.
+type Inventory struct {
+	Members map[object.ID]Member
+	parent  *unstructured.Unstructured // nil: there is none yet
+	extent  extent                     // as the parent keeps it
+}
+
+// Member is a live object that is a member of an ApplySet.
+type Member struct {
+	Kind object.Kind
+	Live *unstructured.Unstructured
+}
+
+// Read parses a role's objects and reads what the role has in the cluster.
+func Read(ctx context.Context, c *client.Client, role release.Role, app, namespace string) (State, error) {
+	objects, err := c.Parse(role)
+	if err != nil {
+		return State{}, err
+	}
+	s := State{Role: role, Objects: objects, Set: SetOf(app, role.Name, namespace, objects)}
+	s.Inventory, err = ReadInventory(ctx, c, s.Set, objects)
+	return s, err
+}
+
+// collection is the objects of one kind in one namespace: one list request.
+type collection struct {
+	kind      object.Kind
+	namespace string
+}
+
+// ReadInventory reads the set's parent, and at the same time the members in every
+// kind and namespace that the objects have; then those that only the parent names.
+func ReadInventory(ctx context.Context, c *client.Client, s Set, objects []*object.Object) (Inventory, error) {
+	r := reader{c: c, set: s, into: map[object.ID]Member{}}
+	wanted := map[collection]bool{}
+	for _, o := range objects {
+		wanted[collection{o.Kind, o.ID.Namespace}] = true
+	}
+	var parent *unstructured.Unstructured
+	err := r.read(ctx, wanted, func(ctx context.Context) (err error) {
+		parent, err = c.Get(ctx, client.ConfigMaps, s.Parent.Namespace, s.Parent.Name)
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return err
+	})
+	if err == nil {
+		var rest map[collection]bool
+		if rest, err = r.missing(recordedExtent(parent), wanted); err == nil {
+			err = r.read(ctx, rest)
+		}
+	}
+	if err != nil {
+		return Inventory{}, fmt.Errorf("read what role %s has: %w", s.Role, err)
+	}
+	return Inventory{Members: r.into, parent: parent, extent: recordedExtent(parent)}, nil
+}
+
+// reader collects the members of a set.
+type reader struct {
+	c    *client.Client
+	set  Set
+	mu   sync.Mutex
+	into map[object.ID]Member
+}
+
+// read lists collections, and does what else is given, at the same time.
+func (r *reader) read(ctx context.Context, collections map[collection]bool, others ...func(context.Context) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(client.Parallel)
+	for _, other := range others {
+		group.Go(func() error { return other(ctx) })
+	}
+	for from := range collections {
+		group.Go(func() error { return r.list(ctx, from) })
+	}
+	return group.Wait()
+}
+
+func (r *reader) list(ctx context.Context, from collection) error {
+	items, err := r.c.List(ctx, from.kind, from.namespace, r.set.Selector())
+	if apierrors.IsNotFound(err) {
+		return nil // the kind is defined by this very release
+	}
+	if err != nil {
+		return fmt.Errorf("list %s: %w", from.kind.GVR.Resource, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range items {
+		u := &items[i]
+		gk := from.kind.GroupKind
+		r.into[object.ID{Group: gk.Group, Kind: gk.Kind, Namespace: u.GetNamespace(), Name: u.GetName()}] = Member{Kind: from.kind, Live: u}
+	}
+	return nil
+}
+
+// missing are the collections of an extent that have not been read yet.
+func (r *reader) missing(e extent, done map[collection]bool) (map[collection]bool, error) {
+	rest := map[collection]bool{}
+	for gk := range e.kinds {
+		k, known, err := r.kindOf(gk, done)
+		if err != nil {
+			return nil, fmt.Errorf("find the kind %s: %w", gk, err)
+		}
+		if !known {
+			continue // its definition is gone, and its objects with it
+		}
+		namespaces := e.namespaces
+		if !k.Namespaced {
+			namespaces = map[string]bool{"": true}
+		}
+		for n := range namespaces {
+			if !done[collection{k, n}] {
+				rest[collection{k, n}] = true
+			}
+		}
+	}
+	return rest, nil
+}
+
+// kindOf prefers the version in which the role's own objects are written.
+func (r *reader) kindOf(gk schema.GroupKind, done map[collection]bool) (object.Kind, bool, error) {
+	for from := range done {
+		if from.kind.GroupKind == gk {
+			return from.kind, true, nil
+		}
+	}
+	return r.c.KindOf(gk)
+}
+
+// writeParent records where the set's members are or will be. Nothing is written if
+// the parent says so already.
+func writeParent(ctx context.Context, c *client.Client, s Set, parent *unstructured.Unstructured, e extent) error {
+	want := anyMap(e.annotations(s.Parent.Namespace))
+	if parent != nil && compare.Covers(want, anyMap(parent.GetAnnotations())) && parent.GetLabels()[idLabel] == s.ID {
+		return nil
+	}
+	body := map[string]any{
+		"apiVersion": "v1", "kind": "ConfigMap",
+		"metadata": map[string]any{
+			"name": s.Parent.Name, "namespace": s.Parent.Namespace, "annotations": want,
+			"labels": map[string]any{idLabel: s.ID, object.AppLabel: s.App, object.RoleLabel: s.Role, object.ManagedByLabel: object.Manager},
+		},
+	}
+	if _, err := c.Apply(ctx, &object.Object{ID: s.Parent, Kind: client.ConfigMaps}, body, client.ApplyOptions{Force: true}); err != nil {
+		return fmt.Errorf("apply the ApplySet's parent %s: %w", s.Parent, err)
+	}
+	return nil
+}
+
+func anyMap(m map[string]string) map[string]any {
+	out := make(map[string]any, len(m))
+	for k, v := range m {
+		out[k] = v
+	}
+	return out
+}

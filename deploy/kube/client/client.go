@@ -1,0 +1,115 @@
+// Package client is one API server, asked by one user: the connection, the
+// resources of kinds, requests for objects, and errors that callers can tell apart.
+//
+// Reads are repeated, with backoff, while the API server is away, and so are those
+// writes that may safely happen twice.
+package client
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+
+	"github.com/joelhooks/shipit/deploy/kube/object"
+	"github.com/joelhooks/shipit/release"
+)
+
+const (
+	dialTimeout = 4 * time.Second
+	pingTimeout = 5 * time.Second
+)
+
+// Parallel bounds the requests that one operation has under way at once.
+const Parallel = 16
+
+// Options say which cluster is meant. The zero value is what kubectl would use:
+// KUBECONFIG, ~/.kube/config, or the service account of the pod.
+type Options struct {
+	Kubeconfig string
+	Context    string
+	Progress   release.Progress // receives the server's warnings; nil drops them
+}
+
+// Client is one API server, asked by one user. It is safe for concurrent use.
+type Client struct {
+	host     string
+	http     *http.Client
+	typed    typedClient
+	dynamic  dynamic.Interface
+	metadata metadata.Interface
+	kinds    *kinds
+}
+
+// Connect reads the configuration and opens no connection. The error names the
+// file or the context that is missing.
+func Connect(o Options) (*Client, error) {
+	// client-go logs to stderr what it also returns; the caller decides what is shown.
+	klog.SetLogger(logr.Discard())
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = o.Kubeconfig
+	rules.WarnIfAllMissing = false
+	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: o.Context})
+	cfg, err := loader.ClientConfig()
+	if err != nil {
+		return nil, &ConfigError{Kubeconfig: o.Kubeconfig, Context: o.Context, Err: err}
+	}
+	// The API server has its own fairness and answers 429 when it is busy.
+	cfg.QPS, cfg.Burst = -1, -1
+	cfg.UserAgent = object.Manager
+	cfg.WarningHandler = rest.NoWarnings{}
+	if o.Progress != nil {
+		cfg.WarningHandler = warnings(o.Progress)
+	}
+	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}
+	cfg.Dial = dialer.DialContext
+	return For(cfg)
+}
+
+// For is the client of a configuration that client-go's own means have made. All
+// that it sends goes over one HTTP client, and so over one connection.
+func For(cfg *rest.Config) (*Client, error) {
+	c := &Client{host: cfg.Host}
+	var err error
+	if c.http, err = rest.HTTPClientFor(cfg); err != nil {
+		return nil, fmt.Errorf("read the cluster's credentials: %w", err)
+	}
+	if c.typed, err = newTypedClient(cfg, c.http); err != nil {
+		return nil, fmt.Errorf("client for %s: %w", c.host, err)
+	}
+	if c.dynamic, err = dynamic.NewForConfigAndClient(cfg, c.http); err != nil {
+		return nil, fmt.Errorf("client for %s: %w", c.host, err)
+	}
+	if c.metadata, err = metadata.NewForConfigAndClient(metadata.ConfigFor(cfg), c.http); err != nil {
+		return nil, fmt.Errorf("client for %s: %w", c.host, err)
+	}
+	c.kinds = newKinds(c.discover)
+	return c, nil
+}
+
+// Ping asks the API server for its version. It takes 5 seconds at most; the
+// error is an *UnreachableError, an *UnauthorizedError or a *ForbiddenError.
+func (c *Client) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	_, err := c.rest().Get().AbsPath("/version").MaxRetries(0).DoRaw(ctx)
+	return c.explain(err)
+}
+
+// warnings turns the server's Warning headers into notes.
+type warnings release.Progress
+
+// HandleWarningHeader reports the text of one header.
+func (w warnings) HandleWarningHeader(code int, _ string, text string) {
+	if code == 299 && text != "" {
+		release.Progress(w).Report(release.Event{Phase: release.PhaseApply, Mark: release.MarkNote, Message: "the API server warns: " + text})
+	}
+}

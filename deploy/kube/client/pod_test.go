@@ -1,0 +1,30 @@
+package client
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"k8s.io/client-go/rest"
+)
+
+func TestAPodThatPointsElsewhereGetsNoCredentials(t *testing.T) {
+	asked := 0
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked++ }))
+	defer elsewhere.Close()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		require.Equal(t, "Bearer secret", r.Header.Get("Authorization"))
+		http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
+	}))
+	defer server.Close()
+	c, err := For(&rest.Config{Host: server.URL, BearerToken: "secret"})
+	require.NoError(t, err)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://web:80/", http.NoBody)
+	require.NoError(t, err)
+	answer, err := c.AskPod(t.Context(), "any", "web", req)
+	require.NoError(t, err)
+	defer answer.Body.Close()
+	require.Equal(t, http.StatusTemporaryRedirect, answer.StatusCode)
+	require.Zero(t, asked)
+}

@@ -1,0 +1,27 @@
+package client
+
+import (
+	"context"
+	"time"
+)
+
+// outageLimit is how long the API server may be away before a request fails.
+const outageLimit = 45 * time.Second
+
+// retry repeats a request that may safely be repeated, with backoff, while the API
+// server is away. Any answer of the server ends it.
+func (c *Client) retry(ctx context.Context, request func() error) error {
+	pause, deadline := 50*time.Millisecond, time.Now().Add(outageLimit)
+	for {
+		err := request()
+		if err == nil || !disconnected(err) || ctx.Err() != nil || time.Now().After(deadline) {
+			return c.explain(err)
+		}
+		select {
+		case <-ctx.Done():
+			return c.explain(err)
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, time.Second)
+	}
+}

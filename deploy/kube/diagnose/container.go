@@ -1,0 +1,193 @@
+package diagnose
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/joelhooks/shipit/release"
+)
+
+// container finds what keeps one container from running or being ready.
+func container(pod *corev1.Pod, s *corev1.ContainerStatus, h *History, init bool) (Cause, bool) {
+	if s.Ready && s.State.Running != nil {
+		return Cause{}, false
+	}
+	c, ok := waiting(s, h)
+	if !ok {
+		c, ok = exited(pod, s, h)
+		if ok && init && c.Code == release.CodeCrashLoop {
+			c.Code, c.Hint = release.CodeInitFailed, "an init container must end with 0 before the others start"
+		}
+	}
+	if ok {
+		c.Container = s.Name
+	}
+	return c, ok
+}
+
+// waiting reads the reason why a container has not been started. The reasons are the
+// kubelet's.
+func waiting(s *corev1.ContainerStatus, h *History) (Cause, bool) {
+	w := s.State.Waiting
+	if w == nil {
+		return Cause{}, false
+	}
+	switch w.Reason {
+	case "InvalidImageName":
+		return Cause{Code: release.CodeInvalidImageName, Message: cmp.Or(w.Message, s.Image), Grace: AtOnce, Hint: "correct the image's name"}, true
+	case "ErrImageNeverPull":
+		return Cause{Code: release.CodeImageNeverPulled, Message: w.Message, Grace: AtOnce, Hint: "imagePullPolicy is Never and the node does not have the image"}, true
+	case "SignatureValidationFailed":
+		return Cause{Code: release.CodeSignatureRefused, Message: w.Message, Grace: AtOnce, Hint: "the node's policy does not accept the image's signature"}, true
+	case "ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable":
+		return Pull(s.Image, cmp.Or(h.pulls[s.Name], w.Message)), true
+	case "CreateContainerConfigError":
+		return configuration(w.Message), true
+	case "CreateContainerError", "RunContainerError":
+		if c, ok := startError(w.Message); ok {
+			return c, true
+		}
+		return Cause{Code: release.CodeContainerNotCreated, Message: w.Message, Grace: unknownGrace}, true
+	}
+	return Cause{}, false
+}
+
+var (
+	wrongFormat  = regexp.MustCompile(`(?i)exec format error`)
+	notStarted   = regexp.MustCompile(`(?i)executable file not found|no such file or directory|permission denied|not a directory|invalid argument: unknown|is a directory`)
+	startMayPass = regexp.MustCompile(`(?i)deadline exceeded|is reserved for|timeout|too many open files|resource temporarily unavailable`)
+)
+
+// startError reads why the runtime could not start a process; false: the message is
+// not known.
+func startError(message string) (Cause, bool) {
+	switch {
+	case wrongFormat.MatchString(message):
+		return Cause{Code: release.CodeExecFormat, Message: message, Grace: AtOnce, Hint: "the program is for another architecture than the node's; build the image for its platform"}, true
+	case startMayPass.MatchString(message):
+		return Cause{Code: release.CodeStartDelayed, Message: message, Grace: AtTimeout}, true
+	case notStarted.MatchString(message):
+		return Cause{Code: release.CodeStartFailed, Message: message, Grace: AtOnce, Hint: "the entrypoint or its working directory is not in the image"}, true
+	}
+	return Cause{}, false
+}
+
+// RefineByLog gives a failure the cause that only the log of its container tells.
+func RefineByLog(f *release.Failure) {
+	for _, line := range f.Log {
+		if wrongFormat.MatchString(line) && f.Code == release.CodeCrashLoop {
+			c, _ := startError(line)
+			f.Message += ": " + line
+			f.Code, f.Hint = c.Code, c.Hint
+			return
+		}
+	}
+}
+
+var signals = map[int32]string{1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 5: "SIGTRAP", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE",
+	9: "SIGKILL", 11: "SIGSEGV", 13: "SIGPIPE", 14: "SIGALRM", 15: "SIGTERM"}
+
+// signalOf is the signal that ended a process; empty if none did.
+func signalOf(end *corev1.ContainerStateTerminated) string {
+	n := end.Signal
+	if n == 0 && end.ExitCode > 128 {
+		n = end.ExitCode - 128
+	}
+	return signals[n]
+}
+
+// exited reads a container that ran and ended. One exit may be chance; the
+// second with the same code is not.
+func exited(pod *corev1.Pod, s *corev1.ContainerStatus, h *History) (Cause, bool) {
+	last := s.State.Terminated
+	if last == nil {
+		last = s.LastTerminationState.Terminated
+	}
+	if last == nil || s.State.Running != nil && !h.loops(s, last) {
+		return Cause{}, false
+	}
+	if c, ok := startError(last.Message); ok && (last.Reason == "StartError" || last.Reason == "ContainerCannotRun") {
+		code := int(last.ExitCode)
+		c.ExitCode = &code
+		return c, true
+	}
+	if last.ExitCode == 0 && pod.Spec.RestartPolicy != corev1.RestartPolicyAlways {
+		return Cause{}, false
+	}
+	grace := AtTimeout
+	if h.loops(s, last) && pod.Spec.RestartPolicy == corev1.RestartPolicyAlways {
+		grace = AtOnce
+	}
+	return exitCause(s, last, h, grace), true
+}
+
+// exitCause is the cause for a container that ended.
+func exitCause(s *corev1.ContainerStatus, end *corev1.ContainerStateTerminated, h *History, grace Grace) Cause {
+	code := int(end.ExitCode)
+	c := Cause{Code: release.CodeCrashLoop, Container: s.Name, ExitCode: &code, Signal: signalOf(end), Ran: true, Grace: grace}
+	times := h.count(s, end)
+	how := fmt.Sprintf("exit code %d", code)
+	if c.Signal != "" {
+		how += " (" + c.Signal + ")"
+	}
+	c.Message = fmt.Sprintf("container %s ended with %s", s.Name, how)
+	if times > 1 {
+		c.Message += fmt.Sprintf(", %d times", times)
+	}
+	if end.Message != "" {
+		c.Message += ": " + release.OneLine(end.Message)
+	}
+	switch {
+	case end.Reason == "OOMKilled":
+		c.Code, c.Hint = release.CodeOOMKilled, "the container needs more memory than its limit: raise resources.limits.memory"
+	case h.probeKilled(s.Name) != "":
+		c.Code, c.Message = release.CodeProbeFailed, c.Message+": "+h.probeKilled(s.Name)
+		c.Hint = "the kubelet killed it because its probe failed; give it a startupProbe if it only needs more time"
+	default:
+		c.Hint = "the last log lines say why: fix it and release again"
+	}
+	return c
+}
+
+// warmUp is how long a program without a startup probe may take to get ready.
+const warmUp = 30 * time.Second
+
+// notReady reads containers that run and whose probe fails. A probe is
+// given twice the time in which it would count as failed, and without a startup
+// probe before it at least the time in which a program warms up.
+func notReady(pod *corev1.Pod, h *History, now time.Time) (Cause, bool) {
+	for _, s := range pod.Status.ContainerStatuses {
+		w, failed := h.probe(s.Name)
+		if s.Ready || s.State.Running == nil || !failed {
+			continue
+		}
+		c := Cause{Code: release.CodeProbeFailed, Container: s.Name, Message: fmt.Sprintf("container %s runs and is not ready: %s", s.Name, w.Message),
+			Ran: true, Grace: AtTimeout, Hint: "ask the container itself what its probe asks: kubectl port-forward, or its log below"}
+		spec := containerNamed(pod, s.Name)
+		if spec == nil || spec.ReadinessProbe == nil || s.Started == nil || !*s.Started {
+			return c, true
+		}
+		probe := spec.ReadinessProbe
+		allowed := 2 * time.Duration(max(probe.PeriodSeconds, 1)) * time.Second * time.Duration(max(probe.FailureThreshold, 1))
+		if spec.StartupProbe == nil {
+			allowed = max(allowed, warmUp)
+		}
+		allowed += time.Duration(probe.InitialDelaySeconds) * time.Second
+		c.Grace = Grace(max(0, s.State.Running.StartedAt.Add(allowed).Sub(h.since(c, now))))
+		return c, true
+	}
+	return Cause{}, false
+}
+
+func containerNamed(pod *corev1.Pod, name string) *corev1.Container {
+	for i := range pod.Spec.Containers {
+		if pod.Spec.Containers[i].Name == name {
+			return &pod.Spec.Containers[i]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,63 @@
+package rollout
+
+import (
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/joelhooks/shipit/deploy/kube/diagnose"
+	"github.com/joelhooks/shipit/deploy/kube/object"
+	"github.com/joelhooks/shipit/release"
+)
+
+// deployment is a live Deployment of one pod whose rollout of a generation is over.
+func deployment(version, generation, observed int64) *unstructured.Unstructured {
+	return &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "apps/v1", "kind": "Deployment",
+		"metadata": map[string]any{"name": "web", "namespace": "any", "uid": "web", "resourceVersion": strconv.FormatInt(version, 10), "generation": generation},
+		"spec":     map[string]any{"replicas": int64(1)},
+		"status":   map[string]any{"observedGeneration": observed, "replicas": int64(1), "updatedReplicas": int64(1), "availableReplicas": int64(1)},
+	}}
+}
+
+// applied is the Deployment as an apply that changed it has left it.
+func applied(live *unstructured.Unstructured) Object {
+	kind := object.Kind{GroupKind: live.GroupVersionKind().GroupKind(), Namespaced: true, Builtin: true}
+	return Object{Object: &object.Object{ID: object.IDOf(live), Kind: kind, Body: live}, Live: live, Version: live.GetResourceVersion(), Changed: true}
+}
+
+func TestWhatAWatchTellsFromBeforeTheApplyIsIgnored(t *testing.T) {
+	r := newRun(nil, []Object{applied(deployment(10, 2, 1))}, Options{})
+	done := func() bool {
+		done, _, err := r.assessAll()
+		require.NoError(t, err)
+		return done
+	}
+	require.False(t, done(), "its controller has not observed the change")
+	r.handle(watchEvent{object: deployment(9, 1, 1)})
+	require.False(t, done(), "that rollout was over before the apply, and says nothing of the new one")
+	r.handle(watchEvent{object: deployment(11, 2, 2)})
+	require.True(t, done())
+}
+
+func TestWhatAControllerSaidBeforeTheRolloutEndsItOnlyOnceItLasts(t *testing.T) {
+	r := newRun(nil, []Object{applied(deployment(10, 2, 2))}, Options{})
+	said := func(at time.Time) *tracked {
+		tr := r.tracked[r.order[0]]
+		tr.history, tr.statusRead = diagnose.NewHistory(), true
+		tr.status = diagnose.Status{Fault: &diagnose.Cause{Code: release.CodeDeadlineExceeded, Message: "no progress", At: at}}
+		return tr
+	}
+	stale := time.Duration(diagnose.StaleGrace)
+	before := said(r.began.Add(-time.Minute))
+	ended, left := r.failure(before, r.began)
+	require.Nil(t, ended, "it was said before the rollout")
+	require.Equal(t, stale, left)
+	ended, _ = r.failure(before, r.began.Add(stale))
+	require.NotNil(t, ended)
+	ended, _ = r.failure(said(r.began.Add(time.Second)), r.began.Add(time.Second))
+	require.NotNil(t, ended, "it was said of this rollout")
+}

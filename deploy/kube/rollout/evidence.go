@@ -1,0 +1,139 @@
+package rollout
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/joelhooks/shipit/deploy/kube/client"
+	"github.com/joelhooks/shipit/deploy/kube/diagnose"
+	"github.com/joelhooks/shipit/deploy/kube/object"
+	"github.com/joelhooks/shipit/release"
+)
+
+// How much evidence of a failure is kept, and how long it may take to read.
+const (
+	logLines     = 20
+	logBytes     = 16 << 10
+	lineBytes    = 500
+	eventLines   = 10
+	evidenceTime = 3 * time.Second
+)
+
+// withEvidence makes a *failed a *release.Failure with the pod's log and events, which
+// are read now because a restore deletes the pods. Other errors are returned as they are.
+func (r *run) withEvidence(ctx context.Context, err error) error {
+	var e *failed
+	if !errors.As(err, &e) {
+		return err
+	}
+	// The evidence is worth a moment even when the time is over.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), evidenceTime)
+	defer cancel()
+	f := &release.Failure{
+		Role: r.o.Role, Code: e.Code, Object: e.tracked.ID.String(), Message: release.OneLine(e.Message),
+		ExitCode: e.ExitCode, Signal: e.Signal, Hint: e.Hint,
+	}
+	if e.pod == nil {
+		f.Events = e.tracked.history.Warnings()
+		return presentable(f, nil)
+	}
+	f.Object = "Pod " + e.pod.Namespace + "/" + e.pod.Name
+	secrets := secretValues(ctx, r.c, e.pod.Pod)
+	f.Events = podWarnings(ctx, r.c, e.pod)
+	if e.Ran {
+		f.Log = lastLogLines(ctx, r.c, e.pod.Pod, e.Container)
+		diagnose.RefineByLog(f)
+	}
+	return presentable(f, secrets)
+}
+
+// presentable redacts and shortens what is kept of a failure.
+func presentable(f *release.Failure, secrets []string) error {
+	clean := func(lines []string, most int) []string {
+		if len(lines) > most {
+			lines = lines[len(lines)-most:]
+		}
+		for i := range lines {
+			lines[i] = clip(release.Redact(lines[i], secrets))
+		}
+		return lines
+	}
+	f.Log, f.Events = clean(f.Log, logLines), clean(f.Events, eventLines)
+	f.Message = clip(release.Redact(f.Message, secrets))
+	return f
+}
+
+// lastLogLines are those of the container's run that failed: the one before if it has
+// been started again since. nil if there is no log to be had.
+func lastLogLines(ctx context.Context, c *client.Client, p *corev1.Pod, container string) []string {
+	lines, most := int64(logLines), int64(logBytes)
+	for _, previous := range []bool{restarted(p, container), false} {
+		o := &corev1.PodLogOptions{Container: container, Previous: previous, TailLines: &lines, LimitBytes: &most}
+		body, err := c.PodLog(ctx, p.Namespace, p.Name, o)
+		if err == nil && len(body) > 0 {
+			return strings.Split(strings.TrimRight(string(body), "\n"), "\n")
+		}
+		if !previous {
+			break
+		}
+	}
+	return nil
+}
+
+// restarted reports whether the run that failed is the one before the present.
+func restarted(p *corev1.Pod, container string) bool {
+	for _, list := range [][]corev1.ContainerStatus{p.Status.InitContainerStatuses, p.Status.ContainerStatuses} {
+		for _, s := range list {
+			if s.Name == container {
+				return s.State.Running != nil && s.LastTerminationState.Terminated != nil
+			}
+		}
+	}
+	return false
+}
+
+// podWarnings are the pod's events of type Warning, read now if none were watched.
+func podWarnings(ctx context.Context, c *client.Client, p *pod) []string {
+	if known := p.history.Warnings(); len(known) > 0 {
+		return known
+	}
+	var list corev1.EventList
+	only := metav1.ListOptions{FieldSelector: "involvedObject.uid=" + string(p.UID) + ",type=" + corev1.EventTypeWarning}
+	if c.ListInto(ctx, client.Events, p.Namespace, only, &list) != nil {
+		return nil // the failure is reported without them
+	}
+	for i := range list.Items {
+		e := &list.Items[i]
+		p.history.Warn(diagnose.Warning{Name: e.Name, Reason: e.Reason, Message: release.OneLine(e.Message), At: e.LastTimestamp.Time})
+	}
+	return p.history.Warnings()
+}
+
+// secretValues are the values of the Secrets that a pod can write to its log. Those
+// that may not be read are left to the patterns of release.Redact.
+func secretValues(ctx context.Context, c *client.Client, p *corev1.Pod) []string {
+	var values []string
+	for name := range object.SecretsOf(&p.Spec) {
+		var s corev1.Secret
+		if c.GetInto(ctx, client.Secrets, p.Namespace, name, &s) != nil {
+			continue
+		}
+		for _, v := range s.Data {
+			values = append(values, string(v))
+		}
+	}
+	return values
+}
+
+// clip shortens a line.
+func clip(line string) string {
+	if len(line) > lineBytes {
+		return strings.ToValidUTF8(line[:lineBytes], "") + "…"
+	}
+	return line
+}

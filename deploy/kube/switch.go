@@ -1,0 +1,104 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/joelhooks/shipit/deploy"
+	"github.com/joelhooks/shipit/deploy/kube/apply"
+	"github.com/joelhooks/shipit/deploy/kube/object"
+	"github.com/joelhooks/shipit/deploy/kube/preflight"
+	"github.com/joelhooks/shipit/deploy/kube/rollout"
+	"github.com/joelhooks/shipit/release"
+)
+
+// errTimeout is the cause of a rollout that took longer than Options.Timeout.
+var errTimeout = errors.New("the rollout's timeout is over")
+
+// Switch applies the role's objects, waits until the new revision serves, and then
+// deletes the objects that the role no longer has.
+func (t *Target) Switch(ctx context.Context, step deploy.Step) (release.Live, error) {
+	role := step.Role
+	if _, err := t.settings(role); err != nil {
+		return release.Live{}, fmt.Errorf("%s: %w", step.Release.ID(), err)
+	}
+	t.report(role, release.PhaseApply, release.MarkStart, "apply "+release.ShortDigest(role.Digest))
+	state, k, err := t.state(ctx, role, step.Snapshot)
+	if err != nil {
+		return release.Live{}, limitOf(ctx, err)
+	}
+	if read, ok := step.Snapshot.(*preflight.Snapshot); ok {
+		read.Drop(role.Name) // the cluster is about to have something else
+	}
+	applied, err := apply.Apply(ctx, t.client, state, apply.Options{Policy: policyOf(k, step.Force), Roles: step.Release.Roles, Progress: t.options.Progress})
+	if err != nil {
+		return release.Live{}, limitOf(ctx, err)
+	}
+	t.report(role, release.PhaseApply, release.MarkDone, applied.String())
+	t.report(role, release.PhaseWait, release.MarkStart, "wait for the new revision")
+	live, err := t.settle(ctx, role, applied)
+	if err != nil {
+		return live, limitOf(ctx, err)
+	}
+	t.options.Progress.Report(release.Event{Phase: release.PhaseWait, Mark: release.MarkDone, Role: role.Name, Message: "ready", Ready: live.Ready, Desired: live.Desired})
+	return live, nil
+}
+
+// settle waits until what was applied is ready, prunes, and observes what runs then.
+func (t *Target) settle(ctx context.Context, role release.Role, applied apply.Applied) (release.Live, error) {
+	limit, cancel := context.WithTimeoutCause(ctx, t.options.Timeout, errTimeout)
+	defer cancel()
+	ready, err := rollout.Wait(limit, t.client, waitedFor(applied), rollout.Options{Role: role.Name, Selector: applied.Set.Selector(), Progress: t.options.Progress})
+	if err != nil {
+		return release.Live{}, err
+	}
+	if err := apply.Prune(limit, t.client, applied, t.options.Progress); err != nil {
+		return release.Live{}, err
+	}
+	objects := make([]*object.Object, len(applied.Results))
+	for i, r := range applied.Results {
+		objects[i] = r.Object
+	}
+	live := liveOf(role, running{objects, ready.Workloads, ready.Pods}, time.Now())
+	if ready.Pods != nil && inParity(role, live) {
+		return live, nil
+	}
+	// Nothing was watched, or the watch of the pods is behind that of their controllers.
+	pods, err := podsOf(limit, t.client, serving(objects, ready.Workloads))
+	if err != nil {
+		return release.Live{}, fmt.Errorf("observe role %s: %w", role.Name, err)
+	}
+	return liveOf(role, running{objects, ready.Workloads, pods}, time.Now()), nil
+}
+
+func inParity(role release.Role, live release.Live) bool {
+	return len(release.Compare(release.Release{Roles: []release.Role{role}}, map[string]release.Live{role.Name: live})) == 0
+}
+
+// waitedFor is what an apply did, as a rollout wants to know it.
+func waitedFor(applied apply.Applied) []rollout.Object {
+	out := make([]rollout.Object, len(applied.Results))
+	for i, r := range applied.Results {
+		out[i] = rollout.Object{Object: r.Object, Live: r.Live, Version: r.Version, Changed: r.Action != apply.Unchanged}
+	}
+	return out
+}
+
+func (t *Target) report(role release.Role, phase release.Phase, mark release.Mark, message string) {
+	t.options.Progress.Report(release.Event{Phase: phase, Mark: mark, Role: role.Name, Message: message})
+}
+
+// limitOf is err, or the *release.Failure that the caller has given its time limit
+// as the cause, if it was that limit that ended the work.
+func limitOf(ctx context.Context, err error) error {
+	var failure *release.Failure
+	if errors.As(err, &failure) {
+		return err
+	}
+	if cause := context.Cause(ctx); cause != nil && errors.As(cause, &failure) {
+		return failure
+	}
+	return err
+}
