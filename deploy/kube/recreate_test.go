@@ -52,7 +52,7 @@ func TestADeploymentMayTurnToRecreate(t *testing.T) {
 	require.Equal(t, 1, live.Ready)
 	_, again, err := roll(t, c, recreate)
 	require.NoError(t, err)
-	require.Equal(t, Unchanged, again.Results[0].Action)
+	require.False(t, again.Changed())
 	_, _, err = roll(t, c, rendered(digestOf("v3"), doc(some, "")))
 	require.NoError(t, err, "and back")
 }
