@@ -22,7 +22,7 @@ func Build(ctx context.Context, in Inputs, opts Options) (Built, error) {
 		return Built{}, fmt.Errorf("build %s: %w", in.Name, err)
 	}
 	made, cached := build{}, false
-	if !opts.NoCache {
+	if !opts.NoCache && !opts.rebuild {
 		made, cached = store.load(in.Key)
 	}
 	if !cached {

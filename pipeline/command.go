@@ -153,6 +153,10 @@ func buildVariables(home, caches string) map[string]string {
 		"npm_config_cache":      filepath.Join(caches, "npm"),
 		"BUN_INSTALL_CACHE_DIR": filepath.Join(caches, "bun"),
 		"COREPACK_HOME":         filepath.Join(caches, "corepack"),
+		// What a package's scripts made is made again: pnpm lays it out otherwise when
+		// it comes from a warm store.
+		"npm_config_side_effects_cache":  "false",
+		"pnpm_config_side_effects_cache": "false",
 		// A file of the user may change how packages are laid out.
 		"npm_config_userconfig": filepath.Join(home, ".npmrc"),
 	}

@@ -127,7 +127,7 @@ func (r daggerRun) withClosure(c *dagger.Container) *dagger.Container {
 func (r daggerRun) withCaches(c *dagger.Container) *dagger.Container {
 	for _, at := range append([]string{cacheRoot}, r.in.Image.Caches...) {
 		key := "shipit-" + r.in.Image.Repository + path.Clean("/"+at)
-		if r.engine.opts.NoCache {
+		if r.engine.opts.cold() {
 			key += "-" + r.salt
 		}
 		c = c.WithMountedCache(at, r.engine.client.CacheVolume(key))
@@ -145,7 +145,7 @@ var (
 func (r daggerRun) withEnvironment(c *dagger.Container) *dagger.Container {
 	set := buildVariables(homeRoot, cacheRoot)
 	delete(set, "PATH") // the toolchain has its own
-	if r.engine.opts.NoCache {
+	if r.engine.opts.cold() {
 		set["SHIPIT_NO_CACHE"] = r.salt // or the engine knows the result already
 	}
 	for _, kv := range os.Environ() {

@@ -148,3 +148,50 @@ func TestBunAcceptsTheCutLockfileWithoutWhatIsForDevelopment(t *testing.T) {
 	require.NotContains(t, files, "app/node_modules/.bun/left-pad@1.3.0/")
 	require.Equal(t, []string{"bun.lock", "package.json", "packages/a", "packages/b", "packages/c/package.json", "packages/d/package.json", "packages/e/package.json"}, in.Closure.Paths())
 }
+
+// A package manager may keep what a package's scripts made, and take it from
+// there where the store is warm: esbuild puts its program in place so.
+func TestAPackageWithAnInstallScriptIsTheSameColdAndWarm(t *testing.T) {
+	if testing.Short() {
+		t.Skip("installs packages from npm")
+	}
+	bun, err := bunbase.Bun(t.Context())
+	require.NoError(t, err)
+	pnpm, err := bunbase.PNPM(t.Context())
+	require.NoError(t, err)
+	for name, tt := range map[string]struct {
+		lock string
+		args []string
+	}{
+		"pnpm": {"pnpm-lock.yaml", []string{pnpm, "install", "--frozen-lockfile", "--prod"}},
+		"bun":  {"bun.lock", []string{bun, "install", "--frozen-lockfile", "--production"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			lock, err := os.ReadFile(filepath.Join("testdata", "postinstall", tt.lock))
+			require.NoError(t, err)
+			r := sample.New(t, sample.Options{})
+			for _, p := range []string{"packages", "pnpm-lock.yaml", "pnpm-workspace.yaml"} {
+				r.Remove(p)
+			}
+			r.Commit("esbuild", map[string]string{
+				tt.lock:                   string(lock),
+				"package.json":            `{"name":"root","private":true,"workspaces":["packages/*"],"pnpm":{"onlyBuiltDependencies":["esbuild"]}}`,
+				"pnpm-workspace.yaml":     "packages: ['packages/*']\n",
+				"packages/a/package.json": `{"name":"@w/a","version":"1.0.0","dependencies":{"esbuild":"0.25.0"}}`,
+			})
+			img := workerImage()
+			img.Package, img.Run = "packages/a", [][]string{tt.args}
+			in, opts := resolve(t, r.Dir, img), testOptions(t)
+			var digests []string
+			for range 3 { // the second one keeps what the third one takes
+				b, err := Build(t.Context(), in, opts)
+				require.NoError(t, err)
+				digests = append(digests, b.Digest)
+				require.NoError(t, os.RemoveAll(filepath.Join(opts.CacheDir, "builds")))
+			}
+			require.Equal(t, []string{digests[0], digests[0], digests[0]}, digests)
+			_, err = CheckReproducible(t.Context(), in, opts)
+			require.NoError(t, err)
+		})
+	}
+}

@@ -86,10 +86,16 @@ type Options struct {
 
 	buildRoot string                // where commands run, if not in the usual folder
 	unproven  bool                  // the result is only compared
+	rebuild   bool                  // layers of earlier builds are not read; package stores are
+	stores    string                // folder of package stores, if not in CacheDir
 	shared    bool                  // commands run in the process table of the machine
 	conn      engineconn.EngineConn // to a stand-in for an engine
 	drain     time.Duration         // of a Dagger session; 0 is the usual
 }
+
+// cold reports whether an engine is to use nothing that it knows: what it knows
+// of a command includes its result, so a rebuild would not run it.
+func (o Options) cold() bool { return o.NoCache || o.rebuild }
 
 func (o Options) report(mark release.Mark, format string, args ...any) {
 	o.Progress.Report(release.Event{Phase: release.PhaseBuild, Mark: mark, Message: fmt.Sprintf(format, args...)})

@@ -94,3 +94,14 @@ func TestCompareLayers(t *testing.T) {
 		})
 	}
 }
+
+func TestWhatACommandTakesFromAWarmStoreIsADifference(t *testing.T) {
+	r := sample.New(t, sample.Options{})
+	img := workerImage()
+	img.Run = [][]string{{"sh", "-c", `s="$npm_config_store_dir"; { test -e "$s/seen" && echo warm || echo cold; } > packages/system-bus/state; mkdir -p "$s"; touch "$s/seen"`}}
+	_, err := CheckReproducible(t.Context(), resolve(t, r.Dir, img), testOptions(t))
+	var differs *NotReproducibleError
+	require.ErrorAs(t, err, &differs)
+	require.Equal(t, "/app/packages/system-bus/state", differs.Path)
+	require.Equal(t, "content", differs.Field)
+}

@@ -46,7 +46,11 @@ func openStaging(ctx context.Context, opts Options) (staging, error) {
 		return s, fmt.Errorf("empty %s: %w", s.root, err)
 	}
 	s.caches = filepath.Join(s.seen, "home", "caches")
-	if !opts.NoCache {
+	switch {
+	case opts.NoCache:
+	case opts.stores != "":
+		s.caches = opts.stores
+	default:
 		store, err := openCache(opts.CacheDir)
 		if err != nil {
 			s.lock.Close()
