@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -146,12 +147,20 @@ func (r *reporter) endLine() {
 }
 
 // result writes the one document of a command: v as JSON, or what text writes.
+// What cannot be written, as to a full disk, is an error: a script relies on it.
 func (g *globals) result(v any, text func(io.Writer)) error {
+	var doc bytes.Buffer
 	if g.output == "json" {
-		enc := json.NewEncoder(g.term.out)
+		enc := json.NewEncoder(&doc)
 		enc.SetIndent("", "  ")
-		return enc.Encode(v)
+		if err := enc.Encode(v); err != nil {
+			return fmt.Errorf("encode the result: %w", err)
+		}
+	} else {
+		text(&doc)
 	}
-	text(g.term.out)
+	if _, err := g.term.out.Write(doc.Bytes()); err != nil {
+		return &printedError{fmt.Errorf("write the result: %w", err)}
+	}
 	return nil
 }

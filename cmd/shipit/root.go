@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -42,6 +43,31 @@ func (g *globals) file(def string) string {
 		return name
 	}
 	return filepath.Join(g.dir, name)
+}
+
+// diskFile is the configuration file that --config names, or shipit.yaml in DIR or
+// the nearest folder above it, up to the top of its git repository.
+func (g *globals) diskFile() string {
+	at := g.file(config.File)
+	if _, err := os.Stat(at); err == nil || g.config != "" {
+		return at
+	}
+	dir, err := filepath.Abs(g.dir)
+	if err != nil {
+		return at
+	}
+	for {
+		file := filepath.Join(dir, config.File)
+		if _, err := os.Stat(file); err == nil {
+			return file
+		}
+		_, top := os.Stat(filepath.Join(dir, ".git"))
+		if parent := filepath.Dir(dir); top != nil && parent != dir {
+			dir = parent
+			continue
+		}
+		return at // which says what is missing
+	}
 }
 
 const exitHelp = `Exit codes:

@@ -60,7 +60,7 @@ type live struct {
 // what status, history and rollback need, without git. partial lets it go on
 // though some machines cannot be reached: what runs there stays unknown.
 func openFile(ctx context.Context, g *globals, partial bool) (live, error) {
-	cfg, err := config.Load(g.file(config.File), g.env)
+	cfg, err := config.Load(g.diskFile(), g.env)
 	if err != nil {
 		return live{}, err
 	}

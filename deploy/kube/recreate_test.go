@@ -1,7 +1,6 @@
 package kube
 
 import (
-	"encoding/json"
 	"strings"
 	"testing"
 
@@ -36,8 +35,7 @@ func TestADeploymentMayTurnToRecreate(t *testing.T) {
 			Role: config.Role{Name: role.Name, Kubernetes: &config.Kubernetes{Namespace: ns, Manifests: []string{"web.yaml"}}},
 		})
 		require.NoError(t, err)
-		role.Objects = make([]json.RawMessage, 0, len(objects))
-		role.Objects = append(role.Objects, objects...)
+		role.Objects = objects
 		return role
 	}
 	doc := func(role release.Role, strategy string) string {

@@ -80,7 +80,10 @@ func (k *kinds) of(gvk schema.GroupVersionKind) (object.Kind, error) {
 	}
 	var list metav1.APIResourceList
 	at := object.Kind{GVR: gvk.GroupVersion().WithResource("")}.Path("", "")
-	if err := k.discover(strings.TrimSuffix(at, "/"), &list); err != nil {
+	switch err := k.discover(strings.TrimSuffix(at, "/"), &list); {
+	case apierrors.IsNotFound(err):
+		return object.Kind{}, &noKindError{gvk}
+	case err != nil:
 		return object.Kind{}, err
 	}
 	for _, r := range list.APIResources {
@@ -94,11 +97,19 @@ func (k *kinds) of(gvk schema.GroupVersionKind) (object.Kind, error) {
 	return object.Kind{}, &noKindError{gvk}
 }
 
-// noKindError says that the server has a group and version, and no such kind in it.
+// noKindError says that the server has no such kind, or nothing of its group and version.
 type noKindError struct{ gvk schema.GroupVersionKind }
 
 func (e *noKindError) Error() string {
 	return fmt.Sprintf("the server has no kind %s in %s", e.gvk.Kind, e.gvk.GroupVersion())
+}
+
+// Hint names the definition that is missing.
+func (e *noKindError) Hint() string {
+	if strings.Contains(e.gvk.Group, ".") && !strings.HasSuffix(e.gvk.Group, ".k8s.io") {
+		return fmt.Sprintf("the CustomResourceDefinition of %s is missing: install it, or put it among the role's manifests", e.gvk.GroupKind())
+	}
+	return "correct apiVersion and kind: `kubectl api-resources` lists what the server has"
 }
 
 // any returns the resource of a kind in whichever version lists it; false if the
