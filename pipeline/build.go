@@ -81,7 +81,15 @@ func makeLayers(ctx context.Context, in Inputs, list []platform, store cache, op
 	}
 	defer with.close()
 	made := build{Builder: with.name, Layers: map[string][]layer{}}
+	if err := with.runsOn(ctx, in, list, opts); err != nil {
+		return build{}, err
+	}
 	err = with.make(ctx, in, list, func(names []string, c Content) error {
+		if len(in.Image.Run)+len(in.Image.Test) > 0 {
+			if err := foreignPackages(ctx, c, named(list, names), with.name); err != nil {
+				return err
+			}
+		}
 		c = c.without(treeCaches(in.Image))
 		if err := prove(ctx, in, list, c, opts); err != nil {
 			return err

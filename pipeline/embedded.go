@@ -30,12 +30,7 @@ func embedded(opts Options) builder {
 			return err
 		}
 		defer s.close()
-		return s.build(ctx, in, func(c Content) error {
-			if err := foreignPackages(ctx, c, list); err != nil {
-				return err
-			}
-			return use(names, c)
-		})
+		return s.build(ctx, in, func(c Content) error { return use(names, c) })
 	}
 }
 

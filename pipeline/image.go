@@ -129,6 +129,11 @@ func choose(all []platform, wanted []string) ([]platform, error) {
 	return out, nil
 }
 
+// named are the platforms of those names.
+func named(list []platform, names []string) []platform {
+	return slices.DeleteFunc(slices.Clone(list), func(p platform) bool { return !slices.Contains(names, p.name) })
+}
+
 // assemble puts the layers of every platform on its base: one image, or an
 // index of several in the order of their names.
 func assemble(in Inputs, list []platform, layers map[string][]layer) (Artifact, error) {

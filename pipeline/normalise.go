@@ -2,14 +2,10 @@ package pipeline
 
 import (
 	"bytes"
-	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/joelhooks/shipit/pipeline/workspace"
@@ -105,67 +101,4 @@ func rewriteRoot(e *Entry, roots []string) error {
 
 func isBinary(data []byte) bool {
 	return bytes.IndexByte(data[:min(len(data), 8000)], 0) >= 0
-}
-
-// foreignPackages refuses packages that were installed for the machine of the
-// build where the image is for another: their native parts cannot run there.
-func foreignPackages(ctx context.Context, c Content, list []platform) error {
-	manifests := c.only(func(e Entry) bool {
-		return e.Kind == KindFile && workspace.InNodeModules(e.Path) && path.Base(e.Path) == "package.json"
-	})
-	return manifests.each(ctx, func(e Entry, r io.Reader) error {
-		var m struct {
-			Name    string    `json:"name"`
-			OS, CPU npmValues // both absent from most
-		}
-		data, err := io.ReadAll(r)
-		if err != nil {
-			return err
-		}
-		if json.Unmarshal(data, &m) != nil {
-			return nil // packages carry broken ones as test data
-		}
-		for _, p := range list {
-			if !m.OS.allow(p.spec.OS) || !m.CPU.allow(npmArch(p.spec.Architecture)) {
-				return fmt.Errorf("%s (%s) cannot run on %s: it was installed for this machine; use the Dagger builder for other platforms", m.Name, e.Path, p.name)
-			}
-		}
-		return nil
-	})
-}
-
-// npmValues is "os" or "cpu" of a package.json: what may be, or with "!" what may not.
-type npmValues []string
-
-// UnmarshalJSON reads a list or a single string.
-func (v *npmValues) UnmarshalJSON(data []byte) error {
-	var one string
-	if json.Unmarshal(data, &one) == nil {
-		*v = npmValues{one}
-		return nil
-	}
-	return json.Unmarshal(data, (*[]string)(v))
-}
-
-func (v npmValues) allow(value string) bool {
-	if len(v) == 0 || slices.Contains(v, "any") || slices.Contains(v, value) {
-		return true
-	}
-	for _, s := range v {
-		if !strings.HasPrefix(s, "!") {
-			return false
-		}
-	}
-	return !slices.Contains(v, "!"+value)
-}
-
-// npmArch is what npm calls an architecture.
-func npmArch(goarch string) string {
-	switch goarch {
-	case "amd64":
-		return "x64"
-	case "386":
-		return "ia32"
-	}
-	return goarch
 }
