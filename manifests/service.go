@@ -1,6 +1,7 @@
 package manifests
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -59,7 +60,7 @@ func define(in Input) (definition, error) {
 	}
 	d := definition{release.ServiceDefinition{
 		App: in.App, Role: in.Role.Name, Service: strings.TrimSuffix(h.Service, ".service"), Domain: domain, Dir: h.UnitDir,
-		Digest: in.Digest, Root: path.Clean(root),
+		Address: cmp.Or(h.Address, release.LocalMachine), Digest: in.Digest, Root: path.Clean(root),
 		Workdir: path.Join(root, "releases", strings.TrimPrefix(in.Digest, "sha256:"), "app", in.Image.Package),
 		Env:     map[string]string{}, EnvFile: h.EnvFile, User: h.User, Port: in.Role.Port,
 		Stop: h.StopTimeout.Or(10 * time.Second).Milliseconds(), Stable: time.Duration(in.Role.Stable).Milliseconds(),

@@ -1,5 +1,8 @@
 package release
 
+// LocalMachine is the address of the machine that shipit runs on.
+const LocalMachine = "local"
+
 // ServiceDefinition is the one object of a host role: the file of its service,
 // and all that is needed to run it again later without the configuration. It
 // names no commit: equal bits render equal definitions, and an equal definition
@@ -13,6 +16,10 @@ type ServiceDefinition struct {
 	File    string `json:"file"`          // base name of the unit or plist
 	Dir     string `json:"dir,omitempty"` // folder of the file; empty: the one that the manager reads
 	Content string `json:"content"`       // the file
+
+	// Address is the machine as the configuration names it for SSH, LocalMachine for
+	// the one that shipit runs on, or empty in a record that does not tell.
+	Address string `json:"address,omitempty"`
 
 	Root    string            `json:"root"`              // holds releases/, absolute
 	Digest  string            `json:"digest"`            // of the image, sha256:…

@@ -118,3 +118,12 @@ func TestADirectoryThatIsGoneIsNamedOnMacOS(t *testing.T) {
 	s, _ := askLaunchd(t, "running.txt", "/opt/gateway/releases/"+strings.Repeat("1", 64), "")
 	require.Contains(t, s.notes(gatewayPlist()), "was deleted: /opt/gateway/releases/111")
 }
+
+func TestALaunchdServiceThatWasDisabledDoesNotStartWithTheMachine(t *testing.T) {
+	out := "Disabled=yes\nLoaded=yes\nPrint=state = running\nPrint=pid = 812\nUnitFile=same\nAge=5\n"
+	s := launchd{}.parse(out)
+	require.False(t, s.enabled)
+	require.Contains(t, s.notes(gatewayPlist()), "does not start with the machine")
+	require.True(t, launchd{}.parse(strings.TrimPrefix(out, "Disabled=yes\n")).enabled)
+	require.Equal(t, []string{"launchctl", "enable", "system/" + gatewayPlist().Service}, launchd{}.enable(gatewayPlist()).Argv)
+}

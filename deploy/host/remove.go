@@ -14,7 +14,8 @@ import (
 // there before shipit came, if there was one, is put back as it was: enabled or
 // not, running or not. A unit that shipit did not install is left alone. The
 // content stays until prune.
-func (m *machine) remove(ctx context.Context, role release.Role) error {
+// stays says that the role goes on under another service: its link is that one's.
+func (m *machine) remove(ctx context.Context, role release.Role, stays bool) error {
 	d, err := define(role)
 	if err != nil {
 		return err
@@ -30,7 +31,11 @@ func (m *machine) remove(ctx context.Context, role release.Role) error {
 	if err := m.each(ctx, sup.forget(d)); err != nil {
 		return fmt.Errorf("forget %s: %w", d.Service, err)
 	}
-	res, err := m.exec(ctx, script(removeServiceScript, d.unitFile(m.home), d.kept(), d.marker(), d.link(), d.activationFile()))
+	link := d.link()
+	if stays {
+		link = ""
+	}
+	res, err := m.exec(ctx, script(removeServiceScript, d.unitFile(m.home), d.kept(), d.marker(), link, d.activationFile()))
 	if err != nil {
 		return fmt.Errorf("remove %s: %w", d.unitFile(m.home), err)
 	}
@@ -67,4 +72,5 @@ if [ -e "$2.before" ]; then
 else
   rm -f "$1"
 fi
-rm -f "$2" "$2.previous" "$2.before" "$2.before.state" "$3" "$4" "$5"`
+rm -f "$2" "$2.previous" "$2.before" "$2.before.state" "$3" "$5"
+[ -z "$4" ] || rm -f "$4"`

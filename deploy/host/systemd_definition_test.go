@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/manifests"
 	"github.com/joelhooks/shipit/release"
 )
@@ -122,4 +123,49 @@ loginctl enable-linger joel`)
 		require.Empty(t, live.Note)
 		require.Contains(t, l.ask(t, 4021), version)
 	}
+}
+
+// target serves the role "present" on the booted machine.
+func (l *booted) target(t *testing.T, service string) *Target {
+	t.Helper()
+	h := l.config()
+	h.Service = service
+	target, err := Open(t.Context(), config.Config{App: "sample", Path: "shipit.yaml", Roles: config.Roles{{Name: "present", Host: &h}}}, l.options(t))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, target.Close()) })
+	return target
+}
+
+func droppedRole(t *testing.T, l *booted) {
+	d := service("dropped", 4070, "v1")
+	d.Address = l.Address
+	_, err := l.ship(t, d, "")
+	require.NoError(t, err)
+	target := l.target(t, "test.present")
+	seen, err := target.Compare(t.Context(), deploy.Step{Role: d.role(t)})
+	require.NoError(t, err)
+	require.True(t, seen.Present)
+	require.Equal(t, d.Digest, seen.Live.Digest())
+	require.NoError(t, target.Remove(t.Context(), d.role(t), release.Release{}))
+	seen, err = target.Compare(t.Context(), deploy.Step{Role: d.role(t)})
+	require.NoError(t, err)
+	require.False(t, seen.Present, "nothing of it is left")
+	require.Equal(t, "not-found", l.sh(t, `systemctl show -p LoadState --value "$1"`, d.File))
+}
+
+func renamedService(t *testing.T, l *booted) {
+	before, after := service("present", 4071, "v1"), service("present", 4072, "v1")
+	after.Service, after.File = "test.renamed", "test.renamed.service"
+	for _, d := range []definition{before, after} {
+		_, err := l.ship(t, d, "")
+		require.NoError(t, err)
+	}
+	target := l.target(t, after.Service)
+	keep := release.Release{Roles: []release.Role{after.role(t)}}
+	require.NoError(t, target.Remove(t.Context(), after.role(t), keep))
+	require.Equal(t, "active", l.sh(t, `systemctl is-active "$1"`, after.File), "it is the service of the release")
+	require.NoError(t, target.Remove(t.Context(), before.role(t), keep))
+	require.Equal(t, "not-found", l.sh(t, `systemctl show -p LoadState --value "$1"`, before.File))
+	require.Equal(t, "active", l.sh(t, `systemctl is-active "$1"`, after.File))
+	require.Equal(t, after.releaseDir(), l.sh(t, `readlink "$1"`, after.link()), "the link is of the role")
 }

@@ -75,6 +75,8 @@ func TestOnARealSystemd(t *testing.T) {
 		{"a user whose manager ends with the login is refused before the first write", withoutLinger},
 		{"findings are there before anything changes", foundEarly},
 		{"a machine that is not the known one is refused", notTheKnownOne},
+		{"a role that the configuration no longer names is taken away from where its record says", droppedRole},
+		{"a service that got another name is taken away under the old one", renamedService},
 		{"one connection serves all roles of a machine", oneConnection},
 	} {
 		t.Run(story.name, func(t *testing.T) { story.run(t, l) })
@@ -319,15 +321,15 @@ func withdrawn(t *testing.T, l *booted) {
 	require.NoError(t, err)
 	_, err = l.ship(t, service("legacy", 4012, "v2"), "")
 	require.NoError(t, err)
-	require.NoError(t, l.m.remove(t.Context(), d.role(t)))
+	require.NoError(t, l.m.remove(t.Context(), d.role(t), false))
 	require.Equal(t, strings.TrimSpace(legacy), l.sh(t, `cat /etc/systemd/system/"$1"`, d.File), "what stood there before is back")
 	require.Equal(t, "/srv", l.sh(t, `readlink "/proc/$(systemctl show -p MainPID --value "$1")/cwd"`, d.File))
 
 	fresh := service("fresh", 4013, "v1")
 	_, err = l.ship(t, fresh, "crash")
 	require.Error(t, err)
-	require.NoError(t, l.m.remove(t.Context(), fresh.role(t)))
+	require.NoError(t, l.m.remove(t.Context(), fresh.role(t), false))
 	require.Equal(t, "not-found", l.sh(t, `systemctl show -p LoadState --value "$1"`, fresh.File))
 	require.Empty(t, l.sh(t, `find /etc/systemd/system -name "$1"`, fresh.File))
-	require.NoError(t, l.m.remove(t.Context(), fresh.role(t)), "a second time changes nothing")
+	require.NoError(t, l.m.remove(t.Context(), fresh.role(t), false), "a second time changes nothing")
 }

@@ -61,18 +61,39 @@ func Open(ctx context.Context, cfg config.Config, o Options) (*Target, error) {
 	return t, nil
 }
 
-// machine is the connection to the machine of the role named role, and what the
-// configuration says of it.
-func (t *Target) machine(ctx context.Context, role string) (*machine, config.Host, error) {
-	h, ok := t.roles[role]
+// machine is the connection to the machine of a role, and what the configuration
+// says of it. A role that the configuration no longer names is where its record says.
+func (t *Target) machine(ctx context.Context, role release.Role) (*machine, config.Host, error) {
+	h, ok := t.roles[role.Name]
 	if !ok {
-		return nil, h, fmt.Errorf("%s: %s no longer names this role of a host, so its machine is unknown", role, t.file)
+		if h, ok = t.recorded(role); !ok {
+			return nil, h, fmt.Errorf("%s: %s no longer names this role of a host, and its record does not tell the machine", role.Name, t.file)
+		}
 	}
 	m, err := t.machines.of(ctx, h)
 	if err != nil {
-		return nil, h, fmt.Errorf("%s: %w", role, err)
+		return nil, h, fmt.Errorf("%s: %w", role.Name, err)
 	}
 	return m, h, nil
+}
+
+// recorded is the host that the role's definition tells; what it leaves out is as
+// the configuration has it for another role of that machine.
+func (t *Target) recorded(role release.Role) (config.Host, bool) {
+	d, err := define(role)
+	if err != nil || d.Address == "" {
+		return config.Host{}, false
+	}
+	h := config.Host{Address: d.Address, Service: d.Service, Root: d.Root}
+	if d.Address == release.LocalMachine {
+		h.Address = ""
+	}
+	for _, other := range t.roles {
+		if other.Address == h.Address {
+			h.Key, h.KnownHosts = other.Key, other.KnownHosts
+		}
+	}
+	return h, true
 }
 
 // Preflight reports what would keep the roles from running on their machines.
@@ -83,7 +104,7 @@ func (t *Target) Preflight(ctx context.Context, _ release.Release, roles []relea
 	var wg sync.WaitGroup
 	for i, role := range roles {
 		wg.Go(func() {
-			m, h, err := t.machine(ctx, role.Name)
+			m, h, err := t.machine(ctx, role)
 			if err == nil {
 				found[i], err = m.preflight(ctx, role, needs{runtime: h.Runtime})
 			}
@@ -100,7 +121,7 @@ func (t *Target) Preflight(ctx context.Context, _ release.Release, roles []relea
 
 // Prepare puts the role's content on its machine, into a release directory.
 func (t *Target) Prepare(ctx context.Context, role release.Role) error {
-	m, _, err := t.machine(ctx, role.Name)
+	m, _, err := t.machine(ctx, role)
 	if err != nil {
 		return err
 	}
@@ -110,7 +131,7 @@ func (t *Target) Prepare(ctx context.Context, role release.Role) error {
 // Switch makes the service run the role and waits until it does. What ended the
 // wait is told by the cause of ctx if that is a *release.Failure.
 func (t *Target) Switch(ctx context.Context, step deploy.Step) (release.Live, error) {
-	m, _, err := t.machine(ctx, step.Role.Name)
+	m, _, err := t.machine(ctx, step.Role)
 	if err != nil {
 		return release.Live{}, err
 	}
@@ -135,7 +156,7 @@ func limitReached(ctx context.Context, err error) error {
 // service that is down is no error: the comparison says why.
 func (t *Target) Compare(ctx context.Context, step deploy.Step) (deploy.Comparison, error) {
 	role := step.Role
-	m, h, err := t.machine(ctx, role.Name)
+	m, h, err := t.machine(ctx, role)
 	if err != nil {
 		return deploy.Comparison{}, err
 	}
@@ -169,23 +190,40 @@ func (t *Target) servicesOn(h config.Host) []string {
 	return services
 }
 
-// Remove takes the role's service off its machine again. A unit that stood there
-// before shipit came is put back and started.
+// Remove takes the role's service off its machine again, unless a role of keep is
+// that service. A unit that stood there before shipit came is put back as it was.
 func (t *Target) Remove(ctx context.Context, role release.Role, keep release.Release) error {
-	if _, kept := keep.Role(role.Name); kept {
-		return nil
+	for _, kept := range keep.Roles {
+		if kept.Target == release.TargetHost && t.sameService(role, kept) {
+			return nil
+		}
 	}
-	m, _, err := t.machine(ctx, role.Name)
+	m, _, err := t.machine(ctx, role)
 	if err != nil {
 		return err
 	}
-	return m.remove(ctx, role)
+	_, stays := keep.Role(role.Name)
+	return m.remove(ctx, role, stays)
+}
+
+// sameService reports whether two roles are one service of one machine. Roles of
+// one name are, unless their definitions name two services.
+func (t *Target) sameService(a, b release.Role) bool {
+	of, errA := define(a)
+	as, errB := define(b)
+	if errA != nil || errB != nil {
+		return a.Name == b.Name
+	}
+	if of.Service != as.Service || of.Domain != as.Domain {
+		return false
+	}
+	return a.Name == b.Name || of.Address == as.Address
 }
 
 // Prune removes the release directories that no good record names, but for the
 // last few (host.keep) and those in use.
 func (t *Target) Prune(ctx context.Context, role release.Role, records func() ([]release.Record, error)) error {
-	m, h, err := t.machine(ctx, role.Name)
+	m, h, err := t.machine(ctx, role)
 	if err != nil {
 		return err
 	}
@@ -221,7 +259,7 @@ func (t *Target) Prune(ctx context.Context, role release.Role, records func() ([
 // Do sends a request as if from the role's machine: the URL names a port of
 // 127.0.0.1 there.
 func (t *Target) Do(ctx context.Context, role release.Role, req *http.Request) (*http.Response, error) {
-	m, _, err := t.machine(ctx, role.Name)
+	m, _, err := t.machine(ctx, role)
 	if err != nil {
 		return nil, err
 	}
