@@ -3,30 +3,49 @@ package ledger
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"io/fs"
 	"maps"
-	"os"
-	"path/filepath"
+	"path"
 	"strings"
-	"syscall"
 	"unicode/utf8"
 )
 
-// Directory is a Store in a folder of this machine, for set-ups without a
-// cluster. One file an entry; writers take turns by flock, and every file
-// appears whole or not at all.
-type Directory struct{ dir string }
-
-// NewDirectory is the store of an app below a folder, which is made when the
-// first entry is.
-func NewDirectory(folder, app string) *Directory {
-	return &Directory{dir: filepath.Join(folder, app)}
+// Directory is a Store in a folder, for set-ups without a cluster. One file an
+// entry; writers take turns by flock, and every file appears whole or not at all.
+type Directory struct {
+	disk Disk
+	dir  string
 }
 
-// Place is the folder's name.
-func (d *Directory) Place() string { return d.dir }
+// Disk is where a Directory is kept: this machine's disk, or that of another one.
+type Disk interface {
+	// Read reads files of a folder, in any order, and leaves out those that are not there.
+	Read(ctx context.Context, dir string, names []string, each func(name string, content []byte) error) error
+	// List names the files of a folder; none if there is no such folder.
+	List(ctx context.Context, dir string) ([]string, error)
+	// Replace writes a file, whole and durably, if its content still has the SHA-256
+	// was ("sha256:…"; "" if there must be none); false if it has another. One
+	// writer at a time is let into a folder, which is made if need be.
+	Replace(ctx context.Context, dir, name, was string, content []byte) (bool, error)
+	// Name names the disk in messages; "" is this machine's.
+	Name() string
+}
+
+// NewDirectory is the store of an app below a folder of this machine, which is
+// made when the first entry is.
+func NewDirectory(folder, app string) *Directory { return NewDirectoryOn(localDisk{}, folder, app) }
+
+// NewDirectoryOn is the store of an app below a folder of a disk.
+func NewDirectoryOn(disk Disk, folder, app string) *Directory {
+	return &Directory{disk: disk, dir: path.Join(folder, app)}
+}
+
+// Place is the folder's name, with that of the machine if it is another one.
+func (d *Directory) Place() string {
+	if name := d.disk.Name(); name != "" {
+		return d.dir + " on " + name
+	}
+	return d.dir
+}
 
 // file is an entry or the lock on disk. Parts that are text stay readable. The
 // hash of the whole is its version, and the revision makes each write another.
@@ -39,56 +58,35 @@ type file struct {
 
 // Create keeps a new entry; the version is "" if its name is taken.
 func (d *Directory) Create(ctx context.Context, e StoredEntry) (version string, err error) {
-	err = d.exclusive(ctx, func() error {
-		_, err := os.Stat(d.path(e.Name))
-		if !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		version, err = d.put(d.path(e.Name), newFile(e.Parts, e.Sealed))
-		return err
-	})
-	return version, err
+	return d.put(ctx, e.Name, "", newFile(e.Parts, e.Sealed))
 }
 
 // Read returns an entry; its version is "" if there is none.
 func (d *Directory) Read(ctx context.Context, name string) (StoredEntry, error) {
-	if err := ctx.Err(); err != nil {
-		return StoredEntry{}, err
-	}
-	f, version, err := d.get(d.path(name))
+	f, version, err := d.get(ctx, name)
 	if err != nil || version == "" {
 		return StoredEntry{}, err
 	}
-	return StoredEntry{Name: name, Parts: f.parts(), Version: version, Sealed: f.Sealed}, nil
+	return f.entry(name, version), nil
 }
 
 // Swap replaces an unsealed entry that still has the version of e.
 func (d *Directory) Swap(ctx context.Context, e StoredEntry) (version string, err error) {
-	err = d.exclusive(ctx, func() error {
-		was, now, err := d.get(d.path(e.Name))
-		if err != nil || now == "" || now != e.Version || was.Sealed {
-			return err
-		}
-		next := newFile(e.Parts, e.Sealed)
-		next.Revision = was.Revision + 1
-		version, err = d.put(d.path(e.Name), next)
-		return err
-	})
-	return version, err
+	was, now, err := d.get(ctx, e.Name)
+	if err != nil || now == "" || now != e.Version || was.Sealed {
+		return "", err
+	}
+	next := newFile(e.Parts, e.Sealed)
+	next.Revision = was.Revision + 1
+	return d.put(ctx, e.Name, now, next)
 }
 
 // Names lists the entries of a kind.
 func (d *Directory) Names(ctx context.Context, kind string) ([]string, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	files, err := os.ReadDir(d.dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+	files, err := d.disk.List(ctx, d.dir)
 	var names []string
 	for _, f := range files {
-		name, isEntry := strings.CutSuffix(f.Name(), ".json")
+		name, isEntry := strings.CutSuffix(f, ".json")
 		_, numbered := nameSeq(name)
 		if isEntry && numbered && Kind(name) == kind {
 			names = append(names, name)
@@ -103,118 +101,67 @@ func (d *Directory) Scan(ctx context.Context, kind string, each func(StoredEntry
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
-		e, err := d.Read(ctx, name)
-		if err != nil {
-			return err
-		}
-		if !e.found() {
-			continue
-		}
-		if err := each(e); err != nil {
-			return err
-		}
+	for i := range names {
+		names[i] += ".json"
 	}
-	return nil
+	return d.disk.Read(ctx, d.dir, names, func(name string, content []byte) error {
+		f, version := parseFile(content)
+		return each(f.entry(strings.TrimSuffix(name, ".json"), version))
+	})
 }
 
 // ReadLock returns the lock; its version is "" if it was never taken.
 func (d *Directory) ReadLock(ctx context.Context) (StoredLock, error) {
-	if err := ctx.Err(); err != nil {
-		return StoredLock{}, err
-	}
-	f, version, err := d.get(d.path("lock"))
+	f, version, err := d.get(ctx, "lock")
 	return StoredLock{Fields: f.Text, Version: version}, err
 }
 
 // SwapLock replaces the lock if it still has the version of next.
 func (d *Directory) SwapLock(ctx context.Context, next StoredLock) (version string, err error) {
-	err = d.exclusive(ctx, func() error {
-		was, now, err := d.get(d.path("lock"))
-		if err != nil || now != next.Version {
-			return err
-		}
-		version, err = d.put(d.path("lock"), file{Revision: was.Revision + 1, Text: next.Fields})
-		return err
-	})
-	return version, err
+	was, now, err := d.get(ctx, "lock")
+	if err != nil || now != next.Version {
+		return "", err
+	}
+	return d.put(ctx, "lock", now, file{Revision: was.Revision + 1, Text: next.Fields})
 }
 
-func (d *Directory) path(name string) string { return filepath.Join(d.dir, name+".json") }
-
-// exclusive runs one writer at a time. The kernel frees the lock of a process
-// that was killed.
-func (d *Directory) exclusive(ctx context.Context, write func() error) error {
+// get reads the file of an entry; version is "" if there is none.
+func (d *Directory) get(ctx context.Context, name string) (f file, version string, err error) {
 	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(d.dir, 0o755); err != nil {
-		return err
-	}
-	guard, err := os.OpenFile(filepath.Join(d.dir, ".writer"), os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return err
-	}
-	defer guard.Close()
-	for {
-		err = syscall.Flock(int(guard.Fd()), syscall.LOCK_EX)
-		if !errors.Is(err, syscall.EINTR) {
-			break
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("lock %s: %w", guard.Name(), err)
-	}
-	return write()
-}
-
-// get reads a file; version is "" if there is none. One that is damaged is a
-// sealed entry whose record cannot be read, or a lock without a holder.
-func (d *Directory) get(path string) (f file, version string, err error) {
-	raw, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return file{}, "", nil
-	}
-	if err != nil {
 		return file{}, "", err
 	}
-	if json.Unmarshal(raw, &f) != nil {
-		f = file{Sealed: true, Text: map[string]string{partRecord: string(raw)}}
-	}
-	return f, hash(raw), nil
+	err = d.disk.Read(ctx, d.dir, []string{name + ".json"}, func(_ string, content []byte) error {
+		f, version = parseFile(content)
+		return nil
+	})
+	return f, version, err
 }
 
-// put writes a file that is whole and on disk once it has its name, and returns
-// its version.
-func (d *Directory) put(path string, f file) (version string, err error) {
-	mode := fs.FileMode(0o644)
-	if f.Sealed {
-		mode = 0o444
-	}
-	next, err := os.CreateTemp(d.dir, ".next-")
-	if err != nil {
+// put writes the file of an entry over the version was; the new version is "" if
+// another writer came first.
+func (d *Directory) put(ctx context.Context, name, was string, f file) (version string, err error) {
+	if err := ctx.Err(); err != nil {
 		return "", err
 	}
-	defer os.Remove(next.Name())
-	raw := f.bytes()
-	_, err = next.Write(raw)
-	err = errors.Join(err, next.Chmod(mode), next.Sync(), next.Close())
-	if err != nil {
+	content := f.bytes()
+	replaced, err := d.disk.Replace(ctx, d.dir, name+".json", was, content)
+	if err != nil || !replaced {
 		return "", err
 	}
-	if err := os.Rename(next.Name(), path); err != nil {
-		return "", err
-	}
-	return hash(raw), syncFolder(d.dir)
+	return hash(content), nil
 }
 
-func syncFolder(dir string) error {
-	folder, err := os.Open(dir)
-	if err != nil {
-		return err
+// parseFile reads a file of an entry. One that is damaged is a sealed entry whose
+// record cannot be read, or a lock without a holder.
+func parseFile(content []byte) (f file, version string) {
+	if json.Unmarshal(content, &f) != nil {
+		f = file{Sealed: true, Text: map[string]string{partRecord: string(content)}}
 	}
-	defer folder.Close()
-	return folder.Sync()
+	return f, hash(content)
+}
+
+func (f file) entry(name, version string) StoredEntry {
+	return StoredEntry{Name: name, Parts: f.parts(), Version: version, Sealed: f.Sealed}
 }
 
 func newFile(parts map[string][]byte, sealed bool) file {

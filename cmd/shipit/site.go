@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -73,15 +74,19 @@ func openFile(ctx context.Context, g *globals, partial bool) (live, error) {
 	if err != nil {
 		return live{}, s.abandon(err)
 	}
-	return s.engine(ctx, targets, s.verifyRecorded), nil
+	return s.engine(ctx, targets, s.verifyRecorded)
 }
 
 // engine is the deployment engine over targets that are open.
-func (s *site) engine(ctx context.Context, targets map[release.Target]deploy.Target, verify verifyImage) live {
+func (s *site) engine(ctx context.Context, targets map[release.Target]deploy.Target, verify verifyImage) (live, error) {
+	store, err := s.store(ctx, targets)
+	if err != nil {
+		return live{}, errors.Join(s.abandon(err), deploy.Engine{Targets: targets}.Close())
+	}
 	return live{s, deploy.Engine{
 		Config: s.cfg, Targets: targets, Policy: s.policy(verify), Timeout: s.timeout(), Progress: s.report,
-		Ledger: ledger.New(s.store(targets), s.cfg.App, s.keeping(ctx)),
-	}}
+		Ledger: ledger.New(store, s.cfg.App, s.keeping(ctx)),
+	}}, nil
 }
 
 // Close ends all connections and the progress output.
@@ -119,26 +124,27 @@ func (s *site) openTargets(ctx context.Context, partial bool) (map[release.Targe
 	return open, nil
 }
 
-// store is where the records are kept: with the first role whose target can keep
-// them, otherwise in a directory.
-func (s *site) store(targets map[release.Target]deploy.Target) ledger.Store {
+// store is where the records are kept: in the cluster if a role runs there,
+// otherwise on the first host.
+func (s *site) store(ctx context.Context, targets map[release.Target]deploy.Target) (ledger.Store, error) {
+	kept := release.TargetHost
 	for _, r := range s.cfg.Roles {
-		if keep := targetKinds()[r.Target()].store; keep != nil {
-			return keep(targets[r.Target()])
+		if r.Target() != release.TargetHost {
+			kept = r.Target()
+			break
 		}
 	}
-	return ledger.NewDirectory(s.stateDir(), s.cfg.App)
-}
-
-// stateDir keeps the records of an app that has no role in a cluster: below the
-// first host's root if that is this machine, else beside the configuration.
-func (s *site) stateDir() string {
-	for _, r := range s.cfg.Roles {
-		if r.Host != nil && r.Host.Address == "" {
-			return filepath.Join(r.Host.RootOr(s.cfg.App), "ledger")
-		}
+	store := targetKinds()[kept].store(targets[kept], s.cfg.App)
+	// Records of apps without a cluster were once kept beside the configuration.
+	former := filepath.Join(s.globals.dir, ".shipit")
+	if _, err := os.Stat(filepath.Join(former, s.cfg.App)); err != nil {
+		return store, nil
 	}
-	return filepath.Join(s.globals.dir, ".shipit")
+	moved, err := ledger.Move(ctx, ledger.NewDirectory(former, s.cfg.App), store)
+	if moved > 0 {
+		s.report(release.Event{Phase: release.PhaseRecord, Mark: release.MarkNote, Message: fmt.Sprintf("%d record(s) of %s are now kept in %s", moved, former, store.Place())})
+	}
+	return store, err
 }
 
 // abandon closes what was opened; nothing was changed.

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -104,13 +106,16 @@ func TestStoriesOnHosts(t *testing.T) {
 	g := real(t)
 	bun, err := bunbase.Bun(t.Context())
 	require.NoError(t, err)
-	for _, story := range []string{"three-roles", "by-hand", "hand-made"} {
+	for _, story := range []string{"three-roles", "by-hand", "hand-made", "no-cluster"} {
 		t.Run(story, func(t *testing.T) {
 			h, err := devhost.Up(t.Context(), devhost.Options{Files: map[string]string{"/usr/local/bin/bun": bun, "/opt/functions.ts": "testdata/stories/hosts/functions.ts"}, Progress: progressOf(t)})
 			require.NoError(t, err)
 			t.Cleanup(func() { require.NoError(t, h.Down()) })
 			g.host = h
-			config, err := os.ReadFile("testdata/stories/hosts/shipit.yaml")
+			config, err := os.ReadFile("testdata/stories/hosts/" + story + ".yaml")
+			if errors.Is(err, fs.ErrNotExist) {
+				config, err = os.ReadFile("testdata/stories/hosts/shipit.yaml")
+			}
 			require.NoError(t, err)
 			fill := strings.NewReplacer("${HOST}", h.Address, "${KEY}", h.Key, "${KNOWN_HOSTS}", h.KnownHosts, "${ROOT}", h.Root, "${IP}", h.IP)
 			g.run(t, "testdata/stories/hosts/"+story+".txtar", fill.Replace(string(config)))

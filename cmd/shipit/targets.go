@@ -20,15 +20,16 @@ type targetKind struct {
 	open func(ctx context.Context, s *site, partial bool) (deploy.Target, error)
 	// render makes the objects of a role; nil: manifests.Compose makes them, for all such roles together.
 	render func(manifests.Input) ([]json.RawMessage, error)
-	store  func(deploy.Target) ledger.Store // nil: it keeps none
+	// store is where the target keeps the ledger of an app.
+	store func(t deploy.Target, app string) ledger.Store
 }
 
 // targetKinds is everything that can run a role. A new kind of target is a line
 // here, a package below deploy, and its settings in config.
 func targetKinds() map[release.Target]targetKind {
 	return map[release.Target]targetKind{
-		release.TargetKubernetes: {open: openKubernetes, store: func(t deploy.Target) ledger.Store { return t.(*kube.Target).Store() }},
-		release.TargetHost:       {open: openHosts},
+		release.TargetKubernetes: {open: openKubernetes, store: storeInCluster},
+		release.TargetHost:       {open: openHosts, store: storeOnHost},
 	}
 }
 
@@ -66,4 +67,16 @@ func openHosts(ctx context.Context, s *site, partial bool) (deploy.Target, error
 		return nil, err
 	}
 	return t, nil
+}
+
+func storeInCluster(t deploy.Target, _ string) ledger.Store { return t.(*kube.Target).Store() }
+
+// storeOnHost keeps the ledger on the first host, where everybody who may release
+// to it finds the same records.
+func storeOnHost(t deploy.Target, app string) ledger.Store {
+	disk, folder := t.(*host.Target).Disk()
+	if disk == nil {
+		return ledger.NewDirectory(folder, app)
+	}
+	return ledger.NewDirectoryOn(disk, folder, app)
 }

@@ -41,7 +41,8 @@ func openCommit(ctx context.Context, g *globals, rev string) (*tree, deploy.Engi
 	if err != nil {
 		return nil, deploy.Engine{}, errors.Join(err, deploy.Engine{Targets: targets}.Close())
 	}
-	return t, t.engine(ctx, targets, t.verifyNew).Engine, nil
+	l, err := t.engine(ctx, targets, t.verifyNew)
+	return t, l.Engine, err
 }
 
 // open reads a commit, and while git is at work connects to what the command needs.

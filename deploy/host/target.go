@@ -20,6 +20,7 @@ type Target struct {
 	app      string
 	file     string // the configuration, for messages
 	roles    map[string]config.Host
+	first    string // the first role of a host
 	machines *machines
 	o        Options
 }
@@ -40,6 +41,9 @@ func Open(ctx context.Context, cfg config.Config, o Options) (*Target, error) {
 		h := *r.Host
 		h.Key, h.KnownHosts = cfg.Beside(h.Key), cfg.Beside(h.KnownHosts)
 		t.roles[r.Name] = h
+		if t.first == "" {
+			t.first = r.Name
+		}
 		if key := machineKey(h); !seen[key] {
 			seen[key] = true
 			first = append(first, r.Name)
