@@ -248,6 +248,38 @@ func TestAccidents(t *testing.T) {
 		require.EqualValues(t, 3, record.Seq)
 	})
 
+	for name, c := range map[string]struct {
+		runs     string // what is found of the interrupted release
+		restored int64
+	}{
+		"a release that was live everywhere and only not sealed becomes good": {newBits, 2},
+		"a release that was interrupted half way is pending, and stays that":  {oldBits, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := shipped(t, "cluster")
+			a.kill(t, releaseOf(newSHA, newBits, "cluster"))
+			a.target.runs["cluster"] = c.runs
+
+			const otherBits = "sha256:ba5e"
+			a.target.switches = crash("cluster", otherBits)
+			record, err := a.ship(t, releaseOf("ba5e000ba5e000ba5e000ba5e000ba5e000ba5e0", otherBits, "cluster"), deploy.Terms{})
+			require.NoError(t, err)
+			require.Equal(t, release.Restored, record.Outcome, record.Reason)
+			require.Equal(t, c.restored, record.Restored)
+			require.EqualValues(t, 3, record.Seq)
+		})
+	}
+
+	t.Run("a rollback over what was interrupted goes to the good release under it", func(t *testing.T) {
+		a := shipped(t, "cluster")
+		a.kill(t, releaseOf(newSHA, newBits, "cluster"))
+		a.target.runs["cluster"] = newBits
+		record, err := a.Rollback(t.Context(), "", deploy.Terms{})
+		require.NoError(t, err)
+		require.EqualValues(t, 1, record.Origin)
+		require.Equal(t, oldBits, a.target.runs["cluster"])
+	})
+
 	t.Run("a lock that is held ends a release before anything is changed", func(t *testing.T) {
 		a := shipped(t, "cluster")
 		a.target.calls = nil
@@ -472,6 +504,16 @@ func TestWhatRunsAsRecordedIsNotWrittenAgain(t *testing.T) {
 		var held *ledger.HeldError
 		require.ErrorAs(t, err, &held)
 	})
+}
+
+// kill leaves the trace of a run that has begun a release and did not come back.
+func (a *app) kill(t *testing.T, rel release.Release) {
+	t.Helper()
+	lock, err := a.Ledger.Lock(t.Context(), ledger.LockOptions{})
+	require.NoError(t, err)
+	_, err = a.Ledger.Begin(t.Context(), lock, rel, nil)
+	require.NoError(t, err)
+	require.NoError(t, lock.Release(t.Context()))
 }
 
 // fail makes a release that fails and is restored.

@@ -61,6 +61,14 @@ func (e Engine) Roll(ctx context.Context, c Checked) (release.Record, error) {
 		c.snapshots = nil // another run may have written since the preflight
 	}
 
+	if settled, err := e.settleInterrupted(ctx, lock, c.history); err != nil {
+		return release.Record{}, Unchanged(err)
+	} else if settled {
+		if c.history, err = e.Read(ctx); err != nil {
+			return release.Record{}, Unchanged(err)
+		}
+	}
+
 	// Every role is made ready first: what cannot arrive is found while all still runs.
 	if err := e.prepare(ctx, c.Release); err != nil {
 		return release.Record{}, Unchanged(err)

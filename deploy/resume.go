@@ -1,0 +1,54 @@
+package deploy
+
+import (
+	"context"
+	"time"
+
+	"github.com/joelhooks/shipit/ledger"
+	"github.com/joelhooks/shipit/release"
+)
+
+// settleInterrupted looks at a release that a killed run has begun and never
+// settled. If it runs everywhere as it was released, and does its work, it is
+// settled now: it can be rolled back to. Otherwise the next Begin keeps it as
+// pending. It reports whether the ledger has changed.
+func (e Engine) settleInterrupted(ctx context.Context, lock *ledger.Lock, h History) (bool, error) {
+	rel, begun, found, err := e.Ledger.Interrupted(ctx, lock)
+	if err != nil || !found || len(begun.Record.Failures) > 0 || begun.Record.Reason != "" {
+		return false, err // one that failed was being put back
+	}
+	record, runs := e.runsWhole(ctx, rel, begun.Record, h)
+	if !runs {
+		return false, nil
+	}
+	record.Outcome, record.SettledAt = release.Settled, time.Now().UTC().Truncate(time.Millisecond)
+	if _, err := e.Ledger.Settle(ctx, begun, record); err != nil {
+		return false, err
+	}
+	e.report(release.PhaseRecord, release.MarkNote, "", "%s was interrupted and runs everywhere: settled", record.ID())
+	return true, nil
+}
+
+// runsWhole finds whether a release that was begun runs in parity and its probes hold.
+func (e Engine) runsWhole(ctx context.Context, rel release.Release, record release.Record, h History) (release.Record, bool) {
+	earlier, err := e.formerRoles(ctx, h, rel.Seq)
+	if err != nil {
+		return record, false
+	}
+	record = e.compare(ctx, rel, comparing{earlier: missing(earlier, rel)}).observed(record, nil)
+	if !record.Parity {
+		return record, false
+	}
+	registered := map[string]string{}
+	for _, role := range rel.Roles {
+		if !e.probed(role) {
+			continue
+		}
+		if registered[role.Name], err = e.probe(ctx, role); err != nil {
+			return record, false
+		}
+	}
+	record.Functions, err = e.functions(ctx, rel, registered)
+	record.Drift = nil
+	return record, err == nil
+}
