@@ -158,7 +158,7 @@ func liveOf(role release.Role, r running, now time.Time) release.Live {
 		}
 		out.Desired += object.Replicas(u)
 		out.Wanted = wantedImage(u, names)
-		isOwn := object.PodsOf(u)
+		isOwn, ready := object.PodsOf(u), 0
 		for _, p := range r.pods {
 			if !isOwn(p) || p.DeletionTimestamp != nil || !object.PodReady(p) {
 				continue
@@ -170,9 +170,10 @@ func liveOf(role release.Role, r running, now time.Time) release.Live {
 				wanted = wanted && role.Runs(d)
 			}
 			if wanted {
-				out.Ready++
+				ready++
 			}
 		}
+		out.Ready += max(0, ready-outdated(u))
 	}
 	for d := range count {
 		out.Digests = append(out.Digests, d)
