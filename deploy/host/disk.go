@@ -9,6 +9,8 @@ import (
 	"path"
 	"strconv"
 	"strings"
+
+	"github.com/joelhooks/shipit/release"
 )
 
 // Disk is the disk of a machine, for the ledger of an app without a cluster: with
@@ -26,7 +28,7 @@ func (t *Target) Disk() (disk *Disk, folder string) {
 	if h.Address == "" {
 		return nil, folder
 	}
-	return &Disk{func(ctx context.Context) (*machine, error) { m, _, err := t.machine(ctx, t.first); return m, err }}, folder
+	return &Disk{func(ctx context.Context) (*machine, error) { m, _, err := t.machine(ctx, release.Role{Name: t.first}); return m, err }}, folder
 }
 
 // Name is the machine's name.
