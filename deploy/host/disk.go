@@ -28,7 +28,10 @@ func (t *Target) Disk() (disk *Disk, folder string) {
 	if h.Address == "" {
 		return nil, folder
 	}
-	return &Disk{func(ctx context.Context) (*machine, error) { m, _, err := t.machine(ctx, release.Role{Name: t.first}); return m, err }}, folder
+	return &Disk{func(ctx context.Context) (*machine, error) {
+		m, _, err := t.machine(ctx, release.Role{Name: t.first})
+		return m, err
+	}}, folder
 }
 
 // Name is the machine's name.
