@@ -78,7 +78,7 @@ func TestTheFenceGrowsAlsoWhenTheLockWasDeleted(t *testing.T) {
 func TestAKilledRunIsTakenOverAndItsIntentIsKept(t *testing.T) {
 	onEveryLastingStore(t, func(t *testing.T, p place) {
 		child := exec.Command(os.Args[0])
-		child.Env = append(append(os.Environ(), "LEDGER_CHILD=1"), p.reopen...)
+		child.Env = append(append(os.Environ(), "LEDGER_CHILD=hold"), p.reopen...)
 		child.Stderr = os.Stderr
 		out, err := child.StdoutPipe()
 		require.NoError(t, err)

@@ -124,8 +124,12 @@ var shared struct {
 }
 
 func TestMain(m *testing.M) {
-	if os.Getenv("LEDGER_CHILD") != "" {
+	switch os.Getenv("LEDGER_CHILD") {
+	case "hold":
 		holdForEver()
+		return
+	case "settle":
+		settleWhenTold()
 		return
 	}
 	code := m.Run()
@@ -178,19 +182,24 @@ func newNamespace(t *testing.T, kubeconfig string) string {
 	return ns.Name
 }
 
+// childStore is the store of a child process.
+func childStore() ledger.Store {
+	namespace := os.Getenv("LEDGER_NAMESPACE")
+	if namespace == "" {
+		return ledger.NewDirectory(os.Getenv("LEDGER_FOLDER"), app)
+	}
+	c, err := kubeclient.Connect(kubeclient.Options{Kubeconfig: os.Getenv("KUBECONFIG")})
+	if err != nil {
+		panic(err)
+	}
+	return kubestore.New(c, namespace, app)
+}
+
 // holdForEver is a child process: it takes the lock, begins a release, says so,
 // and waits to be killed.
 func holdForEver() {
 	ctx := context.Background()
-	var store ledger.Store = ledger.NewDirectory(os.Getenv("LEDGER_FOLDER"), app)
-	if namespace := os.Getenv("LEDGER_NAMESPACE"); namespace != "" {
-		c, err := kubeclient.Connect(kubeclient.Options{Kubeconfig: os.Getenv("KUBECONFIG")})
-		if err != nil {
-			panic(err)
-		}
-		store = kubestore.New(c, namespace, app)
-	}
-	l := ledger.New(store, app, ledger.Options{})
+	l := ledger.New(childStore(), app, ledger.Options{})
 	lock, err := l.Lock(ctx, ledger.LockOptions{Holder: "the killed run", TTL: time.Minute})
 	if err != nil {
 		panic(err)
