@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -39,21 +40,21 @@ const (
 )
 
 // processID names this process among all that ever ran on this machine: the
-// boot, the process namespace, the id, and the time at which it started. It is
-// "" where the machine does not tell.
-func processID() string {
+// boot, the process namespace, a marker, the id, and the time at which it
+// started. It is "" where the machine does not tell.
+func processID(marker string) string {
 	scope := processScope()
-	if scope == "" {
+	if scope == "" || marker == "" {
 		return ""
 	}
 	pid := os.Getpid()
-	return fmt.Sprintf("%s %d %s", scope, pid, startOf(pid))
+	return fmt.Sprintf("%s/%s %d %s", scope, marker, pid, startOf(pid))
 }
 
 // processState says whether the process that processID named elsewhere still runs.
 func processState(named string) liveness {
 	fields := strings.Fields(named)
-	if len(fields) != 3 || fields[0] != processScope() {
+	if len(fields) != 3 || !markedHere(fields[0]) {
 		return unknown
 	}
 	pid, err := strconv.Atoi(fields[1])
@@ -69,6 +70,53 @@ func processState(named string) liveness {
 	}
 	return alive
 }
+
+// A marker is an empty file of this machine that a holder leaves as long as it
+// holds a lock. Machines that were cloned from one snapshot have the same boot
+// and may have the same names and addresses, but not the file: without it, a
+// process that cannot be found here may be alive there.
+func newMarker() string {
+	random := make([]byte, 16)
+	_, _ = rand.Read(random) // never fails: crypto/rand ends the program instead
+	marker := hex.EncodeToString(random)
+	file, err := os.OpenFile(markerPath(marker), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o444)
+	if err != nil {
+		return ""
+	}
+	_ = file.Close()
+	return marker
+}
+
+// removeMarker removes what a process of this machine, which is dead or lets its
+// lock go, has left. Of another machine's process there is nothing here.
+func removeMarker(process string) {
+	scope, _, _ := strings.Cut(process, " ")
+	if _, marker, ok := cutMarker(scope); ok {
+		_ = os.Remove(markerPath(marker))
+	}
+}
+
+// markedHere reports whether a process that named this scope ran on this machine.
+func markedHere(scope string) bool {
+	boot, marker, ok := cutMarker(scope)
+	if !ok || boot != processScope() {
+		return false
+	}
+	_, err := os.Lstat(markerPath(marker))
+	return err == nil
+}
+
+// cutMarker splits a scope and its marker, which is a file's name and so must be a number.
+func cutMarker(scope string) (boot, marker string, ok bool) {
+	i := strings.LastIndex(scope, "/")
+	if i < 0 {
+		return "", "", false
+	}
+	number, err := hex.DecodeString(scope[i+1:])
+	return scope[:i], scope[i+1:], err == nil && len(number) == 16
+}
+
+func markerPath(marker string) string { return filepath.Join(os.TempDir(), "shipit-lock-"+marker) }
 
 // processScope is equal for two processes only if they can see each other's id.
 func processScope() string {

@@ -122,11 +122,14 @@ func (l *Ledger) take(ctx context.Context, stored StoredLock, view *View, opts L
 	}
 	now := l.now()
 	mine := lease{
-		holder: opts.Holder, process: processID(), ttl: opts.TTL,
+		holder: opts.Holder, process: processID(newMarker()), ttl: opts.TTL,
 		acquired: now, renewed: now, fence: old.fence + 1, newest: old.newest,
 	}
 	asked := sinceBoot()
 	version, err := l.store.SwapLock(ctx, StoredLock{Fields: mine.fields(), Version: stored.Version})
+	if err != nil || version == "" {
+		removeMarker(mine.process)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("take the lock: %w", err)
 	}
@@ -134,9 +137,10 @@ func (l *Ledger) take(ctx context.Context, stored StoredLock, view *View, opts L
 		return nil, nil
 	}
 	if old.holder != "" {
+		removeMarker(old.process)
 		l.report(release.PhaseLock, release.MarkNote, "took over the lock of %s, which is gone", old.holder)
 	}
-	k := &Lock{Holder: mine.holder, Fence: mine.fence, ledger: l, view: view, ttl: mine.ttl, lease: mine, version: version}
+	k := &Lock{Holder: mine.holder, Fence: mine.fence, ledger: l, view: view, process: mine.process, ttl: mine.ttl, lease: mine, version: version}
 	k.renewedAt.Store(int64(asked))
 	k.startRenewing(ctx)
 	return k, nil

@@ -28,6 +28,7 @@ type Lock struct {
 	newest atomic.Int64 // the newest sequence number given; the next renewal writes it down
 	wrote  atomic.Bool  // a record or a withdrawal was written under this lock: the view is the past
 
+	process   string
 	ttl       time.Duration
 	renewedAt atomic.Int64 // by sinceBoot, when the last renewal that succeeded was begun
 
@@ -107,6 +108,7 @@ func (k *Lock) age() time.Duration { return sinceBoot() - time.Duration(k.renewe
 func (k *Lock) Release(ctx context.Context) error {
 	k.stop()
 	<-k.done
+	removeMarker(k.process)
 	if k.lost.Err() != nil {
 		return nil
 	}

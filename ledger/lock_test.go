@@ -374,3 +374,35 @@ func TestAnAnswerThatDidNotArriveLosesNothing(t *testing.T) {
 		requireWhole(t, quiet)
 	})
 }
+
+// onAClone is the process of a holder that runs on a clone of this machine, made
+// from a snapshot: it has the same boot, and its id means nothing here.
+func onAClone(process string) string {
+	scope, _, _ := strings.Cut(process, " ")
+	if parts := strings.Split(scope, "/"); len(parts) == 3 {
+		parts[2] = "00112233445566778899aabbccddeeff"
+		scope = strings.Join(parts, "/")
+	}
+	return scope + " 4194300 1"
+}
+
+func TestAHolderOnACloneOfThisMachineIsNotDead(t *testing.T) {
+	const ttl = 1500 * time.Millisecond
+	onEveryStore(t, func(t *testing.T, p place) {
+		l := ledger.New(p.store, app, ledger.Options{})
+		_, err := l.Lock(t.Context(), ledger.LockOptions{Holder: "on a clone", TTL: ttl})
+		require.NoError(t, err)
+		held, err := p.store.ReadLock(t.Context())
+		require.NoError(t, err)
+		held.Fields["process"] = onAClone(held.Fields["process"])
+		version, err := p.store.SwapLock(t.Context(), held)
+		require.NoError(t, err)
+		require.NotEmpty(t, version)
+
+		// Its heartbeat goes on, as this process is the clone too.
+		_, err = l.Lock(t.Context(), ledger.LockOptions{})
+		var living *ledger.HeldError
+		require.ErrorAs(t, err, &living)
+		require.Equal(t, "on a clone", living.Holder)
+	})
+}

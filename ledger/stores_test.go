@@ -36,6 +36,8 @@ type place struct {
 	loseLock func(t *testing.T)
 	// reopen gives a child process what it needs to open the same store.
 	reopen []string
+	// manifests is how many bytes of them a large release has here.
+	manifests int
 }
 
 // onEveryStore runs a test on a fresh ledger in memory, in a folder and in a cluster.
@@ -77,7 +79,8 @@ func inMemory() place {
 			store.Remove(name)
 			recreate(t, store, name, parts)
 		},
-		loseLock: func(*testing.T) { store.RemoveLock() },
+		loseLock:  func(*testing.T) { store.RemoveLock() },
+		manifests: 3 << 20,
 	}
 }
 
@@ -93,6 +96,8 @@ func directory(t *testing.T) place {
 		},
 		loseLock: func(t *testing.T) { require.NoError(t, os.Remove(path("lock"))) },
 		reopen:   []string{"LEDGER_FOLDER=" + folder},
+
+		manifests: 3 << 20,
 	}
 }
 
@@ -112,6 +117,8 @@ func inCluster(t *testing.T) place {
 			require.NoError(t, leases.Delete(t.Context(), "shipit-"+app, metav1.DeleteOptions{}))
 		},
 		reopen: []string{"KUBECONFIG=" + shared.kubeconfig, "LEDGER_NAMESPACE=" + namespace},
+
+		manifests: 20 << 20,
 	}
 }
 
@@ -132,6 +139,18 @@ func TestMain(m *testing.M) {
 		settleWhenTold()
 		return
 	}
+	os.Exit(runTests(m))
+}
+
+// runTests keeps what holders leave while they hold a lock in a folder of its own.
+func runTests(m *testing.M) int {
+	folder, err := os.MkdirTemp("", "ledger-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(folder)
+	os.Setenv("TMPDIR", folder)
 	code := m.Run()
 	if shared.up != nil {
 		if err := shared.up.Down(context.Background()); err != nil {
@@ -139,7 +158,7 @@ func TestMain(m *testing.M) {
 			code = 1
 		}
 	}
-	os.Exit(code)
+	return code
 }
 
 func testCluster(t *testing.T) *kubeclient.Client {
