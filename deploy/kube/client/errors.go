@@ -154,5 +154,5 @@ func rootCause(err error) string {
 	return err.Error()
 }
 
-// IsGone reports whether the object, or the object that was meant, is not there.
+// IsGone reports whether the object does not exist any more, or is another one than was meant.
 func IsGone(err error) bool { return apierrors.IsNotFound(err) || apierrors.IsConflict(err) }

@@ -80,7 +80,7 @@ func failedPod(pod *corev1.Pod, h *History) (Cause, bool) {
 	switch pod.Status.Reason {
 	case "Evicted", "Preempting", "NodeLost", "Shutdown", "Terminated", "NodeShutdown":
 		return Cause{Code: release.CodeEvicted, Message: cmp.Or(pod.Status.Message, pod.Status.Reason), Grace: AtTimeout,
-			Hint: "the node is short of something; the controller makes another pod"}, true
+			Hint: "the node is short of something; the controller creates another pod"}, true
 	case "DeadlineExceeded":
 		return Cause{Code: release.CodePodDeadline, Message: cmp.Or(pod.Status.Message, "the pod ran longer than activeDeadlineSeconds"), Grace: AtTimeout}, true
 	}

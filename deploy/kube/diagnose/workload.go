@@ -80,7 +80,7 @@ func deployment(d *appsv1.Deployment) Status {
 		s.Missing = "is paused"
 		s.Fault = &Cause{Code: release.CodePaused, Message: "the Deployment is paused, so nothing rolls out", Grace: AtOnce, Hint: "remove spec.paused"}
 	case d.Status.UpdatedReplicas < replicas(d.Spec.Replicas):
-		s.Missing = fmt.Sprintf("%d of %d new pods made", d.Status.UpdatedReplicas, s.Desired)
+		s.Missing = fmt.Sprintf("%d of %d new pods created", d.Status.UpdatedReplicas, s.Desired)
 	case d.Status.AvailableReplicas < d.Status.UpdatedReplicas, old > 0 && s.Serving < s.Desired:
 		s.Missing = fmt.Sprintf("%d of %d new pods ready", s.Serving, s.Desired)
 	case old > 0:
@@ -119,7 +119,7 @@ func statefulSet(d *appsv1.StatefulSet) Status {
 	s.Serving = int(min(updated, d.Status.AvailableReplicas))
 	switch {
 	case d.Status.Replicas < replicas(d.Spec.Replicas):
-		s.Missing = fmt.Sprintf("%d of %d pods made", d.Status.Replicas, s.Desired)
+		s.Missing = fmt.Sprintf("%d of %d pods created", d.Status.Replicas, s.Desired)
 	case updated < need:
 		s.Missing = fmt.Sprintf("%d of %d pods updated", updated, need)
 	case d.Status.AvailableReplicas < replicas(d.Spec.Replicas):

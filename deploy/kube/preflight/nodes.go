@@ -31,7 +31,7 @@ func (r *run) nodes(ctx context.Context) error {
 		suitable, why := suitableNodes(&w.pod.Spec, list.Items)
 		if len(suitable) == 0 && w.replicas > 0 {
 			f.Code, f.Message = release.CodeUnschedulable, "no node takes its pods: "+cmp.Or(why, "the cluster has no nodes")
-			f.Hint = "change the pod's requests, nodeSelector or tolerations; if nodes are made on demand, allow Unschedulable"
+			f.Hint = "change the pod's requests, nodeSelector or tolerations; if nodes are created on demand, allow Unschedulable"
 			r.found(f)
 			return nil
 		}

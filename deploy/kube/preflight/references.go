@@ -198,7 +198,7 @@ func (r *run) reference(ctx context.Context, role *role, by *object.Object, ref 
 	return nil
 }
 
-// hasKey looks into a Secret or ConfigMap.
+// hasKey reports whether a Secret or ConfigMap has a key.
 func hasKey(u *unstructured.Unstructured, key string) bool {
 	for _, field := range []string{"data", "stringData", "binaryData"} {
 		if m, _, _ := unstructured.NestedMap(u.Object, field); m != nil {

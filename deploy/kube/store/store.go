@@ -38,7 +38,7 @@ func New(c *client.Client, namespace, app string) *Store {
 	return &Store{client: c, namespace: namespace, app: app}
 }
 
-// NamespaceError says that the namespace that is written to is not there.
+// NamespaceError says that the namespace that is written to does not exist.
 type NamespaceError struct{ Namespace string }
 
 func (e *NamespaceError) Error() string { return fmt.Sprintf("there is no namespace %s", e.Namespace) }
