@@ -4,10 +4,14 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/pipeline/proof"
 )
 
 // Build makes the image of the inputs, or finds its layers on disk. It pushes
@@ -67,6 +71,36 @@ func (e *NotBuiltError) Hint() string {
 func runsCommands(in Inputs) bool {
 	img := in.Image
 	return len(img.Run)+len(img.Test)+len(img.Functions) > 0 || img.Prove.Start > 0
+}
+
+// prove tries what was built, unless that is not wanted.
+func prove(ctx context.Context, in Inputs, list []platform, c Content, opts Options) error {
+	if in.Image.Prove.Skip || opts.unproven {
+		return nil
+	}
+	store, err := openCache(opts.CacheDir)
+	if err != nil {
+		return err
+	}
+	tree, done, err := onDisk(ctx, c)
+	if err != nil {
+		return fmt.Errorf("prove: %w", err)
+	}
+	defer done()
+	return proof.Subject{
+		Image: in.Image, Closure: in.Closure, Scripts: in.scripts, Roles: in.roles, Shared: in.shared,
+		Tree: tree, Base: native(list), CacheDir: store.dir, Progress: opts.Progress,
+	}.Run(ctx)
+}
+
+// native is the base of the platform of this machine; nil if it is not in the list.
+func native(list []platform) v1.Image {
+	for _, p := range list {
+		if p.spec.OS == runtime.GOOS && p.spec.Architecture == runtime.GOARCH {
+			return p.base
+		}
+	}
+	return nil
 }
 
 // use takes the content that a builder made for some platforms. The content may

@@ -280,21 +280,6 @@ func TestAPointerOfGitLFSGoesIntoNoImage(t *testing.T) {
 	}
 }
 
-func TestOnlyTheLastBasesStayUnpacked(t *testing.T) {
-	dir := t.TempDir()
-	for i, name := range []string{"oldest", "old", "new"} {
-		at := filepath.Join(dir, name)
-		require.NoError(t, os.MkdirAll(filepath.Join(at, "bin"), 0o755))
-		when := time.Now().Add(time.Duration(i-10) * time.Hour)
-		require.NoError(t, os.Chtimes(at, when, when))
-	}
-	require.NoError(t, os.Mkdir(filepath.Join(dir, "now"), 0o755))
-	require.NoError(t, keepNewest(dir, 2))
-	require.Equal(t, []string{"new", "now"}, names(t, dir))
-	require.NoError(t, keepNewest(dir, 0))
-	require.Equal(t, []string{"now"}, names(t, dir), "what is in use stays")
-}
-
 func names(t *testing.T, dir string) (out []string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/joelhooks/shipit/pipeline/engine"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -35,11 +36,24 @@ func chooseBuilder(ctx context.Context, in Inputs, opts Options) (chosen, error)
 	e, err := connect(ctx, in, opts)
 	switch {
 	case err == nil:
-		opts.report(release.MarkNote, "builder: dagger, by %s", e.by)
-		return chosen{name: daggerBuilder, make: e.builder(), close: e.close}, nil
+		opts.report(release.MarkNote, "builder: dagger, by %s", e.By)
+		return chosen{name: daggerBuilder, make: daggerBuilds(e, opts), close: e.Close}, nil
 	case opts.Builder == daggerBuilder || ctx.Err() != nil:
 		return chosen{}, err
 	}
 	opts.report(release.MarkNote, "builder: embedded, because %v", err)
 	return local, nil
+}
+
+// connect finds an engine for the inputs. Errors are *engine.Error.
+func connect(ctx context.Context, in Inputs, opts Options) (*engine.Engine, error) {
+	if len(in.Image.Run)+len(in.Image.Test) > 0 && in.Image.Toolchain == "" {
+		return nil, &engine.Error{
+			Reason: fmt.Sprintf("images.%s has commands to run and no toolchain to run them in", in.Name),
+			Remedy: "name one by digest, such as docker.io/library/node:22-bookworm-slim@sha256:…",
+		}
+	}
+	return engine.Connect(ctx, engine.Options{
+		Conn: opts.conn, Drain: opts.drain, Progress: func(line string) { opts.report(release.MarkStep, "%s", line) },
+	})
 }

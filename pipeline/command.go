@@ -1,20 +1,16 @@
 package pipeline
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
+	"github.com/joelhooks/shipit/pipeline/process"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -53,9 +49,6 @@ func missingHint(in Inputs) string {
 	return "not in the build, because devDependencies are not: " + strings.Join(names, ", ") + "; if the command needs one, move it to dependencies"
 }
 
-// tailLines is how much of a command's output its error shows.
-const tailLines = 20
-
 // run runs one command at the root of the exported tree, with the environment of
 // no particular user. What it writes is reported line by line.
 func (s staging) run(ctx context.Context, in Inputs, args []string) error {
@@ -66,9 +59,9 @@ func (s staging) run(ctx context.Context, in Inputs, args []string) error {
 	if !s.opts.shared {
 		line = s.isolate(ctx, line)
 	}
-	cmd := group(ctx, line[0], line[1:]...)
+	cmd := process.Group(ctx, line[0], line[1:]...)
 	cmd.Dir, cmd.Env = s.tree(), env
-	tail, err := stream(cmd, secrets, func(line string) { s.opts.report(release.MarkStep, "%s", line) })
+	tail, err := process.Stream(cmd, secrets, func(line string) { s.opts.report(release.MarkStep, "%s", line) })
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -79,56 +72,6 @@ func (s staging) run(ctx context.Context, in Inputs, args []string) error {
 		Phase: release.PhaseBuild, Mark: release.MarkDone, Message: "ran " + strings.Join(args, " "), Took: time.Since(started),
 	})
 	return nil
-}
-
-// group is a command whose whole process group ends with the context.
-func group(ctx context.Context, name string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = 5 * time.Second
-	return cmd
-}
-
-// stream runs the command, passes its output on by lines and returns the last of them.
-func stream(cmd *exec.Cmd, secrets []string, line func(string)) ([]string, error) {
-	r, w := io.Pipe()
-	cmd.Stdout, cmd.Stderr = w, w
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	ended := make(chan error, 1)
-	go func() {
-		err := cmd.Wait()
-		w.Close()
-		ended <- err
-	}()
-	var tail []string
-	lines := bufio.NewReader(r)
-	for {
-		text, err := lines.ReadString('\n')
-		if text = redact(strings.TrimRight(text, "\r\n"), secrets); text != "" {
-			line(text)
-			if tail = append(tail, text); len(tail) > tailLines {
-				tail = tail[1:]
-			}
-		}
-		if err != nil {
-			break
-		}
-	}
-	err := <-ended
-	if errors.Is(err, exec.ErrWaitDelay) { // it ended well and left something running
-		err = nil
-	}
-	return tail, err
-}
-
-func redact(line string, secrets []string) string {
-	for _, s := range secrets {
-		line = strings.ReplaceAll(line, s, "***")
-	}
-	return line
 }
 
 // passed are the variables of the caller that say how to reach a registry of

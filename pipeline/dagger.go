@@ -13,29 +13,31 @@ import (
 
 	"dagger.io/dagger"
 
+	"github.com/joelhooks/shipit/pipeline/engine"
+	"github.com/joelhooks/shipit/pipeline/process"
 	"github.com/joelhooks/shipit/release"
 )
 
 // daggerRun is one image on its way through an engine.
 type daggerRun struct {
-	engine *engine
+	client *dagger.Client
+	opts   Options
 	in     Inputs
 	source *dagger.Directory // the closure
 	salt   string            // differs from run to run
 }
 
-// builder makes the content in an engine. What an engine gives is not the same
+// daggerBuilds makes the content in an engine. What an engine gives is not the same
 // twice (times, the order of layers), so the files are taken out and pass
 // through the same steps as those of the embedded builder.
-func (e *engine) builder() builder {
+func daggerBuilds(e *engine.Engine, opts Options) builder {
 	return func(ctx context.Context, in Inputs, list []platform, use use) error {
 		tmp, err := os.MkdirTemp("", "shipit-dagger-")
 		if err != nil {
 			return err
 		}
-		defer func() { _ = removeAll(tmp) }()
-		plain := len(in.Image.Run) == 0
-		c, err := gitContent(ctx, in, plain)
+		defer func() { _ = process.RemoveAll(tmp) }()
+		c, err := gitContent(ctx, in, len(in.Image.Run) == 0)
 		if err != nil {
 			return err
 		}
@@ -43,7 +45,7 @@ func (e *engine) builder() builder {
 		if err := errors.Join(mkdir(closure), c.export(ctx, closure)); err != nil {
 			return fmt.Errorf("export the closure: %w", err)
 		}
-		r := daggerRun{engine: e, in: in, source: e.client.Host().Directory(closure), salt: filepath.Base(tmp)}
+		r := daggerRun{client: e.Client, opts: opts, in: in, source: e.Client.Host().Directory(closure), salt: filepath.Base(tmp)}
 		return r.each(ctx, list, func(names []string, platform dagger.Platform) error {
 			out := filepath.Join(tmp, "out", strings.ReplaceAll(names[0], "/", "-"))
 			return r.build(ctx, platform, out, func(c Content) error { return use(names, c) })
@@ -80,7 +82,7 @@ func (r daggerRun) build(ctx context.Context, p dagger.Platform, out string, use
 		built = r.toolchain(p).With(r.withClosure).With(r.withCaches).With(r.withEnvironment).With(r.withSecrets).With(r.withCommands)
 		tree = built.Directory(treeRoot)
 	}
-	r.engine.opts.report(release.MarkStep, "dagger builds %s for %s", r.in.Name, p)
+	r.opts.report(release.MarkStep, "dagger builds %s for %s", r.in.Name, p)
 	if _, err := tree.Export(ctx, out); err != nil {
 		return r.explain(ctx, err)
 	}
@@ -115,7 +117,7 @@ const (
 // toolchain is the image that commands run in. They run as root in it, whatever
 // user it names: the closure and the caches belong to root in the engine.
 func (r daggerRun) toolchain(p dagger.Platform) *dagger.Container {
-	return r.engine.client.Container(dagger.ContainerOpts{Platform: p}).From(r.in.Image.Toolchain).WithUser("0:0")
+	return r.client.Container(dagger.ContainerOpts{Platform: p}).From(r.in.Image.Toolchain).WithUser("0:0")
 }
 
 func (r daggerRun) withClosure(c *dagger.Container) *dagger.Container {
@@ -127,10 +129,10 @@ func (r daggerRun) withClosure(c *dagger.Container) *dagger.Container {
 func (r daggerRun) withCaches(c *dagger.Container) *dagger.Container {
 	for _, at := range append([]string{cacheRoot}, r.in.Image.Caches...) {
 		key := "shipit-" + r.in.Image.Repository + path.Clean("/"+at)
-		if r.engine.opts.cold() {
+		if r.opts.cold() {
 			key += "-" + r.salt
 		}
-		c = c.WithMountedCache(at, r.engine.client.CacheVolume(key))
+		c = c.WithMountedCache(at, r.client.CacheVolume(key))
 	}
 	return c
 }
@@ -145,7 +147,7 @@ var (
 func (r daggerRun) withEnvironment(c *dagger.Container) *dagger.Container {
 	set := buildVariables(homeRoot, cacheRoot)
 	delete(set, "PATH") // the toolchain has its own
-	if r.engine.opts.cold() {
+	if r.opts.cold() {
 		set["SHIPIT_NO_CACHE"] = r.salt // or the engine knows the result already
 	}
 	for _, kv := range os.Environ() {
@@ -154,7 +156,7 @@ func (r daggerRun) withEnvironment(c *dagger.Container) *dagger.Container {
 		switch {
 		case !passed(name) || isFile:
 		case credential.MatchString(name) || userInfo.MatchString(value):
-			c = c.WithSecretVariable(name, r.engine.client.SetSecret(name, value))
+			c = c.WithSecretVariable(name, r.client.SetSecret(name, value))
 		default:
 			set[name] = value
 		}
@@ -173,7 +175,7 @@ func (r daggerRun) withEnvironment(c *dagger.Container) *dagger.Container {
 func (r daggerRun) withSecrets(c *dagger.Container) *dagger.Container {
 	for _, name := range r.in.Image.Secrets {
 		if value := os.Getenv(name); value != "" {
-			c = c.WithSecretVariable(name, r.engine.client.SetSecret(name, value))
+			c = c.WithSecretVariable(name, r.client.SetSecret(name, value))
 		}
 	}
 	return c
@@ -201,7 +203,7 @@ func (r daggerRun) explain(ctx context.Context, err error) error {
 	}
 	var exec *dagger.ExecError
 	if !errors.As(err, &exec) {
-		return errors.New("dagger: " + plain(err.Error()))
+		return errors.New("dagger: " + engine.Undecorated(err.Error()))
 	}
 	var secrets []string
 	for _, name := range r.in.Image.Secrets {
@@ -209,10 +211,10 @@ func (r daggerRun) explain(ctx context.Context, err error) error {
 			secrets = append(secrets, value)
 		}
 	}
-	lines := strings.Split(strings.TrimSpace(redact(exec.Stdout+"\n"+exec.Stderr, secrets)), "\n")
+	lines := strings.Split(strings.TrimSpace(process.Redact(exec.Stdout+"\n"+exec.Stderr, secrets)), "\n")
 	args := exec.Cmd
 	if len(args) > 4 && args[0] == "/bin/sh" {
 		args = args[4:]
 	}
-	return &CommandError{Args: args, Err: fmt.Errorf("exit status %d", exec.ExitCode), Tail: lines[max(0, len(lines)-tailLines):], hint: missingHint(r.in)}
+	return &CommandError{Args: args, Err: fmt.Errorf("exit status %d", exec.ExitCode), Tail: lines[max(0, len(lines)-process.TailLines):], hint: missingHint(r.in)}
 }

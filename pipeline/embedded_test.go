@@ -18,6 +18,7 @@ import (
 
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/internal/sample"
+	"github.com/joelhooks/shipit/pipeline/process"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -85,8 +86,8 @@ func TestACommandThatFailsIsNamedWithItsLastLines(t *testing.T) {
 	_, err := Build(context.Background(), resolve(t, r.Dir, img), testOptions(t))
 	var failed *CommandError
 	require.ErrorAs(t, err, &failed)
-	require.Len(t, failed.Tail, tailLines)
-	require.Equal(t, "cannot use ***", failed.Tail[tailLines-1])
+	require.Len(t, failed.Tail, process.TailLines)
+	require.Equal(t, "cannot use ***", failed.Tail[process.TailLines-1])
 	require.ErrorContains(t, err, "exit status 7")
 	require.NotContains(t, err.Error(), "s3cret-value")
 }

@@ -13,6 +13,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/joelhooks/shipit/pipeline/process"
 )
 
 // Artifact is a v1.Image or a v1.ImageIndex.
@@ -208,7 +210,7 @@ func epoch() v1.Time { return v1.Time{Time: time.Unix(0, 0).UTC()} }
 // the image.
 func imageConfig(in Inputs, p platform, base *v1.ConfigFile) *v1.ConfigFile {
 	c := v1.Config{
-		Env:        environment(base.Config.Env, in.Image.Env),
+		Env:        process.Environment(base.Config.Env, in.Image.Env),
 		User:       in.Image.UserOr(),
 		WorkingDir: path.Join(Root, in.Closure.Package),
 		Entrypoint: base.Config.Entrypoint,
@@ -226,23 +228,6 @@ func imageConfig(in Inputs, p platform, base *v1.ConfigFile) *v1.ConfigFile {
 		OS: p.spec.OS, Architecture: p.spec.Architecture, Variant: p.spec.Variant,
 		Created: epoch(), History: slices.Clone(base.History), Config: c,
 	}
-}
-
-// environment lays own over the base's NAME=value list; what is new follows, sorted.
-func environment(base []string, own map[string]string) []string {
-	var out []string
-	for _, kv := range base {
-		name, _, _ := strings.Cut(kv, "=")
-		if _, over := own[name]; !over {
-			out = append(out, kv)
-		}
-	}
-	var added []string
-	for name, value := range own {
-		added = append(added, name+"="+value)
-	}
-	slices.Sort(added)
-	return append(out, added...)
 }
 
 // Describe lists the platforms of an artifact, and the digests beside its own

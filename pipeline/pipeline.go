@@ -16,6 +16,7 @@ import (
 
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/pipeline/git"
+	"github.com/joelhooks/shipit/pipeline/proof"
 	"github.com/joelhooks/shipit/pipeline/workspace"
 	"github.com/joelhooks/shipit/release"
 )
@@ -47,7 +48,7 @@ func Resolve(ctx context.Context, s git.Source, cfg config.Config, name string) 
 		return Inputs{}, fmt.Errorf("image %s: %w", name, err)
 	}
 	in := Inputs{Source: s, Name: name, Image: img, SourceURL: cfg.Source, Closure: c, app: cfg.App}
-	in.scripts, in.shared = scripts(in, cfg), cfg.Functions.AllowDuplicates
+	in.scripts, in.shared = proof.Scripts(cfg, name, c.Package), cfg.Functions.AllowDuplicates
 	for _, r := range cfg.Roles {
 		if r.Image == name && r.Kubernetes != nil {
 			in.roles = append(in.roles, r)

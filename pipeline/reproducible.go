@@ -12,6 +12,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/joelhooks/shipit/pipeline/process"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -38,7 +39,7 @@ func CheckReproducible(ctx context.Context, in Inputs, opts Options) (Built, err
 	if err != nil {
 		return Built{}, err
 	}
-	defer func() { _ = removeAll(dir) }()
+	defer func() { _ = process.RemoveAll(dir) }()
 	opts.rebuild, opts.stores = true, filepath.Join(dir, "packages")
 	elsewhere := opts
 	elsewhere.unproven = true // the second is proven

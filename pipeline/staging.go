@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/joelhooks/shipit/pipeline/process"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -110,24 +111,10 @@ func (s staging) wait(ctx context.Context) error {
 }
 
 func (s staging) clean() error {
-	return errors.Join(removeAll(s.tree()), removeAll(s.home()))
+	return errors.Join(process.RemoveAll(s.tree()), process.RemoveAll(s.home()))
 }
 
 func (s staging) close() {
 	_ = s.clean()
 	_ = s.lock.Close()
-}
-
-// removeAll also removes what lies in folders that a tool has made read-only.
-func removeAll(dir string) error {
-	if err := os.RemoveAll(dir); err == nil {
-		return nil
-	}
-	_ = filepath.WalkDir(dir, func(p string, d os.DirEntry, _ error) error {
-		if d != nil && d.IsDir() {
-			_ = os.Chmod(p, 0o700) //nolint:gosec // a folder needs x
-		}
-		return nil
-	})
-	return os.RemoveAll(dir)
 }

@@ -1,4 +1,4 @@
-package pipeline
+package proof
 
 import (
 	"archive/tar"
@@ -17,6 +17,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+
+	"github.com/joelhooks/shipit/pipeline/process"
 )
 
 // rootfs is the unpacked file system of a base image.
@@ -25,9 +27,9 @@ type rootfs struct {
 	config v1.Config
 }
 
-// unpack extracts the base into the cache, or finds it there. Devices and
+// unpack extracts the base into a folder below parent, or finds it there. Devices and
 // owners are left out: it is for running programs of it by this user.
-func unpack(ctx context.Context, base v1.Image, store cache) (rootfs, error) {
+func unpack(ctx context.Context, base v1.Image, parent string) (rootfs, error) {
 	cfg, err := base.ConfigFile()
 	if err != nil {
 		return rootfs{}, err
@@ -36,7 +38,6 @@ func unpack(ctx context.Context, base v1.Image, store cache) (rootfs, error) {
 	if err != nil {
 		return rootfs{}, err
 	}
-	parent := filepath.Join(store.dir, "bases")
 	r := rootfs{dir: filepath.Join(parent, digest.Hex), config: cfg.Config}
 	if _, err := os.Stat(r.dir); err == nil {
 		now := time.Now()
@@ -49,7 +50,7 @@ func unpack(ctx context.Context, base v1.Image, store cache) (rootfs, error) {
 	if err != nil {
 		return r, err
 	}
-	defer func() { _ = removeAll(tmp) }()
+	defer func() { _ = process.RemoveAll(tmp) }()
 	flat := mutate.Extract(base)
 	defer flat.Close()
 	if err := untar(ctx, flat, tmp); err != nil {
@@ -83,7 +84,7 @@ func keepNewest(dir string, n int) error {
 	slices.SortFunc(infos, func(a, b fs.FileInfo) int { return b.ModTime().Compare(a.ModTime()) })
 	for _, info := range infos[min(n, len(infos)):] {
 		if time.Since(info.ModTime()) > time.Hour {
-			if err := removeAll(filepath.Join(dir, info.Name())); err != nil {
+			if err := process.RemoveAll(filepath.Join(dir, info.Name())); err != nil {
 				return err
 			}
 		}

@@ -1,4 +1,4 @@
-package pipeline
+package engine
 
 import (
 	"bufio"
@@ -22,10 +22,10 @@ import (
 // leaves it behind when the engine cannot be reached: it does not end on SIGTERM.
 type session struct {
 	*http.Client
-	cmd   *exec.Cmd
-	stdin io.Closer
-	ended chan struct{} // closed when the process has been collected
-	once  *sync.Once
+	cmd    *exec.Cmd
+	stdin  io.Closer
+	ended  chan struct{} // closed when the process has been collected
+	ending *sync.Once
 	limits
 }
 
@@ -45,7 +45,7 @@ func (s session) Close() error {
 // end closes the session's input, which asks it to end, and kills it with all
 // its children if it does not.
 func (s session) end() {
-	s.once.Do(func() {
+	s.ending.Do(func() {
 		_ = s.stdin.Close()
 		select {
 		case <-s.ended:
@@ -62,7 +62,7 @@ func openSession(ctx context.Context, cli string, limits limits, line func(strin
 	cmd := exec.Command(cli, "session", "--label", "dagger.io/sdk.name:go", "--label", "dagger.io/sdk.version:"+engineconn.CLIVersion)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Env = append(os.Environ(), "NO_COLOR=1", "DAGGER_NO_NAG=1")
-	s := session{cmd: cmd, ended: make(chan struct{}), once: &sync.Once{}, limits: limits}
+	s := session{cmd: cmd, ended: make(chan struct{}), ending: &sync.Once{}, limits: limits}
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return s, err
@@ -73,7 +73,7 @@ func openSession(ctx context.Context, cli string, limits limits, line func(strin
 	cmd.Stdout, cmd.Stderr = outWrite, errWrite
 	cmd.WaitDelay = time.Second
 	if err := cmd.Start(); err != nil {
-		return s, &EngineError{reason: fmt.Sprintf("start %s: %v", cli, err)}
+		return s, &Error{Reason: fmt.Sprintf("start %s: %v", cli, err)}
 	}
 	go func() {
 		_ = cmd.Wait()
@@ -113,9 +113,9 @@ func (s *session) await(ctx context.Context, params <-chan engineconn.ConnectPar
 		if said == "" {
 			said = "it said nothing"
 		}
-		return &EngineError{reason: "`dagger session` ended: " + said, hint: hint}
+		return &Error{Reason: "`dagger session` ended: " + said, Remedy: hint}
 	case <-limit.C:
-		return &EngineError{reason: fmt.Sprintf("`dagger session` did not start within %s", s.start), hint: hint}
+		return &Error{Reason: fmt.Sprintf("`dagger session` did not start within %s", s.start), Remedy: hint}
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
@@ -137,7 +137,8 @@ func readParams(r io.Reader, params chan<- engineconn.ConnectParams) {
 // span, the lines of its tree, a clock, and the id of a trace.
 var drawing = regexp.MustCompile(`^\d+ *: (┆ )*(\[[0-9dhms.]+\] \| )?|^Error: | *\[traceparent:[0-9a-f-]+\]`)
 
-func plain(line string) string {
+// Undecorated is what a session says without what it draws around it.
+func Undecorated(line string) string {
 	return strings.TrimSpace(drawing.ReplaceAllString(line, ""))
 }
 
@@ -145,7 +146,7 @@ func plain(line string) string {
 func pass(r io.Reader, line func(string)) (last string) {
 	scan := bufio.NewScanner(r)
 	for scan.Scan() {
-		if text := plain(scan.Text()); text != "" {
+		if text := Undecorated(scan.Text()); text != "" {
 			last = text
 			line(text)
 		}

@@ -1,4 +1,4 @@
-package pipeline
+package proof
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/pipeline/process"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -19,14 +20,14 @@ const functionsLimit = 30 * time.Second
 
 // functions runs the image's functions command in the built image and refuses
 // ids that two roles would own, before any role runs it.
-func (p proof) functions(ctx context.Context, root rootfs) ([]release.Finding, error) {
-	command := p.in.Image.Functions
+func (s Subject) functions(ctx context.Context, fs rootfs) ([]release.Finding, error) {
+	command := s.Image.Functions
 	if len(command) == 0 {
 		return nil, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, functionsLimit)
 	defer cancel()
-	cmd, err := p.inside(ctx, root, config.Role{}, command)
+	cmd, err := s.inside(ctx, fs, config.Role{}, command)
 	if err != nil {
 		return nil, err
 	}
@@ -34,17 +35,17 @@ func (p proof) functions(ctx context.Context, root rootfs) ([]release.Finding, e
 	cmd.Stderr = &stderr
 	printed, err := cmd.Output()
 	if err != nil {
-		return []release.Finding{refusal(release.CodeFunctionsFailed, strings.Join(command, " "), fmt.Sprintf("%v: %s", err, lastLine(stderr.String())), "it runs in the package's folder of the image, without a network")}, nil
+		return []release.Finding{refusal(release.CodeFunctionsFailed, strings.Join(command, " "), fmt.Sprintf("%v: %s", err, process.LastLine(stderr.String())), "it runs in the package's folder of the image, without a network")}, nil
 	}
 	var byRole map[string][]string
 	if err := json.Unmarshal(printed, &byRole); err != nil {
 		return []release.Finding{refusal(release.CodeFunctionsFailed, strings.Join(command, " "), "did not print {\"role\": [\"id\", …]}: "+err.Error(), "")}, nil
 	}
-	return p.disputed(byRole), nil
+	return s.disputed(byRole), nil
 }
 
 // disputed are the ids with more than one owner that may not have it.
-func (p proof) disputed(byRole map[string][]string) []release.Finding {
+func (s Subject) disputed(byRole map[string][]string) []release.Finding {
 	owners := map[string][]string{}
 	for _, role := range slices.Sorted(maps.Keys(byRole)) {
 		for _, id := range byRole[role] {
@@ -53,7 +54,7 @@ func (p proof) disputed(byRole map[string][]string) []release.Finding {
 	}
 	var out []release.Finding
 	for _, id := range slices.Sorted(maps.Keys(owners)) {
-		if len(owners[id]) > 1 && !slices.Contains(p.in.shared, id) {
+		if len(owners[id]) > 1 && !slices.Contains(s.Shared, id) {
 			out = append(out, refusal(release.CodeDuplicateFunction, id, "is a function of "+strings.Join(owners[id], " and "), "give it one owner, or add it to functions.allowDuplicates"))
 		}
 	}

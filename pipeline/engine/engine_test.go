@@ -1,4 +1,4 @@
-package pipeline
+package engine
 
 import (
 	"context"
@@ -14,9 +14,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/joelhooks/shipit/internal/sample"
-	"github.com/joelhooks/shipit/release"
 )
 
 // noEngine is an environment in which nothing leads to an engine. bin is the
@@ -49,7 +46,6 @@ func closedPort(t *testing.T) string {
 }
 
 func TestAnEngineThatCannotBeReachedIsOneLine(t *testing.T) {
-	in := Inputs{Name: "worker"}
 	for _, tt := range []struct {
 		name  string
 		setUp func(t *testing.T, bin string)
@@ -103,8 +99,8 @@ func TestAnEngineThatCannotBeReachedIsOneLine(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.setUp(t, noEngine(t))
 			began := time.Now()
-			_, err := connect(context.Background(), in, Options{})
-			var none *EngineError
+			_, err := Connect(context.Background(), Options{})
+			var none *Error
 			require.ErrorAs(t, err, &none)
 			require.NotContains(t, err.Error(), "\n")
 			for _, s := range tt.says {
@@ -114,38 +110,6 @@ func TestAnEngineThatCannotBeReachedIsOneLine(t *testing.T) {
 			require.Less(t, time.Since(began), 8*time.Second)
 		})
 	}
-	t.Run("commands without a toolchain", func(t *testing.T) {
-		noEngine(t)
-		img := workerImage()
-		img.Run = [][]string{{"true"}}
-		_, err := connect(context.Background(), Inputs{Name: "worker", Image: img}, Options{})
-		require.ErrorContains(t, err, "images.worker has commands to run and no toolchain")
-	})
-}
-
-func TestAutoSaysWhichBuilderAndWhy(t *testing.T) {
-	r := sample.New(t, sample.Options{})
-	in := resolve(t, r.Dir, workerImage())
-	git, err := filepath.EvalSymlinks("/usr/bin/git")
-	require.NoError(t, err)
-	bin := noEngine(t)
-	require.NoError(t, os.Symlink(git, filepath.Join(bin, "git")))
-	opts := testOptions(t)
-	opts.Builder = "auto"
-	var notes []string
-	opts.Progress = func(e release.Event) { notes = append(notes, e.Message) }
-	b, err := Build(context.Background(), in, opts)
-	require.NoError(t, err)
-	require.Equal(t, "embedded", b.Builder)
-	require.Contains(t, strings.Join(notes, "\n"), "builder: embedded, because no Dagger engine: neither Docker nor Podman is installed")
-
-	opts, _ = daggerOptions(t)
-	opts.Builder = ""
-	opts.Progress = func(e release.Event) { notes = append(notes, e.Message) }
-	b, err = Build(context.Background(), in, opts)
-	require.NoError(t, err)
-	require.Equal(t, "dagger", b.Builder)
-	require.Contains(t, strings.Join(notes, "\n"), "builder: dagger, by a given connection")
 }
 
 // TestNoSessionIsLeftBehind has a session that behaves as the real one does
@@ -180,7 +144,7 @@ func TestNoSessionIsLeftBehind(t *testing.T) {
 				time.Sleep(5 * time.Millisecond)
 			}
 		}()
-		_, err := connect(ctx, Inputs{}, Options{})
+		_, err := Connect(ctx, Options{})
 		require.ErrorIs(t, err, context.Canceled)
 		gone(t, pidFile)
 	})
@@ -192,8 +156,8 @@ func TestNoSessionIsLeftBehind(t *testing.T) {
 	})
 	t.Run("when the session does not answer", func(t *testing.T) {
 		pidFile := stubborn(t, fmt.Sprintf(`echo '{"port":%s,"session_token":"x"}'`, closedPort(t)))
-		_, err := connect(context.Background(), Inputs{}, Options{drain: 100 * time.Millisecond})
-		var none *EngineError
+		_, err := Connect(context.Background(), Options{Drain: 100 * time.Millisecond})
+		var none *Error
 		require.ErrorAs(t, err, &none)
 		require.ErrorContains(t, err, "does not answer")
 		gone(t, pidFile)
@@ -201,7 +165,7 @@ func TestNoSessionIsLeftBehind(t *testing.T) {
 }
 
 // The lines are those of the command line v0.20.0 on a real engine.
-func TestWhatASessionSaysIsPlain(t *testing.T) {
+func TestWhatASessionSaysIsUndecorated(t *testing.T) {
 	for line, want := range map[string]string{
 		"1   : dagger session --label dagger.io/sdk.name:go":                              "dagger session --label dagger.io/sdk.name:go",
 		"4   : ┆ ┆ connecting to engine DONE [0.0s]":                                      "connecting to engine DONE [0.0s]",
@@ -212,7 +176,7 @@ func TestWhatASessionSaysIsPlain(t *testing.T) {
 		"registry.test/node@sha256:00: not found [traceparent:2ebe06465b96-ed16a2f19f5d]": "registry.test/node@sha256:00: not found",
 		"": "",
 	} {
-		require.Equal(t, want, plain(line))
+		require.Equal(t, want, Undecorated(line))
 	}
 }
 
@@ -240,14 +204,23 @@ func TestASessionOfOurOwn(t *testing.T) {
 	program(t, bin, "podman", "exit 0")
 	program(t, bin, "dagger", fmt.Sprintf(`echo "$@" > %s/args; echo "2   : ┆ starting, NO_COLOR=$NO_COLOR" >&2; echo '{"port":%s,"session_token":"t0ken"}'; cat > /dev/null; echo ended > %s/ended`, bin, port, bin))
 	var lines []string
-	e, err := connect(context.Background(), Inputs{}, Options{Progress: func(e release.Event) { lines = append(lines, e.Message) }})
+	e, err := Connect(context.Background(), Options{Progress: func(line string) { lines = append(lines, line) }})
 	require.NoError(t, err)
-	require.Equal(t, "podman", e.by)
+	require.Equal(t, "podman", e.By)
 	require.Equal(t, "t0ken", token)
-	e.close()
+	e.Close()
 	require.FileExists(t, filepath.Join(bin, "ended"), "it was asked to end, and had the time to")
 	args, err := os.ReadFile(filepath.Join(bin, "args"))
 	require.NoError(t, err)
 	require.True(t, strings.HasPrefix(string(args), "session "))
 	require.Contains(t, lines, "starting, NO_COLOR=1")
+}
+
+// ended reports whether a process is gone, or only waits to be collected.
+func ended(pid int) bool {
+	if syscall.Kill(pid, 0) != nil {
+		return true
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err != nil || strings.Contains(string(stat), ") Z ")
 }

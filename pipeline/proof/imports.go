@@ -1,4 +1,4 @@
-package pipeline
+package proof
 
 import (
 	"encoding/json"
@@ -25,22 +25,22 @@ type imported struct {
 
 // imports resolves every import that the scripts lead to, as the runtime would
 // in the built tree, without running any of it.
-func (p proof) imports() (imported, error) {
-	g := imported{files: slices.Clone(p.in.scripts)}
+func (s Subject) imports() (imported, error) {
+	g := imported{files: slices.Clone(s.Scripts)}
 	var entries []string
-	for _, s := range p.in.scripts {
-		at := filepath.Join(p.tree, filepath.FromSlash(s))
+	for _, script := range s.Scripts {
+		at := filepath.Join(s.Tree, filepath.FromSlash(script))
 		if _, err := os.Stat(at); err != nil {
-			g.findings = append(g.findings, refusal(release.CodeEntrypointMissing, s, "is what a role starts with, and it is not in the image", "name it relative to images.*.package"))
+			g.findings = append(g.findings, refusal(release.CodeEntrypointMissing, script, "is what a role starts with, and it is not in the image", "name it relative to images.*.package"))
 		}
 		entries = append(entries, at)
 	}
 	if len(g.findings) > 0 {
 		return g, nil
 	}
-	result := p.resolve(entries)
+	result := s.resolve(entries)
 	for _, m := range result.Errors {
-		f, ok := p.finding(m)
+		f, ok := s.finding(m)
 		switch {
 		case ok && f.Code == release.CodeSyntaxRejected:
 			g.rejected = append(g.rejected, f)
@@ -60,18 +60,18 @@ func (p proof) imports() (imported, error) {
 	for file := range graph.Inputs {
 		g.files = append(g.files, file)
 	}
-	g.findings = sorted(p.undeclared(graph))
+	g.findings = sorted(s.undeclared(graph))
 	return g, nil
 }
 
 // resolve follows the imports. What may be missing is left out in a second try,
 // because there is no graph while anything is wrong.
-func (p proof) resolve(entries []string) api.BuildResult {
-	o := p.bundling(entries)
+func (s Subject) resolve(entries []string) api.BuildResult {
+	o := s.bundling(entries)
 	result := api.Build(o)
 	var optional []string
 	for _, m := range result.Errors {
-		if u := unresolved.FindStringSubmatch(m.Text); u != nil && p.mayMiss(m, u[1]) {
+		if u := unresolved.FindStringSubmatch(m.Text); u != nil && s.mayMiss(m, u[1]) {
 			optional = append(optional, u[1])
 		}
 	}
@@ -83,7 +83,7 @@ func (p proof) resolve(entries []string) api.BuildResult {
 }
 
 // bundling asks for a bundle that is thrown away.
-func (p proof) bundling(entries []string) api.BuildOptions {
+func (s Subject) bundling(entries []string) api.BuildOptions {
 	loaders := map[string]api.Loader{}
 	for _, ext := range []string{
 		".node", ".wasm", ".css", ".html", ".svg", ".png", ".jpg", ".gif", ".ico", ".woff", ".woff2", ".ttf",
@@ -92,19 +92,19 @@ func (p proof) bundling(entries []string) api.BuildOptions {
 		loaders[ext] = api.LoaderEmpty
 	}
 	o := api.BuildOptions{
-		EntryPoints: entries, AbsWorkingDir: p.tree, Outdir: filepath.Join(p.tree, ".shipit"), Bundle: true, Write: false, Metafile: true,
+		EntryPoints: entries, AbsWorkingDir: s.Tree, Outdir: filepath.Join(s.Tree, ".shipit"), Bundle: true, Write: false, Metafile: true,
 		Platform: api.PlatformNode, Format: api.FormatESModule, Target: api.ESNext, Loader: loaders, LogLevel: api.LogLevelSilent, LogLimit: 0,
 		ResolveExtensions: []string{".tsx", ".jsx", ".ts", ".mjs", ".js", ".cjs", ".json"},
 	}
-	if p.isBun() {
+	if s.isBun() {
 		o.Conditions = []string{"bun"}
 		o.External = []string{"bun", "bun:*"}
 	}
 	return o
 }
 
-func (p proof) isBun() bool {
-	return len(p.in.Image.Entrypoint) == 0 || path.Base(p.in.Image.Entrypoint[0]) == "bun"
+func (s Subject) isBun() bool {
+	return len(s.Image.Entrypoint) == 0 || path.Base(s.Image.Entrypoint[0]) == "bun"
 }
 
 // bunProvides are packages that bun has within itself where none is installed.
@@ -121,7 +121,7 @@ var (
 
 // finding turns what the bundler said into what it means for the image; false
 // if it means nothing.
-func (p proof) finding(m api.Message) (release.Finding, bool) {
+func (s Subject) finding(m api.Message) (release.Finding, bool) {
 	file, line := "", 0
 	if m.Location != nil {
 		file, line = filepath.ToSlash(m.Location.File), m.Location.Line
@@ -130,10 +130,10 @@ func (p proof) finding(m api.Message) (release.Finding, bool) {
 	where := fmt.Sprintf("%s:%d", file, line)
 	if u := unresolved.FindStringSubmatch(m.Text); u != nil {
 		name := u[1]
-		if p.mayMiss(m, name) {
+		if s.mayMiss(m, name) {
 			return release.Finding{}, false
 		}
-		return refusal(release.CodeImportUnresolved, where, fmt.Sprintf("imports %s, which is not in the image%s", name, p.why(file, name)), p.remedy(name)), true
+		return refusal(release.CodeImportUnresolved, where, fmt.Sprintf("imports %s, which is not in the image%s", name, s.why(file, name)), s.remedy(name)), true
 	}
 	if strings.HasPrefix(m.Text, "No loader is configured") || foreign {
 		return release.Finding{}, false
@@ -142,7 +142,7 @@ func (p proof) finding(m api.Message) (release.Finding, bool) {
 		return refusal(release.CodeExportMissing, where, m.Text, ""), true
 	}
 	if m.Location == nil {
-		return refusal(release.CodeImportUnresolved, strings.Join(p.in.scripts, ", "), m.Text, ""), true
+		return refusal(release.CodeImportUnresolved, strings.Join(s.Scripts, ", "), m.Text, ""), true
 	}
 	return refusal(release.CodeSyntaxRejected, where, m.Text, ""), true
 }
@@ -150,17 +150,17 @@ func (p proof) finding(m api.Message) (release.Finding, bool) {
 // mayMiss reports whether the image can do without an import: because bun has it
 // within itself, or because it stands in a dependency and is loaded only when a
 // line asks for it. Dependencies load many of their own only where these are there.
-func (p proof) mayMiss(m api.Message, name string) bool {
-	if p.isBun() && slices.Contains(bunProvides(), packageOf(name)) {
+func (s Subject) mayMiss(m api.Message, name string) bool {
+	if s.isBun() && slices.Contains(bunProvides(), packageOf(name)) {
 		return true
 	}
 	return m.Location != nil && workspace.InNodeModules(filepath.ToSlash(m.Location.File)) && !eager.MatchString(m.Location.LineText)
 }
 
 // why adds to a missing import what the package that wants it says of it.
-func (p proof) why(file, name string) string {
+func (s Subject) why(file, name string) string {
 	dep := packageOf(name)
-	owner, ok := p.in.Closure.Owner(file)
+	owner, ok := s.Closure.Owner(file)
 	if strings.HasPrefix(name, ".") || !ok {
 		return ""
 	}
@@ -173,11 +173,11 @@ func (p proof) why(file, name string) string {
 	return fmt.Sprintf(": %s does not declare %s", owner.ManifestPath(), dep)
 }
 
-func (p proof) remedy(name string) string {
+func (s Subject) remedy(name string) string {
 	if strings.HasPrefix(name, ".") {
 		return "commit the file"
 	}
-	if len(p.in.Image.Run) == 0 {
+	if len(s.Image.Run) == 0 {
 		return "images.*.run installs dependencies; without it only the workspace's own packages are linked"
 	}
 	return fmt.Sprintf("declare %s in dependencies, or add its package to the workspace", packageOf(name))
@@ -206,10 +206,10 @@ type metafile struct {
 // undeclared finds imports of the repository's own files that resolve although
 // their package does not declare them: by how an install happened to lay things
 // out, which the next one need not do.
-func (p proof) undeclared(g metafile) []release.Finding {
+func (s Subject) undeclared(g metafile) []release.Finding {
 	var out []release.Finding
 	for file, input := range g.Inputs {
-		owner, ok := p.in.Closure.Owner(file)
+		owner, ok := s.Closure.Owner(file)
 		if workspace.InNodeModules(file) || !ok {
 			continue
 		}
@@ -219,9 +219,9 @@ func (p proof) undeclared(g metafile) []release.Finding {
 			bare := i.Original != "" && !strings.HasPrefix(i.Original, ".") && !strings.HasPrefix(i.Original, "#") && !path.IsAbs(i.Original)
 			// What did not come out of node_modules or another package is the
 			// package's own, by an alias of its tsconfig.
-			to, own := p.in.Closure.Owner(i.Path)
-			alias := own && to.Dir == owner.Dir && !workspace.InNodeModules(i.Path)
-			if !bare || i.External || alias || owner.Declares(dep) || p.in.Closure.Root.DependsOn(dep) || seen[dep] {
+			to, owned := s.Closure.Owner(i.Path)
+			alias := owned && to.Dir == owner.Dir && !workspace.InNodeModules(i.Path)
+			if !bare || i.External || alias || owner.Declares(dep) || s.Closure.Root.DependsOn(dep) || seen[dep] {
 				continue
 			}
 			seen[dep] = true
@@ -229,7 +229,7 @@ func (p proof) undeclared(g metafile) []release.Finding {
 			if owner.DevDependsOn(dep) {
 				hint = fmt.Sprintf("it is among devDependencies of %s; move it to dependencies", owner.ManifestPath())
 			}
-			out = append(out, refusal(release.CodeDependencyUndeclared, p.lineOf(file, i.Original),
+			out = append(out, refusal(release.CodeDependencyUndeclared, s.lineOf(file, i.Original),
 				fmt.Sprintf("imports %s, which %s does not declare: it resolves only by where the install put %s", i.Original, owner.ManifestPath(), i.Path), hint))
 		}
 	}
@@ -237,8 +237,8 @@ func (p proof) undeclared(g metafile) []release.Finding {
 }
 
 // lineOf is file:line of the first line that holds the import path in quotes.
-func (p proof) lineOf(file, name string) string {
-	data, err := os.ReadFile(filepath.Join(p.tree, filepath.FromSlash(file)))
+func (s Subject) lineOf(file, name string) string {
+	data, err := os.ReadFile(filepath.Join(s.Tree, filepath.FromSlash(file)))
 	if err != nil {
 		return file
 	}

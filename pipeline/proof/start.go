@@ -1,4 +1,4 @@
-package pipeline
+package proof
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/pipeline/process"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -50,18 +51,18 @@ exec "$unshare" --root="$root" --wd="$wd" --setgid="$gid" --setuid="$uid" -- "$@
 
 // start runs the entrypoint as each role of the cluster has it. One that ends
 // within prove.start does not start.
-func (p proof) start(ctx context.Context, root rootfs) ([]release.Finding, error) {
-	span := time.Duration(p.in.Image.Prove.Start)
-	if span == 0 || len(p.in.Image.Entrypoint) == 0 {
+func (s Subject) start(ctx context.Context, fs rootfs) ([]release.Finding, error) {
+	span := time.Duration(s.Image.Prove.Start)
+	if span == 0 || len(s.Image.Entrypoint) == 0 {
 		return nil, nil
 	}
-	roles := p.in.roles
+	roles := s.Roles
 	if len(roles) == 0 {
 		roles = []config.Role{{}}
 	}
 	var out []release.Finding
 	for _, r := range roles {
-		f, err := p.startRole(ctx, root, r, span)
+		f, err := s.startRole(ctx, fs, r, span)
 		if err != nil {
 			return nil, err
 		}
@@ -72,14 +73,14 @@ func (p proof) start(ctx context.Context, root rootfs) ([]release.Finding, error
 	return out, nil
 }
 
-func (p proof) startRole(ctx context.Context, root rootfs, r config.Role, span time.Duration) (*release.Finding, error) {
+func (s Subject) startRole(ctx context.Context, fs rootfs, r config.Role, span time.Duration) (*release.Finding, error) {
 	limited, cancel := context.WithTimeoutCause(ctx, span, errStayedUp)
 	defer cancel()
-	cmd, err := p.inside(limited, root, r, p.in.Image.Entrypoint)
+	cmd, err := s.inside(limited, fs, r, s.Image.Entrypoint)
 	if err != nil {
 		return nil, err
 	}
-	tail, err := stream(cmd, nil, func(string) {})
+	tail, err := process.Stream(cmd, nil, func(string) {})
 	switch {
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
@@ -88,7 +89,7 @@ func (p proof) startRole(ctx context.Context, root rootfs, r config.Role, span t
 	case err == nil:
 		err = errors.New("exit status 0")
 	}
-	f := refusal(release.CodeImageStartFailed, strings.Join(p.in.scripts, ", "),
+	f := refusal(release.CodeImageStartFailed, strings.Join(s.Scripts, ", "),
 		fmt.Sprintf("ended within %s: %v: %s", span, err, strings.Join(tail[max(0, len(tail)-5):], " | ")), "it ran without a network; prove.start: 0s does not start it")
 	f.Role = r.Name
 	return &f, nil
@@ -96,12 +97,12 @@ func (p proof) startRole(ctx context.Context, root rootfs, r config.Role, span t
 
 // inside is a command that will run in the unpacked image, in the package's
 // folder, as the image's user and with a role's environment.
-func (p proof) inside(ctx context.Context, root rootfs, r config.Role, command []string) (*exec.Cmd, error) {
+func (s Subject) inside(ctx context.Context, fs rootfs, r config.Role, command []string) (*exec.Cmd, error) {
 	if err := startable(); err != nil {
 		return nil, err
 	}
 	for _, d := range []string{"app", "dev", "proc", "tmp"} {
-		if err := os.MkdirAll(filepath.Join(root.dir, d), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Join(fs.dir, d), 0o755); err != nil {
 			return nil, err
 		}
 	}
@@ -110,8 +111,8 @@ func (p proof) inside(ctx context.Context, root rootfs, r config.Role, command [
 		return nil, err
 	}
 	args := []string{"--mount", "--pid", "--fork", "--kill-child", "--net", "--", "/bin/sh", "-c", enter, "sh"}
-	cmd := group(ctx, unshare, append(args, command...)...)
-	cmd.Env = p.startEnvironment(root, r, unshare)
+	cmd := process.Group(ctx, unshare, append(args, command...)...)
+	cmd.Env = s.startEnvironment(fs, r, unshare)
 	return cmd, nil
 }
 
@@ -119,14 +120,14 @@ var errStayedUp = errors.New("stayed up")
 
 // startEnvironment is the image's environment with the role's laid over it, and
 // what the script above takes out again.
-func (p proof) startEnvironment(root rootfs, r config.Role, unshare string) []string {
-	uid, gid, ok := strings.Cut(p.in.Image.UserOr(), ":")
+func (s Subject) startEnvironment(fs rootfs, r config.Role, unshare string) []string {
+	uid, gid, ok := strings.Cut(s.Image.UserOr(), ":")
 	if !ok {
 		gid = uid
 	}
 	search := "/usr/local/bin:/usr/bin:/bin"
 	var env []string
-	for _, kv := range environment(environment(root.config.Env, p.in.Image.Env), r.Env) {
+	for _, kv := range process.Environment(process.Environment(fs.config.Env, s.Image.Env), r.Env) {
 		if value, ok := strings.CutPrefix(kv, "PATH="); ok {
 			search = value
 			continue
@@ -136,6 +137,6 @@ func (p proof) startEnvironment(root rootfs, r config.Role, unshare string) []st
 	if r.Port != 0 {
 		env = append(env, fmt.Sprintf("PORT=%d", r.Port))
 	}
-	return append(env, "PATH="+os.Getenv("PATH"), "SHIPIT_PATH="+search, "SHIPIT_TREE="+p.tree, "SHIPIT_ROOT="+root.dir,
-		"SHIPIT_WORKDIR="+path.Join(Root, p.in.Closure.Package), "SHIPIT_UID="+uid, "SHIPIT_GID="+gid, "SHIPIT_UNSHARE="+unshare)
+	return append(env, "PATH="+os.Getenv("PATH"), "SHIPIT_PATH="+search, "SHIPIT_TREE="+s.Tree, "SHIPIT_ROOT="+fs.dir,
+		"SHIPIT_WORKDIR="+path.Join(root, s.Closure.Package), "SHIPIT_UID="+uid, "SHIPIT_GID="+gid, "SHIPIT_UNSHARE="+unshare)
 }

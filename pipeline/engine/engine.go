@@ -1,6 +1,10 @@
-package pipeline
+// Package engine connects to a Dagger engine: the session that the environment
+// names, or one of our own. What is not there is found out within seconds, and
+// said in one line with what to do.
+package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,18 +19,18 @@ import (
 	"dagger.io/dagger"
 	"dagger.io/dagger/engineconn"
 
-	"github.com/joelhooks/shipit/release"
+	"github.com/joelhooks/shipit/pipeline/process"
 )
 
-// EngineError is why no Dagger engine can be used, in one line.
-type EngineError struct{ reason, hint string }
+// Error is why no Dagger engine can be used, in one line.
+type Error struct{ Reason, Remedy string }
 
-func (e *EngineError) Error() string { return "no Dagger engine: " + e.reason }
+func (e *Error) Error() string { return "no Dagger engine: " + e.Reason }
 
 // Hint is what to do about it; it may be "".
-func (e *EngineError) Hint() string { return e.hint }
+func (e *Error) Hint() string { return e.Remedy }
 
-// Each look at an engine before it is used ends within its limit: what is not
+// Each check of an engine before it is used ends within its limit: what is not
 // there would otherwise be waited for over minutes.
 const (
 	dialLimit     = 3 * time.Second
@@ -46,38 +50,45 @@ const (
 	cliBinary    = "_EXPERIMENTAL_DAGGER_CLI_BIN"
 )
 
-// engine is a connection to Dagger.
-type engine struct {
-	client *dagger.Client
-	by     string // what led to it
-	opts   Options
-	end    func() // of the session, if it is our own
+// Engine is a connection to Dagger.
+type Engine struct {
+	Client *dagger.Client
+	By     string // what led to it
+
+	progress func(line string)
+	drain    time.Duration
+	end      func() // of the session, if it is our own
 }
 
-func (e *engine) close() {
-	_ = e.client.Close()
+// Options are what a connection may need. The zero value works.
+type Options struct {
+	Conn     engineconn.EngineConn // a session that is there already; nil finds one
+	Progress func(line string)     // is told what the session says; nil is silent
+	Drain    time.Duration         // how long a session of our own may take to end; 0 is 10 s
+}
+
+// Close ends the connection, and the session if it is our own.
+func (e *Engine) Close() {
+	_ = e.Client.Close()
 	if e.end != nil {
 		e.end()
 	}
 }
 
-// connect finds an engine in the SDK's order: a session that is there, then one
-// of our own by a command line and a runner. Errors are *EngineError.
-func connect(ctx context.Context, in Inputs, opts Options) (*engine, error) {
-	if len(in.Image.Run)+len(in.Image.Test) > 0 && in.Image.Toolchain == "" {
-		return nil, &EngineError{
-			reason: fmt.Sprintf("images.%s has commands to run and no toolchain to run them in", in.Name),
-			hint:   "name one by digest, such as docker.io/library/node:22-bookworm-slim@sha256:…",
-		}
+// Connect finds an engine in the SDK's order: a session that is there, then one
+// of our own by a command line and a runner. Errors are *Error.
+func Connect(ctx context.Context, opts Options) (*Engine, error) {
+	e := &Engine{progress: opts.Progress, drain: cmp.Or(opts.Drain, drainLimit)}
+	if e.progress == nil {
+		e.progress = func(string) {}
 	}
-	e := &engine{opts: opts}
-	conn := opts.conn
+	conn := opts.Conn
 	var err error
 	switch {
 	case conn != nil:
-		e.by = "a given connection"
+		e.By = "a given connection"
 	case os.Getenv(sessionPort) != "":
-		e.by = sessionPort
+		e.By = sessionPort
 		conn, err = presentSession(ctx)
 	default:
 		conn, err = e.startSession(ctx)
@@ -85,17 +96,17 @@ func connect(ctx context.Context, in Inputs, opts Options) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	if e.client, err = dagger.Connect(ctx, dagger.WithConn(conn)); err != nil {
-		return nil, &EngineError{reason: plain(err.Error())}
+	if e.Client, err = dagger.Connect(ctx, dagger.WithConn(conn)); err != nil {
+		return nil, &Error{Reason: Undecorated(err.Error())}
 	}
 	limited, cancel := context.WithTimeout(ctx, sessionLimit)
 	defer cancel()
-	if _, err := e.client.Version(limited); err != nil {
-		e.close()
+	if _, err := e.Client.Version(limited); err != nil {
+		e.Close()
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		return nil, &EngineError{reason: fmt.Sprintf("the session of %s does not answer: %s", e.by, plain(firstLine(err.Error()))), hint: "start the engine again"}
+		return nil, &Error{Reason: fmt.Sprintf("the session of %s does not answer: %s", e.By, Undecorated(process.FirstLine(err.Error()))), Remedy: "start the engine again"}
 	}
 	return e, nil
 }
@@ -106,12 +117,12 @@ func presentSession(ctx context.Context) (engineconn.EngineConn, error) {
 	port := os.Getenv(sessionPort)
 	conn, _, err := engineconn.FromSessionEnv()
 	if err != nil {
-		return nil, &EngineError{reason: err.Error(), hint: fmt.Sprintf("set both %s and %s, or neither", sessionPort, sessionToken)}
+		return nil, &Error{Reason: err.Error(), Remedy: fmt.Sprintf("set both %s and %s, or neither", sessionPort, sessionToken)}
 	}
 	if err := dial(ctx, "tcp", net.JoinHostPort("127.0.0.1", port)); err != nil {
-		return nil, &EngineError{
-			reason: fmt.Sprintf("%s is %s, and nothing answers there", sessionPort, port),
-			hint:   fmt.Sprintf("unset %s and %s, or run inside a new `dagger run`", sessionPort, sessionToken),
+		return nil, &Error{
+			Reason: fmt.Sprintf("%s is %s, and nothing answers there", sessionPort, port),
+			Remedy: fmt.Sprintf("unset %s and %s, or run inside a new `dagger run`", sessionPort, sessionToken),
 		}
 	}
 	return conn, nil
@@ -128,21 +139,17 @@ func dial(ctx context.Context, network, address string) error {
 
 // startSession looks whether an engine can be reached at all, finds the command
 // line, and starts a session with it.
-func (e *engine) startSession(ctx context.Context) (engineconn.EngineConn, error) {
+func (e *Engine) startSession(ctx context.Context) (engineconn.EngineConn, error) {
 	by, err := reachable(ctx)
 	if err != nil {
 		return nil, err
 	}
-	e.by = by
-	cli, err := commandLine(ctx, e.opts)
+	e.By = by
+	cli, err := e.commandLine(ctx)
 	if err != nil {
 		return nil, err
 	}
-	limits := limits{start: startLimit(by), drain: e.opts.drain}
-	if limits.drain == 0 {
-		limits.drain = drainLimit
-	}
-	s, err := openSession(ctx, cli, limits, func(line string) { e.opts.report(release.MarkStep, "%s", line) })
+	s, err := openSession(ctx, cli, limits{start: startLimit(by), drain: e.drain}, e.progress)
 	if err != nil {
 		return nil, err
 	}
@@ -175,14 +182,14 @@ func reachable(ctx context.Context) (string, error) {
 		if err == nil {
 			return name, nil
 		}
-		tried = append(tried, fmt.Sprintf("%s does not answer (%s)", name, firstLine(err.Error())))
+		tried = append(tried, fmt.Sprintf("%s does not answer (%s)", name, process.FirstLine(err.Error())))
 	}
 	if len(tried) == 0 {
 		tried = append(tried, "neither Docker nor Podman is installed")
 	}
-	return "", &EngineError{
-		reason: fmt.Sprintf("%s, and %s names no runner", strings.Join(tried, ", "), runnerHost),
-		hint:   fmt.Sprintf("start Docker or Podman, or set %s to a remote engine such as tcp://host:port or kube-pod://…", runnerHost),
+	return "", &Error{
+		Reason: fmt.Sprintf("%s, and %s names no runner", strings.Join(tried, ", "), runnerHost),
+		Remedy: fmt.Sprintf("start Docker or Podman, or set %s to a remote engine such as tcp://host:port or kube-pod://…", runnerHost),
 	}
 }
 
@@ -190,12 +197,12 @@ func reachable(ctx context.Context) (string, error) {
 func answers(ctx context.Context, name string) error {
 	limited, cancel := context.WithTimeoutCause(ctx, runtimeLimit, fmt.Errorf("no answer within %s", runtimeLimit))
 	defer cancel()
-	out, err := group(limited, name, "version").CombinedOutput()
+	out, err := process.Group(limited, name, "version").CombinedOutput()
 	if limited.Err() != nil {
 		return context.Cause(limited)
 	}
 	if err != nil && len(out) > 0 {
-		return errors.New(lastLine(string(out)))
+		return errors.New(process.LastLine(string(out)))
 	}
 	return err
 }
@@ -205,7 +212,7 @@ func answers(ctx context.Context, name string) error {
 func runnerReachable(ctx context.Context, host string) error {
 	u, err := url.Parse(host)
 	if err != nil || u.Scheme == "" {
-		return &EngineError{reason: fmt.Sprintf("%s is %q, which is no address", runnerHost, host), hint: "such as unix:///run/dagger/engine.sock or tcp://host:port"}
+		return &Error{Reason: fmt.Sprintf("%s is %q, which is no address", runnerHost, host), Remedy: "such as unix:///run/dagger/engine.sock or tcp://host:port"}
 	}
 	hint := fmt.Sprintf("start the engine, or set %s to where it is", runnerHost)
 	switch u.Scheme {
@@ -222,25 +229,25 @@ func runnerReachable(ctx context.Context, host string) error {
 		hint = "install kubectl"
 	}
 	if err != nil {
-		return &EngineError{reason: fmt.Sprintf("%s is %s, and that cannot be reached: %s", runnerHost, host, firstLine(err.Error())), hint: hint}
+		return &Error{Reason: fmt.Sprintf("%s is %s, and that cannot be reached: %s", runnerHost, host, process.FirstLine(err.Error())), Remedy: hint}
 	}
 	return nil
 }
 
 // commandLine finds the dagger program: the one that the environment names, the
 // one on the PATH, or the SDK's own version, which is downloaded once.
-func commandLine(ctx context.Context, opts Options) (string, error) {
+func (e *Engine) commandLine(ctx context.Context) (string, error) {
 	if named := os.Getenv(cliBinary); named != "" {
 		path, err := exec.LookPath(named)
 		if err != nil {
-			return "", &EngineError{reason: fmt.Sprintf("%s is %s, which cannot be run", cliBinary, named), hint: "unset it, or name the dagger program"}
+			return "", &Error{Reason: fmt.Sprintf("%s is %s, which cannot be run", cliBinary, named), Remedy: "unset it, or name the dagger program"}
 		}
 		return path, nil
 	}
 	if path, err := exec.LookPath("dagger"); err == nil {
 		return path, nil
 	}
-	opts.report(release.MarkStep, "dagger %s is downloaded if it is not there", engineconn.CLIVersion)
+	e.progress("dagger " + engineconn.CLIVersion + " is downloaded if it is not there")
 	limited, cancel := context.WithTimeout(ctx, downloadLimit)
 	defer cancel()
 	path, err := engineconn.CLIDownloader{Ref: engineconn.CLIVersion, Release: true}.Download(limited)
@@ -248,9 +255,9 @@ func commandLine(ctx context.Context, opts Options) (string, error) {
 		return "", context.Cause(ctx)
 	}
 	if err != nil {
-		return "", &EngineError{
-			reason: fmt.Sprintf("the dagger program is not installed and cannot be downloaded: %s", firstLine(err.Error())),
-			hint:   "install it (https://docs.dagger.io/install), or name it in " + cliBinary,
+		return "", &Error{
+			Reason: fmt.Sprintf("the dagger program is not installed and cannot be downloaded: %s", process.FirstLine(err.Error())),
+			Remedy: "install it (https://docs.dagger.io/install), or name it in " + cliBinary,
 		}
 	}
 	return path, nil

@@ -1,4 +1,4 @@
-package pipeline
+package proof
 
 import (
 	"bytes"
@@ -14,8 +14,7 @@ import (
 	"slices"
 	"strings"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-
+	"github.com/joelhooks/shipit/pipeline/process"
 	"github.com/joelhooks/shipit/pipeline/workspace"
 	"github.com/joelhooks/shipit/release"
 )
@@ -24,34 +23,24 @@ import (
 var errNotHere = errors.New("cannot run here")
 
 // base is the unpacked base of a platform that this machine can run.
-func (p proof) base(ctx context.Context, list []platform) (rootfs, error) {
-	if p.in.Image.Base == Scratch {
+func (s Subject) base(ctx context.Context) (rootfs, error) {
+	if s.Image.Base == "scratch" {
 		return rootfs{}, fmt.Errorf("%w: the image has no runtime of its own", errNotHere)
 	}
-	var native v1.Image
-	for _, pl := range list {
-		if pl.spec.OS == runtime.GOOS && pl.spec.Architecture == runtime.GOARCH {
-			native = pl.base
-		}
-	}
-	if native == nil {
+	if s.Base == nil {
 		return rootfs{}, fmt.Errorf("%w: it is not for %s/%s", errNotHere, runtime.GOOS, runtime.GOARCH)
 	}
-	store, err := openCache(p.opts.CacheDir)
-	if err != nil {
-		return rootfs{}, err
-	}
-	return unpack(ctx, native, store)
+	return unpack(ctx, s.Base, filepath.Join(s.CacheDir, "bases"))
 }
 
 // syntax has the base's own bun parse the repository's files. errNotHere: it could not.
-func (p proof) syntax(ctx context.Context, root rootfs, files []string) ([]release.Finding, error) {
-	if len(p.in.Image.Entrypoint) == 0 || path.Base(p.in.Image.Entrypoint[0]) != "bun" {
+func (s Subject) syntax(ctx context.Context, root rootfs, files []string) ([]release.Finding, error) {
+	if len(s.Image.Entrypoint) == 0 || path.Base(s.Image.Entrypoint[0]) != "bun" {
 		return nil, fmt.Errorf("%w: only bun is asked about syntax", errNotHere)
 	}
-	bun, err := root.program(p.in.Image.Entrypoint[0])
+	bun, err := root.program(s.Image.Entrypoint[0])
 	if err != nil {
-		return []release.Finding{refusal(release.CodeRuntimeMissing, p.in.Image.Base, err.Error(), "entrypoint must name a program of the base")}, nil
+		return []release.Finding{refusal(release.CodeRuntimeMissing, s.Image.Base, err.Error(), "entrypoint must name a program of the base")}, nil
 	}
 	args, err := root.command(bun)
 	if err != nil {
@@ -63,21 +52,21 @@ func (p proof) syntax(ctx context.Context, root rootfs, files []string) ([]relea
 	}
 	defer os.RemoveAll(scratch)
 	args = append(args, "build", "--external=*", "--target=bun", "--outdir", filepath.Join(scratch, "out"))
-	cmd := group(ctx, args[0], append(args[1:], files...)...)
-	cmd.Dir, cmd.Env = p.tree, []string{"HOME=" + scratch, "TMPDIR=" + scratch, "NO_COLOR=1", "PATH=/usr/bin:/bin"}
+	cmd := process.Group(ctx, args[0], append(args[1:], files...)...)
+	cmd.Dir, cmd.Env = s.Tree, []string{"HOME=" + scratch, "TMPDIR=" + scratch, "NO_COLOR=1", "PATH=/usr/bin:/bin"}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err = cmd.Run()
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	found := p.rejected(out.String())
+	found := s.rejected(out.String())
 	var exit *exec.ExitError
 	switch {
 	case err == nil || len(found) > 0:
 		return found, nil
 	case errors.As(err, &exit):
-		return nil, fmt.Errorf("%w: bun build ended with %w: %s", errNotHere, err, lastLine(out.String()))
+		return nil, fmt.Errorf("%w: bun build ended with %w: %s", errNotHere, err, process.LastLine(out.String()))
 	}
 	return nil, fmt.Errorf("%w: %w", errNotHere, err)
 }
@@ -85,18 +74,18 @@ func (p proof) syntax(ctx context.Context, root rootfs, files []string) ([]relea
 // rejection is how bun reports an error at a place.
 var rejection = regexp.MustCompile(`(?m)^error: (.*)\n\s+at (.+):(\d+):\d+$`)
 
-func (p proof) rejected(out string) []release.Finding {
+func (s Subject) rejected(out string) []release.Finding {
 	var found []release.Finding
 	for _, m := range rejection.FindAllStringSubmatch(out, -1) {
-		file := strings.TrimPrefix(m[2], p.tree+"/")
+		file := strings.TrimPrefix(m[2], s.Tree+"/")
 		found = append(found, refusal(release.CodeSyntaxRejected, file+":"+m[3],
-			fmt.Sprintf("the runtime of %s does not accept it: %s", p.in.Image.Base, m[1]), "use syntax that this version knows, or pin a newer base"))
+			fmt.Sprintf("the runtime of %s does not accept it: %s", s.Image.Base, m[1]), "use syntax that this version knows, or pin a newer base"))
 	}
 	return found
 }
 
-// own keeps the files of the repository that bun can parse.
-func own(files []string) []string {
+// parsable keeps the files of the repository that bun can parse.
+func parsable(files []string) []string {
 	var out []string
 	for _, f := range files {
 		if !workspace.InNodeModules(f) && slices.Contains(scriptExtensions(), path.Ext(f)) {
