@@ -50,7 +50,7 @@ func Build(ctx context.Context, in Inputs, opts Options) (Built, error) {
 		return Built{}, fmt.Errorf("build %s: %w", in.Name, err)
 	}
 	built.Digest = digest.String()
-	built.Platforms, built.Aliases, err = Describe(artifact)
+	built.Platforms, built.Aliases, err = describe(artifact)
 	return built, err
 }
 
@@ -74,7 +74,7 @@ func runsCommands(in Inputs) bool {
 }
 
 // prove tries what was built, unless that is not wanted.
-func prove(ctx context.Context, in Inputs, list []platform, c Content, opts Options) error {
+func prove(ctx context.Context, in Inputs, list []platform, c content, opts Options) error {
 	if in.Image.Prove.Skip || opts.unproven {
 		return nil
 	}
@@ -105,7 +105,7 @@ func native(list []platform) v1.Image {
 
 // use takes the content that a builder made for some platforms. The content may
 // lie in a folder that is gone when use has returned.
-type use func(platforms []string, c Content) error
+type use func(platforms []string, c content) error
 
 // makeLayers runs the builder, proves what it made, and writes the layers.
 func makeLayers(ctx context.Context, in Inputs, list []platform, store cache, opts Options) (build, error) {
@@ -118,7 +118,7 @@ func makeLayers(ctx context.Context, in Inputs, list []platform, store cache, op
 	if err := with.runsOn(ctx, in, list, opts); err != nil {
 		return build{}, err
 	}
-	err = with.make(ctx, in, list, func(names []string, c Content) error {
+	err = with.make(ctx, in, list, func(names []string, c content) error {
 		if len(in.Image.Run)+len(in.Image.Test) > 0 {
 			if err := foreignPackages(ctx, c, named(list, names), with.name); err != nil {
 				return err

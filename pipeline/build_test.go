@@ -27,7 +27,7 @@ import (
 // looked at here, not whether it would run.
 func workerImage() config.Image {
 	return config.Image{
-		Repository: "registry.test/worker", Package: worker, Base: Scratch,
+		Repository: "registry.test/worker", Package: worker, Base: scratch,
 		Entrypoint: []string{"bun", "--no-install", "run", "src/serve.ts"}, Prove: config.Prove{Skip: true},
 	}
 }

@@ -17,20 +17,20 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// Kind is what an Entry is.
-type Kind string
+// entryKind is what an entry is.
+type entryKind string
 
 const (
-	KindFile Kind = "file"
-	KindDir  Kind = "folder"
-	KindLink Kind = "link"
+	kindFile entryKind = "file"
+	kindDir  entryKind = "folder"
+	kindLink entryKind = "link"
 )
 
-// Entry is one file, folder or symbolic link of an image's content. It has no
+// entry is one file, folder or symbolic link of an image's content. It has no
 // owner and no time, and of its mode only whether it can be executed.
-type Entry struct {
+type entry struct {
 	Path       string // slash separated, below the content's root
-	Kind       Kind
+	Kind       entryKind
 	Executable bool
 	Link       string // target of a link
 	Size       int64  // of a file; known for files of git only while they are read
@@ -40,9 +40,9 @@ type Entry struct {
 	data []byte   // the bytes themselves
 }
 
-// Content is what goes into an image, from whatever made it, sorted by path.
-type Content struct {
-	Entries []Entry
+// content is what goes into an image, from whatever made it, sorted by path.
+type content struct {
+	Entries []entry
 
 	source git.Source // that blobs are of
 	dir    string     // the folder it was read from, if it lies on disk
@@ -50,8 +50,8 @@ type Content struct {
 
 // gitContent is the closure as committed. With links, the workspace's packages
 // are linked into each other's node_modules, as an install would do.
-func gitContent(ctx context.Context, in Inputs, links bool) (Content, error) {
-	c := Content{source: in.Source}
+func gitContent(ctx context.Context, in Inputs, links bool) (content, error) {
+	c := content{source: in.Source}
 	targets := map[string]string{}
 	var symlinks []git.File
 	for _, f := range in.Closure.Files {
@@ -65,12 +65,12 @@ func gitContent(ctx context.Context, in Inputs, links bool) (Content, error) {
 		return err
 	})
 	if err != nil {
-		return Content{}, err
+		return content{}, err
 	}
 	for _, f := range in.Closure.Files {
-		e := Entry{Path: f.Path, Kind: KindFile, Executable: f.Executable(), blob: f}
+		e := entry{Path: f.Path, Kind: kindFile, Executable: f.Executable(), blob: f}
 		if f.Link() {
-			e = Entry{Path: f.Path, Kind: KindLink, Link: targets[f.Path]}
+			e = entry{Path: f.Path, Kind: kindLink, Link: targets[f.Path]}
 		}
 		if f.Path == in.Closure.Lockfile && in.Closure.CutLockfile != nil {
 			e.blob, e.data = git.File{}, in.Closure.CutLockfile
@@ -84,23 +84,23 @@ func gitContent(ctx context.Context, in Inputs, links bool) (Content, error) {
 }
 
 // linkEntries are the node_modules/<name> links of packages of the workspace.
-func linkEntries(links []workspace.Link) []Entry {
-	var out []Entry
+func linkEntries(links []workspace.Link) []entry {
+	var out []entry
 	for _, l := range links {
 		at := path.Join(l.From, "node_modules", l.Name)
 		rel, err := filepath.Rel("/"+path.Dir(at), "/"+l.To)
 		if err != nil { // both are absolute
 			panic(err)
 		}
-		out = append(out, Entry{Path: at, Kind: KindLink, Link: filepath.ToSlash(rel)})
+		out = append(out, entry{Path: at, Kind: kindLink, Link: filepath.ToSlash(rel)})
 	}
 	return out
 }
 
 // readDir is the content of a folder on disk. Only files, folders and links can
 // go into an image; anything else is an error that names it.
-func readDir(dir string) (Content, error) {
-	c := Content{dir: dir}
+func readDir(dir string) (content, error) {
+	c := content{dir: dir}
 	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || p == dir {
 			return err
@@ -113,14 +113,14 @@ func readDir(dir string) (Content, error) {
 		if err != nil {
 			return err
 		}
-		e := Entry{Path: filepath.ToSlash(rel)}
+		e := entry{Path: filepath.ToSlash(rel)}
 		switch mode := info.Mode(); {
 		case mode.IsDir():
-			e.Kind = KindDir
+			e.Kind = kindDir
 		case mode.IsRegular():
-			e.Kind, e.Executable, e.Size, e.disk = KindFile, mode&0o111 != 0, info.Size(), p
+			e.Kind, e.Executable, e.Size, e.disk = kindFile, mode&0o111 != 0, info.Size(), p
 		case mode&fs.ModeSymlink != 0:
-			e.Kind = KindLink
+			e.Kind = kindLink
 			e.Link, err = os.Readlink(p)
 		default:
 			err = fmt.Errorf("%s: %s is no file, folder or link", e.Path, mode.Type())
@@ -129,25 +129,25 @@ func readDir(dir string) (Content, error) {
 		return err
 	})
 	if err != nil {
-		return Content{}, err
+		return content{}, err
 	}
 	return c, c.sort()
 }
 
 // sort orders the entries; two of one path are an error.
-func (c *Content) sort() error {
-	slices.SortFunc(c.Entries, func(a, b Entry) int { return strings.Compare(a.Path, b.Path) })
+func (c *content) sort() error {
+	slices.SortFunc(c.Entries, func(a, b entry) int { return strings.Compare(a.Path, b.Path) })
 	for i := 1; i < len(c.Entries); i++ {
 		if c.Entries[i].Path == c.Entries[i-1].Path {
-			return fmt.Errorf("%s: is in the content twice, once committed and once laid by the build", c.Entries[i].Path)
+			return fmt.Errorf("%s: is committed, and the build links a package at the same path", c.Entries[i].Path)
 		}
 	}
 	return nil
 }
 
 // only is the part of the content that keep accepts.
-func (c Content) only(keep func(Entry) bool) Content {
-	out := Content{source: c.source, dir: c.dir}
+func (c content) only(keep func(entry) bool) content {
+	out := content{source: c.source, dir: c.dir}
 	for _, e := range c.Entries {
 		if keep(e) {
 			out.Entries = append(out.Entries, e)
@@ -158,12 +158,12 @@ func (c Content) only(keep func(Entry) bool) Content {
 
 // without is the content without the folders, all that is in them, and the
 // folders above them that hold nothing else: an engine makes and removes those.
-func (c Content) without(folders []string) Content {
+func (c content) without(folders []string) content {
 	out := c
 	for _, f := range folders {
-		out = out.only(func(e Entry) bool { return e.Path != f && !strings.HasPrefix(e.Path, f+"/") })
+		out = out.only(func(e entry) bool { return e.Path != f && !strings.HasPrefix(e.Path, f+"/") })
 		for d := path.Dir(f); d != "." && !out.hasBelow(d); d = path.Dir(d) {
-			out = out.only(func(e Entry) bool { return e.Path != d || e.Kind != KindDir })
+			out = out.only(func(e entry) bool { return e.Path != d || e.Kind != kindDir })
 		}
 	}
 	if len(out.Entries) != len(c.Entries) {
@@ -172,21 +172,12 @@ func (c Content) without(folders []string) Content {
 	return out
 }
 
-func (c Content) hasBelow(folder string) bool {
-	return slices.ContainsFunc(c.Entries, func(e Entry) bool { return strings.HasPrefix(e.Path, folder+"/") })
-}
-
-// find returns the entry of that very path.
-func (c Content) find(p string) (Entry, bool) {
-	i, ok := slices.BinarySearchFunc(c.Entries, p, func(e Entry, p string) int { return strings.Compare(e.Path, p) })
-	if !ok {
-		return Entry{}, false
-	}
-	return c.Entries[i], true
+func (c content) hasBelow(folder string) bool {
+	return slices.ContainsFunc(c.Entries, func(e entry) bool { return strings.HasPrefix(e.Path, folder+"/") })
 }
 
 // each passes every entry to fn in order, files with their size and bytes.
-func (c Content) each(ctx context.Context, fn func(Entry, io.Reader) error) error {
+func (c content) each(ctx context.Context, fn func(entry, io.Reader) error) error {
 	next := 0
 	// others are the entries up to the next one of git.
 	others := func() error {
@@ -218,7 +209,7 @@ func (c Content) each(ctx context.Context, fn func(Entry, io.Reader) error) erro
 			if err != nil {
 				return err
 			}
-			if pointer := workspace.LFSPointer(e.Path, data); pointer != nil && e.Kind == KindFile {
+			if pointer := workspace.LFSPointer(e.Path, data); pointer != nil && e.Kind == kindFile {
 				return release.Refuse([]release.Finding{*pointer}, nil)
 			}
 			r = bytes.NewReader(data)
@@ -232,9 +223,9 @@ func (c Content) each(ctx context.Context, fn func(Entry, io.Reader) error) erro
 }
 
 // pass opens an entry that is not in git and hands it to fn.
-func (e Entry) pass(fn func(Entry, io.Reader) error) error {
+func (e entry) pass(fn func(entry, io.Reader) error) error {
 	switch {
-	case e.Kind != KindFile:
+	case e.Kind != kindFile:
 		return fn(e, bytes.NewReader(nil))
 	case e.disk == "":
 		e.Size = int64(len(e.data))

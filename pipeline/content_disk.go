@@ -14,7 +14,7 @@ import (
 
 // onDisk is the content as a folder, and what to call when it is not needed any
 // more. A tree that commands have run in stays where it lies.
-func onDisk(ctx context.Context, c Content) (string, func(), error) {
+func onDisk(ctx context.Context, c content) (string, func(), error) {
 	if c.dir != "" {
 		dir, err := filepath.EvalSymlinks(c.dir)
 		return dir, func() {}, err
@@ -40,18 +40,18 @@ func onDisk(ctx context.Context, c Content) (string, func(), error) {
 
 // export writes the content into the folder dir, which must be empty, with the
 // modes that the image has.
-func (c Content) export(ctx context.Context, dir string) error {
+func (c content) export(ctx context.Context, dir string) error {
 	for _, d := range c.folders() {
 		if err := mkdir(filepath.Join(dir, filepath.FromSlash(d))); err != nil {
 			return err
 		}
 	}
-	return c.each(ctx, func(e Entry, r io.Reader) error {
+	return c.each(ctx, func(e entry, r io.Reader) error {
 		at := filepath.Join(dir, filepath.FromSlash(e.Path))
 		switch e.Kind {
-		case KindDir:
+		case kindDir:
 			return nil
-		case KindLink:
+		case kindLink:
 			return os.Symlink(e.Link, at)
 		}
 		mode := fs.FileMode(0o644)
@@ -82,10 +82,10 @@ func mkdir(dir string) error {
 }
 
 // folders are all folders of the content, named or implied, parents first.
-func (c Content) folders() []string {
+func (c content) folders() []string {
 	set := map[string]bool{}
 	for _, e := range c.Entries {
-		if e.Kind == KindDir {
+		if e.Kind == kindDir {
 			set[e.Path] = true
 		}
 		for d := path.Dir(e.Path); d != "."; d = path.Dir(d) {

@@ -48,7 +48,7 @@ func daggerBuilds(e *engine.Engine, opts Options) builder {
 		r := daggerRun{client: e.Client, opts: opts, in: in, source: e.Client.Host().Directory(closure), salt: filepath.Base(tmp)}
 		return r.each(ctx, list, func(names []string, platform dagger.Platform) error {
 			out := filepath.Join(tmp, "out", strings.ReplaceAll(names[0], "/", "-"))
-			return r.build(ctx, platform, out, func(c Content) error { return use(names, c) })
+			return r.build(ctx, platform, out, func(c content) error { return use(names, c) })
 		})
 	}
 }
@@ -76,7 +76,7 @@ func (r daggerRun) each(ctx context.Context, list []platform, fn func(names []st
 
 // build runs the commands, takes the tree out to the folder out, and then runs
 // the tests on what the commands left.
-func (r daggerRun) build(ctx context.Context, p dagger.Platform, out string, use func(Content) error) error {
+func (r daggerRun) build(ctx context.Context, p dagger.Platform, out string, use func(content) error) error {
 	tree, built := r.source, (*dagger.Container)(nil)
 	if len(r.in.Image.Run)+len(r.in.Image.Test) > 0 {
 		built = r.toolchain(p).With(r.withClosure).With(r.withCaches).With(r.withEnvironment).With(r.withSecrets).With(r.withCommands)

@@ -50,7 +50,7 @@ func TestARealInstallGivesTheSameDigestTwice(t *testing.T) {
 	opts.buildRoot = "" // the real one
 	opts.Base = func(context.Context, string) (Artifact, error) { return base, nil }
 	r := realRepo(t)
-	b, err := CheckReproducible(ctx, resolve(t, r.Dir, img), opts)
+	b, err := checkReproducible(ctx, resolve(t, r.Dir, img), opts)
 	require.NoError(t, err)
 	files, order := headers(t, b.Artifact.(v1.Image))
 	require.Contains(t, files, "app/packages/system-bus/node_modules/hono")
@@ -190,7 +190,7 @@ func TestAPackageWithAnInstallScriptIsTheSameColdAndWarm(t *testing.T) {
 				require.NoError(t, os.RemoveAll(filepath.Join(opts.CacheDir, "builds")))
 			}
 			require.Equal(t, []string{digests[0], digests[0], digests[0]}, digests)
-			_, err = CheckReproducible(t.Context(), in, opts)
+			_, err = checkReproducible(t.Context(), in, opts)
 			require.NoError(t, err)
 		})
 	}

@@ -30,13 +30,13 @@ func embedded(opts Options) builder {
 			return err
 		}
 		defer s.close()
-		return s.build(ctx, in, func(c Content) error { return use(names, c) })
+		return s.build(ctx, in, func(c content) error { return use(names, c) })
 	}
 }
 
 // build exports the closure, runs the commands and hands over what they left.
-// The tests run last, on a tree that nothing is taken from any more.
-func (s staging) build(ctx context.Context, in Inputs, use func(Content) error) error {
+// The tests run last, when the layers have been written.
+func (s staging) build(ctx context.Context, in Inputs, use func(content) error) error {
 	runs := len(in.Image.Run) > 0
 	c, err := gitContent(ctx, in, !runs)
 	if err != nil {

@@ -25,8 +25,8 @@ type Artifact interface {
 	RawManifest() ([]byte, error)
 }
 
-// Scratch is the base that holds nothing.
-const Scratch = "scratch"
+// scratch is the base that holds nothing.
+const scratch = "scratch"
 
 // platform is one image that an artifact is made of, before the layers.
 type platform struct {
@@ -38,7 +38,7 @@ type platform struct {
 // platforms picks the base images of the wanted platforms, sorted by name.
 func platforms(ctx context.Context, in Inputs, opts Options) ([]platform, error) {
 	wanted := slices.Compact(slices.Sorted(slices.Values(in.Image.Platforms)))
-	if in.Image.Base == Scratch {
+	if in.Image.Base == scratch {
 		if len(wanted) == 0 {
 			wanted = []string{"linux/amd64"}
 		}
@@ -212,7 +212,7 @@ func imageConfig(in Inputs, p platform, base *v1.ConfigFile) *v1.ConfigFile {
 	c := v1.Config{
 		Env:        process.Environment(base.Config.Env, in.Image.Env),
 		User:       in.Image.UserOr(),
-		WorkingDir: path.Join(Root, in.Closure.Package),
+		WorkingDir: path.Join(imageRoot, in.Closure.Package),
 		Entrypoint: base.Config.Entrypoint,
 		Cmd:        base.Config.Cmd,
 		StopSignal: base.Config.StopSignal,
@@ -230,14 +230,14 @@ func imageConfig(in Inputs, p platform, base *v1.ConfigFile) *v1.ConfigFile {
 	}
 }
 
-// Describe lists the platforms of an artifact, and the digests beside its own
+// describe lists the platforms of an artifact, and the digests beside its own
 // that a runtime may report for it: those of platform manifests and of configs.
-func Describe(a Artifact) (platformNames, aliases []string, err error) {
+func describe(a Artifact) (platformNames, aliases []string, err error) {
 	list, err := basePlatforms(a)
 	if err != nil {
 		return nil, nil, err
 	}
-	own, err := a.Digest()
+	top, err := a.Digest()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -251,7 +251,7 @@ func Describe(a Artifact) (platformNames, aliases []string, err error) {
 			return nil, nil, err
 		}
 		platformNames = append(platformNames, p.name)
-		if manifest != own {
+		if manifest != top {
 			aliases = append(aliases, manifest.String())
 		}
 		aliases = append(aliases, config.String())

@@ -23,12 +23,12 @@ import (
 	"github.com/joelhooks/shipit/pipeline/workspace"
 )
 
-// Root is the folder of an image that holds the repository's files.
-const Root = "/app"
+// imageRoot is the folder of an image that holds the repository's files.
+const imageRoot = "/app"
 
-// writeTar writes the content below Root: sorted, each folder before what is in
+// writeTar writes the content below imageRoot: sorted, each folder before what is in
 // it, times 0, owner 0:0, modes 0755, 0644 or 0777 for links.
-func writeTar(ctx context.Context, w io.Writer, c Content) error {
+func writeTar(ctx context.Context, w io.Writer, c content) error {
 	tw := tar.NewWriter(w)
 	written := map[string]bool{}
 	folder := func(p string) error {
@@ -38,8 +38,8 @@ func writeTar(ctx context.Context, w io.Writer, c Content) error {
 		written[p] = true
 		return tw.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: p + "/", Mode: 0o755, ModTime: time.Unix(0, 0)})
 	}
-	err := c.each(ctx, func(e Entry, r io.Reader) error {
-		name := path.Join(Root[1:], e.Path)
+	err := c.each(ctx, func(e entry, r io.Reader) error {
+		name := path.Join(imageRoot[1:], e.Path)
 		for i, b := range name {
 			if b == '/' {
 				if err := folder(name[:i]); err != nil {
@@ -49,9 +49,9 @@ func writeTar(ctx context.Context, w io.Writer, c Content) error {
 		}
 		h := &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: e.Size, ModTime: time.Unix(0, 0)}
 		switch {
-		case e.Kind == KindDir:
+		case e.Kind == kindDir:
 			return folder(name)
-		case e.Kind == KindLink:
+		case e.Kind == kindLink:
 			h.Typeflag, h.Linkname, h.Mode, h.Size = tar.TypeSymlink, e.Link, 0o777, 0
 		case e.Executable:
 			h.Mode = 0o755
@@ -69,11 +69,11 @@ func writeTar(ctx context.Context, w io.Writer, c Content) error {
 
 // split parts dependencies from source, so that a change of source leaves the
 // large layer as it is. An empty part is no layer.
-func split(c Content) []Content {
-	var out []Content
-	for _, part := range []Content{
-		c.only(func(e Entry) bool { return workspace.InNodeModules(e.Path) }),
-		c.only(func(e Entry) bool { return !workspace.InNodeModules(e.Path) }),
+func split(c content) []content {
+	var out []content
+	for _, part := range []content{
+		c.only(func(e entry) bool { return workspace.InNodeModules(e.Path) }),
+		c.only(func(e entry) bool { return !workspace.InNodeModules(e.Path) }),
 	} {
 		if len(part.Entries) > 0 {
 			out = append(out, part)
@@ -118,7 +118,7 @@ func openGzip(file string) (io.ReadCloser, error) {
 // writeLayer makes a layer of the content in one pass: the tar is hashed and
 // compressed as it is written, and the compressed bytes are hashed on their way
 // to the file dir/sha256/<hex>.
-func writeLayer(ctx context.Context, dir string, c Content) (layer, error) {
+func writeLayer(ctx context.Context, dir string, c content) (layer, error) {
 	into := filepath.Join(dir, "sha256")
 	if err := os.MkdirAll(into, 0o755); err != nil {
 		return layer{}, err

@@ -14,19 +14,19 @@ import (
 // normalise takes out of what package managers leave behind all that says where
 // and when they ran. roots are the names of the folder that they ran in; one that
 // holds another stands before it.
-func normalise(c Content, roots ...string) (Content, error) {
-	c = c.only(func(e Entry) bool { return !bookkeeping(e.Path) })
+func normalise(c content, roots ...string) (content, error) {
+	c = c.only(func(e entry) bool { return !bookkeeping(e.Path) })
 	for i := range c.Entries {
 		e := &c.Entries[i]
 		var err error
 		switch e.Kind {
-		case KindLink:
+		case kindLink:
 			err = relativeLink(e, roots)
-		case KindFile:
+		case kindFile:
 			err = rewriteRoot(e, roots)
 		}
 		if err != nil {
-			return Content{}, fmt.Errorf("%s: %w", e.Path, err)
+			return content{}, fmt.Errorf("%s: %w", e.Path, err)
 		}
 	}
 	return c, nil
@@ -57,7 +57,7 @@ func bookkeeping(p string) bool {
 
 // relativeLink turns an absolute link into the tree into a relative one, and
 // refuses any that leaves it.
-func relativeLink(e *Entry, roots []string) error {
+func relativeLink(e *entry, roots []string) error {
 	at := path.Dir("/" + e.Path)
 	if path.IsAbs(e.Link) {
 		rest, ok := "", false
@@ -84,7 +84,7 @@ func relativeLink(e *Entry, roots []string) error {
 // rewriteRoot replaces the folder of the build by the folder of the image in a
 // text file: shims of node_modules/.bin and bundles name it. In binary files it
 // is left, as another length would break them; it is the same in every build.
-func rewriteRoot(e *Entry, roots []string) error {
+func rewriteRoot(e *entry, roots []string) error {
 	data, err := os.ReadFile(e.disk)
 	if err != nil {
 		return err
@@ -93,7 +93,7 @@ func rewriteRoot(e *Entry, roots []string) error {
 		if !bytes.Contains(data, []byte(root)) || isBinary(data) {
 			continue
 		}
-		data = bytes.ReplaceAll(data, []byte(root), []byte(Root))
+		data = bytes.ReplaceAll(data, []byte(root), []byte(imageRoot))
 		e.data, e.disk, e.Size = data, "", int64(len(data))
 	}
 	return nil

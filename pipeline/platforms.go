@@ -41,15 +41,15 @@ func (c chosen) runsOn(ctx context.Context, in Inputs, list []platform, opts Opt
 
 // foreignPackages refuses packages that were installed for the machine of the
 // build where the image is for another: their native parts cannot run there.
-func foreignPackages(ctx context.Context, c Content, list []platform, builder string) error {
+func foreignPackages(ctx context.Context, c content, list []platform, builder string) error {
 	remedy := "use the Dagger builder for other platforms"
 	if builder == daggerBuilder {
 		remedy = "install for the image's platform, or take a toolchain that has it"
 	}
-	manifests := c.only(func(e Entry) bool {
-		return e.Kind == KindFile && workspace.InNodeModules(e.Path) && path.Base(e.Path) == "package.json"
+	manifests := c.only(func(e entry) bool {
+		return e.Kind == kindFile && workspace.InNodeModules(e.Path) && path.Base(e.Path) == "package.json"
 	})
-	return manifests.each(ctx, func(e Entry, r io.Reader) error {
+	return manifests.each(ctx, func(e entry, r io.Reader) error {
 		var m struct {
 			Name    string    `json:"name"`
 			OS, CPU npmValues // both absent from most

@@ -99,7 +99,7 @@ func (p Publisher) Publish(ctx context.Context, in Inputs) (Image, error) {
 
 // CheckReproducible builds the image twice and compares; nothing is pushed.
 func (p Publisher) CheckReproducible(ctx context.Context, in Inputs) (Image, error) {
-	built, err := CheckReproducible(ctx, in, p.options())
+	built, err := checkReproducible(ctx, in, p.options())
 	if err != nil {
 		return Image{}, err
 	}

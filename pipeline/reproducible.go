@@ -30,11 +30,11 @@ func (e *NotReproducibleError) Error() string {
 	return fmt.Sprintf("%s is not reproducible: the %s of %s is %s in one build and %s in another", e.Image, e.Field, e.Path, e.First, e.Second)
 }
 
-// CheckReproducible builds the inputs twice, in different folders, and compares
+// checkReproducible builds the inputs twice, in different folders, and compares
 // what comes out: first with cold package stores, then with those that the first
 // build has warmed. In an engine both builds are cold. A difference is a
 // *NotReproducibleError. It returns the second build.
-func CheckReproducible(ctx context.Context, in Inputs, opts Options) (Built, error) {
+func checkReproducible(ctx context.Context, in Inputs, opts Options) (Built, error) {
 	dir, err := os.MkdirTemp("", "shipit-reproducible-")
 	if err != nil {
 		return Built{}, err

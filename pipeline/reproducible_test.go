@@ -26,7 +26,7 @@ func TestABuildThatDiffersIsNamedByPathAndField(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			img := workerImage()
 			img.Run = [][]string{{"sh", "-c", tt.script}}
-			_, err := CheckReproducible(context.Background(), resolve(t, r.Dir, img), testOptions(t))
+			_, err := checkReproducible(context.Background(), resolve(t, r.Dir, img), testOptions(t))
 			var differs *NotReproducibleError
 			require.ErrorAs(t, err, &differs)
 			require.Equal(t, tt.field, differs.Field)
@@ -39,7 +39,7 @@ func TestABuildThatDiffersIsNamedByPathAndField(t *testing.T) {
 	t.Run("what is the same passes", func(t *testing.T) {
 		img := workerImage()
 		img.Run = [][]string{{"sh", "-c", `echo "$PWD" > packages/system-bus/where; for i in 3 1 2; do echo $i > packages/system-bus/$i; done`}}
-		b, err := CheckReproducible(context.Background(), resolve(t, r.Dir, img), testOptions(t))
+		b, err := checkReproducible(context.Background(), resolve(t, r.Dir, img), testOptions(t))
 		require.NoError(t, err)
 		require.NotEmpty(t, headersOf(t, b), "what it returns can still be pushed")
 	})
@@ -99,7 +99,7 @@ func TestWhatACommandTakesFromAWarmStoreIsADifference(t *testing.T) {
 	r := sample.New(t, sample.Options{})
 	img := workerImage()
 	img.Run = [][]string{{"sh", "-c", `s="$npm_config_store_dir"; { test -e "$s/seen" && echo warm || echo cold; } > packages/system-bus/state; mkdir -p "$s"; touch "$s/seen"`}}
-	_, err := CheckReproducible(t.Context(), resolve(t, r.Dir, img), testOptions(t))
+	_, err := checkReproducible(t.Context(), resolve(t, r.Dir, img), testOptions(t))
 	var differs *NotReproducibleError
 	require.ErrorAs(t, err, &differs)
 	require.Equal(t, "/app/packages/system-bus/state", differs.Path)

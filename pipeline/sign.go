@@ -61,7 +61,7 @@ func (p Publisher) provenance(in Inputs, image Image) attest.Build {
 		build.Closure[f.Path] = f.ID
 	}
 	for _, base := range []string{in.Image.Base, in.Image.Toolchain} {
-		if base != "" && base != Scratch {
+		if base != "" && base != scratch {
 			build.Bases = append(build.Bases, base)
 		}
 	}

@@ -32,7 +32,7 @@ func openStaging(ctx context.Context, opts Options) (staging, error) {
 		s.root = opts.buildRoot
 	}
 	s.seen = s.root
-	if err := s.own(ctx); err != nil {
+	if err := s.makeRoot(ctx); err != nil {
 		return s, err
 	}
 	var err error
@@ -62,10 +62,10 @@ func openStaging(ctx context.Context, opts Options) (staging, error) {
 	return s, errors.Join(mkdir(s.tree()), mkdir(s.home()))
 }
 
-// own makes the build folder, or finds the one that this user has made. Anybody
+// makeRoot makes the build folder, or finds the one that this user has made. Anybody
 // can make a folder of that name before: then root becomes a folder in the
 // cache, which commands see in its place.
-func (s *staging) own(ctx context.Context) error {
+func (s *staging) makeRoot(ctx context.Context) error {
 	if err := os.Mkdir(s.root, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("make the build folder: %w", err)
 	}
@@ -78,7 +78,7 @@ func (s *staging) own(ctx context.Context) error {
 		return nil
 	}
 	if !info.IsDir() || s.opts.shared || !isolates(ctx) {
-		return fmt.Errorf("%s is another user's: builds run in this folder only, so remove it (as its owner or root) and try again", s.root)
+		return fmt.Errorf("%s is another user's: builds run in this folder only, so remove it (as its owner or root) and build again", s.root)
 	}
 	store, err := openCache(s.opts.CacheDir)
 	if err != nil {
