@@ -6,7 +6,7 @@ export CGO_ENABLED := 0
 # the linker must keep every method of every type, and the binary is 69 MB instead of 42.
 export GOFLAGS := -trimpath -buildvcs=false -tags=kustomize_disable_go_plugin_support,grpcnotrace
 
-.PHONY: help demo test unit lint bench build tools clean
+.PHONY: help demo test fuzz unit lint bench build tools clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,16 @@ tools: ## the control plane, kwok, kubelet, bun and pnpm that tests and demo run
 test: tools lint ## every test; what cannot run here is skipped, and named with the reason at the end
 	@# The second run is alone: it proves that a real node leaves nothing on the machine, which another test's node would.
 	go run ./tools/gotest -timeout 40m $$(go list ./... | grep -v /tools/devcluster/) -- -timeout 20m ./tools/devcluster/...
+	@$(MAKE) --no-print-directory fuzz
+
+FUZZTIME ?= 5s
+
+fuzz: ## every fuzz target for a while: make fuzz FUZZTIME=10m
+	@set -e; for file in $$(grep -rlE '^func Fuzz' --include='*_test.go' .); do \
+		for target in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9_]*).*/\1/p' $$file); do \
+			echo "fuzz $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file) >/tmp/shipit-fuzz.$$$$ 2>&1 \
+				|| { cat /tmp/shipit-fuzz.$$$$; rm -f /tmp/shipit-fuzz.$$$$; exit 1; }; rm -f /tmp/shipit-fuzz.$$$$; \
+		done; done
 
 unit: ## tests that need no cluster
 	go test -short ./...

@@ -22,7 +22,7 @@ func kustomizationNames() []string { return konfig.RecognizedKustomizationFileNa
 func kustomize(tree Tree, dir string) ([]object, error) {
 	overlay := overlay{
 		tree: tree, files: filesys.MakeFsInMemory(), seen: map[string]bool{},
-		remote: regexp.MustCompile(`(?i)^([^=/:]+=)?(git::)?([a-z]+:/|[^/]*@|github\.com|gh:)`),
+		remote: regexp.MustCompile(`(?i)^([^=/:]+=)?(git::)?(https?:|[a-z]+:/|[^/]*@|github\.com|gh:)`),
 	}
 	if err := overlay.load(dir); err != nil {
 		return nil, err

@@ -143,6 +143,7 @@ func TestKustomizationsStayInTheTree(t *testing.T) {
 		{"a schema by URL under keys in another case", "OpenAPI: {PATH: 'http://127.0.0.1:1/s.json'}", "is not in the commit"},
 		{"a patch by URL in a transformer that the kustomization holds itself", "transformers: [\"{apiVersion: builtin, kind: PatchTransformer, metadata: {name: t}, path: 'http://127.0.0.1:1/p.yaml'}\"]", "is not in the commit"},
 		{"a base by URL in capitals", "resources: ['HTTPS://127.0.0.1:1/base']", "is not in the commit"},
+		{"a base by URL without slashes", "resources: ['http:base']", "is not in the commit"},
 		{"a Helm chart", "helmCharts: [{name: c, repo: 'https://127.0.0.1:1/charts'}]", "must specify --enable-helm"},
 		{"a patch by URL in a transformer's file", "transformers: [t.yaml]", "path: \"http://example.com/p.yaml\" is not in the commit"},
 	} {
