@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -11,20 +13,60 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// container finds what keeps one container from running or being ready.
-func container(pod *corev1.Pod, s *corev1.ContainerStatus, h *History, init bool) (Cause, bool) {
+// container is one container of a pod as its specification and its status have it.
+type container struct {
+	spec     corev1.Container
+	status   *corev1.ContainerStatus
+	finishes bool // an init container: it has to end before the others start
+	restarts bool // it is started again whenever it ends
+}
+
+// containersOf are a pod's containers in the order in which the kubelet starts them,
+// those that it has no status of left out.
+func containersOf(pod *corev1.Pod) []container {
+	var out []container
+	add := func(specs []corev1.Container, list []corev1.ContainerStatus, init bool) {
+		for i := range list {
+			one := container{status: &list[i], finishes: init, restarts: pod.Spec.RestartPolicy == corev1.RestartPolicyAlways}
+			if at := slices.IndexFunc(specs, func(c corev1.Container) bool { return c.Name == list[i].Name }); at >= 0 {
+				one.spec = specs[at]
+			}
+			if init && one.spec.RestartPolicy != nil && *one.spec.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+				one.finishes, one.restarts = false, true // a sidecar: it runs beside the others
+			}
+			out = append(out, one)
+		}
+	}
+	add(pod.Spec.InitContainers, pod.Status.InitContainerStatuses, true)
+	add(pod.Spec.Containers, pod.Status.ContainerStatuses, false)
+	return out
+}
+
+// started reports whether the container has ever been started: then the pod's volumes
+// are mounted, and its network is there.
+func (one container) started() bool {
+	s := one.status
+	return s.State.Running != nil || s.State.Terminated != nil || s.LastTerminationState.Terminated != nil
+}
+
+// cause finds what keeps the container from running.
+func (one container) cause(h *History) (Cause, bool) {
+	s := one.status
 	if s.Ready && s.State.Running != nil {
 		return Cause{}, false
 	}
 	c, ok := waiting(s, h)
 	if !ok {
-		c, ok = exited(pod, s, h)
-		if ok && init && c.Code == release.CodeCrashLoop {
+		c, ok = one.exited(h)
+		if ok && one.finishes && c.Code == release.CodeCrashLoop {
 			c.Code, c.Hint = release.CodeInitFailed, "an init container must end with 0 before the others start"
 		}
 	}
 	if ok {
 		c.Container = s.Name
+		if named := "container " + s.Name; !strings.Contains(c.Message, named) {
+			c.Message = named + ": " + c.Message
+		}
 	}
 	return c, ok
 }
@@ -58,7 +100,8 @@ func waiting(s *corev1.ContainerStatus, h *History) (Cause, bool) {
 
 var (
 	wrongFormat  = regexp.MustCompile(`(?i)exec format error`)
-	notStarted   = regexp.MustCompile(`(?i)executable file not found|no such file or directory|permission denied|not a directory|invalid argument: unknown|is a directory`)
+	notAllowed   = regexp.MustCompile(`(?i)permission denied|is a directory`)
+	notStarted   = regexp.MustCompile(`(?i)executable file not found|no such file or directory|not a directory|invalid argument: unknown`)
 	startMayPass = regexp.MustCompile(`(?i)deadline exceeded|is reserved for|timeout|too many open files|resource temporarily unavailable`)
 )
 
@@ -70,6 +113,9 @@ func startError(message string) (Cause, bool) {
 		return Cause{Code: release.CodeExecFormat, Message: message, Grace: AtOnce, Hint: "the program is for another architecture than the node's; build the image for its platform"}, true
 	case startMayPass.MatchString(message):
 		return Cause{Code: release.CodeStartDelayed, Message: message, Grace: AtTimeout}, true
+	case notAllowed.MatchString(message):
+		return Cause{Code: release.CodeStartFailed, Message: message, Grace: AtOnce,
+			Hint: "the entrypoint is in the image and not executable for the container's user: give the file its execute bit, or start it by its interpreter"}, true
 	case notStarted.MatchString(message):
 		return Cause{Code: release.CodeStartFailed, Message: message, Grace: AtOnce, Hint: "the entrypoint or its working directory is not in the image"}, true
 	}
@@ -102,7 +148,8 @@ func signalOf(end *corev1.ContainerStateTerminated) string {
 
 // exited reads a container that ran and ended. One exit may be chance; the
 // second with the same code is not.
-func exited(pod *corev1.Pod, s *corev1.ContainerStatus, h *History) (Cause, bool) {
+func (one container) exited(h *History) (Cause, bool) {
+	s := one.status
 	last := s.State.Terminated
 	if last == nil {
 		last = s.LastTerminationState.Terminated
@@ -115,11 +162,11 @@ func exited(pod *corev1.Pod, s *corev1.ContainerStatus, h *History) (Cause, bool
 		c.ExitCode = &code
 		return c, true
 	}
-	if last.ExitCode == 0 && pod.Spec.RestartPolicy != corev1.RestartPolicyAlways {
+	if last.ExitCode == 0 && (one.finishes || !one.restarts) {
 		return Cause{}, false
 	}
 	grace := AtTimeout
-	if h.loops(s, last) && pod.Spec.RestartPolicy == corev1.RestartPolicyAlways {
+	if h.loops(s, last) && one.restarts {
 		grace = AtOnce
 	}
 	return exitCause(s, last, h, grace), true
@@ -156,38 +203,26 @@ func exitCause(s *corev1.ContainerStatus, end *corev1.ContainerStateTerminated, 
 // warmUp is how long a program without a startup probe may take to get ready.
 const warmUp = 30 * time.Second
 
-// notReady reads containers that run and whose probe fails. A probe is
-// given twice the time in which it would count as failed, and without a startup
-// probe before it at least the time in which a program warms up.
-func notReady(pod *corev1.Pod, h *History, now time.Time) (Cause, bool) {
-	for _, s := range pod.Status.ContainerStatuses {
-		w, failed := h.probe(s.Name)
-		if s.Ready || s.State.Running == nil || !failed {
-			continue
-		}
-		c := Cause{Code: release.CodeProbeFailed, Container: s.Name, Message: fmt.Sprintf("container %s runs and is not ready: %s", s.Name, w.Message),
-			Ran: true, Grace: AtTimeout, Hint: "ask the container itself what its probe asks: kubectl port-forward, or its log below"}
-		spec := containerNamed(pod, s.Name)
-		if spec == nil || spec.ReadinessProbe == nil || s.Started == nil || !*s.Started {
-			return c, true
-		}
-		probe := spec.ReadinessProbe
-		allowed := 2 * time.Duration(max(probe.PeriodSeconds, 1)) * time.Second * time.Duration(max(probe.FailureThreshold, 1))
-		if spec.StartupProbe == nil {
-			allowed = max(allowed, warmUp)
-		}
-		allowed += time.Duration(probe.InitialDelaySeconds) * time.Second
-		c.Grace = Grace(max(0, s.State.Running.StartedAt.Add(allowed).Sub(h.since(c, now))))
+// notReady reads a container that runs and whose probe fails. A probe is given twice
+// the time in which it would count as failed, and without a startup probe before it at
+// least the time in which a program warms up: until then nothing tells a program that
+// is broken from one that is slow to start.
+func (one container) notReady(h *History) (Cause, bool) {
+	s, probe := one.status, one.spec.ReadinessProbe
+	w, failed := h.probe(s.Name)
+	if one.finishes || s.Ready || s.State.Running == nil || !failed {
+		return Cause{}, false
+	}
+	c := Cause{Code: release.CodeProbeFailed, Container: s.Name, Message: fmt.Sprintf("container %s runs and is not ready: %s", s.Name, w.Message),
+		Ran: true, Grace: AtTimeout, Hint: "ask the container itself what its probe asks: kubectl port-forward, or its log below"}
+	if probe == nil || s.Started == nil || !*s.Started {
 		return c, true
 	}
-	return Cause{}, false
-}
-
-func containerNamed(pod *corev1.Pod, name string) *corev1.Container {
-	for i := range pod.Spec.Containers {
-		if pod.Spec.Containers[i].Name == name {
-			return &pod.Spec.Containers[i]
-		}
+	allowed := 2 * time.Duration(max(probe.PeriodSeconds, 1)) * time.Second * time.Duration(max(probe.FailureThreshold, 1))
+	if one.spec.StartupProbe == nil {
+		allowed = max(allowed, warmUp)
 	}
-	return nil
+	allowed += time.Duration(probe.InitialDelaySeconds) * time.Second
+	c.Grace, c.From = AtOnce, s.State.Running.StartedAt.Add(allowed)
+	return c, true
 }

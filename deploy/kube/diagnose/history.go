@@ -146,11 +146,16 @@ func (h *History) Clear() { h.code = "" }
 // has not, left is what remains of the grace, 0 if only a change can end it.
 func (h *History) Ends(c Cause, now time.Time) (ends bool, left time.Duration) {
 	since := h.since(c, now)
+	if !c.From.IsZero() {
+		since = c.From
+	}
 	switch c.Grace {
 	case AtTimeout:
 		return false, 0
 	case AtOnce:
-		return true, 0
+		if c.From.IsZero() {
+			return true, 0
+		}
 	}
 	left = since.Add(time.Duration(c.Grace)).Sub(now)
 	return left <= 0, max(left, 0)

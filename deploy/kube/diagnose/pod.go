@@ -10,6 +10,7 @@ package diagnose
 import (
 	"cmp"
 	"regexp"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -27,6 +28,7 @@ type Cause struct {
 	Signal    string
 	Ran       bool // the container ran, so that its log may say why
 	Grace     Grace
+	From      time.Time // from when on the grace runs; zero: from when the cause was first observed
 	At        time.Time // when a controller wrote it into a condition; zero: not known
 }
 
@@ -48,8 +50,10 @@ const (
 )
 
 // Pod finds what keeps a pod from serving; false if nothing is known to. It
-// classifies by message and by what was seen before, never by the reason alone.
-func Pod(pod *corev1.Pod, h *History, now time.Time) (Cause, bool) {
+// classifies by message and by what was seen before, never by the reason alone. Of
+// several causes it is the one that lasts most certainly, and of those the first in
+// the order in which the kubelet starts containers.
+func Pod(pod *corev1.Pod, h *History) (Cause, bool) {
 	if pod.DeletionTimestamp != nil {
 		return Cause{}, false
 	}
@@ -59,20 +63,36 @@ func Pod(pod *corev1.Pod, h *History, now time.Time) (Cause, bool) {
 	if c, ok := unscheduled(pod); ok {
 		return c, true
 	}
-	for i := range pod.Status.InitContainerStatuses {
-		if c, ok := container(pod, &pod.Status.InitContainerStatuses[i], h, true); ok {
-			return c, true
+	var found []Cause
+	containers := containersOf(pod)
+	for _, one := range containers {
+		if c, ok := one.cause(h); ok {
+			found = append(found, c)
 		}
 	}
-	for i := range pod.Status.ContainerStatuses {
-		if c, ok := container(pod, &pod.Status.ContainerStatuses[i], h, false); ok {
-			return c, true
+	if c, ok := notMounted(h); ok && !slices.ContainsFunc(containers, container.started) {
+		found = append(found, c)
+	}
+	for _, one := range containers {
+		if c, ok := one.notReady(h); ok {
+			found = append(found, c)
 		}
 	}
-	if c, ok := notMounted(h); ok {
-		return c, true
+	if len(found) == 0 {
+		return Cause{}, false
 	}
-	return notReady(pod, h, now)
+	return slices.MinFunc(found, func(a, b Cause) int { return cmp.Compare(a.certainty(), b.certainty()) }), true
+}
+
+// certainty orders causes: the less, the more certainly does it last.
+func (c Cause) certainty() int {
+	switch {
+	case c.Grace == AtTimeout:
+		return 2
+	case c.Grace != AtOnce, !c.From.IsZero():
+		return 1
+	}
+	return 0
 }
 
 // failedPod reads a pod whose phase is Failed: it will not run again.

@@ -115,7 +115,7 @@ func TestPod(t *testing.T) {
 				tc.seen(h)
 			}
 			h.Observe(tc.pod)
-			got, ok := Pod(tc.pod, h, noon)
+			got, ok := Pod(tc.pod, h)
 			require.True(t, ok)
 			require.EqualValues(t, tc.code, got.Code)
 			require.Equal(t, tc.grace, got.Grace)
@@ -146,7 +146,7 @@ func TestPodNothing(t *testing.T) {
 		"a pod that nobody has observed": {},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, ok := Pod(pod, NewHistory(), noon)
+			_, ok := Pod(pod, NewHistory())
 			require.False(t, ok)
 		})
 	}
@@ -157,18 +157,18 @@ func TestExits(t *testing.T) {
 	for i, code := range []int32{1, 2} {
 		pod := podExited(code, "Error", int32(i))
 		h.Observe(pod)
-		c, ok := Pod(pod, h, noon)
+		c, ok := Pod(pod, h)
 		require.True(t, ok)
 		require.Equal(t, AtTimeout, c.Grace, "codes that differ are no loop yet")
 	}
 	pod := podExited(2, "Error", 2)
 	h.Observe(pod)
-	c, _ := Pod(pod, h, noon)
+	c, _ := Pod(pod, h)
 	require.Equal(t, AtOnce, c.Grace)
 	require.Equal(t, "container main ended with exit code 2, 2 times", c.Message)
 
 	killed := podExited(139, "Error", 2)
-	c, _ = Pod(killed, NewHistory(), noon)
+	c, _ = Pod(killed, NewHistory())
 	require.Equal(t, "SIGSEGV", c.Signal)
 	require.Equal(t, 139, *c.ExitCode)
 }
@@ -183,7 +183,7 @@ func TestReadinessIsGivenTime(t *testing.T) {
 	}
 	end := func(t *testing.T, h *History, after time.Duration) (bool, time.Duration) {
 		t.Helper()
-		c, ok := Pod(pod, h, noon.Add(after))
+		c, ok := Pod(pod, h)
 		require.True(t, ok)
 		require.Equal(t, release.CodeProbeFailed, c.Code)
 		return h.Ends(c, noon.Add(after))

@@ -110,11 +110,8 @@ func statefulSet(d *appsv1.StatefulSet) Status {
 	if u := d.Spec.UpdateStrategy.RollingUpdate; u != nil && u.Partition != nil {
 		need = max(need-*u.Partition, 0)
 	}
-	switch {
-	case d.Spec.UpdateStrategy.Type == appsv1.OnDeleteStatefulSetStrategyType:
+	if d.Spec.UpdateStrategy.Type == appsv1.OnDeleteStatefulSetStrategyType {
 		need = 0
-	case d.Status.UpdateRevision == d.Status.CurrentRevision:
-		updated = d.Status.Replicas
 	}
 	s.Serving = int(min(updated, d.Status.AvailableReplicas))
 	switch {

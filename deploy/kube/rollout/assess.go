@@ -1,7 +1,9 @@
 package rollout
 
 import (
+	"cmp"
 	"sort"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -88,7 +90,7 @@ func (r *run) failure(t *tracked, now time.Time) (*failed, time.Duration) {
 		}
 	}
 	for _, p := range r.newPods(t) {
-		found, ok := diagnose.Pod(p.Pod, p.history, now)
+		found, ok := diagnose.Pod(p.Pod, p.history)
 		if !ok {
 			p.history.Clear()
 			continue
@@ -102,30 +104,63 @@ func (r *run) failure(t *tracked, now time.Time) (*failed, time.Duration) {
 		}
 		sooner(d)
 	}
-	fault := t.status.Fault
-	if fault == nil {
-		fault = r.refusedPods(t)
-	}
+	fault := r.fault(t)
 	if fault == nil {
 		t.history.Clear()
 		return nil, left
-	}
-	if t.Changed && !fault.At.IsZero() && fault.At.Before(r.began) && fault.Grace == diagnose.AtOnce {
-		fault.Grace = diagnose.StaleGrace
 	}
 	ends, d := t.history.Ends(*fault, now)
 	if !ends {
 		sooner(d)
 		return nil, left
 	}
-	return r.withPod(t, fault, now), 0
+	return r.withPod(t, fault), 0
+}
+
+// fault is what the controller of an object says keeps it from getting ready; nil if
+// it says nothing, or speaks of the revision before.
+func (r *run) fault(t *tracked) *diagnose.Cause {
+	said := cmp.Or(t.status.Fault, r.refusedPods(t))
+	if said == nil || !t.Changed {
+		return said
+	}
+	if r.isOfAnotherReplicaSet(t, said) {
+		return nil
+	}
+	fault := *said
+	if fault.Code == release.CodeDeadlineExceeded {
+		// The controller counts from the last progress, which may be that of the revision
+		// before: what it says is true of this one only when the time has passed since the apply.
+		if seconds, found, _ := unstructured.NestedInt64(t.Live.Object, "spec", "progressDeadlineSeconds"); found {
+			fault.From = r.began.Add(time.Duration(seconds) * time.Second)
+			return &fault
+		}
+	}
+	if !fault.At.IsZero() && fault.At.Before(r.began) && fault.Grace == diagnose.AtOnce {
+		fault.Grace = diagnose.StaleGrace
+	}
+	return &fault
+}
+
+// isOfAnotherReplicaSet reports whether a cause names the pods of another ReplicaSet of
+// a Deployment than that of its present revision.
+func (r *run) isOfAnotherReplicaSet(t *tracked, c *diagnose.Cause) bool {
+	if t.ID.Kind != "Deployment" {
+		return false
+	}
+	for _, set := range r.replicaSets {
+		if set.controller == t.Live.GetUID() && set.revision != t.Live.GetAnnotations()[object.RevisionAnnotation] && strings.Contains(c.Message, `"`+set.name+"-") {
+			return true
+		}
+	}
+	return false
 }
 
 // withPod adds what is known of a pod to a cause that its controller gave, if that
 // tells no more than that time is over.
-func (r *run) withPod(t *tracked, fault *diagnose.Cause, now time.Time) *failed {
+func (r *run) withPod(t *tracked, fault *diagnose.Cause) *failed {
 	for _, p := range r.newPods(t) {
-		found, ok := diagnose.Pod(p.Pod, p.history, now)
+		found, ok := diagnose.Pod(p.Pod, p.history)
 		if !ok || fault.Code != release.CodeDeadlineExceeded && fault.Code != release.CodeJobFailed {
 			continue
 		}
@@ -139,10 +174,13 @@ func (r *run) withPod(t *tracked, fault *diagnose.Cause, now time.Time) *failed 
 // refusedPods finds in the warnings why a controller that keeps no condition for it
 // could not create pods; nil if nothing says so.
 func (r *run) refusedPods(t *tracked) *diagnose.Cause {
-	if event, ok := t.history.Last("FailedCreate"); ok && len(r.newPods(t)) == 0 {
-		return diagnose.RefusedPods(event.Message)
+	event, ok := t.history.Last("FailedCreate")
+	if !ok || len(r.newPods(t)) > 0 {
+		return nil
 	}
-	return nil
+	c := diagnose.RefusedPods(event.Message)
+	c.At = event.At
+	return c
 }
 
 // waitsForPod reports whether a volume claim is bound only when a pod uses it: then

@@ -61,3 +61,64 @@ func TestWhatAControllerSaidBeforeTheRolloutEndsItOnlyOnceItLasts(t *testing.T) 
 	ended, _ = r.failure(said(r.began.Add(time.Second)), r.began.Add(time.Second))
 	require.NotNil(t, ended, "it was said of this rollout")
 }
+
+func TestADeadlineIsNotOverBeforeItsTimeSinceTheApply(t *testing.T) {
+	// The controller counts from the last progress of the revision before, and may say so
+	// of the new generation just after the apply.
+	live := deployment(10, 2, 2)
+	require.NoError(t, unstructured.SetNestedField(live.Object, int64(12), "spec", "progressDeadlineSeconds"))
+	require.NoError(t, unstructured.SetNestedField(live.Object, int64(0), "status", "availableReplicas"))
+	r := newRun(nil, []Object{applied(live)}, Options{})
+	require.NoError(t, unstructured.SetNestedSlice(live.Object, []any{map[string]any{
+		"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": `ReplicaSet "web-1" has timed out progressing.`,
+		"lastUpdateTime": r.began.Add(2 * time.Second).UTC().Format(time.RFC3339),
+	}}, "status", "conditions"))
+	_, _, err := r.assessAll()
+	require.NoError(t, err)
+	tr := r.tracked[r.order[0]]
+	ended, left := r.failure(tr, r.began.Add(2*time.Second))
+	require.Nil(t, ended)
+	require.Equal(t, 10*time.Second, left)
+	ended, _ = r.failure(tr, r.began.Add(12*time.Second))
+	require.NotNil(t, ended, "now it is that of this revision")
+
+	tr.Changed = false
+	ended, _ = r.failure(tr, r.began.Add(2*time.Second))
+	require.NotNil(t, ended, "of what was not changed it is believed at once")
+}
+
+func TestWhatIsSaidOfAnotherReplicaSetEndsNothing(t *testing.T) {
+	live := deployment(10, 2, 2)
+	live.SetAnnotations(map[string]string{object.RevisionAnnotation: "3"})
+	r := newRun(nil, []Object{applied(live)}, Options{})
+	r.replicaSets["a"] = replicaSet{name: "web-aaa", controller: "web", revision: "2"}
+	r.replicaSets["b"] = replicaSet{name: "web-bbb", controller: "web", revision: "3"}
+	tr := r.tracked[r.order[0]]
+	tr.statusRead = true
+	said := func(set string) *failed {
+		tr.history = diagnose.NewHistory()
+		tr.status = diagnose.Status{Fault: &diagnose.Cause{Code: release.CodePodSecurity, At: r.began.Add(time.Second),
+			Message: `pods "web-` + set + `-x7k2p" is forbidden: violates PodSecurity "baseline:latest"`}}
+		ended, _ := r.failure(tr, r.began.Add(2*time.Second))
+		return ended
+	}
+	require.Nil(t, said("aaa"), "it is of the revision before")
+	require.NotNil(t, said("bbb"))
+}
+
+func TestAWarningFromBeforeTheApplyEndsTheRolloutOnlyOnceItLasts(t *testing.T) {
+	live := deployment(10, 2, 2)
+	live.SetKind("StatefulSet")
+	require.NoError(t, unstructured.SetNestedField(live.Object, int64(0), "status", "availableReplicas"))
+	r := newRun(nil, []Object{applied(live)}, Options{})
+	tr := r.tracked[r.order[0]]
+	_, _, err := r.assessAll()
+	require.NoError(t, err)
+	tr.history.Warn(diagnose.Warning{Name: "e", Reason: "FailedCreate", Message: `violates PodSecurity "baseline:latest"`, At: r.began.Add(-500 * time.Millisecond)})
+	ended, left := r.failure(tr, r.began)
+	require.Nil(t, ended)
+	require.Equal(t, time.Duration(diagnose.StaleGrace), left)
+	tr.history.Warn(diagnose.Warning{Name: "e", Reason: "FailedCreate", Message: `violates PodSecurity "baseline:latest"`, At: r.began.Add(time.Second)})
+	ended, _ = r.failure(tr, r.began.Add(time.Second))
+	require.NotNil(t, ended)
+}

@@ -18,7 +18,7 @@ import (
 // How much evidence of a failure is kept, and how long it may take to read.
 const (
 	logLines     = 20
-	logBytes     = 16 << 10
+	logBytes     = logLines * 16 << 10 // the kubelet counts a line longer than 16 KiB as several
 	lineBytes    = 500
 	eventLines   = 10
 	evidenceTime = 3 * time.Second
@@ -130,10 +130,12 @@ func secretValues(ctx context.Context, c *client.Client, p *corev1.Pod) []string
 	return values
 }
 
-// clip shortens a line.
+// clip shortens a line in its middle: it begins with what it is about, and ends with
+// the cause.
 func clip(line string) string {
-	if len(line) > lineBytes {
-		return strings.ToValidUTF8(line[:lineBytes], "") + "…"
+	if len(line) <= lineBytes {
+		return line
 	}
-	return line
+	head, tail := line[:lineBytes/3], line[len(line)-lineBytes*2/3:]
+	return strings.ToValidUTF8(head, "") + "…" + strings.ToValidUTF8(tail, "")
 }

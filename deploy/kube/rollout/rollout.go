@@ -90,6 +90,7 @@ type tracked struct {
 
 // replicaSet is what has to be known of one.
 type replicaSet struct {
+	name       string
 	controller types.UID
 	revision   string
 	from       *watcher
@@ -210,7 +211,7 @@ func (r *run) show(done bool) {
 // missing says in a few words what an object's readiness lacks.
 func (r *run) missing(t *tracked) string {
 	for _, p := range r.newPods(t) {
-		if c, ok := diagnose.Pod(p.Pod, p.history, time.Now()); ok {
+		if c, ok := diagnose.Pod(p.Pod, p.history); ok {
 			return string(c.Code) + ": " + clip(release.Redact(c.Message, nil))
 		}
 	}
@@ -237,11 +238,11 @@ func (r *run) timedOut(ctx context.Context) error {
 		if t.Live == nil {
 			return r.withEvidence(ctx, &failed{cause, t, nil})
 		}
-		if known := cmp.Or(t.status.Fault, r.refusedPods(t)); known != nil {
+		if known := r.fault(t); known != nil && known.Code != cause.Code {
 			cause.Message += "; " + string(known.Code) + ": " + known.Message
 			cause.Hint = cmp.Or(known.Hint, cause.Hint)
 		}
-		found := r.withPod(t, &cause, time.Now())
+		found := r.withPod(t, &cause)
 		found.Hint = cmp.Or(found.Hint, cause.Hint)
 		return r.withEvidence(ctx, found)
 	}

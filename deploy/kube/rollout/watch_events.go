@@ -96,7 +96,7 @@ func (r *run) handleReplicaSet(m *metav1.PartialObjectMetadata, e watchEvent) {
 		return
 	}
 	if controller != nil {
-		r.replicaSets[m.UID] = replicaSet{controller: controller.UID, revision: m.Annotations[object.RevisionAnnotation], from: e.from}
+		r.replicaSets[m.UID] = replicaSet{name: m.Name, controller: controller.UID, revision: m.Annotations[object.RevisionAnnotation], from: e.from}
 	}
 }
 

@@ -1,0 +1,124 @@
+package kube
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/joelhooks/shipit/release"
+	"github.com/joelhooks/shipit/tools/devcluster/cluster"
+)
+
+// realRole makes roles of YAML documents that run on the real node.
+func realRole(t *testing.T, up *cluster.Cluster, ns, digest string) func(doc string) release.Role {
+	return func(doc string) release.Role {
+		return release.Role{Name: "web", Target: release.TargetKubernetes, Repository: up.Registry + "/app", Digest: digest,
+			Objects: roleOf(t, ns, digest, strings.ReplaceAll(doc, "$IMAGE", up.Registry+"/app@"+digest)).Objects}
+	}
+}
+
+// ofKind turns a Deployment of program into another kind.
+func ofKind(kind, doc string) string {
+	doc = strings.Replace(doc, "kind: Deployment", "kind: "+kind, 1)
+	switch kind {
+	case "StatefulSet":
+		return strings.Replace(doc, "  selector:", "  serviceName: web\n  selector:", 1)
+	case "DaemonSet":
+		return strings.Replace(doc, "  replicas: 1\n", "", 1)
+	case "Job":
+		doc = strings.Replace(doc, "apps/v1", "batch/v1", 1)
+		doc = strings.Replace(doc, "  replicas: 1\n  selector: {matchLabels: {app: web}}\n", "  backoffLimit: 1\n", 1)
+		return doc + "\n      restartPolicy: Never"
+	}
+	return doc
+}
+
+const done = "\n      initContainers: [{name: first, image: $IMAGE, command: [bun, --version]}]"
+
+func TestRealCauses(t *testing.T) {
+	c, up, digest := realNode(t)
+	for _, tc := range []struct {
+		name, doc string
+		code      release.Code
+		message   string
+		log       string
+		within    time.Duration
+	}{
+		{name: "an init container that ended well hides no crash of the main container", doc: program("console.error('broken'); process.exit(3)") + done,
+			code: release.CodeCrashLoop, message: "container main ended with exit code 3", log: "broken", within: 10 * time.Second},
+		{name: "an init container that ended well hides no failed pull", doc: strings.ReplaceAll(program(answering), "$IMAGE", up.Registry+"/app@"+digestOf("absent")) + done,
+			code: release.CodeImageNotFound, message: "container main", within: 10 * time.Second},
+		{name: "an init container that ended well hides no failing readiness", doc: program(idle, "        startupProbe: {periodSeconds: 1, exec: {command: [bun, --version]}}") + done,
+			code: release.CodeProbeFailed, message: "container main runs and is not ready", within: 20 * time.Second},
+		{name: "a sidecar that crashes is no init container", doc: program(answering) + "\n      initContainers: [{name: beside, image: $IMAGE, restartPolicy: Always, command: [bun, -e, \"console.error('no proxy'); process.exit(4)\"]}]",
+			code: release.CodeCrashLoop, message: "container beside ended with exit code 4", log: "no proxy", within: 10 * time.Second},
+		{name: "a program that is not executable", doc: strings.Replace(program(answering, "        volumeMounts: [{name: v, mountPath: /v}]")+"\n      volumes: [{name: v, configMap: {name: kube-root-ca.crt, defaultMode: 0644}}]", "[bun, ", "[/v/ca.crt, ", 1),
+			code: release.CodeStartFailed, message: "container main", within: 10 * time.Second},
+		{name: "a program whose last line is the one that matters", doc: program("for (let i = 0; i < 30; i++) console.error('x'.repeat(5000)); console.error('the cause'); process.exit(3)"),
+			code: release.CodeCrashLoop, log: "the cause", within: 10 * time.Second},
+		{name: "a StatefulSet whose program crashes", doc: ofKind("StatefulSet", program("process.exit(3)")), code: release.CodeCrashLoop, within: 10 * time.Second},
+		{name: "a DaemonSet whose program crashes", doc: ofKind("DaemonSet", program("process.exit(3)")), code: release.CodeCrashLoop, within: 10 * time.Second},
+		{name: "a Job that fails twice", doc: ofKind("Job", program("process.exit(3)")), code: release.CodeJobFailed, within: 25 * time.Second},
+		{name: "a liveness probe that kills", doc: program(idle, "        livenessProbe: {periodSeconds: 1, failureThreshold: 1, httpGet: {path: /, port: 3111}}"),
+			code: release.CodeProbeFailed, message: "Liveness probe failed", within: 20 * time.Second},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			f, took := fail(t, c, realRole(t, up, namespace(t, c), digest)(tc.doc), time.Minute)
+			require.Equal(t, tc.code, f.Code)
+			require.Contains(t, f.Message, tc.message)
+			require.Contains(t, strings.Join(f.Log, "\n"), tc.log)
+			require.Less(t, took, tc.within)
+		})
+	}
+	t.Run("a StatefulSet whose first pod crashes goes back wholly", func(t *testing.T) {
+		ns := namespace(t, c)
+		role := realRole(t, up, ns, digest)
+		two := func(line string) release.Role {
+			return role(strings.Replace(ofKind("StatefulSet", program(line)), "replicas: 1", "replicas: 2", 1))
+		}
+		good := two(answering)
+		_, _, err := roll(t, c, good)
+		require.NoError(t, err)
+		f, _ := fail(t, c, two("if (require('os').hostname() === 'web-0') process.exit(3); "+answering), time.Minute)
+		require.Equal(t, release.CodeCrashLoop, f.Code)
+		require.Contains(t, f.Object, "web-0")
+		live, _, err := roll(t, c, good)
+		require.NoError(t, err)
+		require.Equal(t, 2, live.Ready)
+		set, err := c.kube.AppsV1().StatefulSets(ns).Get(t.Context(), "web", metav1.GetOptions{})
+		require.NoError(t, err)
+		pods, err := c.kube.CoreV1().Pods(ns).List(t.Context(), metav1.ListOptions{})
+		require.NoError(t, err)
+		require.Len(t, pods.Items, 2)
+		for _, p := range pods.Items {
+			require.Equal(t, set.Status.UpdateRevision, p.Labels["controller-revision-hash"], p.Name)
+		}
+	})
+	t.Run("a deadline as long as the timeout does not end the way back", func(t *testing.T) {
+		ns := namespace(t, c)
+		role := realRole(t, up, ns, digest)
+		limited := func(line string) release.Role {
+			return role(strings.Replace(program(line), "  replicas: 1", "  progressDeadlineSeconds: 8\n  replicas: 1", 1))
+		}
+		_, _, err := roll(t, c, limited(answering))
+		require.NoError(t, err)
+		for range 3 {
+			f, _ := fail(t, c, limited("Bun.serve({port: 3111, fetch: r => new Response('', {status: 503})})"), 8*time.Second)
+			require.Equal(t, release.CodeDeadlineExceeded, f.Code)
+			a, err := c.Apply(t.Context(), limited(answering), options(t))
+			require.NoError(t, err)
+			live, err := c.Wait(t.Context(), limited(answering), a, Options{Timeout: 8 * time.Second, Progress: progress(t)})
+			require.NoError(t, err)
+			require.Equal(t, 1, live.Ready)
+		}
+	})
+	t.Run("a registry without a name is told at the limit", func(t *testing.T) {
+		ns := namespace(t, c)
+		f, _ := fail(t, c, realRole(t, up, ns, digest)(strings.ReplaceAll(program(answering), "$IMAGE", "nowhere.invalid/"+strings.Repeat("a-long-name/", 8)+"app@"+digest)), 8*time.Second)
+		require.Equal(t, release.CodeDeadlineExceeded, f.Code)
+		require.Contains(t, f.Message, "no such host")
+	})
+}
