@@ -87,6 +87,11 @@ func waiting(s *corev1.ContainerStatus, h *History) (Cause, bool) {
 		return Cause{Code: release.CodeSignatureRefused, Message: w.Message, Grace: AtOnce, Hint: "the node's policy does not accept the image's signature"}, true
 	case "ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable":
 		return Pull(s.Image, cmp.Or(h.pulls[s.Name], w.Message)), true
+	case "ContainerCreating", "PodInitializing":
+		// The event of a pull that failed comes ten seconds before the status.
+		if failed, ok := h.failedPull(s.Name); ok {
+			return Pull(s.Image, failed.Message), true
+		}
 	case "CreateContainerConfigError":
 		return configuration(w.Message), true
 	case "CreateContainerError", "RunContainerError":

@@ -143,6 +143,18 @@ func TestAVolumeThatIsMountedHidesNothing(t *testing.T) {
 	require.Equal(t, release.CodeProbeFailed, c.Code)
 }
 
+func TestAPullThatOnlyAnEventTellsOf(t *testing.T) {
+	// The kubelet writes the status some ten seconds after the event.
+	h := NewHistory()
+	pod := withInit(podWaiting("PodInitializing", ""), corev1.ContainerStatus{Ready: true, State: ended(0)})
+	h.Warn(Warning{Name: "a", Reason: "Failed", Message: `Failed to pull image "x": rpc error: code = NotFound desc = x: not found`, Container: "main", At: noon})
+	h.Warn(Warning{Name: "b", Reason: "Failed", Message: "Error: ErrImagePull", Container: "main", At: noon})
+	c, ok := Pod(pod, h)
+	require.True(t, ok)
+	require.Equal(t, release.CodeImageNotFound, c.Code)
+	require.Equal(t, "main", c.Container)
+}
+
 func TestAProgramThatIsNotExecutable(t *testing.T) {
 	c, ok := Pod(podWaiting("RunContainerError", `exec: "/app/start.sh": permission denied: unknown`), NewHistory())
 	require.True(t, ok)

@@ -107,27 +107,32 @@ func (h *History) Last(reasons ...string) (Warning, bool) {
 	return found, found.Reason != ""
 }
 
-// probe is the newest failure of a container's probe.
-func (h *History) probe(container string) (Warning, bool) {
+// newest is the newest event of a reason about a container whose message is accepted;
+// false if there is none.
+func (h *History) newest(reason, container string, accept func(message string) bool) (Warning, bool) {
 	var found Warning
 	for _, w := range h.events {
-		if w.Reason == "Unhealthy" && (w.Container == container || w.Container == "") && !w.At.Before(found.At) {
+		if w.Reason == reason && (w.Container == container || w.Container == "") && accept(w.Message) && !w.At.Before(found.At) {
 			found = w
 		}
 	}
 	return found, found.Reason != ""
 }
 
+// failedPull is the newest event of a pull that failed.
+func (h *History) failedPull(container string) (Warning, bool) {
+	return h.newest("Failed", container, func(m string) bool { return strings.HasPrefix(m, "Failed to pull image") })
+}
+
+// probe is the newest failure of a container's probe.
+func (h *History) probe(container string) (Warning, bool) {
+	return h.newest("Unhealthy", container, func(string) bool { return true })
+}
+
 // probeKilled is what the probe said for which the kubelet kills a container;
 // empty if no such probe failed.
 func (h *History) probeKilled(container string) string {
-	var found Warning
-	for _, w := range h.events {
-		kills := strings.HasPrefix(w.Message, "Liveness") || strings.HasPrefix(w.Message, "Startup")
-		if w.Reason == "Unhealthy" && kills && (w.Container == container || w.Container == "") && !w.At.Before(found.At) {
-			found = w
-		}
-	}
+	found, _ := h.newest("Unhealthy", container, func(m string) bool { return strings.HasPrefix(m, "Liveness") || strings.HasPrefix(m, "Startup") })
 	return release.OneLine(found.Message)
 }
 
