@@ -14,6 +14,7 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/joelhooks/shipit/config"
@@ -140,7 +141,7 @@ func TestACancelledBuildEndsItsCommands(t *testing.T) {
 	started := false
 	opts.Progress = func(e release.Event) {
 		if e.Message == "started" {
-			started = running(t, sleeper)
+			started = assert.Eventually(t, func() bool { return running(t, sleeper) }, 5*time.Second, 10*time.Millisecond)
 			cancel()
 		}
 	}
