@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -22,6 +23,7 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/root"
 
 	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/release"
 )
 
 // Predicate types. Each claim has its own; the foreign ones are those that other
@@ -83,12 +85,45 @@ func New(cfg config.Signing, opt Options) *Notary {
 		return n
 	}
 	n.required = []string{SignatureType}
-	for _, short := range cfg.Policy.Predicates {
+	for _, short := range demanded(*cfg.Policy) {
 		if predicate := predicateNames()[short]; predicate != SignatureType {
 			n.required = append(n.required, predicate)
 		}
 	}
 	return n
+}
+
+// demanded are the predicates that a policy demands. Only provenance tells the
+// repository and the commit, so a policy that names a repository or a branch
+// demands it.
+func demanded(p config.Policy) []string {
+	names := append([]string{"signature"}, p.Predicates...)
+	if p.Branch != "" || p.Repository != "" {
+		names = append(names, "provenance")
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// Policy is what this configuration demands, as records keep it; nil if it
+// demands nothing.
+func (n *Notary) Policy() (*release.Policy, error) {
+	p := n.cfg.Policy
+	if p == nil {
+		return nil, nil
+	}
+	keys, err := n.policyKeys()
+	if err != nil {
+		return nil, err
+	}
+	out := &release.Policy{Identity: p.Identity, Issuer: p.Issuer, Predicates: demanded(*p), Branch: p.Branch}
+	if repository := n.repository(); repository != "" {
+		out.Repository = plainRepository(repository)
+	}
+	for _, k := range keys {
+		out.Keys = append(out.Keys, k.fingerprint)
+	}
+	return out, nil
 }
 
 // Signs reports whether this configuration signs at all.

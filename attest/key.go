@@ -128,8 +128,9 @@ func (k keypair) SignData(_ context.Context, data []byte) ([]byte, []byte, error
 
 // trust is one signer that is believed.
 type trust struct {
-	name  string // of the key file, or the identity
-	check func(*bundle.Bundle, verify.ArtifactPolicyOption) (*verify.VerificationResult, string, error)
+	name        string // of the key file, or the identity
+	fingerprint string // sha256:… of a public key; empty for an identity
+	check       func(*bundle.Bundle, verify.ArtifactPolicyOption) (*verify.VerificationResult, string, error)
 }
 
 // trustKey believes what one public key signed, at any time: the policy, not a
@@ -150,7 +151,11 @@ func trustKey(name string, public crypto.PublicKey) (trust, error) {
 		result, err := v.Verify(b, verify.NewPolicy(artifact, verify.WithKey()))
 		return result, name, err
 	}
-	return trust{name: name, check: check}, nil
+	der, err := x509.MarshalPKIXPublicKey(public)
+	if err != nil {
+		return trust{}, fmt.Errorf("public key %s: %w", name, err)
+	}
+	return trust{name: name, fingerprint: "sha256:" + hexSHA256(der), check: check}, nil
 }
 
 // policyKeys are the public keys that the policy names: several while one

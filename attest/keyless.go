@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"strings"
 	"sync"
 	"time"
 
@@ -205,18 +206,27 @@ func (n *Notary) trustIdentity(ctx context.Context, identity, issuer string) (tr
 		if who == nil {
 			return nil, "", errors.New("no certificate")
 		}
-		if run := who.SourceRepositoryURI; otherRun(run, n.repository()) {
-			return nil, "", fmt.Errorf("its certificate was issued to a run of %s, not of %s", run, n.repository())
+		if err := ownRun(who.SourceRepositoryURI, who.SubjectAlternativeName, n.repository()); err != nil {
+			return nil, "", err
 		}
 		return result, who.SubjectAlternativeName + " of " + who.Issuer, nil
 	}
 	return trust{name: identity + " of " + issuer, check: check}, nil
 }
 
-// otherRun reports whether a certificate was issued to a run of another
-// repository than the one that is wanted: a reusable workflow can be called by
-// anybody, and all its callers have its identity. Where either names none there
-// is nothing to compare.
-func otherRun(certified, wanted string) bool {
-	return certified != "" && wanted != "" && !sameRepository(certified, wanted)
+// ownRun asks whether a certificate was issued to a run of the repository that is
+// wanted: a reusable workflow can be called by anybody, and all its callers have
+// its subject. Where no repository is wanted, only a workflow that its own
+// repository runs is believed. A certificate that names no run is not of a workflow.
+func ownRun(certified, subject, wanted string) error {
+	switch {
+	case certified == "":
+		return nil
+	case wanted == "" && !strings.HasPrefix(plainRepository(subject), plainRepository(certified)+"/"):
+		return fmt.Errorf("its certificate was issued to a run of %s for a workflow of another repository: "+
+			"set source or signing.policy.repository, so that only runs of your repository count", certified)
+	case wanted != "" && !sameRepository(certified, wanted):
+		return fmt.Errorf("its certificate was issued to a run of %s, not of %s", certified, wanted)
+	}
+	return nil
 }

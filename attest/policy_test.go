@@ -145,3 +145,25 @@ func TestProvenancePolicy(t *testing.T) {
 		require.True(t, done)
 	})
 }
+
+func TestABranchOrARepositoryDemandsProvenance(t *testing.T) {
+	s := newShop(t, true)
+	for what, policy := range map[string]config.Policy{
+		"branch":     {Keys: []string{"ours.pub"}, Branch: "main"},
+		"repository": {Keys: []string{"ours.pub"}, Repository: "https://github.com/joelhooks/joelclaw"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			n := s.signer(t, "ours", &policy)
+			ref := s.push(t, "v1")
+			sign(t, n, ref)
+			_, err := n.Verify(t.Context(), ref, attest.Expect{Ancestor: func(context.Context, string, string) (bool, error) { return true, nil }})
+			require.ErrorContains(t, err, "no valid provenance")
+
+			kept, err := n.Policy()
+			require.NoError(t, err)
+			require.Equal(t, []string{"provenance", "signature"}, kept.Predicates)
+			require.Len(t, kept.Keys, 1)
+			require.Regexp(t, "^sha256:[0-9a-f]{64}$", kept.Keys[0])
+		})
+	}
+}

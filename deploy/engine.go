@@ -28,6 +28,9 @@ type Engine struct {
 
 // Policy is what is demanded of an image before it runs. The zero value demands nothing.
 type Policy struct {
+	// Demands is what is demanded, as the records keep it; nil: nothing. What demands
+	// less than the last record did is refused.
+	Demands func() (*release.Policy, error)
 	// Verify holds a role's image against the signing policy. kept are the bundles
 	// that were kept with the record of an earlier release; nil: the registry is
 	// asked. An *UntrustedError says that the image does not satisfy the policy.

@@ -511,7 +511,7 @@ func (a *app) kill(t *testing.T, rel release.Release) {
 	t.Helper()
 	lock, err := a.Ledger.Lock(t.Context(), ledger.LockOptions{})
 	require.NoError(t, err)
-	_, err = a.Ledger.Begin(t.Context(), lock, rel, nil)
+	_, err = a.Ledger.Begin(t.Context(), lock, ledger.Intent{Release: rel})
 	require.NoError(t, err)
 	require.NoError(t, lock.Release(t.Context()))
 }

@@ -16,6 +16,25 @@ const (
 	signLimit  = 30 * time.Second // of the signature of the record, which a signer elsewhere makes
 )
 
+// demands is what is demanded of the images, and the finding that it is less than
+// was demanded of those of the last record.
+func (e Engine) demands(h History) (*release.Policy, []release.Finding, error) {
+	var now *release.Policy
+	if e.Policy.Demands != nil {
+		var err error
+		if now, err = e.Policy.Demands(); err != nil {
+			return nil, nil, err
+		}
+	}
+	records := h.Records()
+	if len(records) == 0 || len(now.Weaker(records[0].Policy)) == 0 {
+		return now, nil, nil
+	}
+	err := &release.WeakerPolicyError{Seq: records[0].Seq, Weaker: now.Weaker(records[0].Policy)}
+	return now, []release.Finding{{Code: release.CodePolicyWeaker, Severity: release.Refuses, Message: err.Error(),
+		Hint: "release from a commit with the policy, or say --allow PolicyWeaker if it is meant: the record keeps that"}}, nil
+}
+
 // signContent signs what is released before it runs: until its record is signed
 // too, that tells that it is ours.
 func (e Engine) signContent(ctx context.Context, rel release.Release, kept map[string][]byte) (map[string][]byte, []release.Finding) {

@@ -102,3 +102,35 @@ func TestAReleaseThatIsTooLargeIsFoundInThePlan(t *testing.T) {
 	var refusal *release.Refusal
 	require.ErrorAs(t, err, &refusal)
 }
+
+func TestAWeakerPolicyIsRefusedUnlessItIsAllowedByName(t *testing.T) {
+	a, _ := signingApp(t)
+	demands := &release.Policy{Keys: []string{"sha256:a"}, Predicates: []string{"signature"}}
+	a.Policy.Demands = func() (*release.Policy, error) { return demands, nil }
+	_, err := a.ship(t, releaseOf(oldSHA, oldBits, "cluster"), deploy.Terms{})
+	require.NoError(t, err)
+
+	// A commit brings a configuration without the policy.
+	a.Policy.Verify, a.Policy.Demands = nil, nil
+	_, err = a.ship(t, releaseOf(newSHA, newBits, "cluster"), deploy.Terms{})
+	var refusal *release.Refusal
+	require.ErrorAs(t, err, &refusal)
+	require.Equal(t, release.CodePolicyWeaker, refusal.Findings[0].Code)
+	require.Equal(t, oldBits, a.target.runs["cluster"])
+	// Also if the ledger could not be read beforehand.
+	_, err = a.Release(t.Context(), releaseOf(newSHA, newBits, "cluster"), deploy.Terms{})
+	var weaker *release.WeakerPolicyError
+	require.ErrorAs(t, err, &weaker)
+	require.Equal(t, oldBits, a.target.runs["cluster"])
+
+	record, err := a.ship(t, releaseOf(newSHA, newBits, "cluster"), deploy.Terms{Allow: []release.Code{release.CodePolicyWeaker}})
+	require.NoError(t, err)
+	require.Equal(t, []release.Code{release.CodePolicyWeaker}, record.Allowed)
+	require.Nil(t, record.Policy)
+	first, err := a.Ledger.Read(t.Context(), 1)
+	require.NoError(t, err)
+	require.Equal(t, demands, first.Record.Policy)
+	record, err = a.ship(t, releaseOf(oldSHA, oldBits, "cluster"), deploy.Terms{Allow: []release.Code{release.CodePolicyWeaker}})
+	require.NoError(t, err)
+	require.Empty(t, record.Allowed, "what is allowed and not needed is not kept")
+}

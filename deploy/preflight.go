@@ -33,7 +33,9 @@ type Checked struct {
 	snapshots map[release.Target]Snapshot
 	history   History
 	earlier   []former // what earlier releases have brought
-	force     bool     // take over fields that other managers hold
+	demands   *release.Policy
+	allowed   []release.Code // what was let pass by name
+	force     bool           // take over fields that other managers hold
 	noRestore bool
 }
 
@@ -46,12 +48,17 @@ func (c Checked) step(role release.Role) Step {
 // write. A *release.Refusal lists what does and is not allowed.
 func (e Engine) Preflight(ctx context.Context, rel release.Release, t Terms) (Checked, error) {
 	e.report(release.PhaseCheck, release.MarkStart, "", "check what could stop %s", release.Short(rel.SHA))
+	demands, weaker, err := e.demands(t.History)
+	if err != nil {
+		return Checked{}, err
+	}
 	var (
 		untrusted []release.Finding
 		unsigned  []release.Finding
 		bundles   map[string][]byte
 		signature map[string][]byte
 		found     findings
+		used      []release.Code
 	)
 	group, gctx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) { bundles, untrusted, err = e.verifyImages(gctx, rel, t.Kept); return err })
@@ -61,9 +68,13 @@ func (e Engine) Preflight(ctx context.Context, rel release.Release, t Terms) (Ch
 		return Checked{}, err
 	}
 	maps.Copy(bundles, signature)
-	all := slices.Concat(untrusted, unsigned, t.Known, probe.Validate(e.Config), dropped(rel, t.History.Records(), e.Config.Keep), found.all)
+	all := slices.Concat(untrusted, unsigned, weaker, t.Known, probe.Validate(e.Config), dropped(rel, t.History.Records(), e.Config.Keep), found.all)
 	for _, f := range all {
-		if f.Severity == release.Warns || f.Allowable() && slices.Contains(t.Allow, f.Code) {
+		allowed := f.Severity == release.Refuses && f.Allowable() && slices.Contains(t.Allow, f.Code)
+		if allowed {
+			used = append(used, f.Code)
+		}
+		if f.Severity == release.Warns || allowed {
 			e.report(release.PhaseCheck, release.MarkNote, "", "%s", f)
 		}
 	}
@@ -73,6 +84,7 @@ func (e Engine) Preflight(ctx context.Context, rel release.Release, t Terms) (Ch
 	e.report(release.PhaseCheck, release.MarkDone, "", "nothing stands in the way")
 	return Checked{
 		Release: rel, bundles: bundles, snapshots: found.snapshots, history: t.History,
+		demands: demands, allowed: slices.Compact(slices.Sorted(slices.Values(used))),
 		force: slices.Contains(t.Allow, release.CodeFieldConflict), noRestore: t.NoRestore,
 	}, nil
 }

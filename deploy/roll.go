@@ -74,7 +74,7 @@ func (e Engine) Roll(ctx context.Context, c Checked) (release.Record, error) {
 		return release.Record{}, Unchanged(err)
 	}
 	// The intent is kept before anything changes, so that a crash leaves a trace.
-	begun, err := e.Ledger.Begin(ctx, lock, c.Release, c.bundles)
+	begun, err := e.Ledger.Begin(ctx, lock, ledger.Intent{Release: c.Release, Attachments: c.bundles, Policy: c.demands, Allowed: c.allowed})
 	if err != nil {
 		return release.Record{}, Unchanged(fmt.Errorf("begin %s: %w", release.Short(c.Release.SHA), err))
 	}

@@ -252,7 +252,7 @@ func TestAWithdrawnReleaseNeverRunsAgain(t *testing.T) {
 		// A rollback to it is withdrawn with it, and marking the rollback marks the release.
 		back := version(1)
 		back.Kind, back.Origin = release.KindRollback, 1
-		begun, err := l.Begin(t.Context(), lock, back, nil)
+		begun, err := l.Begin(t.Context(), lock, ledger.Intent{Release: back})
 		require.NoError(t, err)
 		rec := begun.Record
 		require.Equal(t, []int64{2}, rec.Withdrawals)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/joelhooks/shipit/release"
@@ -24,16 +25,23 @@ type Begun struct {
 // its lock may still have written at the last moment: then all is read again.
 const beginTries = 3
 
-// Begin keeps the intent of a release before its first change and gives it the
-// next number. attachments are kept beside it, such as the signatures that a
-// later rollback verifies; nil is none.
+// Intent is what is kept of a release before its first change.
+type Intent struct {
+	Release     release.Release
+	Attachments map[string][]byte // kept beside it, such as the signatures that a later rollback verifies
+	Policy      *release.Policy   // that its images satisfy; nil: none
+	Allowed     []release.Code    // what was let pass by name
+}
+
+// Begin keeps the intent of a release and gives it the next number.
 //
 // An intent that a killed run left behind is sealed first, as it stands. A
-// *LostError, *ConflictError or *SizeError says that nothing was begun.
-func (l *Ledger) Begin(ctx context.Context, lock *Lock, rel release.Release, attachments map[string][]byte) (begun Begun, err error) {
-	rel.App = l.app
+// *LostError, *ConflictError, *SizeError or *release.WeakerPolicyError says that
+// nothing was begun.
+func (l *Ledger) Begin(ctx context.Context, lock *Lock, in Intent) (begun Begun, err error) {
+	in.Release.App = l.app
 	for range beginTries {
-		begun, err = l.begin(ctx, lock, rel, attachments)
+		begun, err = l.begin(ctx, lock, in)
 		var conflict *ConflictError
 		if !errors.As(err, &conflict) {
 			break
@@ -42,7 +50,7 @@ func (l *Ledger) Begin(ctx context.Context, lock *Lock, rel release.Release, att
 	return begun, err
 }
 
-func (l *Ledger) begin(ctx context.Context, lock *Lock, rel release.Release, attachments map[string][]byte) (Begun, error) {
+func (l *Ledger) begin(ctx context.Context, lock *Lock, in Intent) (Begun, error) {
 	before, gone, err := l.standing(ctx, lock)
 	if err != nil {
 		return Begun{}, err
@@ -54,15 +62,19 @@ func (l *Ledger) begin(ctx context.Context, lock *Lock, rel release.Release, att
 		}
 		interrupted = []Sealed{{entry: before}}
 	}
+	if err := weaker(in, before.record()); err != nil {
+		return Begun{}, err
+	}
 	// A number that was given is never given again, even if its record is gone.
-	rel.Seq = max(before.seq(), lock.newest.Load()) + 1
-	rec := release.Begin(rel, l.now())
+	in.Release.Seq = max(before.seq(), lock.newest.Load()) + 1
+	rec := release.Begin(in.Release, l.now())
+	rec.Policy, rec.Allowed = in.Policy, in.Allowed
 	rec.Holder, rec.Fence = lock.Holder, lock.Fence
 	if before.found() {
 		rec.Previous, rec.PreviousHash = before.seq(), hash(before.Parts[partRecord])
 	}
 	rec.Withdrawals = gone.and(before.record())
-	parts, chunks, err := intent(rec, rel, attachments)
+	parts, chunks, err := intent(rec, in)
 	if err != nil {
 		return Begun{}, err
 	}
@@ -104,6 +116,16 @@ func (l *Ledger) Left(ctx context.Context, lock *Lock) (left Begun, found bool, 
 	return Begun{Record: e.Record, Lock: lock, entry: entry}, true, nil
 }
 
+// weaker refuses what demands less of its images than the record before, unless
+// that was allowed by name.
+func weaker(in Intent, before release.Record) error {
+	faults := in.Policy.Weaker(before.Policy)
+	if len(faults) == 0 || slices.Contains(in.Allowed, release.CodePolicyWeaker) {
+		return nil
+	}
+	return &release.WeakerPolicyError{Seq: before.Seq, Weaker: faults}
+}
+
 // certainAfterTaking is how long after it was taken a lock is ours without asking.
 const certainAfterTaking = time.Second
 
@@ -127,15 +149,15 @@ func (l *Ledger) standing(ctx context.Context, lock *Lock) (newest StoredEntry, 
 
 // intent is what is kept of a release before its first change: the parts of its
 // entry, and the entries of those that are too large for it.
-func intent(rec release.Record, rel release.Release, attachments map[string][]byte) (parts map[string][]byte, chunks []StoredEntry, err error) {
+func intent(rec release.Record, in Intent) (parts map[string][]byte, chunks []StoredEntry, err error) {
 	parts = map[string][]byte{}
 	if parts[partRecord], err = encode(rec); err != nil {
 		return nil, nil, err
 	}
-	if parts[partObjects], err = packObjects(rel.Roles); err != nil {
+	if parts[partObjects], err = packObjects(in.Release.Roles); err != nil {
 		return nil, nil, err
 	}
-	if err := attach(parts, attachments); err != nil {
+	if err := attach(parts, in.Attachments); err != nil {
 		return nil, nil, err
 	}
 	return splitParts(rec.Seq, parts)

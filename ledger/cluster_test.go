@@ -94,7 +94,7 @@ func TestAnOutcomeIsKeptThroughARestartOfTheAPIServer(t *testing.T) {
 	c := connect(t, up.Kubeconfig)
 	l := ledger.New(kubestore.New(c, newNamespace(t, up.Kubeconfig), app), app, ledger.Options{})
 	lock := take(t, l)
-	begun, err := l.Begin(t.Context(), lock, version(1), nil)
+	begun, err := l.Begin(t.Context(), lock, ledger.Intent{Release: version(1)})
 	require.NoError(t, err)
 	rec := begun.Record
 	ctx, stop := lock.Context(t.Context())

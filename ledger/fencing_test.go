@@ -55,7 +55,7 @@ func TestAWriteOnItsWayDoesNotArriveAfterATakeover(t *testing.T) {
 			l := ledger.New(p.store, app, ledger.Options{})
 			lock, err := l.Lock(t.Context(), ledger.LockOptions{TTL: time.Hour})
 			require.NoError(t, err)
-			begun, err := l.Begin(t.Context(), lock, version(1), nil)
+			begun, err := l.Begin(t.Context(), lock, ledger.Intent{Release: version(1)})
 			require.NoError(t, err)
 			store := newStalling(p.store)
 			late := make(chan error, 1)
@@ -84,7 +84,7 @@ func TestAWriteOnItsWayDoesNotArriveAfterATakeover(t *testing.T) {
 			require.NoError(t, err)
 			late := make(chan error, 1)
 			go func() {
-				_, err := stopped.Begin(t.Context(), lock, version(1), nil)
+				_, err := stopped.Begin(t.Context(), lock, ledger.Intent{Release: version(1)})
 				late <- err
 			}()
 			<-store.stalled
@@ -108,7 +108,7 @@ func TestALateOutcomeDoesNotStopTheNextRun(t *testing.T) {
 		l := ledger.New(p.store, app, ledger.Options{})
 		lock, err := l.Lock(t.Context(), ledger.LockOptions{TTL: time.Hour})
 		require.NoError(t, err)
-		begun, err := l.Begin(t.Context(), lock, version(1), nil)
+		begun, err := l.Begin(t.Context(), lock, ledger.Intent{Release: version(1)})
 		require.NoError(t, err)
 		// Its outcome was on its way when the lock was taken over, and arrives
 		// just before the next run would seal its record.
@@ -120,7 +120,7 @@ func TestALateOutcomeDoesNotStopTheNextRun(t *testing.T) {
 		require.NoError(t, err)
 		done := make(chan error, 1)
 		go func() {
-			rec, err := ledger.New(store, app, ledger.Options{}).Begin(t.Context(), next, version(2), nil)
+			rec, err := ledger.New(store, app, ledger.Options{}).Begin(t.Context(), next, ledger.Intent{Release: version(2)})
 			if err == nil && rec.Record.Seq != 2 {
 				err = fmt.Errorf("it is #%d", rec.Record.Seq)
 			}
@@ -148,7 +148,7 @@ func settleWhenTold() {
 	if err != nil {
 		panic(err)
 	}
-	begun, err := l.Begin(ctx, lock, version(9), nil)
+	begun, err := l.Begin(ctx, lock, ledger.Intent{Release: version(9)})
 	if err != nil {
 		panic(err)
 	}

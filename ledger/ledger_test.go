@@ -27,7 +27,7 @@ func TestWhatIsSettledIsReadBackAndChained(t *testing.T) {
 
 		lock := take(t, l)
 		first := settled(t, l, lock, 1)
-		second, err := l.Begin(t.Context(), lock, version(2), map[string][]byte{"worker.bundle": {0xff, 0x00}, "note.txt": []byte("text")})
+		second, err := l.Begin(t.Context(), lock, ledger.Intent{Release: version(2), Attachments: map[string][]byte{"worker.bundle": {0xff, 0x00}, "note.txt": []byte("text")}})
 		require.NoError(t, err)
 		begun := second.Record
 		require.Equal(t, int64(2), begun.Seq)
@@ -76,7 +76,7 @@ func TestASealedRecordCannotBeWrittenAgain(t *testing.T) {
 	onEveryStore(t, func(t *testing.T, p place) {
 		l := ledger.New(p.store, app, ledger.Options{})
 		lock := take(t, l)
-		begun, err := l.Begin(t.Context(), lock, version(1), nil)
+		begun, err := l.Begin(t.Context(), lock, ledger.Intent{Release: version(1)})
 		require.NoError(t, err)
 		rec := begun.Record
 		rec.Outcome, rec.Parity = release.Settled, true
@@ -137,7 +137,7 @@ func shipOnce(ctx context.Context, l *ledger.Ledger, n int) error {
 	if err != nil {
 		return err
 	}
-	begun, err := l.Begin(ctx, lock, version(n), nil)
+	begun, err := l.Begin(ctx, lock, ledger.Intent{Release: version(n)})
 	if err != nil {
 		return err
 	}
@@ -152,7 +152,7 @@ func TestAnOutcomeIsKeptAfterTheUserGaveUp(t *testing.T) {
 		ctx, interrupt := context.WithCancel(t.Context())
 		lock, err := l.Lock(ctx, ledger.LockOptions{TTL: 3 * time.Second})
 		require.NoError(t, err)
-		begun, err := l.Begin(ctx, lock, version(1), nil)
+		begun, err := l.Begin(ctx, lock, ledger.Intent{Release: version(1)})
 		require.NoError(t, err)
 		rec := begun.Record
 		interrupt()
@@ -188,13 +188,13 @@ func TestAReleaseThatDoesNotFitIsRefusedAndAnAutopsyIsCutShort(t *testing.T) {
 		lock := take(t, l)
 		big := version(1)
 		big.Roles[0].Objects = []json.RawMessage{json.RawMessage(`"` + strings.Repeat("x", 64<<20) + `"`)}
-		_, err := l.Begin(t.Context(), lock, big, nil)
+		_, err := l.Begin(t.Context(), lock, ledger.Intent{Release: big})
 		var size *ledger.SizeError
 		require.ErrorAs(t, err, &size)
-		_, err = l.Begin(t.Context(), lock, version(1), map[string][]byte{"a/b": nil})
+		_, err = l.Begin(t.Context(), lock, ledger.Intent{Release: version(1), Attachments: map[string][]byte{"a/b": nil}})
 		require.ErrorContains(t, err, `attachment "a/b"`)
 
-		begun, err := l.Begin(t.Context(), lock, version(1), nil)
+		begun, err := l.Begin(t.Context(), lock, ledger.Intent{Release: version(1)})
 		require.NoError(t, err)
 		rec := begun.Record
 		require.Equal(t, int64(1), rec.Seq, "a refused one takes no number")

@@ -213,7 +213,7 @@ func TestARecordIsSettledUnderTheLockThatBeganIt(t *testing.T) {
 		l := ledger.New(p.store, app, ledger.Options{})
 		first, err := l.Lock(t.Context(), ledger.LockOptions{})
 		require.NoError(t, err)
-		begun, err := l.Begin(t.Context(), first, version(1), nil)
+		begun, err := l.Begin(t.Context(), first, ledger.Intent{Release: version(1)})
 		require.NoError(t, err)
 		rec := begun.Record
 		require.NoError(t, first.Release(t.Context()))
@@ -241,7 +241,7 @@ func TestALostLockEndsTheRun(t *testing.T) {
 			l := ledger.New(p.store, app, ledger.Options{})
 			lock, err := l.Lock(t.Context(), ledger.LockOptions{TTL: time.Second})
 			require.NoError(t, err)
-			begun, err := l.Begin(t.Context(), lock, version(1), nil)
+			begun, err := l.Begin(t.Context(), lock, ledger.Intent{Release: version(1)})
 			require.NoError(t, err)
 			rec := begun.Record
 			ctx, stop := lock.Context(t.Context())
@@ -254,7 +254,7 @@ func TestALostLockEndsTheRun(t *testing.T) {
 			require.ErrorAs(t, context.Cause(ctx), &lost)
 			require.Equal(t, "the thief", lost.Holder)
 
-			_, err = l.Begin(t.Context(), lock, version(2), nil)
+			_, err = l.Begin(t.Context(), lock, ledger.Intent{Release: version(2)})
 			require.ErrorAs(t, err, &lost)
 			require.ErrorAs(t, settle(t.Context(), l, begun, rec), &lost)
 			require.ErrorAs(t, withdraw(t.Context(), l, lock, 1, "no"), &lost)
@@ -269,7 +269,7 @@ func TestALostLockEndsTheRun(t *testing.T) {
 			l := ledger.New(p.store, app, ledger.Options{})
 			lock, err := l.Lock(t.Context(), ledger.LockOptions{TTL: time.Hour})
 			require.NoError(t, err)
-			begun, err := l.Begin(t.Context(), lock, version(1), nil)
+			begun, err := l.Begin(t.Context(), lock, ledger.Intent{Release: version(1)})
 			require.NoError(t, err)
 			rec := begun.Record
 			steal(t, p.store)
@@ -287,7 +287,7 @@ func TestALostLockEndsTheRun(t *testing.T) {
 			l := ledger.New(far, app, ledger.Options{})
 			lock, err := l.Lock(t.Context(), ledger.LockOptions{TTL: ttl})
 			require.NoError(t, err)
-			begun, err := l.Begin(t.Context(), lock, version(1), nil)
+			begun, err := l.Begin(t.Context(), lock, ledger.Intent{Release: version(1)})
 			require.NoError(t, err)
 			rec := begun.Record
 			ctx, stop := lock.Context(t.Context())
@@ -353,7 +353,7 @@ func TestAnAnswerThatDidNotArriveLosesNothing(t *testing.T) {
 		require.Eventually(t, func() bool { return renewals(t, store) != before }, 5*time.Second, 10*time.Millisecond)
 		require.NoError(t, ctx.Err())
 
-		begun, err := l.Begin(ctx, lock, version(1), nil)
+		begun, err := l.Begin(ctx, lock, ledger.Intent{Release: version(1)})
 		require.NoError(t, err)
 		rec := begun.Record
 		rec.Outcome, rec.Parity = release.Settled, true
@@ -364,7 +364,7 @@ func TestAnAnswerThatDidNotArriveLosesNothing(t *testing.T) {
 		quiet := ledger.New(store, app, ledger.Options{}) // no heartbeat may take the lost answer
 		second, err := quiet.Lock(t.Context(), ledger.LockOptions{TTL: time.Hour})
 		require.NoError(t, err)
-		begun, err = quiet.Begin(t.Context(), second, version(2), nil)
+		begun, err = quiet.Begin(t.Context(), second, ledger.Intent{Release: version(2)})
 		require.NoError(t, err)
 		rec = begun.Record
 		rec.Outcome, rec.Parity = release.Settled, true

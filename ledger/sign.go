@@ -46,6 +46,7 @@ type contentRole struct {
 	Repository string         `json:"repository"`
 	Digest     string         `json:"digest"`
 	Aliases    []string       `json:"aliases,omitempty"`
+	Key        string         `json:"key,omitempty"`
 }
 
 // contentOf is the content of a record in the form in which it is signed.
@@ -54,7 +55,7 @@ func contentOf(rec release.Record) ([]byte, error) {
 		Type: "https://shipit.dev/content/v1", App: rec.App, SHA: rec.SHA, Version: rec.Version, ObjectsHash: rec.ObjectsHash,
 	}
 	for _, r := range rec.Roles {
-		c.Roles = append(c.Roles, contentRole{r.Name, r.Target, r.Image, r.Repository, r.Digest, r.Aliases})
+		c.Roles = append(c.Roles, contentRole{r.Name, r.Target, r.Image, r.Repository, r.Digest, r.Aliases, r.Key})
 	}
 	return encode(c)
 }

@@ -21,7 +21,7 @@ func TestASlowSignerDoesNotDelayTheSeal(t *testing.T) {
 			return nil, context.Cause(ctx)
 		}
 		l := ledger.New(p.store, app, opts)
-		begun, err := l.Begin(t.Context(), take(t, l), version(1), nil)
+		begun, err := l.Begin(t.Context(), take(t, l), ledger.Intent{Release: version(1)})
 		require.NoError(t, err)
 		rec := begun.Record
 		rec.Outcome, rec.Parity = release.Settled, true
@@ -40,7 +40,7 @@ func shipped(t *testing.T, l *ledger.Ledger, lock *ledger.Lock, rel release.Rele
 	t.Helper()
 	content, err := l.SignContent(t.Context(), rel, kept)
 	require.NoError(t, err)
-	begun, err := l.Begin(t.Context(), lock, rel, content)
+	begun, err := l.Begin(t.Context(), lock, ledger.Intent{Release: rel, Attachments: content})
 	require.NoError(t, err)
 	rec := begun.Record
 	rec.Outcome, rec.Parity = release.Settled, true
@@ -103,7 +103,7 @@ func TestARollbackOfASignedRecordIsOursToo(t *testing.T) {
 		settled(t, l, lock, 1) // from before contents were signed
 		back := version(1)
 		back.Kind, back.Origin = release.KindRollback, 1
-		begun, err := l.Begin(t.Context(), lock, back, nil)
+		begun, err := l.Begin(t.Context(), lock, ledger.Intent{Release: back})
 		require.NoError(t, err)
 		rec := begun.Record
 		rec.Outcome, rec.Parity = release.Settled, true
@@ -151,7 +151,7 @@ func TestWhatIsNotOursIsNeitherTrustedNorSigned(t *testing.T) {
 				require.ErrorAs(t, err, &altered)
 				require.Equal(t, int64(2), altered.Seq)
 
-				begun, err := l.Begin(t.Context(), lock, version(3), nil)
+				begun, err := l.Begin(t.Context(), lock, ledger.Intent{Release: version(3)})
 				require.NoError(t, err)
 				brought, err := l.SignEarlier(t.Context(), begun)
 				require.NoError(t, err)
@@ -169,7 +169,7 @@ func TestWhatAKilledRunLeftCanBeSettledByTheNext(t *testing.T) {
 		_, found, err := l.Left(t.Context(), lock)
 		require.NoError(t, err)
 		require.False(t, found)
-		killed, err := l.Begin(t.Context(), lock, version(1), nil)
+		killed, err := l.Begin(t.Context(), lock, ledger.Intent{Release: version(1)})
 		require.NoError(t, err)
 		diesUnheard(t, p.store)
 

@@ -33,7 +33,7 @@ func TestALargeReleaseIsKeptInSeveralEntries(t *testing.T) {
 		l := ledger.New(p.store, app, ledger.Options{Mirror: mirror})
 		lock := take(t, l)
 		rel := large(t, 1, p.manifests)
-		begun, err := l.Begin(t.Context(), lock, rel, map[string][]byte{"note.txt": []byte("text")})
+		begun, err := l.Begin(t.Context(), lock, ledger.Intent{Release: rel, Attachments: map[string][]byte{"note.txt": []byte("text")}})
 		require.NoError(t, err)
 		ahead, err := l.CopyAhead(t.Context(), begun)
 		require.NoError(t, err)
@@ -60,7 +60,7 @@ func TestALargeReleaseIsKeptInSeveralEntries(t *testing.T) {
 		// A rollback to it is kept as well, and what was altered is named.
 		back := entry.Release()
 		back.Kind, back.Origin = release.KindRollback, 1
-		_, err = l.Begin(t.Context(), lock, back, entry.Attachments)
+		_, err = l.Begin(t.Context(), lock, ledger.Intent{Release: back, Attachments: entry.Attachments})
 		require.NoError(t, err)
 		chunks, err := p.store.Names(t.Context(), "part")
 		require.NoError(t, err)
@@ -89,7 +89,7 @@ func TestPartsThatAKilledRunLeftAreUsedOrIgnored(t *testing.T) {
 	onEveryStore(t, func(t *testing.T, p place) {
 		l := ledger.New(p.store, app, ledger.Options{})
 		lock := take(t, l)
-		first, err := l.Begin(t.Context(), lock, large(t, 1, 2<<20), nil)
+		first, err := l.Begin(t.Context(), lock, ledger.Intent{Release: large(t, 1, 2<<20)})
 		require.NoError(t, err)
 		p.forge(t, "000001", nil) // as if it had been killed before it began
 
@@ -97,7 +97,7 @@ func TestPartsThatAKilledRunLeftAreUsedOrIgnored(t *testing.T) {
 		require.NoError(t, lock.Release(t.Context()))
 		p.loseLock(t)
 		next := take(t, other)
-		rec, err := other.Begin(t.Context(), next, large(t, 1, 2<<20), nil)
+		rec, err := other.Begin(t.Context(), next, ledger.Intent{Release: large(t, 1, 2<<20)})
 		require.NoError(t, err)
 		require.Equal(t, first.Record.Seq, rec.Record.Seq)
 		_, err = other.Read(t.Context(), 1)

@@ -223,7 +223,7 @@ func holdForEver() {
 	if err != nil {
 		panic(err)
 	}
-	begun, err := l.Begin(ctx, lock, version(9), nil)
+	begun, err := l.Begin(ctx, lock, ledger.Intent{Release: version(9)})
 	if err != nil {
 		panic(err)
 	}
@@ -262,7 +262,7 @@ func takeWith(t *testing.T, l *ledger.Ledger, view ledger.View) *ledger.Lock {
 // settled ships the n-th release and returns its record as it was settled.
 func settled(t *testing.T, l *ledger.Ledger, lock *ledger.Lock, n int) release.Record {
 	t.Helper()
-	begun, err := l.Begin(t.Context(), lock, version(n), nil)
+	begun, err := l.Begin(t.Context(), lock, ledger.Intent{Release: version(n)})
 	require.NoError(t, err)
 	_, err = l.SignEarlier(t.Context(), begun)
 	require.NoError(t, err)

@@ -69,7 +69,7 @@ func TestAReleaseReadsTheLedgerOnce(t *testing.T) {
 		lock, err := l.Lock(t.Context(), ledger.LockOptions{TTL: time.Hour, View: view})
 		require.NoError(t, err)
 		require.True(t, lock.ViewHolds())
-		begun, err := l.Begin(t.Context(), lock, version(4), nil)
+		begun, err := l.Begin(t.Context(), lock, ledger.Intent{Release: version(4)})
 		require.NoError(t, err)
 		rec := begun.Record
 		require.Equal(t, int64(4), rec.Seq)
@@ -124,7 +124,7 @@ func TestAViewThatIsOutOfDateIsNotUsed(t *testing.T) {
 			l, other := ledger.New(p.store, app, ledger.Options{}), ledger.New(p.store, app, ledger.Options{})
 			lock, err := other.Lock(t.Context(), ledger.LockOptions{TTL: time.Hour})
 			require.NoError(t, err)
-			begun, err := other.Begin(t.Context(), lock, version(1), nil)
+			begun, err := other.Begin(t.Context(), lock, ledger.Intent{Release: version(1)})
 			require.NoError(t, err)
 			rec := begun.Record
 			rec.Outcome, rec.Parity = release.Settled, true
@@ -160,7 +160,7 @@ func TestPartsGoAheadOfTheOutcome(t *testing.T) {
 	p := directory(t)
 	l := ledger.New(p.store, app, ledger.Options{Mirror: mirror})
 	lock := take(t, l)
-	begun, err := l.Begin(t.Context(), lock, version(1), map[string][]byte{"worker.bundle": {1, 2, 3}})
+	begun, err := l.Begin(t.Context(), lock, ledger.Intent{Release: version(1), Attachments: map[string][]byte{"worker.bundle": {1, 2, 3}}})
 	require.NoError(t, err)
 	rec := begun.Record
 	ahead, err := l.CopyAhead(t.Context(), begun)
@@ -186,7 +186,7 @@ func TestWhatWasNotedOutlivesItsRun(t *testing.T) {
 		l := ledger.New(p.store, app, ledger.Options{})
 		lock, err := l.Lock(t.Context(), ledger.LockOptions{})
 		require.NoError(t, err)
-		begun, err := l.Begin(t.Context(), lock, version(1), nil)
+		begun, err := l.Begin(t.Context(), lock, ledger.Intent{Release: version(1)})
 		require.NoError(t, err)
 		rec := begun.Record
 		rec.Reason, rec.Failures = "cluster: CrashLoop", []*release.Failure{{Code: release.CodeCrashLoop, Log: []string{"the last line"}}}

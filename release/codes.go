@@ -56,6 +56,7 @@ const (
 	CodeRuntimeMissing       Code = "RuntimeMissing"
 	CodeSubmodule            Code = "Submodule"
 	CodeSyntaxRejected       Code = "SyntaxRejected"
+	CodePolicyWeaker         Code = "PolicyWeaker"
 	CodeReleaseTooLarge      Code = "ReleaseTooLarge"
 	CodeSignerAway           Code = "SignerAway"
 	CodeUntrusted            Code = "Untrusted"

@@ -91,6 +91,8 @@ func imageCodes() []CodeEntry {
 			"Commit the files themselves, or publish them as a package.", false},
 		{CodeSyntaxRejected, OfFinding, "The runtime of the image rejects a file's syntax.",
 			"Correct the file, or pin a base with a newer runtime.", true},
+		{CodePolicyWeaker, OfFinding, "The signing policy demands less than the one that the last record stood under.",
+			"Release from a commit with the policy; allow it by name where it is meant, as when a key replaces another. The record keeps that.", true},
 		{CodeReleaseTooLarge, OfFinding, "The objects of the release are more than the ledger keeps of one.",
 			"Take data out of the manifests: an image or a volume carries it better.", false},
 		{CodeSignerAway, OfFinding, "What is released could not be signed, so that no later run could go back to it.",

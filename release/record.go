@@ -49,6 +49,9 @@ type Record struct {
 	// that taking away a mark does not bring a release back.
 	Withdrawals []int64 `json:"withdrawals,omitempty"`
 
+	Policy  *Policy `json:"policy,omitempty"`  // that its images satisfied; nil: none was demanded
+	Allowed []Code  `json:"allowed,omitempty"` // findings that were let pass by name
+
 	Unchanged bool       `json:"unchanged,omitempty"` // of a run that wrote nothing: this record stands already
 	Drift     []Drift    `json:"drift,omitempty"`     // status only: where live differs from recorded
 	Functions *Functions `json:"functions,omitempty"` // function ownership, where a role answers for it

@@ -39,6 +39,7 @@ func (s *site) policy(verify verifyImage) deploy.Policy {
 	if !s.notary.Demands() {
 		return p
 	}
+	p.Demands = s.notary.Policy
 	p.Verify = func(ctx context.Context, role release.Role, kept map[string][]byte) (deploy.Verified, error) {
 		got, err := verify(ctx, role, kept)
 		var untrusted *attest.UntrustedError
@@ -72,7 +73,16 @@ func (s *site) verifyRecorded(ctx context.Context, role release.Role, kept map[s
 		}
 	}
 	if len(bundles) > 0 {
-		return s.notary.VerifyBundles(ctx, bundles, role.Digest, attest.Expect{Recorded: true})
+		got, err := s.notary.VerifyBundles(ctx, bundles, role.Digest, attest.Expect{Recorded: true})
+		var untrusted *attest.UntrustedError
+		if !errors.As(err, &untrusted) {
+			return got, err
+		}
+		// More may be demanded now than was kept then, and be attached all the same.
+		if attached, aerr := s.notary.Verify(ctx, role.Reference(), attest.Expect{Recorded: true}); aerr == nil {
+			return attached, nil
+		}
+		return got, err
 	}
 	return s.notary.Verify(ctx, role.Reference(), attest.Expect{Recorded: true})
 }
