@@ -28,7 +28,7 @@ type Plan struct {
 
 // Diff has the server try every object of the role in a dry run.
 func Diff(ctx context.Context, c *client.Client, s State, o Options) (Plan, error) {
-	try := DryRun{Client: c, State: s, Policy: o.Policy, ReadOthers: true}
+	try := DryRun{Client: c, State: s, Policy: o.Policy}
 	changes, findings := make([]*Change, len(s.Objects)), make([][]release.Finding, len(s.Objects))
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(client.Parallel)
@@ -62,21 +62,14 @@ func Diff(ctx context.Context, c *client.Client, s State, o Options) (Plan, erro
 
 // DryRun tries objects of one role on the server, which changes nothing.
 type DryRun struct {
-	Client     *client.Client
-	State      State
-	Policy     compare.Policy
-	ReadOthers bool // read an object that exists and is no member yet, to show its difference
+	Client *client.Client
+	State  State
+	Policy compare.Policy
 }
 
 // Object tries one object. No change and no finding: an apply would change nothing.
 func (d DryRun) Object(ctx context.Context, o *object.Object) (*Change, []release.Finding, error) {
-	live := d.State.Inventory.Members[o.ID].Live
-	if live == nil && d.ReadOthers {
-		var err error
-		if live, err = d.Client.Find(ctx, o.Kind, o.ID.Namespace, o.ID.Name); err != nil {
-			return nil, nil, fmt.Errorf("read %s: %w", o.ID, err)
-		}
-	}
+	live := d.State.Live(o.ID)
 	if d.State.Set.Unchanged(o, live, d.Policy) {
 		return nil, nil, nil
 	}

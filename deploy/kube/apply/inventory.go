@@ -3,10 +3,13 @@ package apply
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -24,14 +27,24 @@ type State struct {
 	Inventory Inventory
 }
 
-// Inventory are the members of a role's ApplySet.
+// Live is one of the role's objects as it is in the cluster, whoever made it; nil: it
+// does not exist.
+func (s State) Live(id object.ID) *unstructured.Unstructured {
+	if m, ok := s.Inventory.Members[id]; ok {
+		return m.Live
+	}
+	return s.Inventory.Others[id].Live
+}
+
+// Inventory are the members of a role's ApplySet, and what stands in their way.
 type Inventory struct {
 	Members map[object.ID]Member
+	Others  map[object.ID]Member       // objects that the role wants, and that exist without being members
 	parent  *unstructured.Unstructured // nil: there is none yet
 	extent  extent                     // as the parent keeps it
 }
 
-// Member is a live object that is a member of an ApplySet.
+// Member is a live object.
 type Member struct {
 	Kind object.Kind
 	Live *unstructured.Unstructured
@@ -54,51 +67,59 @@ type collection struct {
 	namespace string
 }
 
-// ReadInventory reads the set's parent, and at the same time the members in every
-// kind and namespace that the objects have; then those that only the parent names.
+// ReadInventory reads the set's parent; then the members in every kind and namespace
+// that the objects have or the parent names, and the objects that exist without being
+// members.
 func ReadInventory(ctx context.Context, c *client.Client, s Set, objects []*object.Object) (Inventory, error) {
-	r := reader{c: c, set: s, into: map[object.ID]Member{}}
+	parent, err := c.Get(ctx, client.ConfigMaps, s.Parent.Namespace, s.Parent.Name)
+	if err != nil && !apierrors.IsNotFound(err) {
+		return Inventory{}, fmt.Errorf("read what role %s has: %w", s.Role, err)
+	}
+	r := reader{c: c, set: s, into: map[object.ID]Member{}, others: map[object.ID]Member{}, metadata: map[collection][]metav1.PartialObjectMetadata{}}
 	wanted := map[collection]bool{}
 	for _, o := range objects {
 		wanted[collection{o.Kind, o.ID.Namespace}] = true
 	}
-	var parent *unstructured.Unstructured
-	err := r.read(ctx, wanted, func(ctx context.Context) (err error) {
-		parent, err = c.Get(ctx, client.ConfigMaps, s.Parent.Namespace, s.Parent.Name)
-		if apierrors.IsNotFound(err) {
-			return nil
-		}
-		return err
-	})
+	rest, err := r.missing(recordedExtent(parent), wanted)
 	if err == nil {
-		var rest map[collection]bool
-		if rest, err = r.missing(recordedExtent(parent), wanted); err == nil {
-			err = r.read(ctx, rest)
-		}
+		maps.Copy(wanted, rest)
+		err = r.read(ctx, wanted, parent == nil)
+	}
+	if err == nil {
+		err = r.readOthers(ctx, objects)
 	}
 	if err != nil {
 		return Inventory{}, fmt.Errorf("read what role %s has: %w", s.Role, err)
 	}
-	return Inventory{Members: r.into, parent: parent, extent: recordedExtent(parent)}, nil
+	return Inventory{Members: r.into, Others: r.others, parent: parent, extent: recordedExtent(parent)}, nil
 }
 
-// reader collects the members of a set.
+// reader collects the members of a set, and the other objects that are wanted.
 type reader struct {
-	c    *client.Client
-	set  Set
-	mu   sync.Mutex
-	into map[object.ID]Member
+	c      *client.Client
+	set    Set
+	mu     sync.Mutex
+	into   map[object.ID]Member
+	others map[object.ID]Member
+
+	metadata map[collection][]metav1.PartialObjectMetadata // of all objects of the collections that were listed so
 }
 
-// read lists collections, and does what else is given, at the same time.
-func (r *reader) read(ctx context.Context, collections map[collection]bool, others ...func(context.Context) error) error {
+// read lists the members in collections at the same time. Of a set that is new all
+// objects are listed by their metadata: there will be no members.
+func (r *reader) read(ctx context.Context, collections map[collection]bool, isNew bool) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(client.Parallel)
-	for _, other := range others {
-		group.Go(func() error { return other(ctx) })
-	}
 	for from := range collections {
-		group.Go(func() error { return r.list(ctx, from) })
+		group.Go(func() error {
+			if isNew {
+				found, err := r.listMetadata(ctx, from)
+				if err != nil || !slices.ContainsFunc(found, r.isMember) {
+					return err
+				}
+			}
+			return r.list(ctx, from)
+		})
 	}
 	return group.Wait()
 }

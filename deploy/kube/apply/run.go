@@ -135,7 +135,7 @@ func naming(id object.ID, err error) error {
 
 // one applies one object, or finds it unchanged.
 func (r *run) one(ctx context.Context, o *object.Object) (Result, error) {
-	live, policy := r.state.Inventory.Members[o.ID].Live, r.o.Policy
+	live, policy := r.state.Live(o.ID), r.o.Policy
 	if r.state.Set.Unchanged(o, live, policy) {
 		return Result{Object: o, Action: Unchanged, Live: live}, nil
 	}
@@ -201,7 +201,7 @@ func (r *run) established(ctx context.Context, o *object.Object) error {
 	isEstablished := func(u *unstructured.Unstructured) bool {
 		return u != nil && object.Condition(u, "Established") == "True"
 	}
-	if isEstablished(r.state.Inventory.Members[o.ID].Live) {
+	if isEstablished(r.state.Live(o.ID)) {
 		return nil
 	}
 	return r.c.Until(ctx, o, isEstablished)

@@ -59,7 +59,7 @@ func (r *run) attempts() ([]attempt, error) {
 		tried := map[object.Kind]bool{}
 		for _, o := range role.objects {
 			switch {
-			case state.Set.Unchanged(o, state.Inventory.Members[o.ID].Live, role.Policy):
+			case state.Set.Unchanged(o, state.Live(o.ID), role.Policy):
 			case apply.IsWorkload(o.Kind) || !tried[o.Kind]:
 				first, tried[o.Kind] = append(first, attempt{dryRun, o}), true
 			default:
