@@ -86,7 +86,14 @@ func (e Engine) settle(ctx context.Context, begun ledger.Begun, record release.R
 	context.AfterFunc(limited, ahead.stop)
 	signature := make(chan []ledger.Sealed, 1)
 	var after sync.WaitGroup
-	after.Go(func() { e.unlock(begun.Lock) })
+	after.Go(func() {
+		if record.Outcome == release.Settled {
+			held, stop := begun.Lock.Context(limited)
+			defer stop()
+			e.prune(held, record) // under the lock: the next run may be about to use what goes
+		}
+		e.unlock(begun.Lock)
+	})
 	after.Go(func() { signature <- e.sign(ctx, sealed) })
 	after.Go(func() {
 		copied := <-ahead.done
@@ -95,7 +102,6 @@ func (e Engine) settle(ctx context.Context, begun ledger.Begun, record release.R
 	})
 	if record.Outcome == release.Settled {
 		after.Go(func() { e.attest(limited, record) })
-		after.Go(func() { e.prune(limited, record) })
 	}
 	after.Wait()
 	return nil

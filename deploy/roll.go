@@ -55,36 +55,36 @@ func (e Engine) Roll(ctx context.Context, c Checked) (release.Record, error) {
 		return release.Record{}, Unchanged(err)
 	}
 	defer e.unlock(lock)
-	ctx, stop := lock.Context(ctx)
+	held, stop := lock.Context(ctx)
 	defer stop()
 	if !lock.ViewHolds() {
 		c.snapshots = nil // another run may have written since the preflight
 	}
 
-	if settled, err := e.settleInterrupted(ctx, lock, c.history); err != nil {
+	if settled, err := e.settleInterrupted(held, lock, c.history); err != nil {
 		return release.Record{}, Unchanged(err)
 	} else if settled {
-		if c.history, err = e.Read(ctx); err != nil {
+		if c.history, err = e.Read(held); err != nil {
 			return release.Record{}, Unchanged(err)
 		}
 	}
 
 	// Every role is made ready first: what cannot arrive is found while all still runs.
-	if err := e.prepare(ctx, c.Release); err != nil {
+	if err := e.prepare(held, c.Release); err != nil {
 		return release.Record{}, Unchanged(err)
 	}
 	// The intent is kept before anything changes, so that a crash leaves a trace.
-	begun, err := e.Ledger.Begin(ctx, lock, ledger.Intent{Release: c.Release, Attachments: c.bundles, Policy: c.demands, Allowed: c.allowed})
+	begun, err := e.Ledger.Begin(held, lock, ledger.Intent{Release: c.Release, Attachments: c.bundles, Policy: c.demands, Allowed: c.allowed})
 	if err != nil {
 		return release.Record{}, Unchanged(fmt.Errorf("begin %s: %w", release.Short(c.Release.SHA), err))
 	}
 	c.Release.Seq = begun.Record.Seq
-	c.earlier, err = e.formerRoles(ctx, c.history, begun.Record.Seq)
+	c.earlier, err = e.formerRoles(held, c.history, begun.Record.Seq)
 	if err != nil {
 		e.report(release.PhaseRecord, release.MarkNote, "", "what earlier releases brought is not known: %s", release.OneLine(err.Error()))
 	}
 	ahead := e.copyAhead(ctx, begun)
-	record := e.conclude(ctx, begun, c, e.switchRoles(ctx, c))
+	record := e.conclude(held, begun, c, e.switchRoles(held, c))
 
 	// The outcome is kept even when the user has given up waiting.
 	return record, e.settle(context.WithoutCancel(ctx), begun, record, ahead)

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/joelhooks/shipit/release"
 )
 
 // writerFile is what writers of a folder lock by flock(2), on every Disk.
@@ -53,6 +55,11 @@ func (localDisk) List(ctx context.Context, dir string) ([]string, error) {
 }
 
 func (localDisk) Replace(ctx context.Context, dir, name, was string, content []byte) (replaced bool, err error) {
+	done, err := release.BeforeWrite(ctx, release.Write("disk "+name))
+	if err != nil {
+		return false, err
+	}
+	defer done()
 	err = exclusive(ctx, dir, func() error {
 		now, err := os.ReadFile(filepath.Join(dir, name))
 		switch {

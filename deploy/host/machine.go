@@ -100,7 +100,12 @@ func (m *machine) close() error { return m.via.close() }
 func (m *machine) exec(ctx context.Context, cmd command) (result, error) {
 	const tries, pause = 12, 400 * time.Millisecond
 	for try := 1; ; try++ {
+		done, err := release.BeforeWrite(ctx, release.Write("host "+cmd.program()))
+		if err != nil {
+			return result{}, err
+		}
 		res, err := m.via.run(ctx, cmd)
+		done()
 		if err != nil {
 			return res, err
 		}

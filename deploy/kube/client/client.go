@@ -78,6 +78,8 @@ func Connect(o Options) (*Client, error) {
 // that it sends goes over one HTTP client, and so over one connection.
 func For(cfg *rest.Config) (*Client, error) {
 	c := &Client{host: cfg.Host}
+	cfg = rest.CopyConfig(cfg)
+	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return guarded{next} })
 	var err error
 	if c.http, err = rest.HTTPClientFor(cfg); err != nil {
 		return nil, fmt.Errorf("read the cluster's credentials: %w", err)
