@@ -11,13 +11,13 @@ import (
 	"github.com/joelhooks/shipit/pipeline"
 )
 
-func main() { os.Exit(run()) }
+func main() { os.Exit(run(context.Background())) }
 
 // run is main with an exit code, so that tests can call it by name.
-func run() int {
+func run(ctx context.Context) int {
 	// Commands of a build run as the same user; they must find no secret in /proc.
 	pipeline.HideEnvironment()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// After the first signal the default handling is back: a second one kills.
 	context.AfterFunc(ctx, stop)

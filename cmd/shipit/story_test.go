@@ -34,7 +34,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"shipit": main})
+	testscript.Main(m, map[string]func(){"shipit": func() { os.Exit(run(withAccidents(context.Background()))) }})
 }
 
 // ground is what the stories of one test stand on.

@@ -1,0 +1,324 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/joelhooks/shipit/internal/sample"
+	"github.com/joelhooks/shipit/release"
+)
+
+// The environment by which a test has an accident happen to the command that it
+// runs: where its writes are listed, and the signal that it gets at one of them.
+const (
+	envWrites   = "SHIPIT_TEST_WRITES"   // FILE
+	envAccident = "SHIPIT_TEST_ACCIDENT" // an accident's text
+)
+
+// accident is a signal that a command gets before or after a write: the one that
+// is the number-th of its name, since writes to a registry go side by side.
+type accident struct {
+	signal syscall.Signal
+	when   string // before, after
+	write  string
+	number int // from 1
+}
+
+func (a accident) String() string {
+	return fmt.Sprintf("%d:%s:%d:%s", a.signal, a.when, a.number, a.write)
+}
+
+// withAccidents is a context under which the command lists its writes, or has an
+// accident at one of them.
+func withAccidents(ctx context.Context) context.Context {
+	list, planned := os.Getenv(envWrites), os.Getenv(envAccident)
+	if list == "" && planned == "" {
+		return ctx
+	}
+	signal, _ := strconv.Atoi(strings.SplitN(planned, ":", 2)[0])
+	var mu sync.Mutex
+	counts := map[string]int{}
+	at := func(when string, w release.Write) {
+		mu.Lock()
+		defer mu.Unlock()
+		key := when + string(w)
+		counts[key]++
+		if list != "" && when == "before" {
+			f, err := os.OpenFile(list, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+			if err != nil {
+				panic(err)
+			}
+			fmt.Fprintln(f, w)
+			_ = f.Close()
+		}
+		if now := (accident{syscall.Signal(signal), when, string(w), counts[key]}); now.String() == planned {
+			_ = syscall.Kill(os.Getpid(), now.signal)
+			time.Sleep(10 * time.Millisecond) // the signal arrives in this time: nothing goes on before
+		}
+	}
+	return release.WithGuard(ctx, release.Guard{
+		Before: func(_ context.Context, w release.Write) error { at("before", w); return nil },
+		After:  func(w release.Write) { at("after", w) },
+	})
+}
+
+// shop is an app of a namespace of its own, shipped by commands.
+type shop struct {
+	t    *testing.T
+	g    ground
+	repo *sample.Repo
+	env  []string
+	sha  map[string]string // commits by name
+}
+
+func (g ground) shop(t *testing.T, name string) *shop {
+	t.Helper()
+	ctx := t.Context()
+	_, err := g.client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	home := t.TempDir()
+	s := &shop{t: t, g: g, sha: map[string]string{}}
+	s.repo = sample.New(t, sample.Options{Dir: filepath.Join(home, "repo"), Registry: g.registry, Base: g.base})
+	text := strings.ReplaceAll(s.repo.Read("shipit.yaml"), "namespace: busrig", "namespace: "+name)
+	text = strings.ReplaceAll(text, g.registry+"/busrig/", g.registry+"/"+name+"/")
+	s.sha["v1"] = s.repo.Commit("v1", map[string]string{"shipit.yaml": text})
+	s.sha["v2"] = s.repo.Commit("v2", map[string]string{"packages/system-bus/src/serve.ts": s.repo.Read("packages/system-bus/src/serve.ts") + "\n// second edition\n"})
+	s.sha["broken"] = s.repo.Commit("broken", map[string]string{"shipit.yaml": strings.Replace(text, `FIXTURE_FAULT: ""`, "FIXTURE_FAULT: crash-on-boot", 1)})
+	s.env = append(os.Environ(), "KUBECONFIG="+g.kubeconfig, "HOME="+home, "XDG_CACHE_HOME="+filepath.Join(home, ".cache"))
+	return s
+}
+
+// command is shipit with these words.
+func (s *shop) command(env []string, args ...string) (*exec.Cmd, *bytes.Buffer) {
+	path, err := exec.LookPath("shipit")
+	require.NoError(s.t, err)
+	cmd := exec.Command(path, append([]string{"-C", filepath.Join(s.repo.Dir), "--timeout", "40s"}, args...)...)
+	said := &bytes.Buffer{}
+	cmd.Env, cmd.Stderr = append(s.env, env...), said
+	return cmd, said
+}
+
+// does runs shipit and demands its exit code; it returns what it printed.
+func (s *shop) does(code int, args ...string) string {
+	s.t.Helper()
+	cmd, said := s.command(nil, args...)
+	out, err := cmd.Output()
+	got := 0
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		require.NoError(s.t, err)
+	}
+	require.Equal(s.t, code, got, "shipit %s\n%s\n%s", strings.Join(args, " "), said, out)
+	return string(out)
+}
+
+// writes are what a command writes, in order.
+func (s *shop) writes(code int, args ...string) []string {
+	s.t.Helper()
+	list := filepath.Join(s.t.TempDir(), "writes")
+	env := s.env
+	s.env = append(s.env, envWrites+"="+list)
+	s.does(code, args...)
+	s.env = env
+	text, err := os.ReadFile(list)
+	require.NoError(s.t, err)
+	return strings.Split(strings.TrimSpace(string(text)), "\n")
+}
+
+// accidents are those that a command can have at its writes, in order.
+func accidents(signal syscall.Signal, writes []string, when ...string) []accident {
+	var out []accident
+	counts := map[string]int{}
+	for _, w := range writes {
+		counts[w]++
+		for _, at := range when {
+			out = append(out, accident{signal, at, w, counts[w]})
+		}
+	}
+	return out
+}
+
+// soaking reports whether all cases are to be tried, not a sample of them.
+func soaking() bool { return os.Getenv("SHIPIT_SOAK") != "" }
+
+// scenario is what a killed command was about to do.
+type scenario struct {
+	name   string
+	before []string // commits that were released before
+	args   []string
+	code   int // without an accident
+	next   []string
+}
+
+func scenarios() []scenario {
+	return []scenario{
+		{"first-release", nil, []string{"release", "v1"}, 0, []string{"release", "v1"}},
+		{"second-release", []string{"v1"}, []string{"release", "v2"}, 0, []string{"release", "v2"}},
+		{"failing-release", []string{"v1", "v2"}, []string{"release", "broken"}, exitRestored, []string{"release", "v2"}},
+		{"rollback", []string{"v1", "v2"}, []string{"rollback"}, 0, []string{"rollback", "--to", "v1"}},
+	}
+}
+
+// named puts commits in place of their names.
+func (s *shop) named(args []string) []string {
+	out := make([]string, len(args))
+	for i, a := range args {
+		if out[i] = a; s.sha[a] != "" {
+			out[i] = s.sha[a]
+		}
+	}
+	return out
+}
+
+// TestAKilledRunNeedsNoRepair kills the command before and after every write that
+// it makes. Whatever was reached: the next command needs no manual step and ends
+// in parity, and the ledger tells the truth. SHIPIT_SOAK tries every write.
+func TestAKilledRunNeedsNoRepair(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it needs a control plane; -short leaves it out")
+	}
+	g := simulated(t)
+	for _, sc := range scenarios() {
+		t.Run(sc.name, func(t *testing.T) {
+			t.Parallel()
+			all := g.shop(t, "kill-"+sc.name)
+			for _, rev := range sc.before {
+				all.does(0, "release", all.sha[rev])
+			}
+			writes := all.writes(sc.code, all.named(sc.args)...)
+			t.Logf("%d writes: %s", len(writes), strings.Join(writes, ", "))
+			cases, tried := accidents(syscall.SIGKILL, writes, "before", "after"), 0
+			for i, a := range cases {
+				if !soaking() && i%(len(cases)/4) != 1 {
+					continue
+				}
+				tried++
+				t.Run(fmt.Sprintf("%s %s %d", a.when, a.write, a.number), func(t *testing.T) {
+					g.shop(t, fmt.Sprintf("kill-%s-%d", sc.name, i)).survives(sc, a)
+				})
+			}
+			t.Logf("%d of %d cases", tried, len(cases))
+		})
+	}
+}
+
+// survives has an accident happen to a scenario's command, and demands that
+// nothing need be repaired.
+func (s *shop) survives(sc scenario, a accident) {
+	for _, rev := range sc.before {
+		s.does(0, "release", s.sha[rev])
+	}
+	cmd, said := s.command([]string{envAccident + "=" + a.String()}, s.named(sc.args)...)
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err == nil || !errors.As(err, &exit) || exit.ExitCode() != -1 {
+		s.t.Logf("no such write this time (%v): %s", err, said) // the order of parallel writes varies
+	}
+	if len(sc.before) > 0 && s.newest().Good() {
+		s.does(0, "status") // what is called good is good
+	}
+	s.does(0, s.named(sc.next)...)
+	s.does(0, "status")
+	s.does(0, "verify")
+	newest := s.newest()
+	require.True(s.t, newest.Good(), newest.Outcome)
+	want := s.named(sc.next)
+	require.Equal(s.t, want[len(want)-1], newest.SHA)
+}
+
+func (s *shop) records() []release.Record {
+	s.t.Helper()
+	var doc struct{ Records []release.Record }
+	require.NoError(s.t, json.Unmarshal([]byte(s.does(0, "history", "-o", "json")), &doc))
+	return doc.Records
+}
+
+func (s *shop) newest() release.Record {
+	s.t.Helper()
+	all := s.records()
+	require.NotEmpty(s.t, all)
+	return all[0]
+}
+
+// TestAStoppedRunChangesNothingAfterATakeover stops the command at writes for
+// longer than its lock lasts, lets another release take over, and wakes it up.
+func TestAStoppedRunChangesNothingAfterATakeover(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it needs a control plane; -short leaves it out")
+	}
+	g := simulated(t)
+	all := g.shop(t, "stop-all")
+	all.does(0, "release", all.sha["v1"])
+	writes := all.writes(0, "release", all.sha["v2"])
+	underLock, tried := false, 0
+	for i, a := range accidents(syscall.SIGSTOP, writes, "before") {
+		// A registry's tags never move, whoever writes them; before the lock is taken a
+		// run is merely later than the other.
+		if underLock = underLock || a.write == "kubernetes PUT leases"; !underLock || !strings.HasPrefix(a.write, "kubernetes") || a.write == "kubernetes PUT leases" {
+			continue
+		}
+		tried++
+		t.Run(fmt.Sprintf("%s %d", a.write, a.number), func(t *testing.T) {
+			t.Parallel()
+			g.shop(t, fmt.Sprintf("stop-%d", i)).staysTakenOver(a)
+		})
+	}
+	require.Positive(t, tried, "%q", writes)
+}
+
+// staysTakenOver stops a release of v2, lets another of v1 take over, and demands
+// that the first one changes nothing when it wakes up.
+func (s *shop) staysTakenOver(a accident) {
+	s.does(0, "release", s.sha["v1"])
+	cmd, said := s.command([]string{envAccident + "=" + a.String()}, "release", s.sha["v2"])
+	require.NoError(s.t, cmd.Start())
+	stopped(s.t, cmd.Process.Pid)
+	settled := s.newest().SHA == s.sha["v2"] && s.newest().Good()
+	s.takeOver(s.t)
+	before := s.records()
+	require.NoError(s.t, cmd.Process.Signal(syscall.SIGCONT))
+	if err := cmd.Wait(); !settled {
+		require.Error(s.t, err, "it says success though another run took over\n%s", said)
+	}
+	s.does(0, "status")
+	require.Equal(s.t, before, s.records(), "%s", said)
+}
+
+// takeOver releases v1 again as soon as the lock has expired.
+func (s *shop) takeOver(t *testing.T) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		cmd, _ := s.command(nil, "release", "--record", s.sha["v1"])
+		return cmd.Run() == nil
+	}, time.Minute, 500*time.Millisecond, "the lock expires and is taken over")
+}
+
+// stopped waits until a process has been stopped by a signal.
+func stopped(t *testing.T, pid int) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		require.NoError(t, err)
+		fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+		require.NotEqual(t, "Z", string(fields[0]), "it has ended without such a write")
+		return string(fields[0]) == "T"
+	}, time.Minute, 20*time.Millisecond)
+}
