@@ -15,8 +15,9 @@ const (
 )
 
 // ApplySetName names the ConfigMap, in the role's namespace, that is the parent
-// of the role's objects.
-func ApplySetName(app, role string) string { return "shipit-" + app + "-" + role }
+// of the role's objects. Neither an app's name nor a role's has a dot in it, so that
+// no two roles share a name, nor a role and a record.
+func ApplySetName(app, role string) string { return "shipit-" + app + "." + role }
 
 // ApplySetID is the id of the set of objects whose parent is the ConfigMap of
 // that name, as KEP-3659 defines it (v1): the value of the label

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -94,6 +95,7 @@ func connect(t *testing.T) *user {
 
 // applyOptions say how a test applies a role.
 type applyOptions struct {
+	app      string // default "test"
 	policy   compare.Policy
 	roles    []release.Role
 	progress release.Progress
@@ -105,9 +107,9 @@ func (o applyOptions) apply() apply.Options {
 	return apply.Options{Policy: o.policy, Roles: o.roles, Progress: o.progress}
 }
 
-// Apply applies a role of the app "test".
+// Apply applies a role.
 func (u *user) Apply(ctx context.Context, role release.Role, o applyOptions) (apply.Applied, error) {
-	state, err := apply.Read(ctx, u.Client, role, "test", "")
+	state, err := apply.Read(ctx, u.Client, role, cmp.Or(o.app, "test"), "")
 	if err != nil {
 		return apply.Applied{}, err
 	}

@@ -21,18 +21,15 @@ var errTimeout = errors.New("the rollout's timeout is over")
 // deletes the objects that the role no longer has.
 func (t *Target) Switch(ctx context.Context, step deploy.Step) (release.Live, error) {
 	role := step.Role
-	if _, err := t.settings(role); err != nil {
-		return release.Live{}, fmt.Errorf("%s: %w", step.Release.ID(), err)
-	}
 	t.report(role, release.PhaseApply, release.MarkStart, "apply "+release.ShortDigest(role.Digest))
-	state, k, err := t.state(ctx, role, step.Snapshot)
+	state, policy, err := t.state(ctx, step)
 	if err != nil {
 		return release.Live{}, limitOf(ctx, err)
 	}
 	if read, ok := step.Snapshot.(*preflight.Snapshot); ok {
 		read.Drop(role.Name) // the cluster is about to have something else
 	}
-	applied, err := apply.Apply(ctx, t.client, state, apply.Options{Policy: policyOf(k, step.Force), Roles: step.Release.Roles, Progress: t.options.Progress})
+	applied, err := apply.Apply(ctx, t.client, state, apply.Options{Policy: policy, Roles: step.Release.Roles, Progress: t.options.Progress})
 	if err != nil {
 		return release.Live{}, limitOf(ctx, err)
 	}

@@ -52,8 +52,7 @@ type Options struct {
 }
 
 // Target is the deploy.Target of every role of an app that the configuration
-// places in Kubernetes. A role that the configuration does not place there is an
-// error.
+// places in Kubernetes, and of those that only earlier releases have there.
 type Target struct {
 	client  *client.Client
 	cfg     config.Config
@@ -109,21 +108,23 @@ func (t *Target) namespace() string {
 	return ""
 }
 
-// settings are those of a role under `kubernetes:`.
-func (t *Target) settings(role release.Role) (*config.Kubernetes, error) {
-	r, ok := t.cfg.Role(role.Name)
-	switch {
-	case !ok:
-		return nil, fmt.Errorf("role %s is not in %s", role.Name, t.cfg.Path)
-	case r.Kubernetes == nil:
-		return nil, fmt.Errorf("role %s does not run in Kubernetes any more, by %s", role.Name, t.cfg.Path)
-	}
-	return r.Kubernetes, nil
+// placement is where a role is in the cluster, and by which settings it is put there.
+type placement struct {
+	home   string // namespace of the parent of its ApplySet
+	policy compare.Policy
 }
 
-// policyOf is what the settings of a role say about the fields of other managers.
-func policyOf(k *config.Kubernetes, force bool) compare.Policy {
-	return compare.Policy{Managers: k.Conflicts, Force: force}
+// placed is where a role is. A record holds all that is needed: of a role that the
+// configuration does not have, or not in Kubernetes, nothing but its settings about
+// the fields of other managers is unknown, and those are then the defaults.
+func (t *Target) placed(role release.Role, force bool) (placement, error) {
+	p := placement{policy: compare.Policy{Force: force}}
+	if r, ok := t.cfg.Role(role.Name); ok && r.Kubernetes != nil {
+		p.home, p.policy.Managers = r.Kubernetes.Namespace, r.Kubernetes.Conflicts
+	}
+	var err error
+	p.home, err = apply.HomeOf(t.cfg.App, role, p.home)
+	return p, err
 }
 
 // Preflight asks the cluster, without changing it, for everything that would stop
@@ -145,11 +146,11 @@ func (t *Target) Preflight(ctx context.Context, rel release.Release, roles []rel
 func (t *Target) preflightRoles(roles []release.Role) ([]preflight.Role, error) {
 	var out []preflight.Role
 	for _, role := range roles {
-		k, err := t.settings(role)
+		p, err := t.placed(role, false)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, preflight.Role{Role: role, Namespace: k.Namespace, Policy: policyOf(k, false)})
+		out = append(out, preflight.Role{Role: role, Namespace: p.home, Policy: p.policy})
 	}
 	return out, nil
 }
@@ -161,17 +162,17 @@ func (t *Target) preflightOptions() preflight.Options {
 
 // state is what a role is to have and what it has: as the preflight of this step read
 // it, or else read now. Without a snapshot everything is read now.
-func (t *Target) state(ctx context.Context, role release.Role, snapshot deploy.Snapshot) (apply.State, *config.Kubernetes, error) {
-	k, err := t.settings(role)
+func (t *Target) state(ctx context.Context, step deploy.Step) (apply.State, compare.Policy, error) {
+	p, err := t.placed(step.Role, step.Force)
 	if err != nil {
-		return apply.State{}, nil, err
+		return apply.State{}, p.policy, err
 	}
-	read, _ := snapshot.(*preflight.Snapshot)
-	if state, ok := read.State(role); ok {
-		return state, k, nil
+	read, _ := step.Snapshot.(*preflight.Snapshot)
+	if state, ok := read.State(step.Role); ok {
+		return state, p.policy, nil
 	}
-	state, err := apply.Read(ctx, t.client, role, t.cfg.App, k.Namespace)
-	return state, k, err
+	state, err := apply.Read(ctx, t.client, step.Role, t.cfg.App, p.home)
+	return state, p.policy, err
 }
 
 // Prepare does nothing: a node pulls the image when a pod is scheduled there.
@@ -180,41 +181,63 @@ func (t *Target) Prepare(context.Context, release.Role) error { return nil }
 // Compare has the server try every object that is not as the release states it, and
 // at the same time reads what the pods run.
 func (t *Target) Compare(ctx context.Context, step deploy.Step) (deploy.Comparison, error) {
-	if _, err := t.settings(step.Role); err != nil {
-		return deploy.Comparison{}, err
-	}
 	var (
-		out  deploy.Comparison
-		plan apply.Plan
+		out   deploy.Comparison
+		plan  apply.Plan
+		state apply.State
 	)
 	group, gctx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) { out.Live, err = observe(gctx, t.client, step.Role); return err })
-	group.Go(func() (err error) { plan, err = t.plan(gctx, step); return err })
+	group.Go(func() (err error) { state, plan, err = t.plan(gctx, step); return err })
 	if err := group.Wait(); err != nil {
 		return deploy.Comparison{}, err
 	}
-	created := 0
 	for _, c := range plan.Changes {
-		if c.Action == apply.Created {
-			created++
-		}
 		out.Changes = append(out.Changes, deploy.Change{Role: step.Role.Name, Object: c.Object.String(), Action: string(c.Action), Diff: strings.Join(c.Lines, "\n")})
 	}
-	out.Findings, out.Present = plan.Findings, created < len(step.Role.Objects)
+	out.Findings, out.Present = plan.Findings, state.Present()
 	return out, nil
 }
 
 // plan has the server try what Switch would do.
-func (t *Target) plan(ctx context.Context, step deploy.Step) (apply.Plan, error) {
-	state, k, err := t.state(ctx, step.Role, step.Snapshot)
+func (t *Target) plan(ctx context.Context, step deploy.Step) (apply.State, apply.Plan, error) {
+	state, policy, err := t.state(ctx, step)
 	if err != nil {
-		return apply.Plan{}, err
+		return state, apply.Plan{}, err
 	}
-	return apply.Diff(ctx, t.client, state, apply.Options{Policy: policyOf(k, step.Force), Roles: step.Release.Roles})
+	plan, err := apply.Diff(ctx, t.client, state, apply.Options{Policy: policy, Roles: step.Release.Roles})
+	return state, plan, err
 }
 
-// Remove does nothing: the pods of a first release that failed are its evidence.
-func (t *Target) Remove(context.Context, release.Role, release.Release) error { return nil }
+// Remove takes away the ApplySet of a role of an earlier release, if no role of keep
+// has it: the role is gone, has another name or lives in another namespace. What holds
+// data stays, and is reported.
+func (t *Target) Remove(ctx context.Context, role release.Role, keep release.Release) error {
+	gone, err := t.placedSet(role)
+	if err != nil {
+		return err
+	}
+	var kept []apply.Placed
+	for _, r := range keep.Roles {
+		if r.Target != release.TargetKubernetes {
+			continue
+		}
+		k, err := t.placedSet(r)
+		if err != nil {
+			return err
+		}
+		kept = append(kept, k)
+	}
+	return apply.Remove(ctx, t.client, gone, kept, t.options.Progress)
+}
+
+func (t *Target) placedSet(role release.Role) (apply.Placed, error) {
+	p, err := t.placed(role, false)
+	if err != nil {
+		return apply.Placed{}, err
+	}
+	return apply.Place(t.cfg.App, role, p.home)
+}
 
 // Prune does nothing: Switch has pruned already, and nodes delete old images themselves.
 func (t *Target) Prune(context.Context, release.Role, func() ([]release.Record, error)) error {
@@ -224,9 +247,6 @@ func (t *Target) Prune(context.Context, release.Role, func() ([]release.Record, 
 // Do sends the request to the newest ready pod of the role, by way of the API
 // server's pod proxy: the newest, so that it is of the new revision.
 func (t *Target) Do(ctx context.Context, role release.Role, req *http.Request) (*http.Response, error) {
-	if _, err := t.settings(role); err != nil {
-		return nil, err
-	}
 	pod, err := newestPod(ctx, t.client, role)
 	if err != nil {
 		return nil, err

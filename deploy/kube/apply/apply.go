@@ -51,9 +51,10 @@ type Applied struct {
 	Results []Result // in the order of the role's objects
 	Set     Set
 
-	extent   extent               // of the objects that are wanted
-	widened  bool                 // the parent still names more than that
-	obsolete map[object.ID]Member // to be pruned once everything is ready
+	parent   *unstructured.Unstructured // as it was before; nil: there was none
+	extent   extent                     // of the objects that are wanted
+	widened  bool                       // the parent still names more than that
+	obsolete map[object.ID]Member       // to be pruned once everything is ready
 }
 
 // Changed reports whether anything was written.
@@ -93,7 +94,7 @@ func Apply(ctx context.Context, c *client.Client, s State, o Options) (Applied, 
 		return Applied{}, err
 	}
 	r := &run{c: c, o: o, state: s, results: map[object.ID]Result{}}
-	r.applied = Applied{Set: s.Set, extent: extentOf(s.Objects), obsolete: obsolete}
+	r.applied = Applied{Set: s.Set, parent: s.Inventory.parent, extent: extentOf(s.Objects), obsolete: obsolete}
 	err = r.ranks(ctx)
 	for _, o := range s.Objects {
 		if result, ok := r.results[o.ID]; ok {

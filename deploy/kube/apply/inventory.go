@@ -71,8 +71,8 @@ type collection struct {
 // that the objects have or the parent names, and the objects that exist without being
 // members.
 func ReadInventory(ctx context.Context, c *client.Client, s Set, objects []*object.Object) (Inventory, error) {
-	parent, err := c.Get(ctx, client.ConfigMaps, s.Parent.Namespace, s.Parent.Name)
-	if err != nil && !apierrors.IsNotFound(err) {
+	parent, err := readParent(ctx, c, s)
+	if err != nil {
 		return Inventory{}, fmt.Errorf("read what role %s has: %w", s.Role, err)
 	}
 	r := reader{c: c, set: s, into: map[object.ID]Member{}, others: map[object.ID]Member{}, metadata: map[collection][]metav1.PartialObjectMetadata{}}
@@ -92,6 +92,28 @@ func ReadInventory(ctx context.Context, c *client.Client, s Set, objects []*obje
 		return Inventory{}, fmt.Errorf("read what role %s has: %w", s.Role, err)
 	}
 	return Inventory{Members: r.into, Others: r.others, parent: parent, extent: recordedExtent(parent)}, nil
+}
+
+// readParent reads the set's parent, or the one that it had under its former name;
+// nil if there is neither.
+func readParent(ctx context.Context, c *client.Client, s Set) (*unstructured.Unstructured, error) {
+	for _, parent := range []object.ID{s.Parent, s.before.parent} {
+		got, err := c.Get(ctx, client.ConfigMaps, parent.Namespace, parent.Name)
+		if err != nil && !apierrors.IsNotFound(err) {
+			return nil, err
+		}
+		if err == nil && s.isParent(got) {
+			return got, nil
+		}
+	}
+	return nil, nil
+}
+
+// isParent reports whether a ConfigMap is the set's parent, and not a record or the
+// parent of a set that had the same name once.
+func (s Set) isParent(u *unstructured.Unstructured) bool {
+	labels := u.GetLabels()
+	return labels[idLabel] != "" && labels[object.AppLabel] == s.App && labels[object.RoleLabel] == s.Role
 }
 
 // reader collects the members of a set, and the other objects that are wanted.
@@ -136,6 +158,9 @@ func (r *reader) list(ctx context.Context, from collection) error {
 	defer r.mu.Unlock()
 	for i := range items {
 		u := &items[i]
+		if !r.set.Has(u) {
+			continue
+		}
 		gk := from.kind.GroupKind
 		r.into[object.ID{Group: gk.Group, Kind: gk.Kind, Namespace: u.GetNamespace(), Name: u.GetName()}] = Member{Kind: from.kind, Live: u}
 	}

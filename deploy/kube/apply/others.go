@@ -87,7 +87,7 @@ func (r *reader) listMetadata(ctx context.Context, from collection) ([]metav1.Pa
 }
 
 func (r *reader) isMember(m metav1.PartialObjectMetadata) bool {
-	return m.Labels[object.PartOfLabel] == r.set.ID
+	return r.set.hasLabels(m.Labels)
 }
 
 func (r *reader) readOther(ctx context.Context, o *object.Object) error {

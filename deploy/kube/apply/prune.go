@@ -6,6 +6,7 @@ import (
 	"sort"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/joelhooks/shipit/deploy/kube/client"
 	"github.com/joelhooks/shipit/deploy/kube/object"
@@ -67,23 +68,42 @@ func obsoleteIn(c *client.Client, s State, roles []release.Role) (map[object.ID]
 // and only leave the set. It is called when the new objects are ready, so that what
 // serves goes on serving until then.
 func Prune(ctx context.Context, c *client.Client, a Applied, p release.Progress) error {
-	if len(a.obsolete) == 0 && !a.widened {
+	if len(a.obsolete) > 0 || a.widened {
+		if err := pruneAll(ctx, c, a.Set, a.obsolete, p); err != nil {
+			return err
+		}
+		if err := writeParent(ctx, c, a.Set, nil, a.extent); err != nil {
+			return err
+		}
+	}
+	if a.parent == nil || object.IDOf(a.parent) == a.Set.Parent {
 		return nil
 	}
+	return deleteParent(ctx, c, a.Set, a.parent)
+}
+
+// pruneAll prunes the members of a set that are given.
+func pruneAll(ctx context.Context, c *client.Client, s Set, members map[object.ID]Member, p release.Progress) error {
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(client.Parallel)
-	for id, m := range a.obsolete {
+	for id, m := range members {
 		group.Go(func() error {
-			if err := pruneOne(gctx, c, a.Set, prunable{id, m}, p); err != nil {
+			if err := pruneOne(gctx, c, s, prunable{id, m}, p); err != nil {
 				return fmt.Errorf("prune %s: %w", id, err)
 			}
 			return nil
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return err
+	return group.Wait()
+}
+
+// deleteParent deletes a parent that has no members any more.
+func deleteParent(ctx context.Context, c *client.Client, s Set, parent *unstructured.Unstructured) error {
+	id := object.IDOf(parent)
+	if err := c.Delete(ctx, client.ConfigMaps, id, parent.GetUID()); err != nil {
+		return fmt.Errorf("delete the ApplySet's parent %s of role %s: %w", id, s.Role, err)
 	}
-	return writeParent(ctx, c, a.Set, nil, a.extent)
+	return nil
 }
 
 type prunable struct {
@@ -96,7 +116,7 @@ func pruneOne(ctx context.Context, c *client.Client, s Set, o prunable, p releas
 	if err != nil {
 		return err
 	}
-	if live == nil || live.GetUID() != o.Live.GetUID() || live.GetLabels()[object.PartOfLabel] != s.ID {
+	if live == nil || live.GetUID() != o.Live.GetUID() || !s.Has(live) {
 		return nil // it is gone already, or another role's by now
 	}
 	e := release.Event{Phase: release.PhaseApply, Mark: release.MarkStep, Role: s.Role, Message: o.id.String() + " " + string(Pruned)}

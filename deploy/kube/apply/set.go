@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/joelhooks/shipit/deploy/kube/compare"
 	"github.com/joelhooks/shipit/deploy/kube/object"
+	"github.com/joelhooks/shipit/release"
 )
 
 // The labels and annotations of an ApplySet's parent, by KEP-3659.
@@ -30,6 +32,17 @@ type Set struct {
 	App, Role string
 	Parent    object.ID
 	ID        string // value of the label by which members are found
+
+	// before is the set as earlier versions of shipit named it. The role api-worker
+	// of an app web and the role worker of an app web-api had one name then, and so had
+	// a role 000001 and the first record.
+	before former
+}
+
+// former is a parent and an id that a set had.
+type former struct {
+	parent object.ID
+	id     string
 }
 
 // SetOf is the ApplySet of a role. Its parent is in that namespace, by default in
@@ -43,14 +56,59 @@ func SetOf(app, role, namespace string, objects []*object.Object) Set {
 	if namespace == "" {
 		namespace = "default"
 	}
-	s := Set{App: app, Role: role, Parent: object.ID{Kind: "ConfigMap", Namespace: namespace, Name: "shipit-" + app + "-" + role}}
-	sum := sha256.Sum256([]byte(s.Parent.Name + "." + s.Parent.Namespace + "." + s.Parent.Kind + "." + s.Parent.Group))
-	s.ID = "applyset-" + base64.RawURLEncoding.EncodeToString(sum[:]) + "-v1"
+	parent := func(name string) object.ID { return object.ID{Kind: "ConfigMap", Namespace: namespace, Name: name} }
+	s := Set{App: app, Role: role, Parent: parent("shipit-" + app + "." + role), before: former{parent: parent("shipit-" + app + "-" + role)}}
+	s.ID, s.before.id = idOf(s.Parent), idOf(s.before.parent)
 	return s
 }
 
+// idOf is the id of a set by its parent, as KEP-3659 defines it.
+func idOf(parent object.ID) string {
+	sum := sha256.Sum256([]byte(parent.Name + "." + parent.Namespace + "." + parent.Kind + "." + parent.Group))
+	return "applyset-" + base64.RawURLEncoding.EncodeToString(sum[:]) + "-v1"
+}
+
+// HomeOf is the namespace of the parent of a role's ApplySet. The objects of a record
+// name their set by a label, so that it is known whether or not the configuration has
+// the role; configured, which may be empty, is for objects that name none of theirs.
+func HomeOf(app string, role release.Role, configured string) (string, error) {
+	objects, err := object.Parse(role)
+	if err != nil {
+		return "", err
+	}
+	homes := []string{configured}
+	for _, o := range objects {
+		homes = append(homes, o.ID.Namespace)
+	}
+	homes = slices.DeleteFunc(homes, func(ns string) bool { return ns == "" })
+	for _, home := range homes {
+		s := SetOf(app, role.Name, home, nil)
+		if slices.ContainsFunc(objects, func(o *object.Object) bool { return s.names(o.Body) }) {
+			return home, nil
+		}
+	}
+	return append(homes, "default")[0], nil
+}
+
 // Selector is the label selector that selects the members.
-func (s Set) Selector() string { return object.PartOfLabel + "=" + s.ID }
+func (s Set) Selector() string { return object.PartOfLabel + " in (" + s.ID + "," + s.before.id + ")" }
+
+// names reports whether an object's label names the set.
+func (s Set) names(u *unstructured.Unstructured) bool {
+	id := u.GetLabels()[object.PartOfLabel]
+	return id == s.ID || id == s.before.id
+}
+
+// Has reports whether a live object is a member: its label names the set, and it is no
+// other app's or role's that had the same name once.
+func (s Set) Has(u *unstructured.Unstructured) bool { return s.hasLabels(u.GetLabels()) }
+
+func (s Set) hasLabels(labels map[string]string) bool {
+	if labels[object.PartOfLabel] == s.before.id {
+		return cmp.Or(labels[object.AppLabel], s.App) == s.App && cmp.Or(labels[object.RoleLabel], s.Role) == s.Role
+	}
+	return labels[object.PartOfLabel] == s.ID
+}
 
 // Unchanged reports whether an apply of the object would change nothing: it is
 // live, a member, not about to be deleted, and holds what it would be sent with. A

@@ -1,0 +1,69 @@
+package apply
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/joelhooks/shipit/deploy/kube/client"
+	"github.com/joelhooks/shipit/deploy/kube/object"
+	"github.com/joelhooks/shipit/release"
+)
+
+// Remove takes away the ApplySet of a role of an earlier release: its members, without
+// those that keep has in any role, and its parent. What holds data stays, and is
+// reported. A set that is one of kept is left: its own role has pruned it. Nothing is
+// asked then.
+func Remove(ctx context.Context, c *client.Client, gone Placed, kept []Placed, p release.Progress) error {
+	wanted := map[object.ID]bool{}
+	for _, k := range kept {
+		if k.Set.ID == gone.Set.ID {
+			return nil
+		}
+		for _, id := range k.ids {
+			wanted[id] = true
+		}
+	}
+	inventory, err := ReadInventory(ctx, c, gone.Set, nil)
+	if err != nil || inventory.parent == nil {
+		return err // without a parent nothing of it was ever applied, or it is gone already
+	}
+	for id := range inventory.Members {
+		if wanted[id] {
+			delete(inventory.Members, id)
+		}
+	}
+	if err := pruneAll(ctx, c, gone.Set, inventory.Members, p); err != nil {
+		return fmt.Errorf("remove role %s: %w", gone.Set.Role, err)
+	}
+	return deleteParent(ctx, c, gone.Set, inventory.parent)
+}
+
+// Placed is a role with its ApplySet, as its record tells, without asking a cluster.
+type Placed struct {
+	Set Set
+	ids []object.ID
+}
+
+// Place finds the ApplySet of a role whose parent is in the namespace home.
+func Place(app string, role release.Role, home string) (Placed, error) {
+	objects, err := object.Parse(role)
+	if err != nil {
+		return Placed{}, err
+	}
+	out := Placed{Set: SetOf(app, role.Name, home, nil)}
+	for _, o := range objects {
+		out.ids = append(out.ids, o.ID)
+	}
+	return out, nil
+}
+
+// Present reports whether anything of a role is there that an apply brought and that
+// is not kept whatever happens.
+func (s State) Present() bool {
+	for id, m := range s.Inventory.Members {
+		if !keptKinds[id.Kind] && m.Live.GetDeletionTimestamp() == nil {
+			return true
+		}
+	}
+	return false
+}
