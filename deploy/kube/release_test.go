@@ -2,6 +2,8 @@ package kube
 
 import (
 	"context"
+	"crypto/sha1"
+	"fmt"
 	"path"
 	"strings"
 	"sync"
@@ -27,6 +29,7 @@ type app struct {
 	user  *user
 	mu    sync.Mutex
 	notes []string // what was reported as a note
+	count int      // of releases: every one is of a commit of its own
 }
 
 // part is one role of a test's release.
@@ -89,7 +92,8 @@ func (d docTree) List(at string) ([]string, error) {
 // release renders parts as one release. The image of every role is that of bits.
 func (a *app) release(bits string, parts ...part) release.Release {
 	a.t.Helper()
-	rel := release.Release{App: a.Config.App, Kind: release.KindRelease, SHA: strings.Repeat("a", 40), Version: "1.0.0"}
+	a.count++
+	rel := release.Release{App: a.Config.App, Kind: release.KindRelease, SHA: fmt.Sprintf("%x", sha1.Sum([]byte{byte(a.count)})), Version: fmt.Sprintf("1.0.%d", a.count)}
 	for _, p := range parts {
 		role := release.Role{Name: p.name, Target: release.TargetKubernetes, Image: "app", Repository: repository, Digest: digestOf(bits)}
 		text := strings.NewReplacer("$NS", p.namespace, "$IMAGE", repository+":v1").Replace(strings.Join(p.docs, "\n---\n"))

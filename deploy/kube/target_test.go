@@ -74,19 +74,26 @@ func TestTarget(t *testing.T) {
 		_, err := target.Switch(ctx, v1)
 		require.Equal(t, limit, err)
 	})
-	t.Run("a role that the configuration does not place in Kubernetes is an error that says so", func(t *testing.T) {
-		for name, want := range map[string]string{
-			"gone": "role gone is not in shipit.yaml", "host": "role host does not run in Kubernetes any more, by shipit.yaml",
-		} {
+	t.Run("a role that the configuration does not place in Kubernetes has all that it needs in its record", func(t *testing.T) {
+		for _, name := range []string{"gone", "host"} {
 			other := v1
+			other.Role = roleOf(t, ns, digestOf("v1"), deployment(name, 1))
 			other.Role.Name = name
 			other.Release.Roles = []release.Role{other.Role}
-			_, err := target.Preflight(t.Context(), other.Release, other.Release.Roles, false)
-			require.ErrorContains(t, err, "#7 1234567: "+want)
-			_, err = target.Switch(t.Context(), other)
-			require.ErrorContains(t, err, "#7 1234567: "+want)
-			_, err = target.Compare(t.Context(), other)
-			require.ErrorContains(t, err, want)
+			checked, err := target.Preflight(t.Context(), other.Release, other.Release.Roles, false)
+			require.NoError(t, err)
+			require.Empty(t, checked.Findings)
+			live, err := target.Switch(t.Context(), other)
+			require.NoError(t, err)
+			require.Equal(t, 1, live.Ready)
+			seen, err := target.Compare(t.Context(), other)
+			require.NoError(t, err)
+			require.True(t, seen.Present)
+			require.Empty(t, seen.Changes)
+			require.NoError(t, target.Remove(t.Context(), other.Role, v1.Release))
+			seen, err = target.Compare(t.Context(), other)
+			require.NoError(t, err)
+			require.False(t, seen.Present)
 		}
 	})
 }
