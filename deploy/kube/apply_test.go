@@ -348,7 +348,7 @@ spec: {accessModes: [ReadWriteOnce], storageClassName: none, resources: {request
 		require.NoError(t, err)
 	})
 	t.Run("the set's parent names the kinds that are left", func(t *testing.T) {
-		parent, err := c.kube.CoreV1().ConfigMaps(ns).Get(t.Context(), "shipit-test-web", metav1.GetOptions{})
+		parent, err := c.kube.CoreV1().ConfigMaps(ns).Get(t.Context(), "shipit-test.web", metav1.GetOptions{})
 		require.NoError(t, err)
 		require.Equal(t, "Deployment.apps", parent.Annotations["applyset.kubernetes.io/contains-group-kinds"])
 		require.Equal(t, apply.SetOf("test", "web", ns, nil).ID, parent.Labels["applyset.kubernetes.io/id"])

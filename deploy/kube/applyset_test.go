@@ -38,6 +38,21 @@ func TestApplySetsOfRolesWhoseNamesJoinEqually(t *testing.T) {
 	})
 }
 
+func TestAnObjectThatTwoRolesBringEqually(t *testing.T) {
+	c := connect(t)
+	ns := namespace(t, c)
+	const shared = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: shared, namespace: $NS}\ndata: {a: b}"
+	web, worker := part{"web", ns, []string{deployment("web", 1)}}, part{"worker", ns, []string{deployment("worker", 1)}}
+	a := newApp(t, "shared", web, worker)
+	web.docs, worker.docs = append(web.docs, shared), append(worker.docs, shared)
+	a.settled("v1", web, worker)
+	web.docs = web.docs[:1]
+	a.settled("v2", web, worker) // it goes over to the other role
+	worker.docs = worker.docs[:1]
+	a.settled("v3", web, worker)
+	require.Equal(t, []string{"shipit-shared.web", "shipit-shared.worker"}, a.configMaps(ns))
+}
+
 func TestApplySetUnderItsFormerName(t *testing.T) {
 	c := connect(t)
 	ns := namespace(t, c)

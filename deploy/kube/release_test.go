@@ -94,14 +94,16 @@ func (a *app) release(bits string, parts ...part) release.Release {
 	a.t.Helper()
 	a.count++
 	rel := release.Release{App: a.Config.App, Kind: release.KindRelease, SHA: fmt.Sprintf("%x", sha1.Sum([]byte{byte(a.count)})), Version: fmt.Sprintf("1.0.%d", a.count)}
+	var ins []manifests.Input
 	for _, p := range parts {
-		role := release.Role{Name: p.name, Target: release.TargetKubernetes, Image: "app", Repository: repository, Digest: digestOf(bits)}
 		text := strings.NewReplacer("$NS", p.namespace, "$IMAGE", repository+":v1").Replace(strings.Join(p.docs, "\n---\n"))
-		objects, err := manifests.Render(manifests.Input{App: a.Config.App, SHA: rel.SHA, Version: rel.Version, Role: p.role(),
-			Image: config.Image{Repository: repository}, Repository: repository, Digest: role.Digest, Tree: docTree{p.name + ".yaml", text}})
-		require.NoError(a.t, err)
-		role.Objects = objects
-		rel.Roles = append(rel.Roles, role)
+		ins = append(ins, manifests.Input{App: a.Config.App, SHA: rel.SHA, Version: rel.Version, Role: p.role(),
+			Image: config.Image{Repository: repository}, Repository: repository, Digest: digestOf(bits), Tree: docTree{p.name + ".yaml", text}})
+	}
+	objects, err := manifests.Compose(ins)
+	require.NoError(a.t, err)
+	for i, p := range parts {
+		rel.Roles = append(rel.Roles, release.Role{Name: p.name, Target: release.TargetKubernetes, Image: "app", Repository: repository, Digest: digestOf(bits), Objects: objects[i]})
 	}
 	return rel
 }
