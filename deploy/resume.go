@@ -13,16 +13,16 @@ import (
 // settled now: it can be rolled back to. Otherwise the next Begin keeps it as
 // pending. It reports whether the ledger has changed.
 func (e Engine) settleInterrupted(ctx context.Context, lock *ledger.Lock, h History) (bool, error) {
-	rel, begun, found, err := e.Ledger.Interrupted(ctx, lock)
-	if err != nil || !found || len(begun.Record.Failures) > 0 || begun.Record.Reason != "" {
+	left, found, err := e.Ledger.Left(ctx, lock)
+	if err != nil || !found || len(left.Begun.Record.Failures) > 0 || left.Begun.Record.Reason != "" {
 		return false, err // one that failed was being put back
 	}
-	record, runs := e.runsWhole(ctx, rel, begun.Record, h)
+	record, runs := e.runsWhole(ctx, left.Release, left.Begun.Record, h)
 	if !runs {
 		return false, nil
 	}
 	record.Outcome, record.SettledAt = release.Settled, time.Now().UTC().Truncate(time.Millisecond)
-	if _, err := e.Ledger.Settle(ctx, begun, record); err != nil {
+	if _, err := e.Ledger.Settle(ctx, left.Begun, record); err != nil {
 		return false, err
 	}
 	e.report(release.PhaseRecord, release.MarkNote, "", "%s was interrupted and runs everywhere: settled", record.ID())

@@ -92,30 +92,6 @@ func (l *Ledger) begin(ctx context.Context, lock *Lock, in Intent) (Begun, error
 	return Begun{Record: rec, Lock: lock, entry: entry, withdrawn: gone, interrupted: interrupted}, nil
 }
 
-// Left is the release that a killed run had begun and has not sealed, for this run
-// to settle it if all of it runs; found is false if there is none. Begin seals it as
-// it stands.
-func (l *Ledger) Left(ctx context.Context, lock *Lock) (left Begun, found bool, err error) {
-	if err := lock.confirm(ctx); err != nil {
-		return Begun{}, false, err
-	}
-	newest, err := l.newest(ctx, lock.newest.Load(), 1)
-	if err != nil || !first(newest).found() || first(newest).Sealed {
-		return Begun{}, false, err
-	}
-	entry := first(newest)
-	whole, err := l.joined(ctx, entry)
-	if err != nil {
-		return Begun{}, false, err
-	}
-	e, err := newEntry(entry.seq(), l.app, whole.Parts, false)
-	if err != nil {
-		return Begun{}, false, err
-	}
-	lock.wrote.Store(true)
-	return Begun{Record: e.Record, Lock: lock, entry: entry}, true, nil
-}
-
 // weaker refuses what demands less of its images than the record before, unless
 // that was allowed by name.
 func weaker(in Intent, before release.Record) error {

@@ -6,32 +6,37 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// Interrupted is the newest release if a run that did not come back has begun it
-// and never settled it; false if there is none, or if its record cannot be read.
-// It can be settled under the lock by what is seen to run: with Settle, as if it
-// had been begun by this run. Begin seals what is left as pending.
-func (l *Ledger) Interrupted(ctx context.Context, lock *Lock) (release.Release, Begun, bool, error) {
-	newest := StoredEntry{}
+// Interrupted is a release that a run had begun that did not come back.
+type Interrupted struct {
+	Release release.Release
+	Begun   Begun // as if this run had begun it: Settle takes it
+}
+
+// Left is the newest release if a killed run had begun it and has not sealed it,
+// for this run to settle it if all of it runs; found is false if there is none, or
+// if its record cannot be read. Begin seals it as it stands.
+func (l *Ledger) Left(ctx context.Context, lock *Lock) (left Interrupted, found bool, err error) {
+	var newest StoredEntry
 	if view := lock.view; view != nil && !lock.wrote.Load() {
 		newest = view.newest
 	} else {
-		found, err := l.newest(ctx, lock.newest.Load(), 1)
+		last, err := l.newest(ctx, lock.newest.Load(), 1)
 		if err != nil {
-			return release.Release{}, Begun{}, false, err
+			return Interrupted{}, false, err
 		}
-		newest = first(found)
+		newest = first(last)
 	}
 	if !newest.found() || newest.Sealed {
-		return release.Release{}, Begun{}, false, nil
+		return Interrupted{}, false, nil
 	}
 	whole, err := l.joined(ctx, newest)
 	if err != nil {
-		return release.Release{}, Begun{}, false, err
+		return Interrupted{}, false, err
 	}
 	entry, err := newEntry(newest.seq(), l.app, whole.Parts, false)
 	if err != nil || entry.Record.Outcome != release.Pending {
-		return release.Release{}, Begun{}, false, nil
+		return Interrupted{}, false, nil
 	}
 	lock.wrote.Store(true) // what was read before the lock is the past once this is settled
-	return entry.Release(), Begun{Record: entry.Record, Lock: lock, entry: newest}, true, nil
+	return Interrupted{entry.Release(), Begun{Record: entry.Record, Lock: lock, entry: newest}}, true, nil
 }

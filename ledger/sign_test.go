@@ -177,10 +177,10 @@ func TestWhatAKilledRunLeftCanBeSettledByTheNext(t *testing.T) {
 		left, found, err := l.Left(t.Context(), next)
 		require.NoError(t, err)
 		require.True(t, found)
-		require.Equal(t, killed.Record, left.Record)
-		rec := left.Record
+		require.Equal(t, killed.Record, left.Begun.Record)
+		rec := left.Begun.Record
 		rec.Outcome, rec.Parity = release.Settled, true
-		require.NoError(t, settle(t.Context(), l, left, rec))
+		require.NoError(t, settle(t.Context(), l, left.Begun, rec))
 		var lost *ledger.LostError
 		require.ErrorAs(t, settle(t.Context(), l, killed, killed.Record), &lost)
 		entry, err := l.Read(t.Context(), 1)
