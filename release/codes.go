@@ -67,6 +67,7 @@ const (
 	CodeBudgetBlocks        Code = "BudgetBlocks"
 	CodeFieldConflict       Code = "FieldConflict"
 	CodeForbidden           Code = "Forbidden"
+	CodeForeignObject       Code = "ForeignObject"
 	CodeInvalidObject       Code = "InvalidObject"
 	CodeNamespaceMissing    Code = "NamespaceMissing"
 	CodePullSecretMissing   Code = "PullSecretMissing"

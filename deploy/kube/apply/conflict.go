@@ -80,6 +80,9 @@ func send(ctx context.Context, c *client.Client, r request, p compare.Policy) (c
 				if !compare.RemoveField(r.body, f.Field) {
 					undecided = append(undecided, f.Conflict)
 				}
+			case f.Field == ".metadata.labels."+object.PartOfLabel, f.Field == ".metadata.labels."+object.ManagedByLabel:
+				// The preflight has decided whose the object is.
+				r.how.Force = true
 			case strings.HasSuffix(f.Field, ".image"):
 				// The image is what a release is about: it is taken back from whoever set it by hand.
 				r.how.Force = true
