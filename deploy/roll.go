@@ -58,7 +58,11 @@ func (e Engine) Roll(ctx context.Context, c Checked) (release.Record, error) {
 	held, stop := lock.Context(ctx)
 	defer stop()
 	if !lock.ViewHolds() {
-		c.snapshots = nil // another run may have written since the preflight
+		// Another run may have written since the preflight.
+		c.snapshots = nil
+		if c.history, err = e.Read(held); err != nil {
+			return release.Record{}, Unchanged(err)
+		}
 	}
 
 	if settled, err := e.settleInterrupted(held, lock, c.history); err != nil {

@@ -183,7 +183,7 @@ func TestARunThatWasStoppedChangesNothingAfterATakeover(t *testing.T) {
 		_, err = io.WriteString(in, "go on\n")
 		require.NoError(t, err)
 		l := ledger.New(p.store, app, ledger.Options{})
-		next, err := l.Lock(t.Context(), ledger.LockOptions{Wait: true, TTL: time.Minute})
+		next, err := l.Lock(t.Context(), ledger.LockOptions{Wait: time.Hour, TTL: time.Minute})
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, next.Release(context.Background())) })
 		require.Equal(t, int64(2), settled(t, l, next, 2).Seq)

@@ -14,6 +14,9 @@ type lease struct {
 	renewed  time.Time // by the holder's clock
 	fence    int64     // fencing token: grows with every holder
 	newest   int64     // the newest sequence number that was given when the lease was written last
+	what     string    // what the holder releases, such as a commit; "" if that is nobody's business
+	order    int64     // of what it releases; 0: none
+	waiting  string    // the ticket of the run that waits; "" if none does
 }
 
 const (
@@ -39,12 +42,13 @@ func (l lease) fields() map[string]string {
 		"holder": l.holder, "process": l.process, "ttl": l.ttl.String(),
 		"acquired": l.acquired.UTC().Format(time.RFC3339Nano), "renewed": l.renewed.UTC().Format(time.RFC3339Nano),
 		"fence": strconv.FormatInt(l.fence, 10), "head": strconv.FormatInt(l.newest, 10),
+		"what": l.what, "order": strconv.FormatInt(l.order, 10), "waiting": l.waiting,
 	}
 }
 
 // parseLease reads what it can: a damaged lock must not stop all releases.
 func parseLease(fields map[string]string) lease {
-	l := lease{holder: fields["holder"], process: fields["process"]}
+	l := lease{holder: fields["holder"], process: fields["process"], what: fields["what"], waiting: fields["waiting"]}
 	l.ttl, _ = time.ParseDuration(fields["ttl"])
 	if l.ttl <= 0 || l.ttl > longestTTL {
 		l.ttl = defaultTTL
@@ -52,6 +56,7 @@ func parseLease(fields map[string]string) lease {
 	l.acquired, _ = time.Parse(time.RFC3339Nano, fields["acquired"])
 	l.renewed, _ = time.Parse(time.RFC3339Nano, fields["renewed"])
 	l.fence, _ = strconv.ParseInt(fields["fence"], 10, 64)
+	l.order, _ = strconv.ParseInt(fields["order"], 10, 64)
 	l.newest, _ = strconv.ParseInt(fields["head"], 10, 64)
 	return l
 }

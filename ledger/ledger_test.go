@@ -133,7 +133,7 @@ func TestEightRunsAtOnceEachGetTheirNumber(t *testing.T) {
 }
 
 func shipOnce(ctx context.Context, l *ledger.Ledger, n int) error {
-	lock, err := l.Lock(ctx, ledger.LockOptions{Wait: true, TTL: time.Minute})
+	lock, err := l.Lock(ctx, ledger.LockOptions{Wait: time.Hour, TTL: time.Minute})
 	if err != nil {
 		return err
 	}

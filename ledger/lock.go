@@ -12,7 +12,14 @@ import (
 type LockOptions struct {
 	Holder string        // default Holder()
 	TTL    time.Duration // a holder that has not renewed for so long is gone; default 15s
-	Wait   bool          // wait for a living holder to finish, as long as ctx allows
+	Wait   time.Duration // how long a living holder is waited for; 0: not at all
+
+	// What is released and its Order, such as a commit and its time. Of two runs that
+	// wait only the one with the higher order goes on waiting, and one that waits ends
+	// when a higher one has begun: *SupersededError. With order 0 it waits whatever
+	// others do.
+	What  string
+	Order int64
 
 	// View is what was read before. If the lock was free in it, and still is, then
 	// nobody can have written since, and nothing is read again.
@@ -42,7 +49,8 @@ func heldBy(l lease, err error) *HeldError {
 }
 
 // Lock takes the app's lock and keeps it by a heartbeat until Release, also
-// after ctx has ended. A *HeldError says that another living run holds it.
+// after ctx has ended. A *HeldError says that another living run holds it, a
+// *SupersededError that it need not be waited for.
 //
 // Clocks of different machines are not compared. A holder on this machine is
 // known to be alive or dead by its process; any other must be seen to renew
@@ -57,14 +65,25 @@ func (l *Ledger) Lock(ctx context.Context, opts LockOptions) (*Lock, error) {
 	if lock, err := l.takeAsViewed(ctx, opts); lock != nil || err != nil {
 		return lock, err
 	}
+	if opts.Wait > 0 {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeoutCause(ctx, opts.Wait, fmt.Errorf("it was not given up within %s", opts.Wait))
+		defer stop()
+	}
 	var last observation
+	waiting := l.newWaiter(opts)
 	for {
 		stored, err := l.store.ReadLock(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("read the lock: %w", err)
 		}
 		now := parseLease(stored.Fields)
-		if stored.Version == "" || now.free(last) {
+		free := stored.Version == "" || now.free(last)
+		mayTake, err := waiting.turn(ctx, stored, now, free)
+		if err != nil {
+			return nil, err
+		}
+		if free && mayTake {
 			lock, err := l.take(ctx, stored, nil, opts)
 			if lock != nil || err != nil {
 				return lock, err
@@ -75,12 +94,12 @@ func (l *Ledger) Lock(ctx context.Context, opts LockOptions) (*Lock, error) {
 			}
 			continue
 		}
-		if !opts.Wait && now.alive(last, l.now()) {
+		if opts.Wait == 0 && now.alive(last, l.now()) {
 			return nil, heldBy(now, nil)
 		}
 		if !last.unchanged(now) {
 			if last.lease.holder != now.holder {
-				l.reportHolder(now, opts.Wait)
+				l.reportHolder(now, opts.Wait > 0)
 			}
 			last = observation{lease: now, at: time.Now()}
 		}
@@ -122,8 +141,11 @@ func (l *Ledger) take(ctx context.Context, stored StoredLock, view *View, opts L
 	}
 	now := l.now()
 	mine := lease{
-		holder: opts.Holder, process: processID(newMarker()), ttl: opts.TTL,
+		holder: opts.Holder, process: processID(newMarker()), ttl: opts.TTL, what: opts.What, order: opts.Order,
 		acquired: now, renewed: now, fence: old.fence + 1, newest: old.newest,
+	}
+	if parseTicket(old.waiting).Holder != opts.Holder {
+		mine.waiting = old.waiting
 	}
 	asked := sinceBoot()
 	version, err := l.store.SwapLock(ctx, StoredLock{Fields: mine.fields(), Version: stored.Version})

@@ -173,37 +173,41 @@ func (k *Lock) renew(ctx context.Context) error {
 	return k.write(ctx, func(l *lease) { l.renewed = k.ledger.now() })
 }
 
+// writeTries is how often a write of the lock is tried at most: those who wait
+// for it write it too.
+const writeTries = 20
+
 // write changes this run's lease. A *LostError says that it is this run's no more.
 func (k *Lock) write(ctx context.Context, change func(*lease)) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	next := k.lease
-	next.newest = k.newest.Load()
-	change(&next)
-	swap, asked := StoredLock{Fields: next.fields(), Version: k.version}, sinceBoot()
-	version, err := k.ledger.store.SwapLock(ctx, swap)
-	if err == nil && version == "" {
-		// The answer to an earlier write of our own may have been lost on its way.
-		swap.Version, err = k.storedVersion(ctx)
-		if err == nil {
-			version, err = k.ledger.store.SwapLock(ctx, swap)
+	for range writeTries {
+		next, asked := k.lease, sinceBoot()
+		next.newest = k.newest.Load()
+		change(&next)
+		version, err := k.ledger.store.SwapLock(ctx, StoredLock{Fields: next.fields(), Version: k.version})
+		if err != nil {
+			return err
 		}
-		if err == nil && version == "" {
-			return &LostError{}
+		if version != "" {
+			k.lease, k.version = next, version
+			k.renewedAt.Store(int64(asked))
+			return nil
 		}
+		// One who waits may have written, or the answer to a write of our own was lost on its way.
+		stored, now, err := k.stored(ctx)
+		if err != nil {
+			return err
+		}
+		k.version, k.lease.waiting = stored, now.waiting
 	}
-	if err != nil {
-		return err
-	}
-	k.lease, k.version = next, version
-	k.renewedAt.Store(int64(asked))
-	return nil
+	return fmt.Errorf("others have written the lock %d times in a row", writeTries)
 }
 
 // confirm asks the store whether the lock is still this run's. Only the store's
 // word counts: a lock that expired and that nobody took is still held.
 func (k *Lock) confirm(ctx context.Context) error {
-	_, err := k.storedVersion(ctx)
+	_, _, err := k.stored(ctx)
 	k.loseIfLost(err)
 	return err
 }
@@ -215,15 +219,15 @@ func (k *Lock) loseIfLost(err error) {
 	}
 }
 
-// storedVersion is the version of this run's lease, or a *LostError.
-func (k *Lock) storedVersion(ctx context.Context) (string, error) {
+// stored is this run's lease as it is kept, or a *LostError.
+func (k *Lock) stored(ctx context.Context) (version string, now lease, err error) {
 	stored, err := k.ledger.store.ReadLock(ctx)
 	if err != nil {
-		return "", fmt.Errorf("read the lock: %w", err)
+		return "", lease{}, fmt.Errorf("read the lock: %w", err)
 	}
-	now := parseLease(stored.Fields)
+	now = parseLease(stored.Fields)
 	if stored.Version == "" || now.holder != k.Holder || now.fence != k.Fence {
-		return "", &LostError{Holder: now.holder}
+		return "", lease{}, &LostError{Holder: now.holder}
 	}
-	return stored.Version, nil
+	return stored.Version, now, nil
 }

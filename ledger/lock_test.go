@@ -34,13 +34,13 @@ func TestAnotherLivingRunHoldsTheLock(t *testing.T) {
 
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
-		_, err = l.Lock(ctx, ledger.LockOptions{Wait: true})
+		_, err = l.Lock(ctx, ledger.LockOptions{Wait: time.Hour})
 		require.ErrorAs(t, err, &held)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 
 		waited := make(chan error, 1)
 		go func() {
-			second, err := l.Lock(t.Context(), ledger.LockOptions{Wait: true})
+			second, err := l.Lock(t.Context(), ledger.LockOptions{Wait: time.Hour})
 			if err == nil && second.Fence != first.Fence+1 {
 				err = errors.New("the fence did not grow by one")
 			}

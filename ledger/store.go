@@ -51,8 +51,10 @@ type StoredEntry struct {
 
 // StoredLock is the lock as a store keeps it.
 type StoredLock struct {
-	Fields  map[string]string // holder, process, ttl, acquired, renewed, fence, head; times in RFC 3339
-	Version string            // another after each write; "" if there is none
+	// Fields are holder, process, ttl, acquired, renewed, fence, head, what, order and
+	// waiting. Times are in RFC 3339; an empty one may be left out.
+	Fields  map[string]string
+	Version string // another after each write; "" if there is none
 }
 
 // found reports whether the store has the entry.

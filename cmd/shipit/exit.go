@@ -107,6 +107,7 @@ func exitCode(ctx context.Context, err error) int {
 		none   *release.NoneError
 		early  *deploy.UnchangedError
 		held   *ledger.HeldError
+		newer  *ledger.SupersededError
 	)
 	switch {
 	case errors.As(err, &coded):
@@ -115,7 +116,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exitInterrupted
 	case errors.As(err, &usage), errors.As(err, &fault), isUnknownCommand(err), isUsage(err):
 		return exitUsage
-	case errors.As(err, &held):
+	case errors.As(err, &held), errors.As(err, &newer):
 		return exitLocked
 	case errors.As(err, &refuse), errors.As(err, &none), errors.As(err, &early):
 		return exitRefused

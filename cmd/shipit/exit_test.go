@@ -42,6 +42,7 @@ func TestExitCodesOfErrors(t *testing.T) {
 		want int
 	}{
 		"a configuration that is wrong":          {t.Context(), deploy.Unchanged(&config.Error{File: "shipit.yaml", Msg: "no"}), exitUsage},
+		"a newer release that waits as well":     {t.Context(), deploy.Unchanged(&ledger.SupersededError{By: "4f2a91c", Holder: "ci"}), exitLocked},
 		"a lock that is held":                    {t.Context(), deploy.Unchanged(&ledger.HeldError{Holder: "ci"}), exitLocked},
 		"a refusal":                              {t.Context(), deploy.Unchanged(&release.Refusal{}), exitRefused},
 		"nothing to roll back to":                {t.Context(), deploy.Unchanged(&release.NoneError{}), exitRefused},

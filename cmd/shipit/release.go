@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/joelhooks/shipit/deploy"
+	"github.com/joelhooks/shipit/ledger"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -19,6 +22,7 @@ type releaseOptions struct {
 	rev       string
 	allow     allowed
 	noRestore bool
+	waitLock  time.Duration
 	record    bool
 	buildFlags
 }
@@ -43,6 +47,7 @@ not released. If a role fails, all roles go back to the last good release.
 		},
 	}
 	cmd.Flags().Var(&o.allow, "allow", "go on in spite of the finding `CODE` (repeatable)")
+	addWaitLock(cmd.Flags(), &o.waitLock)
 	cmd.Flags().BoolVar(&o.noRestore, "no-restore", false, "leave a failed rollout as it is, for inspection")
 	o.add(cmd.Flags())
 	cmd.Flags().BoolVar(&o.record, "record", false, "record a release also of what runs already as recorded")
@@ -65,8 +70,19 @@ func (o *releaseOptions) run(ctx context.Context) error {
 	if err != nil {
 		return deploy.Unchanged(err)
 	}
+	committed, err := t.source.Committed(ctx)
+	if err != nil {
+		return deploy.Unchanged(err)
+	}
+	engine.Lock = ledger.LockOptions{Wait: o.waitLock, What: release.Short(rel.SHA), Order: committed.Unix()}
 	record, err := engine.Release(ctx, rel, deploy.Terms{Allow: o.allow, NoRestore: o.noRestore, Record: o.record, Known: notes, History: history})
 	return o.conclude(record, err)
+}
+
+// addWaitLock adds the flag that waits for a release that is under way.
+func addWaitLock(flags *pflag.FlagSet, limit *time.Duration) {
+	flags.DurationVar(limit, "wait-lock", 0, "wait up to `LIMIT` for a release that is under way; a newer commit that waits supersedes an older one")
+	flags.Lookup("wait-lock").NoOptDefVal = "30m"
 }
 
 // published builds and pushes, and reads the ledger while that is under way. What

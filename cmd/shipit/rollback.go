@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/joelhooks/shipit/deploy"
+	"github.com/joelhooks/shipit/ledger"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -14,6 +16,7 @@ type rollbackOptions struct {
 	to        string
 	allow     allowed
 	noRestore bool
+	waitLock  time.Duration
 }
 
 func newRollback(g *globals) *cobra.Command {
@@ -35,6 +38,7 @@ settled in parity and was not withdrawn. The rollback is recorded as a release o
 	}
 	cmd.Flags().StringVar(&o.to, "to", "", "`REV|SEQ|VERSION`, or a version constraint such as ~1.4")
 	cmd.Flags().Var(&o.allow, "allow", "go on in spite of the finding `CODE` (repeatable)")
+	addWaitLock(cmd.Flags(), &o.waitLock)
 	cmd.Flags().BoolVar(&o.noRestore, "no-restore", false, "leave a failed rollout as it is, for inspection")
 	return cmd
 }
@@ -49,6 +53,7 @@ func (o *rollbackOptions) run(ctx context.Context) error {
 		return err
 	}
 	defer s.Close()
+	s.Engine.Lock = ledger.LockOptions{Wait: o.waitLock}
 	record, err := s.Rollback(ctx, o.to, deploy.Terms{Allow: o.allow, NoRestore: o.noRestore})
 	return o.conclude(record, err)
 }

@@ -162,6 +162,7 @@ func entriesByKind(t *testing.T, store ledger.Store) {
 func lockOf(holder, version string) ledger.StoredLock {
 	return ledger.StoredLock{Version: version, Fields: map[string]string{
 		"holder": holder, "process": "a-boot/pid:[1] 42 7", "ttl": "15s", "fence": "12", "head": "3",
+		"what": "4f2a91c", "order": "1764324000", "waiting": `{"holder":"ci"}`,
 		"acquired": "2026-11-28T10:00:00.123456Z", "renewed": "2026-11-28T10:00:05.5Z",
 	}}
 }

@@ -9,8 +9,10 @@ import (
 	"path"
 	"regexp"
 	"sort"
+	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Source is the tree of one commit. It is read from git's objects; the working
@@ -134,6 +136,19 @@ func (s *Source) readEarly(ctx context.Context, files []string) {
 
 // Close ends the git process that reads the objects; it would end with this one.
 func (s Source) Close() error { return s.objects.close() }
+
+// Committed is when the commit was made.
+func (s Source) Committed(ctx context.Context) (time.Time, error) {
+	out, _, err := run(ctx, s.GitDir, "--git-dir="+s.GitDir, "show", "--no-patch", "--format=%ct", s.SHA)
+	if err != nil {
+		return time.Time{}, err
+	}
+	seconds, err := strconv.ParseInt(strings.TrimSpace(out), 10, 64)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("time of commit %s: %w", s.SHA, err)
+	}
+	return time.Unix(seconds, 0), nil
+}
 
 // locate finds the repository, the commit and its tree by one git process, which
 // prints line by line up to what it cannot find.

@@ -19,6 +19,9 @@ const (
 	lockProcess = "shipit.dev/process"
 	lockTTL     = "shipit.dev/ttl"
 	lockHead    = "shipit.dev/head"
+	lockWhat    = "shipit.dev/what"
+	lockOrder   = "shipit.dev/order"
+	lockWaiting = "shipit.dev/waiting"
 )
 
 // ReadLock returns the lock; its version is "" if it was never taken.
@@ -60,8 +63,11 @@ func (s *Store) lease(fields map[string]string) *coordinationv1.Lease {
 	lease := &coordinationv1.Lease{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: s.lockName(), Namespace: s.namespace,
-			Labels:      map[string]string{object.ManagedByLabel: object.Manager, object.AppLabel: s.app},
-			Annotations: map[string]string{lockProcess: fields["process"], lockTTL: fields["ttl"], lockHead: fields["head"]},
+			Labels: map[string]string{object.ManagedByLabel: object.Manager, object.AppLabel: s.app},
+			Annotations: map[string]string{
+				lockProcess: fields["process"], lockTTL: fields["ttl"], lockHead: fields["head"],
+				lockWhat: fields["what"], lockOrder: fields["order"], lockWaiting: fields["waiting"],
+			},
 		},
 		Spec: coordinationv1.LeaseSpec{
 			HolderIdentity: &holder, AcquireTime: microTime(fields["acquired"]), RenewTime: microTime(fields["renewed"]),
@@ -81,6 +87,7 @@ func (s *Store) lease(fields map[string]string) *coordinationv1.Lease {
 func lockFields(lease *coordinationv1.Lease) map[string]string {
 	fields := map[string]string{
 		"process": lease.Annotations[lockProcess], "ttl": lease.Annotations[lockTTL], "head": lease.Annotations[lockHead],
+		"what": lease.Annotations[lockWhat], "order": lease.Annotations[lockOrder], "waiting": lease.Annotations[lockWaiting],
 	}
 	if holder := lease.Spec.HolderIdentity; holder != nil {
 		fields["holder"] = *holder

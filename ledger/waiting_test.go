@@ -1,0 +1,143 @@
+package ledger_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/joelhooks/shipit/ledger"
+	"github.com/joelhooks/shipit/release"
+)
+
+// waits asks for the lock for a commit of that age, and tells how that ended.
+func waits(ctx context.Context, l *ledger.Ledger, order int64) <-chan error {
+	ended := make(chan error, 1)
+	go func() {
+		lock, err := l.Lock(ctx, ledger.LockOptions{Wait: time.Hour, TTL: 1500 * time.Millisecond, What: fmt.Sprint("commit ", order), Order: order})
+		if err == nil {
+			err = lock.Release(ctx)
+		}
+		ended <- err
+	}()
+	return ended
+}
+
+func TestANewerReleaseThatWaitsSupersedesAnOlderOne(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, p place) {
+		l := ledger.New(p.store, app, ledger.Options{})
+		working, err := l.Lock(t.Context(), ledger.LockOptions{TTL: 1500 * time.Millisecond, What: "commit 1", Order: 1})
+		require.NoError(t, err)
+		older := waits(t.Context(), l, 5)
+		require.Eventually(t, func() bool { return waiting(t, p.store) != "" }, 5*time.Second, 5*time.Millisecond)
+		newer := waits(t.Context(), l, 9)
+		var superseded *ledger.SupersededError
+		require.ErrorAs(t, <-older, &superseded)
+		require.Equal(t, "commit 9", superseded.By)
+		require.ErrorAs(t, <-waits(t.Context(), l, 7), &superseded, "it comes later and is older")
+		require.NoError(t, working.Held(), "who has begun goes on")
+		require.NoError(t, working.Release(t.Context()))
+		require.NoError(t, <-newer)
+		require.Empty(t, waiting(t, p.store))
+	})
+}
+
+func waiting(t *testing.T, store ledger.Store) string {
+	t.Helper()
+	stored, err := store.ReadLock(t.Context())
+	require.NoError(t, err)
+	return stored.Fields["waiting"]
+}
+
+func TestOneThatWaitsEndsWhenANewerOneHasBegun(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, p place) {
+		l := ledger.New(p.store, app, ledger.Options{})
+		_, err := l.Lock(t.Context(), ledger.LockOptions{TTL: time.Minute, What: "commit 9", Order: 9})
+		require.NoError(t, err)
+		var superseded *ledger.SupersededError
+		require.ErrorAs(t, <-waits(t.Context(), l, 5), &superseded)
+		require.Equal(t, "commit 9", superseded.By)
+	})
+}
+
+func TestARollbackThatWaitsIsNotSuperseded(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, p place) {
+		l := ledger.New(p.store, app, ledger.Options{})
+		working, err := l.Lock(t.Context(), ledger.LockOptions{TTL: 1500 * time.Millisecond, What: "commit 9", Order: 9})
+		require.NoError(t, err)
+		back := waits(t.Context(), l, 0)
+		select {
+		case err := <-back:
+			require.Failf(t, "it must wait", "%v", err)
+		case <-time.After(300 * time.Millisecond):
+		}
+		require.NoError(t, working.Release(t.Context()))
+		require.NoError(t, <-back)
+	})
+}
+
+func TestOneThatWaitedAndIsGoneSupersedesNobody(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, p place) {
+		l := ledger.New(p.store, app, ledger.Options{})
+		working, err := l.Lock(t.Context(), ledger.LockOptions{TTL: 1500 * time.Millisecond})
+		require.NoError(t, err)
+		gone, stop := context.WithCancel(t.Context())
+		newer := waits(gone, l, 99)
+		require.Eventually(t, func() bool { return waiting(t, p.store) != "" }, 5*time.Second, 5*time.Millisecond)
+		stop()
+		require.ErrorIs(t, <-newer, context.Canceled)
+
+		older := waits(t.Context(), l, 5)
+		time.AfterFunc(2*time.Second, func() { _ = working.Release(context.Background()) })
+		require.NoError(t, <-older)
+	})
+}
+
+func TestTwentyReleasesAtOnce(t *testing.T) {
+	const runs = 20
+	onEveryStore(t, func(t *testing.T, p place) {
+		ends := make([]error, runs)
+		var all sync.WaitGroup
+		for n := range runs {
+			all.Go(func() { ends[n] = shipInTurn(t.Context(), p.store, n+1) })
+		}
+		all.Wait()
+		settledNow := 0
+		for n, err := range ends {
+			var superseded *ledger.SupersededError
+			if err == nil {
+				settledNow++
+				continue
+			}
+			require.ErrorAs(t, err, &superseded, "release %d", n+1)
+		}
+		require.NoError(t, ends[runs-1], "the newest is released")
+
+		l := ledger.New(p.store, app, ledger.Options{})
+		records, err := l.List(t.Context())
+		require.NoError(t, err)
+		require.Len(t, records, settledNow)
+		require.Equal(t, version(runs).SHA, records[0].SHA, "and it is the last")
+		requireWhole(t, l)
+	})
+}
+
+func shipInTurn(ctx context.Context, store ledger.Store, n int) error {
+	l := ledger.New(store, app, ledger.Options{})
+	lock, err := l.Lock(ctx, ledger.LockOptions{Wait: time.Hour, TTL: 3 * time.Second, What: fmt.Sprint("commit ", n), Order: int64(n)})
+	if err != nil {
+		return err
+	}
+	begun, err := l.Begin(ctx, lock, ledger.Intent{Release: version(n)})
+	if err != nil {
+		return err
+	}
+	time.Sleep(50 * time.Millisecond) // the rollout
+	rec := begun.Record
+	rec.Outcome, rec.Parity = release.Settled, true
+	return errors.Join(settle(ctx, l, begun, rec), lock.Release(ctx))
+}
