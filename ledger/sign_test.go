@@ -174,10 +174,9 @@ func TestWhatAKilledRunLeftCanBeSettledByTheNext(t *testing.T) {
 		diesUnheard(t, p.store)
 
 		next := take(t, l)
-		interrupted, found, err := l.Left(t.Context(), next)
+		left, found, err := l.Left(t.Context(), next)
 		require.NoError(t, err)
 		require.True(t, found)
-		left := interrupted.Begun
 		require.Equal(t, killed.Record, left.Begun.Record)
 		rec := left.Begun.Record
 		rec.Outcome, rec.Parity = release.Settled, true
