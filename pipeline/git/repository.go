@@ -3,8 +3,6 @@ package git
 import (
 	"context"
 	"errors"
-	"net/url"
-	"regexp"
 	"strings"
 )
 
@@ -43,28 +41,4 @@ func (s Source) IsAncestor(ctx context.Context, rev string) (bool, error) {
 		return false, &NoSuchRevError{Rev: rev, Dir: s.Top}
 	}
 	return false, err
-}
-
-var scpLike = regexp.MustCompile(`^(?:[^@/]+@)?([^:/]+):([^/].*)$`)
-
-// Origin is the https address of the repository's remote "origin", without
-// credentials; "" if it has none or one that is no server's.
-func (s Source) Origin(ctx context.Context) string {
-	out, _, err := run(ctx, s.GitDir, "--git-dir="+s.GitDir, "config", "--get", "remote.origin.url")
-	if err != nil {
-		return ""
-	}
-	raw := strings.TrimSuffix(strings.TrimSpace(out), ".git")
-	if m := scpLike.FindStringSubmatch(raw); m != nil && !strings.Contains(raw, "://") {
-		return "https://" + m[1] + "/" + m[2]
-	}
-	u, err := url.Parse(raw)
-	if err != nil || u.Hostname() == "" || u.Scheme == "file" {
-		return ""
-	}
-	if u.Scheme == "ssh" || u.Scheme == "git" {
-		return "https://" + u.Hostname() + u.Path
-	}
-	u.User = nil
-	return u.String()
 }

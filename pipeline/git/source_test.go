@@ -245,20 +245,3 @@ func TestIsAncestor(t *testing.T) {
 	var none *NoSuchRevError
 	require.ErrorAs(t, err, &none)
 }
-
-func TestOriginIsAnAddressWithoutCredentials(t *testing.T) {
-	r := sample.New(t, sample.Options{})
-	require.Empty(t, open(t, r.Dir, "").Origin(context.Background()))
-	r.Git("remote", "add", "origin", "x")
-	for raw, want := range map[string]string{
-		"https://github.com/o/r.git":       "https://github.com/o/r",
-		"https://me:secret@github.com/o/r": "https://github.com/o/r",
-		"git@github.com:o/r.git":           "https://github.com/o/r",
-		"ssh://git@github.com:22/o/r.git":  "https://github.com/o/r",
-		"/srv/git/r.git":                   "",
-		"file:///srv/git/r.git":            "",
-	} {
-		r.Git("remote", "set-url", "origin", raw)
-		require.Equal(t, want, open(t, r.Dir, "").Origin(context.Background()), raw)
-	}
-}
