@@ -26,7 +26,7 @@ func TestAccidents(t *testing.T) {
 		record, err := a.shipWithin(ctx, t, releaseOf(newSHA, newBits, "cluster", "gateway"), deploy.Terms{})
 		require.NoError(t, err)
 		require.Equal(t, release.Pending, record.Outcome)
-		require.Contains(t, record.Reason, "interrupted: while gateway was at 0/0, 2 of 2 roles begun")
+		require.Contains(t, record.Reason, "interrupted: while switching gateway (0/0 ready), role 2 of 2")
 
 		a.target.switches = nil
 		record, err = a.ship(t, releaseOf(newSHA, newBits, "cluster", "gateway"), deploy.Terms{})

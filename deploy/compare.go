@@ -11,15 +11,15 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// compareLimit is how long the roles have to tell what they run.
+// compareLimit is the time limit for reading all roles.
 const compareLimit = 30 * time.Second
 
-// comparison is how what runs differs from a release, by role. It is the one
-// answer that plan, status and the end of a rollout are made from.
+// comparison is the difference between what runs and a release, by role. The plan,
+// the status and the end of a rollout are all made from it.
 type comparison struct {
-	release release.Release
-	roles   map[string]Comparison
-	left    []leftover // what earlier releases brought and this one does not have
+	release   release.Release
+	roles     map[string]Comparison
+	leftovers []leftover // what earlier releases brought and this one does not have
 }
 
 // leftover is a role of an earlier release that is still there.
@@ -29,8 +29,8 @@ type leftover struct {
 	seen Comparison
 }
 
-// comparing says what a comparison is made with; the zero value works.
-type comparing struct {
+// compareOptions are the rare settings of a comparison; the zero value works.
+type compareOptions struct {
 	snapshots map[release.Target]Snapshot
 	earlier   []former // roles of earlier releases that the release does not have
 	whole     bool     // content is read byte by byte
@@ -39,7 +39,7 @@ type comparing struct {
 // compare asks every role of the release, and those of earlier releases that it
 // does not have, all at once. A role that cannot be read is no error: its Live
 // says why.
-func (e Engine) compare(ctx context.Context, rel release.Release, with comparing) comparison {
+func (e Engine) compare(ctx context.Context, rel release.Release, with compareOptions) comparison {
 	ctx, cancel := context.WithTimeout(ctx, compareLimit)
 	defer cancel()
 	out := comparison{release: rel, roles: map[string]Comparison{}}
@@ -61,12 +61,12 @@ func (e Engine) compare(ctx context.Context, rel release.Release, with comparing
 			mu.Lock()
 			defer mu.Unlock()
 			if seen.Present || seen.Live.Unread != "" {
-				out.left = append(out.left, leftover{f.role, f.record, seen})
+				out.leftovers = append(out.leftovers, leftover{f.role, f.record, seen})
 			}
 		})
 	}
 	wg.Wait()
-	slices.SortFunc(out.left, func(a, b leftover) int { return strings.Compare(a.role.Name, b.role.Name) })
+	slices.SortFunc(out.leftovers, func(a, b leftover) int { return strings.Compare(a.role.Name, b.role.Name) })
 	return out
 }
 
@@ -91,9 +91,9 @@ func (c comparison) live() map[string]release.Live {
 	return live
 }
 
-// objectDrifts are the differences that are not those of images: of objects, and
+// otherDrifts are the differences that are not those of images: of objects, and
 // of roles that only an earlier release has.
-func (c comparison) objectDrifts() []release.Drift {
+func (c comparison) otherDrifts() []release.Drift {
 	var out []release.Drift
 	for _, role := range c.release.Roles {
 		for _, change := range c.roles[role.Name].Changes {
@@ -102,9 +102,9 @@ func (c comparison) objectDrifts() []release.Drift {
 			}
 		}
 	}
-	for _, l := range c.left {
+	for _, l := range c.leftovers {
 		d := release.Drift{Role: l.role.Name, Kind: release.DriftForeign, Wanted: "nothing", Live: l.seen.Live.Digest(),
-			Detail: "it belongs to " + l.from.ID() + ", and the release does not have it"}
+			Detail: "left over from " + l.from.ID() + ", not part of this release"}
 		if l.seen.Live.Unread != "" {
 			d.Kind, d.Live, d.Detail = release.DriftUnknown, "unknown", d.Detail+": "+l.seen.Live.Unread
 		} else if d.Live == "" {
@@ -172,12 +172,12 @@ func fieldDrifts(object release.Drift, diff string) []release.Drift {
 // observed writes the comparison into a record. Roles that only an earlier
 // release has get a line of their own.
 func (c comparison) observed(record release.Record, shaOf func(role, digest string) string) release.Record {
-	record = record.Observe(c.release, c.live(), c.objectDrifts(), shaOf)
-	for _, l := range c.left {
+	record = record.Observe(c.release, c.live(), c.otherDrifts(), shaOf)
+	for _, l := range c.leftovers {
 		record.Roles = append(record.Roles, release.RoleRecord{
 			Name: l.role.Name, Target: l.role.Target, Image: l.role.Image, Repository: l.role.Repository,
 			LiveDigest: l.seen.Live.Digest(), LiveSHA: l.from.SHA, Ready: l.seen.Live.Ready, Desired: l.seen.Live.Desired,
-			Reason: "only " + l.from.ID() + " has this role",
+			Reason: "left over from " + l.from.ID(),
 		})
 	}
 	return record

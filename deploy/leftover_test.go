@@ -63,7 +63,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		require.False(t, status.Record.Parity)
 		require.Equal(t, release.DriftForeign, status.Record.Drift[0].Kind)
 		require.Equal(t, "worker", status.Record.Roles[1].Name)
-		require.Equal(t, "only #2 "+newSHA[:7]+" has this role", status.Record.Roles[1].Reason)
+		require.Equal(t, "left over from #2 "+newSHA[:7], status.Record.Roles[1].Reason)
 
 		a.target.switches = nil
 		record, err = a.ship(t, releaseOf(oldSHA, oldBits, "cluster"), deploy.Terms{})

@@ -37,7 +37,7 @@ func (e Engine) Plan(ctx context.Context, rel release.Release, t Terms, unpushed
 	if err != nil {
 		earlier = nil // there is no ledger yet
 	}
-	seen := e.compare(ctx, rel, comparing{snapshots: found.snapshots, earlier: missing(earlier, rel)})
+	seen := e.compare(ctx, rel, compareOptions{snapshots: found.snapshots, earlier: missing(earlier, rel)})
 	for _, role := range rel.Roles {
 		of := seen.roles[role.Name]
 		if of.Live.Unread != "" {
@@ -45,7 +45,7 @@ func (e Engine) Plan(ctx context.Context, rel release.Release, t Terms, unpushed
 		}
 		p.Changes, p.Findings = append(p.Changes, of.Changes...), append(p.Findings, of.Findings...)
 	}
-	for _, l := range seen.left {
+	for _, l := range seen.leftovers {
 		p.Changes = append(p.Changes, Change{Role: l.role.Name, Object: "role " + l.role.Name, Action: "pruned"})
 	}
 	p.Findings = append(p.Findings, t.Known...)

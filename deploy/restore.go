@@ -9,14 +9,14 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// restore rolls the last good release out again, role by role, and says so in
-// the record. What fails on the way leaves the record failed, with every cause;
-// the other roles are put back all the same. It goes on after an interrupt, but
-// not without the lock. It returns the release that runs again as well.
+// restore rolls out the last good release again and notes the result in the
+// record. A role that cannot be restored leaves the outcome failed, with every
+// cause; the other roles are restored all the same. It goes on after an interrupt,
+// but stops when the lock is lost. It also returns the release that runs again.
 func (e Engine) restore(ctx context.Context, begun ledger.Begun, c Checked, record release.Record, out rollout) (release.Record, release.Release) {
 	ctx, stop := begun.Lock.Context(context.WithoutCancel(ctx))
 	defer stop()
-	// The evidence is kept first: this run may be killed while it puts things back.
+	// The evidence is written first: this run may be killed during the restore.
 	if _, err := e.Ledger.Note(ctx, begun, record); err != nil {
 		e.report(release.PhaseRecord, release.MarkNote, "", "%s", release.OneLine(err.Error()))
 	}
@@ -24,25 +24,25 @@ func (e Engine) restore(ctx context.Context, begun ledger.Begun, c Checked, reco
 	good, found, err := e.lastGood(ctx, c.history, c.Release.Seq)
 	switch {
 	case err != nil:
-		record.Reason += "; read the last good release: " + release.OneLine(err.Error())
+		record.Reason += "; cannot read the last good release: " + release.OneLine(err.Error())
 		return record, good
 	case !found:
 		record.Reason += "; there is no earlier good release to restore"
-		for _, fault := range e.putServicesBack(ctx, c.Release, record, out.begun) {
+		for _, fault := range e.removeFirstServices(ctx, c.Release, record, out.switched) {
 			record.Reason += "; " + fault
 		}
 		return record, good
 	}
 	e.report(release.PhaseRestore, release.MarkStart, "", "restore %s", good.ID())
-	faults := e.putAllBack(ctx, good, out.begun)
+	faults := e.restoreRoles(ctx, good, out.switched)
 	if ctx.Err() == nil {
-		faults = append(faults, e.removeFormer(ctx, append(rolesOf(c.Release, record), c.earlier...), good)...)
+		faults = append(faults, e.removeFormer(ctx, append(asFormer(c.Release, record), c.earlier...), good)...)
 	}
 	if ctx.Err() != nil {
 		faults = append(faults, release.OneLine(context.Cause(ctx).Error()))
 	}
 	if len(faults) == 0 {
-		faults = e.stillDiffers(ctx, good)
+		faults = e.verifyRestored(ctx, good)
 	}
 	for _, fault := range faults {
 		record.Reason += "; " + fault
@@ -54,27 +54,26 @@ func (e Engine) restore(ctx context.Context, begun ledger.Begun, c Checked, reco
 	return record, good
 }
 
-// putServicesBack takes the services of a first release away that were begun on
-// machines: there is one service of a name, and what stood there before is put
-// back. In a cluster the pods of a first release that failed stay: they are its
-// evidence.
-func (e Engine) putServicesBack(ctx context.Context, rel release.Release, record release.Record, begun []string) []string {
-	onHosts := slices.DeleteFunc(rolesOf(rel, record), func(f former) bool {
-		return f.role.Target != release.TargetHost || !slices.Contains(begun, f.role.Name)
+// removeFirstServices removes the host services that a failed first release has
+// started, which puts back any unit that had the same name before. Pods of a
+// failed first release stay, as evidence.
+func (e Engine) removeFirstServices(ctx context.Context, rel release.Release, record release.Record, switched []string) []string {
+	onHosts := slices.DeleteFunc(asFormer(rel, record), func(f former) bool {
+		return f.role.Target != release.TargetHost || !slices.Contains(switched, f.role.Name)
 	})
 	return e.removeFormer(ctx, onHosts, release.Release{})
 }
 
-// putAllBack puts every role that was begun back to what the good release has. It
+// restoreRoles switches every role that was begun back to the good release. It
 // returns what went wrong, and stops when the lock is lost.
-func (e Engine) putAllBack(ctx context.Context, good release.Release, begun []string) []string {
+func (e Engine) restoreRoles(ctx context.Context, good release.Release, switched []string) []string {
 	var faults []string
-	for _, name := range begun {
+	for _, name := range switched {
 		role, had := good.Role(name)
 		if !had {
-			continue // only the failed release has it: it is taken away
+			continue // not in the good release: it is removed below
 		}
-		err := e.putBack(ctx, good, role)
+		err := e.restoreRole(ctx, good, role)
 		if ctx.Err() != nil {
 			return faults
 		}
@@ -85,19 +84,19 @@ func (e Engine) putAllBack(ctx context.Context, good release.Release, begun []st
 	return faults
 }
 
-// stillDiffers is the first difference from the good release that is left.
-func (e Engine) stillDiffers(ctx context.Context, good release.Release) []string {
-	// A role that was not begun may run where no connection is known to.
+// verifyRestored returns the first difference from the good release that remains.
+func (e Engine) verifyRestored(ctx context.Context, good release.Release) []string {
+	// A role that was never switched may run on a target that is not connected.
 	good.Roles = slices.DeleteFunc(slices.Clone(good.Roles), func(r release.Role) bool { _, err := e.target(r); return err != nil })
-	seen := e.compare(ctx, good, comparing{})
-	if drifts := append(release.Compare(good, seen.live()), seen.objectDrifts()...); len(drifts) > 0 {
+	seen := e.compare(ctx, good, compareOptions{})
+	if drifts := append(release.Compare(good, seen.live()), seen.otherDrifts()...); len(drifts) > 0 {
 		return []string{"restored, but " + drifts[0].String()}
 	}
 	return nil
 }
 
-// putBack makes a role run what it ran before, within the limit of a rollout.
-func (e Engine) putBack(ctx context.Context, good release.Release, role release.Role) error {
+// restoreRole switches one role back, within the time limit of a rollout.
+func (e Engine) restoreRole(ctx context.Context, good release.Release, role release.Role) error {
 	ctx, cancel := context.WithTimeout(ctx, e.Timeout)
 	defer cancel()
 	t, err := e.target(role)
@@ -111,8 +110,8 @@ func (e Engine) putBack(ctx context.Context, good release.Release, role release.
 	return err
 }
 
-// rolesOf are the roles of a release that is under way.
-func rolesOf(rel release.Release, record release.Record) []former {
+// asFormer are the roles of the release under way as former ones, to be removed.
+func asFormer(rel release.Release, record release.Record) []former {
 	var out []former
 	for _, role := range rel.Roles {
 		out = append(out, former{role, record})
@@ -120,13 +119,13 @@ func rolesOf(rel release.Release, record release.Record) []former {
 	return out
 }
 
-// tellRestored says of every role what runs again: the release of the record does
+// describeRestored says of every role what runs again: the release of the record does
 // not, so none is in parity.
-func tellRestored(record release.Record, good release.Release) release.Record {
+func describeRestored(record release.Record, good release.Release) release.Record {
 	for i, r := range record.Roles {
 		record.Roles[i].InParity = false
 		if _, had := good.Role(r.Name); !had {
-			record.Roles[i].Reason = "taken away: " + good.ID() + " does not have it"
+			record.Roles[i].Reason = "removed: not part of " + good.ID()
 		} else if r.InParity {
 			record.Roles[i].Reason = good.ID() + " runs again"
 		}

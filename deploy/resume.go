@@ -10,23 +10,23 @@ import (
 
 // settleInterrupted looks at a release that a killed run has begun and never
 // settled. If it runs everywhere as it was released, and does its work, it is
-// settled now: it can be rolled back to. Otherwise the next Begin keeps it as
-// pending. It reports whether the ledger has changed.
-func (e Engine) settleInterrupted(ctx context.Context, lock *ledger.Lock, h History) (bool, error) {
+// settled now: it can be rolled back to. Otherwise the next Begin seals it as
+// pending. It returns the history as it is then.
+func (e Engine) settleInterrupted(ctx context.Context, lock *ledger.Lock, h History) (History, error) {
 	left, found, err := e.Ledger.Left(ctx, lock)
 	if err != nil || !found || len(left.Begun.Record.Failures) > 0 || left.Begun.Record.Reason != "" {
-		return false, err // one that failed was being put back
+		return h, err // one that failed was being restored
 	}
 	record, runs := e.runsWhole(ctx, left.Release, left.Begun.Record, h)
 	if !runs {
-		return false, nil
+		return h, nil
 	}
 	record.Outcome, record.SettledAt = release.Settled, time.Now().UTC().Truncate(time.Millisecond)
 	if _, err := e.Ledger.Settle(ctx, left.Begun, record); err != nil {
-		return false, err
+		return h, err
 	}
 	e.report(release.PhaseRecord, release.MarkNote, "", "%s was interrupted and runs everywhere: settled", record.ID())
-	return true, nil
+	return e.Read(ctx)
 }
 
 // runsWhole finds whether a release that was begun runs in parity and its probes hold.
@@ -35,7 +35,7 @@ func (e Engine) runsWhole(ctx context.Context, rel release.Release, record relea
 	if err != nil {
 		return record, false
 	}
-	record = e.compare(ctx, rel, comparing{earlier: missing(earlier, rel)}).observed(record, nil)
+	record = e.compare(ctx, rel, compareOptions{earlier: missing(earlier, rel)}).observed(record, nil)
 	if !record.Parity {
 		return record, false
 	}

@@ -50,7 +50,7 @@ func (e Engine) current(ctx context.Context, records []release.Record, whole boo
 	if err != nil {
 		return release.Record{}, err
 	}
-	seen := e.compare(ctx, rel, comparing{earlier: missing(earlier, rel), whole: whole})
+	seen := e.compare(ctx, rel, compareOptions{earlier: missing(earlier, rel), whole: whole})
 	record := seen.observed(should, func(role, digest string) string { return commitOf(records, role, digest) })
 	record.Functions, record.Failures = nil, seen.failures()
 	if functions, err := e.functions(ctx, rel, nil); functions != nil {

@@ -21,7 +21,7 @@ func (e Engine) stands(ctx context.Context, rel release.Release, t Terms) (relea
 	if _, untrusted, err := e.verifyImages(ctx, rel, nil); err != nil || len(untrusted) > 0 {
 		return release.Record{}, false // the preflight says why
 	}
-	record := e.compare(ctx, rel, comparing{}).observed(entry.Record, nil)
+	record := e.compare(ctx, rel, compareOptions{}).observed(entry.Record, nil)
 	if !record.Parity {
 		return release.Record{}, false
 	}

@@ -32,7 +32,7 @@ func newBuild(g *globals) *cobra.Command {
 	o := &buildOptions{globals: g}
 	cmd := &cobra.Command{
 		Use:   "build [REV]",
-		Short: "Build and push only; stdout is one digest reference a line",
+		Short: "Build and push the images; print one digest reference a line",
 		Long: `Builds every image of shipit.yaml from the commit REV (default HEAD) and pushes it
 under its SHA tag. A build whose inputs the registry already knows is not repeated.
 Standard output is one digest reference a line, so that $(shipit build) composes.`,

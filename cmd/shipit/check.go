@@ -25,7 +25,7 @@ func newCheck(g *globals) *cobra.Command {
 	o := &checkOptions{globals: g}
 	cmd := &cobra.Command{
 		Use:   "check [REV]",
-		Short: "What can be known from the tree alone",
+		Short: "Check a commit without registry, cluster or host",
 		Long: `Checks the tree of REV (default HEAD) without registry, cluster or host: the
 configuration, the workspace closure of every image, forbidden references, commands that
 install or pull at start, function ids that stand twice, probe expressions, and the path
@@ -38,7 +38,7 @@ filters of the workflow that calls shipit. Findings name file and line; exit cod
 			return o.run(cmd.Context())
 		},
 	}
-	cmd.Flags().Var(&o.allow, "allow", "do not count the finding `CODE` (repeatable)")
+	cmd.Flags().Var(&o.allow, "allow", "ignore the finding `CODE` (repeatable)")
 	return cmd
 }
 
@@ -66,7 +66,7 @@ func (o *checkOptions) run(ctx context.Context) error {
 	if err := release.Refuse(findings, o.allow); err != nil {
 		return &printedError{&codeError{code: exitUsage, msg: err.Error()}}
 	}
-	t.report(release.Event{Phase: release.PhaseCheck, Mark: release.MarkDone, Message: "nothing found in " + release.Short(t.source.SHA)})
+	t.report(release.Event{Phase: release.PhaseCheck, Mark: release.MarkDone, Message: "no findings in " + release.Short(t.source.SHA)})
 	return nil
 }
 

@@ -32,7 +32,7 @@ const (
 	exitInterrupted = 130
 )
 
-// usageError is a command line that cannot be run.
+// usageError is an invalid command line.
 type usageError struct{ msg string }
 
 func (e *usageError) Error() string { return e.msg }
@@ -47,7 +47,7 @@ type codeError struct {
 func (e *codeError) Error() string { return e.msg }
 func (e *codeError) Hint() string  { return e.hint }
 
-// outcomeError is the error that a record amounts to; nil for one that settled in parity.
+// outcomeError maps a record to an error; nil if it settled in parity.
 func outcomeError(r release.Record) error {
 	hint := ""
 	if len(r.Failures) > 0 {
@@ -57,11 +57,11 @@ func outcomeError(r release.Record) error {
 	case r.Outcome == release.Settled && r.Parity:
 		return nil
 	case r.Outcome == release.Settled:
-		return &codeError{exitDrift, "settled, but what runs is not what was released: " + r.Reason, "shipit status"}
+		return &codeError{exitDrift, "settled, but what runs differs from the release: " + r.Reason, "shipit status"}
 	case r.Outcome == release.Restored:
-		return &codeError{exitRestored, fmt.Sprintf("%s failed, #%d runs again: %s", r.ID(), r.Restored, r.Reason), hint}
+		return &codeError{exitRestored, fmt.Sprintf("%s failed, #%d is restored: %s", r.ID(), r.Restored, r.Reason), hint}
 	case r.Outcome == release.Pending:
-		return &codeError{exitInterrupted, r.ID() + " " + r.Reason, "shipit status shows what was reached; the next release or rollback takes it from there"}
+		return &codeError{exitInterrupted, r.ID() + " " + r.Reason, "shipit status shows what was reached; the next release or rollback continues from there"}
 	default:
 		return &codeError{exitFailed, fmt.Sprintf("%s failed: %s", r.ID(), r.Reason),
 			cmp.Or(hint, "shipit status shows what runs now; fix the cause and release again, or go back with shipit rollback")}
@@ -207,5 +207,5 @@ func (g *globals) refusedDocument(code int, err error) {
 	}
 	enc := json.NewEncoder(g.term.out)
 	enc.SetIndent("", "  ")
-	_ = enc.Encode(doc) // nothing is left to tell it to
+	_ = enc.Encode(doc) // stdout is broken: nowhere is left to report it
 }

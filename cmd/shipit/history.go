@@ -20,7 +20,7 @@ func newHistory(g *globals) *cobra.Command {
 	o := &historyOptions{globals: g}
 	cmd := &cobra.Command{
 		Use:   "history [SEQ]",
-		Short: "The records, newest first; one of them with its autopsy",
+		Short: "List records, newest first, or show one with its failure details",
 		Example: `  shipit history
   shipit history 42            roles, cause, log lines and events of that record
   shipit history -o json | jq '.records[] | select(.parity | not)'`,
@@ -33,7 +33,7 @@ func newHistory(g *globals) *cobra.Command {
 			return o.run(cmd.Context())
 		},
 	}
-	cmd.Flags().IntVarP(&o.limit, "limit", "n", 0, "at most `N` records (default: all)")
+	cmd.Flags().IntVarP(&o.limit, "limit", "n", 0, "show at most `N` records (default: all)")
 	return cmd
 }
 

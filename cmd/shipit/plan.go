@@ -38,7 +38,7 @@ func newPlan(g *globals) *cobra.Command {
 	o := &planOptions{globals: g}
 	cmd := &cobra.Command{
 		Use:   "plan [REV]",
-		Short: "Everything that release would do and refuse, changing nothing",
+		Short: "Show what a release would change and what would stop it",
 		Long: `Shows what a release of REV (default HEAD) would do: the builds that are needed, how
 every object differs from what is live, and what would be refused, with the same codes.
 Nothing is pushed, applied or recorded. Exit code 3 if the release would be refused.`,
@@ -50,7 +50,7 @@ Nothing is pushed, applied or recorded. Exit code 3 if the release would be refu
 			return o.run(cmd.Context())
 		},
 	}
-	cmd.Flags().Var(&o.allow, "allow", "do not count the finding `CODE` (repeatable)")
+	cmd.Flags().Var(&o.allow, "allow", "ignore the finding `CODE` (repeatable)")
 	cmd.Flags().BoolVar(&o.exitCode, "exit-code", false, "exit with 6 if something would change")
 	return cmd
 }
@@ -98,14 +98,14 @@ func (t *tree) plan(ctx context.Context, engine deploy.Engine) (planResult, erro
 	if err != nil {
 		return p, err
 	}
-	history, _ := read() // a plan may be made before there is a ledger
+	history, _ := read() // there may be no ledger yet
 	plan, err := engine.Plan(ctx, rel, deploy.Terms{Known: notes, History: history}, unpushed)
 	p.Running, p.Changed = plan.Running, len(plan.Changes) > 0
 	p.Changes, p.Findings = append(p.Changes, plan.Changes...), append(p.Findings, plan.Findings...)
 	return p, err
 }
 
-// notes are what is worth knowing of the manifests of every role.
+// notes returns warnings about the manifests of every role.
 func (t *tree) notes(rel release.Release) ([]release.Finding, error) {
 	var all []release.Finding
 	var objects []json.RawMessage
@@ -129,11 +129,11 @@ func (t *tree) notes(rel release.Release) ([]release.Finding, error) {
 func planText(w io.Writer, p planResult) {
 	fmt.Fprintf(w, "%s %s %s", p.App, release.Short(p.SHA), p.Version)
 	if p.Running != "" {
-		fmt.Fprintf(w, " (running: %s)", release.Short(p.Running))
+		fmt.Fprintf(w, " (last good release: %s)", release.Short(p.Running))
 	}
 	fmt.Fprintln(w)
 	for _, i := range p.Images {
-		how := "known to the registry"
+		how := "already in the registry"
 		if i.Built {
 			how = "to be pushed"
 		}
@@ -146,7 +146,7 @@ func planText(w io.Writer, p planResult) {
 		}
 	}
 	if !p.Changed {
-		fmt.Fprintln(w, "  nothing that runs would change")
+		fmt.Fprintln(w, "  no changes")
 	}
 	findingsText(w, p.Findings)
 }

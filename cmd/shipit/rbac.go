@@ -13,7 +13,7 @@ import (
 func newRBAC(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use:   "rbac [REV]",
-		Short: "Print the least Role that suffices to release, watch, lock and roll back",
+		Short: "Print the minimal RBAC roles for shipit",
 		Long: `Prints, as YAML, the Kubernetes Roles (and a ClusterRole if a role has cluster-wide
 objects) that suffice for release, rollback and status of REV (default HEAD), and no more.`,
 		Example: `  shipit rbac | kubectl apply -f -`,

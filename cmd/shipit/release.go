@@ -32,9 +32,9 @@ func newRelease(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "release [REV]",
 		Short: "Build, push, sign, apply, wait, verify and record one commit",
-		Long: `Carries the commit REV (default HEAD) to every role of shipit.yaml and proves
-that it got there. The working directory is never read: what is not committed is
-not released. If a role fails, all roles go back to the last good release.
+		Long: `Releases the commit REV (default HEAD) to every role of shipit.yaml and verifies
+it. Uncommitted changes are not released. If a role fails, all roles are restored to
+the last good release.
 
 ` + exitHelp,
 		Example: `  shipit release                    the commit that HEAD names
@@ -46,11 +46,11 @@ not released. If a role fails, all roles go back to the last good release.
 			return o.run(cmd.Context())
 		},
 	}
-	cmd.Flags().Var(&o.allow, "allow", "go on in spite of the finding `CODE` (repeatable)")
+	cmd.Flags().Var(&o.allow, "allow", "continue despite the finding `CODE` (repeatable)")
 	addWaitLock(cmd.Flags(), &o.waitLock)
-	cmd.Flags().BoolVar(&o.noRestore, "no-restore", false, "leave a failed rollout as it is, for inspection")
+	cmd.Flags().BoolVar(&o.noRestore, "no-restore", false, "do not restore after a failed rollout; leave it for inspection")
 	o.add(cmd.Flags())
-	cmd.Flags().BoolVar(&o.record, "record", false, "record a release also of what runs already as recorded")
+	cmd.Flags().BoolVar(&o.record, "record", false, "write a new record even if this release runs already")
 	return cmd
 }
 
@@ -85,8 +85,8 @@ func addWaitLock(flags *pflag.FlagSet, limit *time.Duration) {
 	flags.Lookup("wait-lock").NoOptDefVal = "30m"
 }
 
-// published builds and pushes, and reads the ledger while that is under way. What
-// keeps the ledger from being read is told when it is needed.
+// published builds and pushes while the ledger is read. An error of the ledger is
+// reported later, by the step that needs it.
 func (t *tree) published(ctx context.Context, engine deploy.Engine, how buildFlags) (rel release.Release, history deploy.History, err error) {
 	group, gctx := errgroup.WithContext(ctx)
 	read := sync.OnceValues(func() (deploy.History, error) { return engine.Read(gctx) })
@@ -95,8 +95,8 @@ func (t *tree) published(ctx context.Context, engine deploy.Engine, how buildFla
 	return rel, history, group.Wait()
 }
 
-// conclude prints the record of a rollout, if there is one. Its error is what the
-// record amounts to, and what went wrong beside it.
+// conclude prints the record of a rollout, if there is one, and returns the error
+// that it amounts to.
 func (g *globals) conclude(record release.Record, err error) error {
 	if record.App == "" {
 		return err

@@ -23,10 +23,10 @@ func newRollback(g *globals) *cobra.Command {
 	o := &rollbackOptions{globals: g}
 	cmd := &cobra.Command{
 		Use:   "rollback",
-		Short: "Roll an earlier good release out again",
-		Long: `Rolls the newest earlier good release out again, or the one that --to names: the
-same path as a release, without git and without a build. A release is good if it
-settled in parity and was not withdrawn. The rollback is recorded as a release of its own.
+		Short: "Roll back to an earlier good release",
+		Long: `Rolls back to the newest earlier good release, or to the one given with --to. It
+needs no git and no build. A release is good if it settled in parity and was not
+withdrawn. The rollback gets a record of its own.
 
 ` + exitHelp,
 		Example: `  shipit rollback                 to the newest earlier good release
@@ -36,15 +36,15 @@ settled in parity and was not withdrawn. The rollback is recorded as a release o
 		Args: atMost(0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
 	}
-	cmd.Flags().StringVar(&o.to, "to", "", "`REV|SEQ|VERSION`, or a version constraint such as ~1.4")
-	cmd.Flags().Var(&o.allow, "allow", "go on in spite of the finding `CODE` (repeatable)")
+	cmd.Flags().StringVar(&o.to, "to", "", "`SHA|SEQ|VERSION`, or a version constraint such as ~1.4")
+	cmd.Flags().Var(&o.allow, "allow", "continue despite the finding `CODE` (repeatable)")
 	addWaitLock(cmd.Flags(), &o.waitLock)
-	cmd.Flags().BoolVar(&o.noRestore, "no-restore", false, "leave a failed rollout as it is, for inspection")
+	cmd.Flags().BoolVar(&o.noRestore, "no-restore", false, "do not restore after a failed rollout; leave it for inspection")
 	return cmd
 }
 
 func (o *rollbackOptions) run(ctx context.Context) error {
-	// What names no release is told before anything is reached.
+	// A malformed --to is rejected before anything is connected.
 	if _, err := release.Choose(nil, o.to); isUsage(err) {
 		return err
 	}

@@ -72,9 +72,10 @@ func (g *globals) diskFile() string {
 
 const exitHelp = `Exit codes:
   0  settled, in parity             5  rollout failed, previous release restored
-  1  unexpected                     6  drift
+  1  unexpected error               6  drift: what runs is not what was recorded
   2  usage or configuration         7  another release holds the lock
-  3  refused, nothing was changed   130  interrupted
+  3  refused, or failed before anything changed
+                                    130  interrupted
   4  rollout failed, not restored`
 
 // execute runs one command line and returns its exit code.
@@ -91,22 +92,22 @@ func execute(ctx context.Context, args []string, term terminal) int {
 func newRoot(g *globals) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "shipit",
-		Short: "Carry a commit to everything that runs it, and prove that it got there",
-		Long: `shipit carries a git commit of a monorepo to everything that runs it, and proves
-that it got there; one command carries it back.
+		Short: "Deploy a git commit and verify that it runs",
+		Long: `shipit deploys a git commit of a monorepo to clusters and hosts, verifies that it
+runs there, and rolls it back.
 
 ` + exitHelp,
 		Example: `  shipit init                 write a shipit.yaml from what the repository holds
-  shipit plan                 what a release of HEAD would do, and refuse
+  shipit plan                 what a release of HEAD would change, and what would stop it
   shipit release              build, push, apply, wait, verify, record
-  shipit status               wanted, recorded and live, role by role
-  shipit rollback             back to the newest earlier good release`,
+  shipit status               recorded, wanted and live digests, role by role
+  shipit rollback             roll back to the previous good release`,
 		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(*cobra.Command, []string) error {
 			if g.output != "text" && g.output != "json" {
-				return &usageError{fmt.Sprintf("-o %q is neither text nor json", g.output)}
+				return &usageError{fmt.Sprintf("-o %q: must be text or json", g.output)}
 			}
 			if _, err := os.Stat(g.dir + "/."); err != nil {
 				return &usageError{fmt.Sprintf("-C %s: %v", g.dir, errors.Unwrap(err))}
@@ -117,12 +118,12 @@ that it got there; one command carries it back.
 	flags := root.PersistentFlags()
 	flags.StringVarP(&g.dir, "dir", "C", ".", "run as if started in `DIR`")
 	flags.StringVar(&g.config, "config", "", "configuration `FILE` (default: shipit.yaml of the commit, or of DIR where no commit is read)")
-	flags.StringVar(&g.env, "env", "", "lay environments.`NAME` of the configuration over the rest")
+	flags.StringVar(&g.env, "env", "", "apply the settings of environments.`NAME` over the rest")
 	flags.StringVar(&g.kubeconfig, "kubeconfig", "", "kubeconfig `FILE` (default: $KUBECONFIG, then ~/.kube/config)")
 	flags.StringVar(&g.context, "context", "", "context of the kubeconfig")
 	flags.StringVarP(&g.output, "output", "o", "text", "text or json; json is one document on stdout")
-	flags.StringVar(&g.events, "events", "", "append progress to `FILE`, one JSON event a line")
-	flags.DurationVar(&g.timeout, "timeout", 0, "limit for one rollout (default: timeout in shipit.yaml, or 5m)")
+	flags.StringVar(&g.events, "events", "", "append progress events to `FILE` as JSON lines")
+	flags.DurationVar(&g.timeout, "timeout", 0, "time limit for one rollout (default: timeout in shipit.yaml, or 5m)")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err.Error()} })
 	root.AddCommand(
 		newRelease(g), newRollback(g), newPlan(g), newBuild(g), newRender(g), newStatus(g),
@@ -156,7 +157,7 @@ func sequence(args []string) (int64, error) {
 	}
 	seq, err := strconv.ParseInt(args[0], 10, 64)
 	if err != nil || seq < 1 {
-		return 0, &usageError{fmt.Sprintf("%q is no sequence number", args[0])}
+		return 0, &usageError{fmt.Sprintf("%q is not a sequence number", args[0])}
 	}
 	return seq, nil
 }

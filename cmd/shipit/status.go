@@ -14,7 +14,7 @@ import (
 func newStatus(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
-		Short: "Every role: wanted, recorded, live, parity; functions by role",
+		Short: "Compare what runs with the last good release",
 		Long: `Compares what runs now with what the last good release recorded, role by role, by
 the digest that the runtime reports and not by what was asked for. Where the roles
 answer for their functions: how many each has, when it last registered, and ids that
@@ -45,7 +45,7 @@ func (g *globals) status(ctx context.Context) error {
 		return err
 	}
 	if len(record.Drift) > 0 {
-		return &printedError{&codeError{exitDrift, record.Drift[0].String(), "shipit release or shipit rollback puts the recorded release back"}}
+		return &printedError{&codeError{exitDrift, record.Drift[0].String(), fmt.Sprintf("shipit rollback --to %d puts the recorded release back; shipit release ships HEAD", record.Seq)}}
 	}
 	return nil
 }

@@ -44,7 +44,7 @@ func outcomeText(r release.Record) string {
 		s += ", withdrawn"
 	}
 	if r.Unchanged {
-		s += "; it runs already, and nothing was written"
+		s += "; it runs already, nothing was changed"
 	}
 	return s
 }
@@ -65,7 +65,7 @@ func withoutAutopsy(r release.Record) []release.RoleRecord {
 
 func rolesText(w io.Writer, roles []release.RoleRecord) {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "  ROLE\tTARGET\tRECORDED\tWANTED\tLIVE\tSHA\tREADY\tPARITY\t")
+	fmt.Fprintln(tw, "  ROLE\tTARGET\tRECORDED\tWANTED\tLIVE\tSHA\tREADY\tPARITY\tREASON")
 	for _, r := range roles {
 		parity := "yes"
 		if !r.InParity {
@@ -103,7 +103,7 @@ func functionsText(w io.Writer, f *release.Functions) {
 		return
 	}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "  FUNCTIONS OF\tCOUNT\tLAST REGISTRATION\t")
+	fmt.Fprintln(tw, "  ROLE\tCOUNT\tLAST REGISTRATION\t")
 	for _, r := range f.Roles {
 		at := "-"
 		if !r.LastRegistration.IsZero() {
@@ -113,7 +113,7 @@ func functionsText(w io.Writer, f *release.Functions) {
 	}
 	_ = tw.Flush()
 	if len(f.Duplicates) > 0 {
-		fmt.Fprintf(w, "  in more than one role: %s\n", strings.Join(f.Duplicates, ", "))
+		fmt.Fprintf(w, "  functions in more than one role: %s\n", strings.Join(f.Duplicates, ", "))
 	}
 }
 

@@ -25,7 +25,7 @@ func newVerify(g *globals) *cobra.Command {
 	o := &verifyOptions{globals: g}
 	cmd := &cobra.Command{
 		Use:   "verify [SEQ]",
-		Short: "Signatures, provenance, the chain, and that what runs is what was recorded",
+		Short: "Verify signatures, provenance, the record chain and what runs",
 		Long: `Verifies the release SEQ (default: the one that should be running): the chain of
 records and their copies, the record's signature, every image's signature and provenance
 as the policy demands them, and, for the running one, that what runs is what was recorded.
@@ -40,11 +40,14 @@ Exit code 3 if something is not what it should be, 6 if only what runs has drift
 			if o.seq, err = sequence(args); err != nil {
 				return err
 			}
+			if o.attest && !o.rebuild {
+				return &usageError{"--attest needs --rebuild"}
+			}
 			return o.run(cmd.Context())
 		},
 	}
 	cmd.Flags().BoolVar(&o.rebuild, "rebuild", false, "build the recorded commit again and compare")
-	cmd.Flags().BoolVar(&o.attest, "attest", false, "with --rebuild: attach the claim that it came out equal")
+	cmd.Flags().BoolVar(&o.attest, "attest", false, "with --rebuild: attach an attestation that the rebuild is identical")
 	return cmd
 }
 
@@ -86,10 +89,12 @@ func (o *verifyOptions) rebuilt(ctx context.Context, entry ledger.Entry) []deplo
 		case !diff.Same():
 			v.Detail = "differs: " + diff.String()
 		default:
-			v.OK, v.Detail = true, "built again from "+release.Short(t.source.SHA)+": diffIDs and config are equal"
+			v.OK, v.Detail = true, "rebuilt from "+release.Short(t.source.SHA)+": identical diffIDs and config"
 			if o.attest {
 				_, _, err = t.notary.Attest(ctx, role.Reference(), attest.RebuildType, attest.Rebuild{Repository: t.cfg.Source, SHA: t.source.SHA, Builder: t.cfg.Builder, Version: version()})
-				v.OK = err == nil
+				if v.OK = err == nil; err != nil {
+					v.Detail = "the rebuild is identical, but attaching the attestation failed: " + release.OneLine(err.Error())
+				}
 			}
 		}
 		checks = append(checks, v)
