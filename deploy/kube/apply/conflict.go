@@ -61,8 +61,13 @@ type request struct {
 	how    client.ApplyOptions
 }
 
+// ownDeadline is set by shipit where the manifest does not, so that it is nothing to
+// refuse a release for.
+const ownDeadline = ".spec.progressDeadlineSeconds"
+
 // send sends an object, and again without the fields, or with the force, that the
-// policy decides on when the server reports conflicts.
+// policy decides on when the server reports conflicts. Fields that people hold are
+// taken over.
 func send(ctx context.Context, c *client.Client, r request, p compare.Policy) (client.Applied, error) {
 	r.how.Force = p.Force
 	for {
@@ -83,9 +88,10 @@ func send(ctx context.Context, c *client.Client, r request, p compare.Policy) (c
 			case f.Field == ".metadata.labels."+object.PartOfLabel, f.Field == ".metadata.labels."+object.ManagedByLabel:
 				// The preflight has decided whose the object is.
 				r.how.Force = true
-			case strings.HasSuffix(f.Field, ".image"):
-				// The image is what a release is about: it is taken back from whoever set it by hand.
+			case compare.IsHand(f.Manager), strings.HasSuffix(f.Field, ".image"):
+				// The release wins over what people change. The image is what it is about: it is taken back from anyone.
 				r.how.Force = true
+			case f.Field == ownDeadline && compare.RemoveField(r.body, f.Field):
 			default:
 				undecided = append(undecided, f.Conflict)
 			}

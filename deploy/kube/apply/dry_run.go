@@ -79,6 +79,10 @@ func (d DryRun) Object(ctx context.Context, o *object.Object) (*Change, []releas
 	want := d.State.Set.body(o)
 	compare.CedeFields(want, live, d.Policy)
 	got, err := send(ctx, d.Client, request{o, want, client.ApplyOptions{DryRun: true, Strict: true, Whole: true}}, d.Policy)
+	if t := compare.ByHand(want, live, d.Policy); !t.Empty() && (err == nil || apierrors.IsInvalid(err)) {
+		// What is added by hand goes away as well, and may be what is invalid beside what is wanted.
+		got.Object, err = tryTakeOver(ctx, d.Client, o, t, want)
+	}
 	switch {
 	case err == nil && live == nil, apierrors.IsNotFound(err) && needsOther(o, d.State.Objects):
 		return &Change{Object: o.ID, Action: Created}, nil, nil

@@ -152,6 +152,10 @@ func (r *run) one(ctx context.Context, o *object.Object) (Result, error) {
 	}
 	want := r.state.Set.body(o)
 	compare.CedeFields(want, live, policy)
+	live, err := r.takeOver(ctx, o, want, live)
+	if err != nil {
+		return Result{}, err
+	}
 	got, err := r.sendToNewKind(ctx, o, want)
 	if o.ID.Kind == "Job" && apierrors.IsInvalid(err) && live != nil {
 		return r.replace(ctx, o, live.GetUID())

@@ -172,6 +172,38 @@ func (c *Client) Apply(ctx context.Context, o *object.Object, body map[string]an
 	return got, err
 }
 
+// PatchOperation is one step of a JSON patch.
+type PatchOperation struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	Value any    `json:"value,omitempty"`
+}
+
+// Patch changes one object by a JSON patch, and returns it as it is then. Of the
+// options DryRun and Strict count.
+func (c *Client) Patch(ctx context.Context, o *object.Object, patch []PatchOperation, how ApplyOptions) (*unstructured.Unstructured, error) {
+	data, err := json.Marshal(patch)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", o.ID, err)
+	}
+	u := &unstructured.Unstructured{}
+	err = c.retry(ctx, func() error {
+		req := c.rest().Patch(types.JSONPatchType).AbsPath(o.Kind.Path(o.ID.Namespace, o.ID.Name)).Param("fieldManager", object.Manager).Body(data)
+		if how.DryRun {
+			req = req.Param("dryRun", metav1.DryRunAll)
+		}
+		if how.Strict {
+			req = req.Param("fieldValidation", metav1.FieldValidationStrict)
+		}
+		body, err := bodyOf(req.SetHeader("Accept", "application/json").Do(ctx))
+		if err != nil {
+			return err
+		}
+		return u.UnmarshalJSON(body)
+	})
+	return u, err
+}
+
 func readApplied(reply []byte, whole bool) (Applied, error) {
 	if whole {
 		u := &unstructured.Unstructured{}

@@ -2,6 +2,7 @@ package compare
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -27,23 +28,36 @@ type Policy struct {
 type manager struct {
 	name        string
 	subresource string
+	operation   metav1.ManagedFieldsOperationType
+	apiVersion  string
+	index       int // of its entry
 	fields      *fieldpath.Set
+}
+
+// isOwn reports whether the fields are those that shipit has applied.
+func (m manager) isOwn() bool {
+	return m.name == object.Manager && m.operation == metav1.ManagedFieldsOperationApply
+}
+
+// managersOf are those of a live object, without those that write its status only.
+func managersOf(live *unstructured.Unstructured) []manager {
+	var out []manager
+	for i, e := range live.GetManagedFields() {
+		if e.FieldsV1 == nil || e.Subresource == "status" {
+			continue
+		}
+		var set fieldpath.Set
+		if set.FromJSON(bytes.NewReader(e.FieldsV1.Raw)) == nil {
+			out = append(out, manager{name: e.Manager, subresource: e.Subresource, operation: e.Operation, apiVersion: e.APIVersion, index: i, fields: &set})
+		}
+	}
+	return out
 }
 
 // otherManagers are those of a live object besides shipit, without those that
 // write its status only.
 func otherManagers(live *unstructured.Unstructured) []manager {
-	var out []manager
-	for _, m := range live.GetManagedFields() {
-		if m.Manager == object.Manager && m.Operation == metav1.ManagedFieldsOperationApply || m.FieldsV1 == nil || m.Subresource == "status" {
-			continue
-		}
-		var set fieldpath.Set
-		if set.FromJSON(bytes.NewReader(m.FieldsV1.Raw)) == nil {
-			out = append(out, manager{name: m.Manager, subresource: m.Subresource, fields: &set})
-		}
-	}
-	return out
+	return slices.DeleteFunc(managersOf(live), manager.isOwn)
 }
 
 // IsAutoscaler reports whether a manager holds replicas as an autoscaler does: by
@@ -82,11 +96,15 @@ func CedeFields(want map[string]any, live *unstructured.Unstructured, p Policy) 
 }
 
 // Unchanged reports whether a live object holds everything that a rendered one
-// does, apart from the fields that the policy cedes.
+// does, apart from the fields that the policy cedes, and nothing that another hand
+// has added to it.
 func Unchanged(o *object.Object, live *unstructured.Unstructured, p Policy) bool {
-	if Covers(o.Body.Object, live.Object) {
-		return true
+	want := o.Body.Object
+	if !Covers(want, live.Object) {
+		want = o.Body.DeepCopy().Object
+		if !CedeFields(want, live, p) || !Covers(want, live.Object) {
+			return false
+		}
 	}
-	want := o.Body.DeepCopy().Object
-	return CedeFields(want, live, p) && Covers(want, live.Object)
+	return ByHand(want, live, p).Empty()
 }

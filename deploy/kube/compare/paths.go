@@ -29,6 +29,12 @@ func itemKey(item any) key {
 			return key{{field, n}, {"protocol", protocol}}
 		}
 	}
+	if topology, ok := m["topologyKey"]; ok && m["whenUnsatisfiable"] != nil {
+		return key{{"topologyKey", topology}, {"whenUnsatisfiable", m["whenUnsatisfiable"]}}
+	}
+	if ip, ok := m["ip"]; ok && m["hostnames"] != nil {
+		return key{{"ip", ip}}
+	}
 	for _, field := range []string{"mountPath", "devicePath", "name"} {
 		if s, ok := m[field].(string); ok {
 			return key{{field, s}}
