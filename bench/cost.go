@@ -11,9 +11,9 @@ import (
 
 // unchangedRows measures deploys that change nothing, and one that changes
 // everything and restarts nothing, so that no pod's own time is in them.
-func unchangedRows(ctx context.Context, g *ground, t *table) error {
+func unchangedRows(ctx context.Context, g *environment, t *table) error {
 	for _, objects := range []int{1, 100, 500} {
-		e := edition{objects: objects}
+		e := variant{objects: objects}
 		places, err := g.startAll(ctx, t.tools, fmt.Sprintf("n%d", objects), e)
 		if err != nil {
 			return err
@@ -48,7 +48,7 @@ func unchangedRows(ctx context.Context, g *ground, t *table) error {
 }
 
 // startAll makes a deployment of every tool.
-func (g *ground) startAll(ctx context.Context, tools []tool, purpose string, e edition) ([]deployment, error) {
+func (g *environment) startAll(ctx context.Context, tools []tool, purpose string, e variant) ([]deployment, error) {
 	var places []deployment
 	for _, tool := range tools {
 		d, err := g.start(ctx, tool, purpose, e)

@@ -15,7 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// failing is an edition that cannot work, and what names its cause.
+// failing is an variant that cannot work, and what names its cause.
 type failing struct {
 	fault fault
 	name  string
@@ -36,7 +36,7 @@ func failings() []failing {
 
 // failureRows measures how long a rollout that cannot work takes to end, what
 // is said about it and what is left behind.
-func failureRows(ctx context.Context, g *ground, t *table) error {
+func failureRows(ctx context.Context, g *environment, t *table) error {
 	for _, f := range failings() {
 		if f.fault == unpullable && g.real {
 			continue // what a registry has, the node can pull
@@ -99,9 +99,9 @@ type failed struct {
 	left    string    // what the cluster holds afterwards
 }
 
-// fail deploys a sound edition and then one that cannot work.
-func (g *ground) fail(ctx context.Context, tool tool, f failing) (failed, error) {
-	d, err := g.start(ctx, tool, string(f.fault), edition{objects: 2})
+// fail deploys a sound variant and then one that cannot work.
+func (g *environment) fail(ctx context.Context, tool tool, f failing) (failed, error) {
+	d, err := g.start(ctx, tool, string(f.fault), variant{objects: 2})
 	if err != nil {
 		return failed{}, err
 	}
@@ -109,7 +109,7 @@ func (g *ground) fail(ctx context.Context, tool tool, f failing) (failed, error)
 	if err != nil {
 		return failed{}, err
 	}
-	e := edition{objects: 2, revision: 1, restart: 1, fault: f.fault}
+	e := variant{objects: 2, revision: 1, restart: 1, fault: f.fault}
 	if err := tool.commands.write(ctx, d, e); err != nil {
 		return failed{}, err
 	}

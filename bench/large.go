@@ -12,13 +12,13 @@ import (
 
 // largeRows measures one release of many: a new image for 200 Deployments of 5
 // pods each, among 500 objects. It is done once: the pods take their time.
-func largeRows(ctx context.Context, g *ground, t *table) error {
+func largeRows(ctx context.Context, g *environment, t *table) error {
 	if g.real {
 		return nil // one node cannot hold them
 	}
 	large := *g
 	large.limit = 5 * time.Minute
-	before, after := edition{objects: 500, fleet: 199}, edition{objects: 500, fleet: 199, image: 1}
+	before, after := variant{objects: 500, fleet: 199}, variant{objects: 500, fleet: 199, image: 1}
 	c := costs{}
 	for _, tool := range t.tools {
 		d, err := large.start(ctx, tool, "large", before)

@@ -98,7 +98,7 @@ func bench(ctx context.Context, o options) (err error) {
 // part is one group of rows.
 type part struct {
 	name string
-	run  func(context.Context, *ground, *table) error
+	run  func(context.Context, *environment, *table) error
 }
 
 func allParts() []part {

@@ -10,7 +10,7 @@ import (
 
 // mishapRows measures what happens when two deploy at once, and when one is
 // killed and started again.
-func mishapRows(ctx context.Context, g *ground, t *table) error {
+func mishapRows(ctx context.Context, g *environment, t *table) error {
 	twice, again := map[string]string{}, map[string]string{}
 	for _, tool := range t.tools {
 		text, err := g.twoAtOnce(ctx, tool)
@@ -27,10 +27,10 @@ func mishapRows(ctx context.Context, g *ground, t *table) error {
 	return nil
 }
 
-// twoAtOnce deploys two editions from two folders at the same time and
+// twoAtOnce deploys two variants from two folders at the same time and
 // compares what each says with what runs.
-func (g *ground) twoAtOnce(ctx context.Context, t tool) (string, error) {
-	d, err := g.start(ctx, t, "twice", edition{objects: 2})
+func (g *environment) twoAtOnce(ctx context.Context, t tool) (string, error) {
+	d, err := g.start(ctx, t, "twice", variant{objects: 2})
 	if err != nil {
 		return "", err
 	}
@@ -40,7 +40,7 @@ func (g *ground) twoAtOnce(ctx context.Context, t tool) (string, error) {
 	results := make([]*measured, 2)
 	errs := make([]error, 2)
 	for i, p := range places {
-		if err := t.commands.write(ctx, p, edition{objects: 2, revision: i + 1, restart: i + 1}); err != nil {
+		if err := t.commands.write(ctx, p, variant{objects: 2, revision: i + 1, restart: i + 1}); err != nil {
 			return "", err
 		}
 	}
@@ -91,12 +91,12 @@ func agreed(results []*measured, after state) string {
 }
 
 // killed kills a deploy as soon as it has changed the Deployment, and starts it again.
-func (g *ground) killed(ctx context.Context, t tool) (string, error) {
-	d, err := g.start(ctx, t, "killed", edition{objects: 2})
+func (g *environment) killed(ctx context.Context, t tool) (string, error) {
+	d, err := g.start(ctx, t, "killed", variant{objects: 2})
 	if err != nil {
 		return "", err
 	}
-	if err := t.commands.write(ctx, d, edition{objects: 2, image: 1, revision: 1}); err != nil {
+	if err := t.commands.write(ctx, d, variant{objects: 2, image: 1, revision: 1}); err != nil {
 		return "", err
 	}
 	s, err := g.watch(ctx, d.namespace, d.images[1])

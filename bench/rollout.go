@@ -6,14 +6,14 @@ import (
 )
 
 // imageRows measures a new image until its pods are ready.
-func imageRows(ctx context.Context, g *ground, t *table) error {
-	places, err := g.startAll(ctx, t.tools, "image", edition{objects: 1})
+func imageRows(ctx context.Context, g *environment, t *table) error {
+	places, err := g.startAll(ctx, t.tools, "image", variant{objects: 1})
 	if err != nil {
 		return err
 	}
 	c := newRolloutCosts()
 	for round := range g.rounds {
-		e := edition{objects: 1, image: (round + 1) % 2}
+		e := variant{objects: 1, image: (round + 1) % 2}
 		for _, d := range places {
 			if err := d.tool.commands.write(ctx, d, e); err != nil {
 				return err
@@ -28,8 +28,8 @@ func imageRows(ctx context.Context, g *ground, t *table) error {
 }
 
 // rollbackRows measures the way back to the image before.
-func rollbackRows(ctx context.Context, g *ground, t *table) error {
-	before := edition{objects: 1}
+func rollbackRows(ctx context.Context, g *environment, t *table) error {
+	before := variant{objects: 1}
 	places, err := g.startAll(ctx, t.tools, "rollback", before)
 	if err != nil {
 		return err
@@ -38,7 +38,7 @@ func rollbackRows(ctx context.Context, g *ground, t *table) error {
 	for range g.rounds {
 		for _, d := range places {
 			// The same files again are what kapp goes back to.
-			for _, e := range []edition{before, {objects: 1, image: 1}} {
+			for _, e := range []variant{before, {objects: 1, image: 1}} {
 				if err := d.mustDeploy(ctx, e); err != nil {
 					return err
 				}
@@ -64,8 +64,8 @@ func newRolloutCosts() *rolloutCosts {
 	return &rolloutCosts{first: figures{}, ready: figures{}, complete: figures{}, own: figures{}, early: map[string]int{}}
 }
 
-// measure runs command lines that roll an edition out.
-func (c *rolloutCosts) measure(ctx context.Context, d deployment, lines [][]string, e edition) error {
+// measure runs command lines that roll an variant out.
+func (c *rolloutCosts) measure(ctx context.Context, d deployment, lines [][]string, e variant) error {
 	s, err := d.watch(ctx, d.namespace, d.images[e.image])
 	if err != nil {
 		return err

@@ -30,15 +30,15 @@ roles:
 timeout: %s
 `
 
-// write commits the edition and builds its image: a release then finds it in
+// write commits the variant and builds its image: a release then finds it in
 // the registry.
-func (c shipitCommands) write(ctx context.Context, d deployment, e edition) error {
+func (c shipitCommands) write(ctx context.Context, d deployment, e variant) error {
 	_, err := c.build(ctx, d, e)
 	return err
 }
 
 // build is write, and gives the image by its digest.
-func (shipitCommands) build(ctx context.Context, d deployment, e edition) (string, error) {
+func (shipitCommands) build(ctx context.Context, d deployment, e variant) (string, error) {
 	if _, err := os.Stat(d.folder); os.IsNotExist(err) {
 		if err := os.CopyFS(d.folder, os.DirFS(filepath.Join("..", "testdata", "monorepo"))); err != nil {
 			return "", err
@@ -50,7 +50,7 @@ func (shipitCommands) build(ctx context.Context, d deployment, e edition) (strin
 	files := map[string]string{
 		"shipit.yaml":                        fmt.Sprintf(shipitYAML, d.registry, d.base, d.namespace, d.limit),
 		"k8s/app.yaml":                       string(e.yaml(d, d.registry+"/bench/worker")),
-		"packages/system-bus/src/edition.ts": fmt.Sprintf("export const edition = %d;\n", e.image),
+		"packages/system-bus/src/variant.ts": fmt.Sprintf("export const variant = %d;\n", e.image),
 	}
 	for name, text := range files {
 		if err := os.MkdirAll(filepath.Dir(d.file(name)), 0o755); err != nil {
@@ -63,7 +63,7 @@ func (shipitCommands) build(ctx context.Context, d deployment, e edition) (strin
 	if _, err := d.command(ctx, "git", "add", "-A"); err != nil {
 		return "", err
 	}
-	if _, err := d.command(ctx, "git", "-c", "user.name=Bench", "-c", "user.email=bench@example.com", "commit", "-q", "--allow-empty", "-m", "edition"); err != nil {
+	if _, err := d.command(ctx, "git", "-c", "user.name=Bench", "-c", "user.email=bench@example.com", "commit", "-q", "--allow-empty", "-m", "variant"); err != nil {
 		return "", err
 	}
 	if e.fault != sound {

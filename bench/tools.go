@@ -16,12 +16,12 @@ type tool struct {
 
 // commands says how a tool is used, each with the flags that serve it best.
 type commands interface {
-	// write puts an edition into the folder of a deployment, ready to be
+	// write puts an variant into the folder of a deployment, ready to be
 	// deployed; what takes time here is not measured.
-	write(ctx context.Context, d deployment, e edition) error
+	write(ctx context.Context, d deployment, e variant) error
 	// deploy is what a person would type to deploy it and to wait for it.
 	deploy(d deployment) [][]string
-	// rollback is what a person would type to go back to the edition before.
+	// rollback is what a person would type to go back to the variant before.
 	rollback(d deployment) [][]string
 	// agent begins the user agent of its requests, in lower case.
 	agent() string
@@ -29,7 +29,7 @@ type commands interface {
 
 // deployment is a place that one tool deploys to, from one folder.
 type deployment struct {
-	*ground
+	*environment
 	tool       tool
 	namespace  string
 	folder     string
@@ -38,9 +38,9 @@ type deployment struct {
 
 func (d deployment) file(name string) string { return filepath.Join(d.folder, name) }
 
-// writeObjects writes an edition to objects.yaml; what stood there becomes
+// writeObjects writes an variant to objects.yaml; what stood there becomes
 // before.yaml.
-func (d deployment) writeObjects(e edition) error {
+func (d deployment) writeObjects(e variant) error {
 	if err := os.MkdirAll(d.folder, 0o755); err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ type kubectlCommands struct{}
 
 func (kubectlCommands) agent() string { return "kubectl" }
 
-func (kubectlCommands) write(_ context.Context, d deployment, e edition) error {
+func (kubectlCommands) write(_ context.Context, d deployment, e variant) error {
 	return d.writeObjects(e)
 }
 
@@ -77,7 +77,7 @@ type helmCommands struct{}
 
 func (helmCommands) agent() string { return "helm" }
 
-func (helmCommands) write(_ context.Context, d deployment, e edition) error {
+func (helmCommands) write(_ context.Context, d deployment, e variant) error {
 	if err := os.MkdirAll(d.file("chart/templates"), 0o755); err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ type kappCommands struct{}
 
 func (kappCommands) agent() string { return "kapp" }
 
-func (kappCommands) write(_ context.Context, d deployment, e edition) error {
+func (kappCommands) write(_ context.Context, d deployment, e variant) error {
 	return d.writeObjects(e)
 }
 

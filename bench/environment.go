@@ -25,8 +25,8 @@ import (
 	"github.com/joelhooks/shipit/tools/devcluster/cluster"
 )
 
-// ground is what all tools are measured on: one cluster, one registry, two images.
-type ground struct {
+// environment is what all tools are measured on: one cluster, one registry, two images.
+type environment struct {
 	dir      string
 	real     bool
 	rounds   int
@@ -41,8 +41,8 @@ type ground struct {
 }
 
 // newGround brings up the cluster and the registry.
-func newGround(ctx context.Context, dir string, o options) (*ground, error) {
-	g := &ground{dir: dir, real: o.real, rounds: o.rounds, limit: o.limit}
+func newGround(ctx context.Context, dir string, o options) (*environment, error) {
+	g := &environment{dir: dir, real: o.real, rounds: o.rounds, limit: o.limit}
 	how := cluster.Options{Real: o.real, Nodes: 3, Audit: true, Progress: say}
 	if o.real {
 		how.Nodes = 1
@@ -58,7 +58,7 @@ func newGround(ctx context.Context, dir string, o options) (*ground, error) {
 	return g, nil
 }
 
-func (g *ground) open(ctx context.Context, c *cluster.Cluster) error {
+func (g *environment) open(ctx context.Context, c *cluster.Cluster) error {
 	g.cluster, g.audit, g.registry = c, &audit{path: c.AuditLog}, c.Registry
 	cfg, err := clientcmd.BuildConfigFromFlags("", c.Kubeconfig)
 	if err != nil {
@@ -88,7 +88,7 @@ func (g *ground) open(ctx context.Context, c *cluster.Cluster) error {
 }
 
 // close takes down what newGround brought up, also when ctx has ended.
-func (g *ground) close(ctx context.Context) error {
+func (g *environment) close(ctx context.Context) error {
 	var errs []error
 	for i := len(g.closers) - 1; i >= 0; i-- {
 		errs = append(errs, g.closers[i](context.WithoutCancel(ctx)))
@@ -97,11 +97,11 @@ func (g *ground) close(ctx context.Context) error {
 }
 
 // prepare builds the app's two images with shipit; peers deploy them by digest.
-func (g *ground) prepare(ctx context.Context, tools []tool) error {
+func (g *environment) prepare(ctx context.Context, tools []tool) error {
 	say("build two images")
 	d := g.at(tools[0], "images")
 	for i := range g.images {
-		ref, err := shipitCommands{}.build(ctx, d, edition{objects: 1, image: i})
+		ref, err := shipitCommands{}.build(ctx, d, variant{objects: 1, image: i})
 		if err != nil {
 			return err
 		}
@@ -111,12 +111,12 @@ func (g *ground) prepare(ctx context.Context, tools []tool) error {
 }
 
 // at is a tool's deployment of that name.
-func (g *ground) at(t tool, purpose string) deployment {
-	return deployment{ground: g, tool: t, namespace: t.name + "-" + purpose, folder: filepath.Join(g.dir, t.name, purpose)}
+func (g *environment) at(t tool, purpose string) deployment {
+	return deployment{environment: g, tool: t, namespace: t.name + "-" + purpose, folder: filepath.Join(g.dir, t.name, purpose)}
 }
 
-// start is at with its namespace made and the edition deployed.
-func (g *ground) start(ctx context.Context, t tool, purpose string, e edition) (deployment, error) {
+// start is at with its namespace made and the variant deployed.
+func (g *environment) start(ctx context.Context, t tool, purpose string, e variant) (deployment, error) {
 	d := g.at(t, purpose)
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: d.namespace}}
 	if _, err := g.client.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{}); err != nil {
@@ -125,9 +125,9 @@ func (g *ground) start(ctx context.Context, t tool, purpose string, e edition) (
 	return d, d.mustDeploy(ctx, e)
 }
 
-// mustDeploy writes and deploys an edition that nothing is wrong with, and sees
+// mustDeploy writes and deploys an variant that nothing is wrong with, and sees
 // to it that its rollout is over.
-func (d deployment) mustDeploy(ctx context.Context, e edition) error {
+func (d deployment) mustDeploy(ctx context.Context, e variant) error {
 	if err := d.tool.commands.write(ctx, d, e); err != nil {
 		return err
 	}

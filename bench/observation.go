@@ -13,9 +13,9 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 )
 
-// sighting is what this program sees of a rollout by watches of its own, with
+// observation is what this program sees of a rollout by watches of its own, with
 // the time at which it saw it. A zero time was not seen.
-type sighting struct {
+type observation struct {
 	mu       sync.Mutex
 	image    string
 	old      map[types.UID]bool      // pods that were there before
@@ -29,9 +29,9 @@ type sighting struct {
 }
 
 // watch begins to look at a namespace; image is the one that new pods run.
-func (g *ground) watch(ctx context.Context, namespace, image string) (*sighting, error) {
+func (g *environment) watch(ctx context.Context, namespace, image string) (*observation, error) {
 	ctx, stop := context.WithCancel(ctx)
-	s := &sighting{image: image, old: map[types.UID]bool{}, ready: map[types.UID]time.Time{}, stop: stop, changed: make(chan struct{})}
+	s := &observation{image: image, old: map[types.UID]bool{}, ready: map[types.UID]time.Time{}, stop: stop, changed: make(chan struct{})}
 	pods, err := g.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		stop()
@@ -69,7 +69,7 @@ func each[T any](w watch.Interface, see func(*T)) {
 	}
 }
 
-func (s *sighting) pod(p *corev1.Pod, at time.Time) {
+func (s *observation) pod(p *corev1.Pod, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.old[p.UID] {
@@ -90,7 +90,7 @@ func (s *sighting) pod(p *corev1.Pod, at time.Time) {
 	}
 }
 
-func (s *sighting) deployment(d *appsv1.Deployment, generation int64, at time.Time) {
+func (s *observation) deployment(d *appsv1.Deployment, generation int64, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if d.Generation == generation {
@@ -112,7 +112,7 @@ func complete(d *appsv1.Deployment) bool {
 }
 
 // last is when the last new pod became ready; zero unless all did.
-func (s *sighting) last() time.Time {
+func (s *observation) last() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var last time.Time
@@ -127,20 +127,20 @@ func (s *sighting) last() time.Time {
 	return last
 }
 
-func (s *sighting) completed() time.Time {
+func (s *observation) completed() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.complete
 }
 
 // failedPull and secondExit are when a rollout showed what is wrong with it.
-func (s *sighting) failedPull() time.Time {
+func (s *observation) failedPull() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.pull
 }
 
-func (s *sighting) secondExit() time.Time {
+func (s *observation) secondExit() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.exit

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// fault is what is wrong with an edition.
+// fault is what is wrong with an variant.
 type fault string
 
 const (
@@ -19,9 +19,9 @@ const (
 	forbidden     fault = "forbidden"      // the caller may not change Deployments
 )
 
-// edition is a state of the app that can be deployed: a Deployment and
+// variant is a state of the app that can be deployed: a Deployment and
 // ConfigMaps. Every tool gets the same.
-type edition struct {
+type variant struct {
 	objects  int // the Deployments among them
 	fleet    int // Deployments besides "app", of 5 pods each
 	image    int // which of the two images
@@ -33,7 +33,7 @@ type edition struct {
 const replicas = 2
 
 // yaml gives the objects with the image named so.
-func (e edition) yaml(d deployment, image string) []byte {
+func (e variant) yaml(d deployment, image string) []byte {
 	var b bytes.Buffer
 	for i := range e.objects - 1 - e.fleet {
 		fmt.Fprintf(&b, configMap, i, d.namespace, e.revision, strings.Repeat("words ", 50))
