@@ -22,8 +22,9 @@ type Config struct {
 	Source       string               `yaml:"source"`  // https URL of the repository, for org.opencontainers.image.source
 	Builder      string               `yaml:"builder"` // auto (default), dagger or embedded
 	Images       map[string]Image     `yaml:"images"`
-	Roles        Roles                `yaml:"roles"` // in the order in which they are switched
-	Keep         []string             `yaml:"keep"`  // roles of earlier releases that are left as they are, though roles names them no more
+	Roles        Roles                `yaml:"roles"`  // in the order in which they are switched
+	Keep         []string             `yaml:"keep"`   // roles of earlier releases that are left as they are, though roles names them no more
+	Ledger       string               `yaml:"ledger"` // namespace of the cluster that keeps the records; default: that of the first role in Kubernetes
 	Functions    Functions            `yaml:"functions"`
 	Check        Check                `yaml:"check"`
 	Signing      Signing              `yaml:"signing"`

@@ -71,6 +71,7 @@ const (
 	CodeInvalidObject       Code = "InvalidObject"
 	CodeNamespaceMissing    Code = "NamespaceMissing"
 	CodePullSecretMissing   Code = "PullSecretMissing"
+	CodeRecordsElsewhere    Code = "RecordsElsewhere"
 	CodeRoleDropped         Code = "RoleDropped"
 	CodeStorageClassMissing Code = "StorageClassMissing"
 	CodeUnchecked           Code = "Unchecked"

@@ -119,6 +119,8 @@ func refusalCodes() []CodeEntry {
 			"Create it, or put it among the role's manifests.", false},
 		{CodePullSecretMissing, OfFinding, "A pull secret does not exist; the image is pulled without it.",
 			"Create the pull secret.", false},
+		{CodeRecordsElsewhere, OfFinding, "The app has no record where its first role runs, and has records in another namespace of the cluster.",
+			"Name that namespace under ledger: in shipit.yaml, or begin another history with --allow RecordsElsewhere.", true},
 		{CodeRoleDropped, OfFinding, "The last release has a role that this one has not, and so it is taken away.",
 			"Name the role under keep: to leave it running.", false},
 		{CodeStorageClassMissing, OfFinding, "A claim names a StorageClass that does not exist.",

@@ -25,11 +25,12 @@ import (
 // objects are rendered as `shipit release` renders them.
 type app struct {
 	deploy.Engine
-	t     *testing.T
-	user  *user
-	mu    sync.Mutex
-	notes []string // what was reported as a note
-	count int      // of releases: every one is of a commit of its own
+	t      *testing.T
+	user   *user
+	mu     sync.Mutex
+	notes  []string // what was reported as a note
+	ledger string   // namespace of the records, as the configuration says
+	count  int      // of releases: every one is of a commit of its own
 }
 
 // part is one role of a test's release.
@@ -49,7 +50,7 @@ func newApp(t *testing.T, name string, parts ...part) *app {
 // configure gives the app another configuration, as a new commit would.
 func (a *app) configure(name string, parts ...part) {
 	a.t.Helper()
-	cfg := config.Config{Path: "shipit.yaml", App: name}
+	cfg := config.Config{Path: "shipit.yaml", App: name, Ledger: a.ledger}
 	for _, p := range parts {
 		cfg.Roles = append(cfg.Roles, p.role())
 	}

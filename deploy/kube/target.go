@@ -95,11 +95,18 @@ func LeastRoles(cfg config.Config, o Options, rel release.Release) ([]byte, erro
 	return preflight.LeastRoles(t.client, roles, t.preflightOptions())
 }
 
-// Store keeps the ledger of the app in the namespace of its first role in Kubernetes.
-func (t *Target) Store() *store.Store { return store.New(t.client, t.namespace(), t.cfg.App) }
+// Store keeps the ledger of the app, by default in the namespace of its first role in
+// Kubernetes. A namespace that does not exist is made with the first lock: Preflight
+// refuses what does not bring it.
+func (t *Target) Store() *store.Store {
+	return store.New(t.client, t.namespace(), t.cfg.App).MakingNamespace()
+}
 
-// namespace is that of the first role in Kubernetes; empty if there is none.
+// namespace is that of the ledger; empty if no role is in Kubernetes.
 func (t *Target) namespace() string {
+	if t.cfg.Ledger != "" {
+		return t.cfg.Ledger
+	}
 	for _, r := range t.cfg.Roles {
 		if r.Kubernetes != nil {
 			return r.Kubernetes.Namespace
@@ -156,8 +163,12 @@ func (t *Target) preflightRoles(roles []release.Role) ([]preflight.Role, error) 
 }
 
 func (t *Target) preflightOptions() preflight.Options {
+	elsewhere := func(ctx context.Context) (preflight.Records, error) {
+		found, err := t.Store().Elsewhere(ctx)
+		return preflight.Records(found), err
+	}
 	return preflight.Options{App: t.cfg.App, Namespace: t.namespace(), Probes: slices.ContainsFunc(t.cfg.Roles, config.Role.AnswersHTTP),
-		CanPull: t.options.CanPull, Platforms: t.options.Platforms}
+		Elsewhere: elsewhere, CanPull: t.options.CanPull, Platforms: t.options.Platforms}
 }
 
 // state is what a role is to have and what it has: as the preflight of this step read

@@ -57,6 +57,9 @@ func Place(app string, role release.Role, home string) (Placed, error) {
 	return out, nil
 }
 
+// New reports whether nothing of the role was ever applied, or all was taken away.
+func (s State) New() bool { return s.Inventory.parent == nil }
+
 // Present reports whether anything of a role is there that an apply brought and that
 // is not kept whatever happens.
 func (s State) Present() bool {

@@ -27,6 +27,7 @@ var (
 	Quotas        = object.Kind{GVR: corev1.SchemeGroupVersion.WithResource("resourcequotas"), Namespaced: true}
 	Nodes         = object.Kind{GVR: corev1.SchemeGroupVersion.WithResource("nodes")}
 	Leases        = object.Kind{GVR: coordinationv1.SchemeGroupVersion.WithResource("leases"), Namespaced: true}
+	Namespaces    = object.Kind{GVR: corev1.SchemeGroupVersion.WithResource("namespaces")}
 	RulesReviews  = object.Kind{GVR: authorizationv1.SchemeGroupVersion.WithResource("selfsubjectrulesreviews")}
 	AccessReviews = object.Kind{GVR: authorizationv1.SchemeGroupVersion.WithResource("selfsubjectaccessreviews")}
 	ReplicaSets   = object.Kind{GVR: schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "replicasets"}, Namespaced: true}

@@ -36,6 +36,9 @@ type Options struct {
 	Namespace string // of the lock and the records; default: that of the first role
 	DryRun    bool   // apply.Diff tries every object as well: the preflight need not
 	Probes    bool   // pods will be asked through the API server
+	// Elsewhere finds the records of the app in other namespaces, if it has none in
+	// Namespace. A nil func skips the check.
+	Elsewhere func(ctx context.Context) (Records, error)
 	// CanPull tries to read an image's manifest by reference with the content of a
 	// pull secret, nil for none. A nil func skips the check.
 	CanPull func(ctx context.Context, ref string, dockerConfigJSON []byte) error
@@ -61,7 +64,7 @@ func Run(ctx context.Context, c *client.Client, roles []Role, o Options) (Result
 	for _, role := range r.roles {
 		role.state = sync.OnceValues(func() (apply.State, error) { return r.readState(gctx, role) })
 	}
-	checks := []func(context.Context) error{r.permissions, r.references, r.images, r.nodes, r.quotas, r.admission, r.budgets, r.dryRuns, r.prunePermissions, r.owners}
+	checks := []func(context.Context) error{r.permissions, r.references, r.images, r.nodes, r.quotas, r.admission, r.budgets, r.dryRuns, r.prunePermissions, r.owners, r.records}
 	for _, check := range checks {
 		group.Go(func() error { return check(gctx) })
 	}

@@ -2,10 +2,12 @@ package store
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -42,7 +44,7 @@ func (s *Store) ReadLock(ctx context.Context) (ledger.StoredLock, error) {
 func (s *Store) SwapLock(ctx context.Context, next ledger.StoredLock) (version string, err error) {
 	lease := s.lease(next.Fields)
 	if next.Version == "" {
-		err = s.client.Create(ctx, client.Leases, s.namespace, lease, metav1.CreateOptions{FieldManager: object.Manager})
+		err = s.createLease(ctx, lease)
 	} else {
 		lease.ResourceVersion = next.Version
 		err = s.client.Update(ctx, client.Leases, s.namespace, lease.Name, lease)
@@ -54,6 +56,22 @@ func (s *Store) SwapLock(ctx context.Context, next ledger.StoredLock) (version s
 		return "", nil // another run came first
 	}
 	return "", s.explain(err)
+}
+
+// createLease creates the lock, and before it the namespace if that is missing and to
+// be made.
+func (s *Store) createLease(ctx context.Context, lease *coordinationv1.Lease) error {
+	how := metav1.CreateOptions{FieldManager: object.Manager}
+	err := s.client.Create(ctx, client.Leases, s.namespace, lease, how)
+	var missing *NamespaceError
+	if !s.makes || !errors.As(s.explain(err), &missing) {
+		return err
+	}
+	made := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.namespace}}
+	if err := s.client.Create(ctx, client.Namespaces, "", made, how); err != nil && !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	return s.client.Create(ctx, client.Leases, s.namespace, lease, how)
 }
 
 func (s *Store) lockName() string { return "shipit-" + s.app }

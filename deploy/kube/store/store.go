@@ -31,11 +31,21 @@ type Store struct {
 	client    *client.Client
 	namespace string
 	app       string
+	makes     bool // the namespace, if there is none when the first lock is taken
 }
 
 // New is the store of an app in a namespace. It creates neither.
 func New(c *client.Client, namespace, app string) *Store {
 	return &Store{client: c, namespace: namespace, app: app}
+}
+
+// MakingNamespace is the same store, which makes a missing namespace when the first
+// lock is taken: the manifests of a release may bring the namespace that its own lock
+// is kept in.
+func (s *Store) MakingNamespace() *Store {
+	makes := *s
+	makes.makes = true
+	return &makes
 }
 
 // NamespaceError says that the namespace that is written to does not exist.
