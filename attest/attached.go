@@ -20,26 +20,28 @@ import (
 const (
 	bundleMediaType = "application/vnd.dev.sigstore.bundle" // the version follows
 	maxBundle       = 32 << 20                              // bytes; an SBOM of 20,000 packages has about 8 MiB
-	maxAttached     = 1000                                  // bundles of one image that are looked at
-	atOnce          = 8                                     // bundles read at the same time
+	maxAttached     = 1000                                  // bundles that are read of one image
+	maxReads        = 8                                     // bundles read at the same time
 )
 
-// candidate is one bundle that claims something of an image.
+// candidate is one bundle that is attached to an image or stored with a record. It
+// is not verified.
 type candidate struct {
-	id     string         // the digest it is kept under, or its place among stored ones
-	raw    []byte         // as it was read
-	bundle *bundle.Bundle // nil if it could not be read or understood
-	fault  string         // why it could not be understood
-	unread error          // why it could not be read
-	label  string         // what it says it is, if that is not wanted; it was not read then
+	id      string         // its digest in the registry, or its position among stored bundles
+	raw     []byte         // as it was read
+	bundle  *bundle.Bundle // nil if it could not be read or parsed
+	invalid string         // why it could not be parsed
+	unread  error          // why it could not be read
+	label   string         // predicate type by its annotation, if not wanted; then it was not read
 }
 
-// attached reads the bundles of an image whose predicate type is, or may be, one
-// of those wanted. What says of itself that it is something else is not read;
-// that is a short cut, and what is read is checked by its signed content. An unreadable bundle is a candidate with its error: anyone
-// with write access may attach rubbish, and that must not hide what is good.
-func (n *Notary) attached(ctx context.Context, d name.Digest, wanted []string) ([]candidate, error) {
-	opts, err := n.remote(ctx)
+// attached reads the bundles of an image whose predicate type may be one of those
+// wanted. A bundle whose annotation names another predicate type is not read: that
+// saves requests and proves nothing, because the signed content is what is
+// verified later. An unreadable bundle becomes a candidate with its error: anyone
+// with write access may attach one, and it must not hide the valid ones.
+func (a *Attestor) attached(ctx context.Context, d name.Digest, wanted []string) ([]candidate, error) {
+	opts, err := a.remote(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -50,10 +52,10 @@ func (n *Notary) attached(ctx context.Context, d name.Digest, wanted []string) (
 	var all []candidate
 	var found []v1.Descriptor
 	for _, desc := range index.Manifests {
-		if says := desc.Annotations[ociremote.BundlePredicateType]; says == "" || slices.Contains(wanted, says) {
+		if label := desc.Annotations[ociremote.BundlePredicateType]; label == "" || slices.Contains(wanted, label) {
 			found = append(found, desc)
 		} else {
-			all = append(all, candidate{id: desc.Digest.String(), label: says})
+			all = append(all, candidate{id: desc.Digest.String(), label: label})
 		}
 	}
 	if len(found) > maxAttached {
@@ -61,10 +63,10 @@ func (n *Notary) attached(ctx context.Context, d name.Digest, wanted []string) (
 	}
 	read := make([]*candidate, len(found))
 	var group errgroup.Group
-	group.SetLimit(atOnce)
+	group.SetLimit(maxReads)
 	for i, desc := range found {
 		group.Go(func() error {
-			read[i] = n.read.get(d.Context().Digest(desc.Digest.String()), opts)
+			read[i] = a.read.get(d.Context().Digest(desc.Digest.String()), opts)
 			return nil
 		})
 	}
@@ -77,15 +79,16 @@ func (n *Notary) attached(ctx context.Context, d name.Digest, wanted []string) (
 	return all, ctx.Err()
 }
 
-// readOnce keeps the bundles that were read: what has a digest never changes.
-type readOnce struct {
-	mu   sync.Mutex
-	kept map[string]*candidate
+// bundleCache holds the bundles that were read, by reference: content under a
+// digest never changes.
+type bundleCache struct {
+	mu     sync.Mutex
+	cached map[string]*candidate
 }
 
-func (r *readOnce) get(ref name.Digest, opts []remote.Option) *candidate {
+func (r *bundleCache) get(ref name.Digest, opts []remote.Option) *candidate {
 	r.mu.Lock()
-	c, have := r.kept[ref.String()]
+	c, have := r.cached[ref.String()]
 	r.mu.Unlock()
 	if have {
 		return c
@@ -96,15 +99,15 @@ func (r *readOnce) get(ref name.Digest, opts []remote.Option) *candidate {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.kept == nil {
-		r.kept = map[string]*candidate{}
+	if r.cached == nil {
+		r.cached = map[string]*candidate{}
 	}
-	r.kept[ref.String()] = c
+	r.cached[ref.String()] = c
 	return c
 }
 
-// readCandidate returns nil for what is no bundle at all: other tools attach
-// their own things.
+// readCandidate returns nil for an artifact that is not a bundle: other tools
+// attach their own.
 func readCandidate(ref name.Digest, opts []remote.Option) *candidate {
 	c := &candidate{id: ref.DigestStr()}
 	layer, err := bundleLayer(ref, opts)
@@ -128,7 +131,7 @@ func readCandidate(ref name.Digest, opts []remote.Option) *candidate {
 	return c
 }
 
-// bundleLayer is the only layer of a bundle's manifest, nil if ref is something else.
+// bundleLayer is the only layer of a bundle's manifest; nil if ref is not a bundle.
 func bundleLayer(ref name.Digest, opts []remote.Option) (v1.Layer, error) {
 	desc, err := remote.Get(ref, opts...)
 	if err != nil {
@@ -157,16 +160,16 @@ func bundleLayer(ref name.Digest, opts []remote.Option) (v1.Layer, error) {
 
 func (c *candidate) parse() {
 	if len(c.raw) > maxBundle {
-		c.fault = fmt.Sprintf("is larger than %d MiB", maxBundle>>20)
+		c.invalid = fmt.Sprintf("is larger than %d MiB", maxBundle>>20)
 		return
 	}
 	var b bundle.Bundle
 	if err := b.UnmarshalJSON(c.raw); err != nil {
-		c.fault = "is no sigstore bundle"
+		c.invalid = "is not a Sigstore bundle"
 		return
 	}
 	if !b.MinVersion("v0.3") {
-		c.fault = "is a sigstore bundle of a version before 0.3"
+		c.invalid = "is a Sigstore bundle of a version before 0.3"
 		return
 	}
 	c.bundle = &b
@@ -188,24 +191,23 @@ func unreadable(all []candidate) error {
 	return errors.Join(errs...)
 }
 
-// registry shares connections and tokens over all calls.
+// registry shares connections and tokens between all calls.
 type registry struct {
 	puller *remote.Puller
 	pusher *remote.Pusher
 }
 
-func (n *Notary) remote(ctx context.Context) ([]remote.Option, error) {
-	r, err := n.registry.get(func() (registry, error) {
-		puller, err := remote.NewPuller(n.opt.RemoteOptions...)
+func (a *Attestor) remote(ctx context.Context) ([]remote.Option, error) {
+	r, err := a.registry.get(func() (registry, error) {
+		puller, err := remote.NewPuller(a.opt.RemoteOptions...)
 		if err != nil {
 			return registry{}, err
 		}
-		pusher, err := remote.NewPusher(n.opt.RemoteOptions...)
+		pusher, err := remote.NewPusher(a.opt.RemoteOptions...)
 		return registry{puller, pusher}, err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("registry options: %w", err)
 	}
-	own := []remote.Option{remote.WithContext(ctx), remote.Reuse(r.puller), remote.Reuse(r.pusher)}
-	return append(append([]remote.Option{}, n.opt.RemoteOptions...), own...), nil
+	return slices.Concat(a.opt.RemoteOptions, []remote.Option{remote.WithContext(ctx), remote.Reuse(r.puller), remote.Reuse(r.pusher)}), nil
 }

@@ -31,13 +31,13 @@ func digestOf(t *testing.T, ref string) string {
 	return d.DigestStr()
 }
 
-// refused demands an UntrustedError whose bundles do not count for reason.
+// refused requires an UntrustedError whose bundles do not count for reason.
 func refused(t *testing.T, err error, reason attest.Reason) *attest.UntrustedError {
 	t.Helper()
 	var untrusted *attest.UntrustedError
 	require.ErrorAs(t, err, &untrusted)
 	var reasons []attest.Reason
-	for _, c := range untrusted.Candidates {
+	for _, c := range untrusted.Rejections {
 		reasons = append(reasons, c.Reason)
 	}
 	require.Contains(t, reasons, reason, err)
@@ -45,7 +45,7 @@ func refused(t *testing.T, err error, reason attest.Reason) *attest.UntrustedErr
 	return untrusted
 }
 
-func sign(t *testing.T, n *attest.Notary, ref string) []byte {
+func sign(t *testing.T, n *attest.Attestor, ref string) []byte {
 	t.Helper()
 	bundle, done, err := n.Sign(t.Context(), ref)
 	require.NoError(t, err)
@@ -58,7 +58,7 @@ func TestAttacksOnImages(t *testing.T) {
 	n := s.signer(t, "ours", ours())
 	foreign := s.signer(t, "foreign", nil)
 	verify := func(ref string) error {
-		_, err := n.Verify(t.Context(), ref, attest.Expect{})
+		_, err := n.Verify(t.Context(), ref, attest.VerifyOptions{})
 		return err
 	}
 
@@ -80,12 +80,12 @@ func TestAttacksOnImages(t *testing.T) {
 		require.Error(t, verify(other))
 
 		tag := s.host + "/app/worker:moving"
-		require.ErrorContains(t, verify(tag), "no reference by digest")
+		require.ErrorContains(t, verify(tag), "not a reference by digest")
 		_, _, err := n.Sign(t.Context(), tag)
-		require.ErrorContains(t, err, "no reference by digest")
+		require.ErrorContains(t, err, "not a reference by digest")
 	})
 
-	t.Run("a signature copied from another image speaks of that image", func(t *testing.T) {
+	t.Run("a signature copied from another image is about that image", func(t *testing.T) {
 		good, other := s.push(t, "good"), s.push(t, "other")
 		attach(t, other, sign(t, n, good))
 		refused(t, verify(other), attest.OtherDigest)
@@ -97,19 +97,19 @@ func TestAttacksOnImages(t *testing.T) {
 		refused(t, verify(other), attest.ForeignSigner)
 	})
 
-	t.Run("provenance alone is no signature", func(t *testing.T) {
+	t.Run("provenance alone is not a signature", func(t *testing.T) {
 		ref := s.push(t, "provenance")
 		bundle, _, err := n.Attest(t.Context(), ref, attest.ProvenanceType, attest.Provenance(attest.Build{SHA: strings.Repeat("a", 40)}))
 		require.NoError(t, err)
 		refused(t, verify(ref), attest.OtherPredicate)
 
 		attach(t, ref, bundle) // now labelled as a signature
-		require.ErrorContains(t, refused(t, verify(ref), attest.OtherPredicate), "signed by ours.pub, but it claims "+attest.ProvenanceType)
+		require.ErrorContains(t, refused(t, verify(ref), attest.OtherPredicate), "signed by ours.pub, but its predicate type is "+attest.ProvenanceType)
 		sign(t, n, ref) // not taken for done
 		require.NoError(t, verify(ref))
 	})
 
-	t.Run("a good signature with a wrong predicate type is no signature", func(t *testing.T) {
+	t.Run("a good signature with a wrong predicate type is not a signature", func(t *testing.T) {
 		ref := s.push(t, "predicate")
 		bundle, _, err := n.Attest(t.Context(), ref, attest.SignatureType+"x", struct{}{})
 		require.NoError(t, err)
@@ -117,7 +117,7 @@ func TestAttacksOnImages(t *testing.T) {
 		refused(t, verify(ref), attest.OtherPredicate)
 	})
 
-	t.Run("a signed record with the bytes of a manifest is no signature of the image", func(t *testing.T) {
+	t.Run("a signed record with the bytes of a manifest is not a signature of the image", func(t *testing.T) {
 		ref := s.push(t, "record")
 		d, err := name.NewDigest(ref)
 		require.NoError(t, err)
@@ -136,7 +136,7 @@ func TestAttacksOnImages(t *testing.T) {
 		require.Contains(t, untrusted.Hint(), "signing.policy.keys")
 
 		sign(t, n, ref)
-		verified, err := n.Verify(t.Context(), ref, attest.Expect{})
+		verified, err := n.Verify(t.Context(), ref, attest.VerifyOptions{})
 		require.NoError(t, err)
 		require.Equal(t, "ours.pub", verified.Bundles[0].Signer)
 	})
@@ -158,14 +158,14 @@ func TestAttacksOnImages(t *testing.T) {
 		require.ErrorContains(t, verify(ref), "; and 2 more")
 	})
 
-	t.Run("kept bundles do not fit a swapped digest", func(t *testing.T) {
+	t.Run("stored bundles do not fit a swapped digest", func(t *testing.T) {
 		good, other := s.push(t, "good"), s.push(t, "other")
 		sign(t, n, good)
-		verified, err := n.Verify(t.Context(), good, attest.Expect{})
+		verified, err := n.Verify(t.Context(), good, attest.VerifyOptions{})
 		require.NoError(t, err)
-		_, err = n.VerifyBundles(t.Context(), verified.Stored(), digestOf(t, good), attest.Expect{})
+		_, err = n.VerifyBundles(t.Context(), verified.Stored(), digestOf(t, good), attest.VerifyOptions{})
 		require.NoError(t, err)
-		_, err = n.VerifyBundles(t.Context(), verified.Stored(), digestOf(t, other), attest.Expect{})
+		_, err = n.VerifyBundles(t.Context(), verified.Stored(), digestOf(t, other), attest.VerifyOptions{})
 		refused(t, err, attest.OtherDigest)
 	})
 }

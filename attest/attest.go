@@ -1,14 +1,14 @@
-// Package attest signs images and records, attaches what is known of them, and
-// verifies both before anything runs.
+// Package attest signs images and records, attaches attestations to images, and
+// verifies images and records before anything runs.
 //
-// Everything it makes is a sigstore bundle around an in-toto statement: a DSSE
+// Everything it makes is a Sigstore bundle around an in-toto statement: a DSSE
 // envelope whose statement names the image by digest and says, by its predicate
-// type, what is claimed. Bundles are attached to the image in its registry, in
-// the form that cosign v3 reads and writes, and can be kept with a record, so
-// that a rollback is verified without a registry and without Sigstore.
+// type, what is attested. Bundles are attached to the image in its registry, in
+// the form that cosign v3 reads and writes. They can also be stored with a record,
+// so that a rollback is verified without a registry and without Sigstore.
 //
-// A claim counts only if its predicate type is exactly the one asked for:
-// provenance is not a signature, however well it is signed.
+// An attestation counts only if its predicate type is exactly the required one:
+// provenance is not a signature, even if its signature is valid.
 package attest
 
 import (
@@ -26,8 +26,7 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// Predicate types. Each claim has its own; the foreign ones are those that other
-// tools read.
+// Predicate types. Those outside shipit.dev are the ones that other tools read.
 const (
 	SignatureType  = "https://sigstore.dev/cosign/sign/v1" // what cosign v3 writes for a signature
 	ProvenanceType = "https://slsa.dev/provenance/v1"      // SLSA provenance v1
@@ -42,8 +41,8 @@ func predicateNames() map[string]string {
 	return map[string]string{"signature": SignatureType, "provenance": ProvenanceType, "sbom": SBOMType}
 }
 
-// Options are what a Notary needs beside the configuration. The zero value works
-// for public images and keys that lie beside the working directory.
+// Options are what an Attestor needs beside the configuration. The zero value works
+// for public images and for keys in the working directory.
 type Options struct {
 	RemoteOptions []remote.Option                   // for every registry request; none: anonymous
 	ReadFile      func(path string) ([]byte, error) // reads public keys and the trusted root; default: files below Dir
@@ -52,16 +51,16 @@ type Options struct {
 	Source        string                            // repository that provenance must name, unless the policy says another
 }
 
-// Notary signs and verifies for one configuration. It may be used by several
-// goroutines at once. What costs time, such as decrypting the private key, is
-// done once, when first needed.
-type Notary struct {
+// Attestor signs and verifies for one configuration. Several goroutines may use it
+// at once. Slow steps, such as decrypting the private key, run once, when first
+// needed.
+type Attestor struct {
 	cfg      config.Signing
 	opt      Options
-	required []string // predicate types that the policy demands
+	required []string // predicate types that the policy requires
 
-	writing  latches // by image: a registry without the referrers API loses one of two concurrent attachments
-	read     readOnce
+	writing  namedLocks // by image: without the referrers API, a registry loses one of two concurrent attachments
+	read     bundleCache
 	registry memo[registry]
 	key      memo[keypair]
 	keys     memo[[]trust]
@@ -70,9 +69,9 @@ type Notary struct {
 	session  sessions
 }
 
-// New reads no file and no network. What is wrong with the configuration was
-// said when it was parsed.
-func New(cfg config.Signing, opt Options) *Notary {
+// New reads no file and no network. cfg is taken as valid: package config has
+// checked it.
+func New(cfg config.Signing, opt Options) *Attestor {
 	if opt.Getenv == nil {
 		opt.Getenv = os.Getenv
 	}
@@ -80,23 +79,23 @@ func New(cfg config.Signing, opt Options) *Notary {
 		dir := opt.Dir
 		opt.ReadFile = func(path string) ([]byte, error) { return os.ReadFile(below(dir, path)) }
 	}
-	n := &Notary{cfg: cfg, opt: opt}
+	a := &Attestor{cfg: cfg, opt: opt}
 	if cfg.Policy == nil {
-		return n
+		return a
 	}
-	n.required = []string{SignatureType}
-	for _, short := range demanded(*cfg.Policy) {
+	a.required = []string{SignatureType}
+	for _, short := range requiredPredicates(*cfg.Policy) {
 		if predicate := predicateNames()[short]; predicate != SignatureType {
-			n.required = append(n.required, predicate)
+			a.required = append(a.required, predicate)
 		}
 	}
-	return n
+	return a
 }
 
-// demanded are the predicates that a policy demands. Only provenance tells the
-// repository and the commit, so a policy that names a repository or a branch
-// demands it.
-func demanded(p config.Policy) []string {
+// requiredPredicates are the short names of the predicates that a policy requires,
+// sorted. Only provenance names the repository and the commit, so a policy that
+// names a repository or a branch requires it.
+func requiredPredicates(p config.Policy) []string {
 	names := append([]string{"signature"}, p.Predicates...)
 	if p.Branch != "" || p.Repository != "" {
 		names = append(names, "provenance")
@@ -105,19 +104,19 @@ func demanded(p config.Policy) []string {
 	return slices.Compact(names)
 }
 
-// Policy is what this configuration demands, as records keep it; nil if it
-// demands nothing.
-func (n *Notary) Policy() (*release.Policy, error) {
-	p := n.cfg.Policy
+// Policy is the policy of this configuration, in the form that records store; nil
+// if there is none.
+func (a *Attestor) Policy() (*release.Policy, error) {
+	p := a.cfg.Policy
 	if p == nil {
 		return nil, nil
 	}
-	keys, err := n.policyKeys()
+	keys, err := a.policyKeys()
 	if err != nil {
 		return nil, err
 	}
-	out := &release.Policy{Identity: p.Identity, Issuer: p.Issuer, Predicates: demanded(*p), Branch: p.Branch}
-	if repository := n.repository(); repository != "" {
+	out := &release.Policy{Identity: p.Identity, Issuer: p.Issuer, Predicates: requiredPredicates(*p), Branch: p.Branch}
+	if repository := a.repository(); repository != "" {
 		out.Repository = plainRepository(repository)
 	}
 	for _, k := range keys {
@@ -126,25 +125,25 @@ func (n *Notary) Policy() (*release.Policy, error) {
 	return out, nil
 }
 
-// Signs reports whether this configuration signs at all.
-func (n *Notary) Signs() bool { return n.cfg.Mode == "key" || n.cfg.Mode == "keyless" }
+// Signs reports whether this configuration signs.
+func (a *Attestor) Signs() bool { return a.cfg.Mode == "key" || a.cfg.Mode == "keyless" }
 
-// Demands reports whether a policy must be fulfilled before anything runs.
-func (n *Notary) Demands() bool { return n.cfg.Policy != nil }
+// HasPolicy reports whether an image must satisfy a policy before it runs.
+func (a *Attestor) HasPolicy() bool { return a.cfg.Policy != nil }
 
-// repository is what provenance must name; empty if the policy does not care.
-func (n *Notary) repository() string {
-	if p := n.cfg.Policy; p != nil && p.Repository != "" {
+// repository is the one that provenance must name; empty if any will do.
+func (a *Attestor) repository() string {
+	if p := a.cfg.Policy; p != nil && p.Repository != "" {
 		return p.Repository
 	}
-	return n.opt.Source
+	return a.opt.Source
 }
 
-// parseDigest accepts nothing but repository@sha256:…: a tag can move.
+// parseDigest accepts only repository@sha256:…, because a tag can move.
 func parseDigest(ref string) (name.Digest, error) {
 	d, err := name.NewDigest(ref)
 	if err != nil {
-		return name.Digest{}, fmt.Errorf("%q is no reference by digest: %w", ref, err)
+		return name.Digest{}, fmt.Errorf("%q is not a reference by digest: %w", ref, err)
 	}
 	if !strings.HasPrefix(d.DigestStr(), "sha256:") {
 		return name.Digest{}, fmt.Errorf("%q: only sha256 digests are signed", ref)

@@ -77,13 +77,13 @@ func (s *shop) push(t *testing.T, tag string) string {
 	return ref.Context().Digest(digest.String()).String()
 }
 
-// signer signs with one of the keys and demands what policy says.
-func (s *shop) signer(t *testing.T, who string, policy *config.Policy) *attest.Notary {
+// signer signs with one of the keys and requires what policy says.
+func (s *shop) signer(t *testing.T, who string, policy *config.Policy) *attest.Attestor {
 	t.Helper()
-	return s.notary(t, config.Signing{Mode: "key", Key: who + ".key", Policy: policy})
+	return s.attestor(t, config.Signing{Mode: "key", Key: who + ".key", Policy: policy})
 }
 
-func (s *shop) notary(t *testing.T, cfg config.Signing) *attest.Notary {
+func (s *shop) attestor(t *testing.T, cfg config.Signing) *attest.Attestor {
 	t.Helper()
 	n := attest.New(cfg, attest.Options{Dir: s.dir, Getenv: environment(map[string]string{"COSIGN_PASSWORD": password})})
 	return n
@@ -115,7 +115,7 @@ func TestSigning(t *testing.T) {
 			require.False(t, done, "a valid own signature is found, not repeated")
 			require.JSONEq(t, string(first), string(second))
 
-			verified, err := n.Verify(t.Context(), ref, attest.Expect{})
+			verified, err := n.Verify(t.Context(), ref, attest.VerifyOptions{})
 			require.NoError(t, err)
 			require.Len(t, verified.Bundles, 1)
 			require.Equal(t, "ours.pub", verified.Bundles[0].Signer)
@@ -130,7 +130,7 @@ func digestOfBytes(data []byte) string {
 }
 
 // imageSignature is a signature of an image whose manifest has the bytes of data.
-func imageSignature(t *testing.T, n *attest.Notary, data []byte) []byte {
+func imageSignature(t *testing.T, n *attest.Attestor, data []byte) []byte {
 	t.Helper()
 	s := newShop(t, true)
 	ref, err := name.NewDigest(s.host + "/app/worker@" + digestOfBytes(data))

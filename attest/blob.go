@@ -8,10 +8,10 @@ import (
 	"fmt"
 )
 
-// SignBlob signs bytes that are no image, such as a record of the ledger, and
-// returns the bundle to keep beside them. Under mode none it returns nil.
-func (n *Notary) SignBlob(ctx context.Context, data []byte) ([]byte, error) {
-	if !n.Signs() {
+// SignBlob signs a record of the ledger and returns the bundle to store beside it;
+// nil if signing.mode is none.
+func (a *Attestor) SignBlob(ctx context.Context, data []byte) ([]byte, error) {
+	if !a.Signs() {
 		return nil, nil
 	}
 	payload, err := json.Marshal(statement{
@@ -23,35 +23,35 @@ func (n *Notary) SignBlob(ctx context.Context, data []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	signed, err := n.signPayload(ctx, payload)
+	signed, err := a.signPayload(ctx, payload)
 	if err != nil {
 		return nil, fmt.Errorf("sign record: %w", err)
 	}
 	return signed, nil
 }
 
-// VerifyBlob holds a bundle that SignBlob made against the policy's signers and
-// returns who signed. Without a policy it succeeds and names nobody.
-func (n *Notary) VerifyBlob(ctx context.Context, data, signed []byte) (signer string, err error) {
-	if !n.Demands() {
+// VerifyBlob checks a bundle that SignBlob made against the policy's signers and
+// returns who signed. Without a policy it succeeds and returns "".
+func (a *Attestor) VerifyBlob(ctx context.Context, data, signed []byte) (signer string, err error) {
+	if !a.HasPolicy() {
 		return "", nil
 	}
 	digest := "sha256:" + hexSHA256(data)
-	c := candidate{id: "kept beside it", raw: signed}
+	c := candidate{id: "stored beside it", raw: signed}
 	c.parse()
-	believed, err := n.believed()
+	trusted, err := a.trustedSigners()
 	if err != nil {
 		return "", err
 	}
-	got, rejected, err := believed.judge(ctx, c, digest)
+	got, rejected, err := trusted.verifyCandidate(ctx, c, digest)
 	if err != nil {
 		return "", fmt.Errorf("verify record: %w", err)
 	}
 	if rejected == nil && got.predicateType != RecordType {
-		rejected = &Candidate{ID: c.id, Predicate: got.predicateType, Reason: OtherPredicate, Detail: "is no signature of a record"}
+		rejected = &Rejection{ID: c.id, Predicate: got.predicateType, Reason: OtherPredicate, Detail: "is not a signature of a record"}
 	}
 	if rejected != nil {
-		return "", &UntrustedError{Subject: "record " + digest, Missing: []string{RecordType}, Candidates: []Candidate{*rejected}, Signers: believed.names()}
+		return "", &UntrustedError{Subject: "record " + digest, Missing: []string{RecordType}, Rejections: []Rejection{*rejected}, Signers: trusted.names()}
 	}
 	return got.signer, nil
 }

@@ -2,7 +2,7 @@ package attest
 
 import "github.com/joelhooks/shipit/release"
 
-// Deployment is the claim, made after a rollout, of what ran where.
+// Deployment is the predicate, attested after a rollout, that says what runs where.
 type Deployment struct {
 	App     string           `json:"app"`
 	Seq     int64            `json:"seq"`
@@ -14,7 +14,7 @@ type Deployment struct {
 	Roles   []DeploymentRole `json:"roles"`
 }
 
-// DeploymentRole is one running part of a Deployment.
+// DeploymentRole is one role of a Deployment.
 type DeploymentRole struct {
 	Name       string         `json:"name"`
 	Target     release.Target `json:"target"`
@@ -23,8 +23,8 @@ type DeploymentRole struct {
 	InParity   bool           `json:"inParity"`
 }
 
-// DeploymentOf is what a record says of a rollout, without times and reasons, so
-// that the same rollout is the same claim.
+// DeploymentOf is the predicate of a record. It holds no times and no reasons, so
+// that the same rollout gives the same bytes.
 func DeploymentOf(r release.Record) Deployment {
 	d := Deployment{App: r.App, Seq: r.Seq, Kind: r.Kind, SHA: r.SHA, Version: r.Version, Outcome: r.Outcome, Parity: r.Parity}
 	for _, role := range r.Roles {
@@ -33,8 +33,8 @@ func DeploymentOf(r release.Record) Deployment {
 	return d
 }
 
-// Rebuild is the claim that an image was built again from its source and came
-// out the same.
+// Rebuild is the predicate that says that a rebuild of an image from its source
+// gave the same image.
 type Rebuild struct {
 	Repository string `json:"repository"`
 	SHA        string `json:"sha"`

@@ -15,7 +15,7 @@ import (
 	"github.com/joelhooks/shipit/attest"
 )
 
-// A registry without the referrers API keeps what is attached in one index under
+// A registry without the referrers API lists attachments in one index under
 // a tag, which every writer reads, extends and puts. Here another writer, who has
 // read before us, puts after us.
 func TestAnAttachmentThatAnotherWriterOverwroteIsAttachedAgain(t *testing.T) {

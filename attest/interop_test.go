@@ -66,7 +66,7 @@ func TestStockCosign(t *testing.T) {
 				ref := s.push(t, "theirs")
 				out, err := cosign.run(t, "sign", "--key", "ours.key", "--yes", "--use-signing-config=false", "--tlog-upload=false", ref)
 				require.NoError(t, err, out)
-				verified, err := n.Verify(t.Context(), ref, attest.Expect{})
+				verified, err := n.Verify(t.Context(), ref, attest.VerifyOptions{})
 				require.NoError(t, err)
 				require.Equal(t, "ours.pub", verified.Bundles[0].Signer)
 				_, done, err := n.Sign(t.Context(), ref)
@@ -74,11 +74,11 @@ func TestStockCosign(t *testing.T) {
 				require.False(t, done)
 			})
 
-			t.Run("it accepts our claims, each by its type", func(t *testing.T) {
-				ref := s.push(t, "claims")
+			t.Run("it accepts our attestations, each by its type", func(t *testing.T) {
+				ref := s.push(t, "attestations")
 				sbom, err := attest.SBOM(lock(t, lockfile.PNPM))
 				require.NoError(t, err)
-				for _, claim := range []struct {
+				for _, attestation := range []struct {
 					kind, predicateType string
 					predicate           any
 				}{
@@ -86,11 +86,11 @@ func TestStockCosign(t *testing.T) {
 					{"cyclonedx", attest.SBOMType, sbom},
 					{attest.DeploymentType, attest.DeploymentType, attest.Deployment{App: "system-bus", Seq: 42}},
 				} {
-					out, err := cosign.run(t, "verify-attestation", "--key", "ours.pub", "--insecure-ignore-tlog=true", "--type", claim.kind, ref)
+					out, err := cosign.run(t, "verify-attestation", "--key", "ours.pub", "--insecure-ignore-tlog=true", "--type", attestation.kind, ref)
 					require.Error(t, err, "before it is there: %s", out)
-					_, _, err = n.Attest(t.Context(), ref, claim.predicateType, claim.predicate)
+					_, _, err = n.Attest(t.Context(), ref, attestation.predicateType, attestation.predicate)
 					require.NoError(t, err)
-					out, err = cosign.run(t, "verify-attestation", "--key", "ours.pub", "--insecure-ignore-tlog=true", "--type", claim.kind, ref)
+					out, err = cosign.run(t, "verify-attestation", "--key", "ours.pub", "--insecure-ignore-tlog=true", "--type", attestation.kind, ref)
 					require.NoError(t, err, out)
 				}
 			})
@@ -106,10 +106,10 @@ func TestStockCosign(t *testing.T) {
 				policy := ours("provenance")
 				policy.Repository = "https://github.com/joelhooks/joelclaw"
 				both := s.signer(t, "ours", policy)
-				_, err = both.Verify(t.Context(), ref, attest.Expect{})
+				_, err = both.Verify(t.Context(), ref, attest.VerifyOptions{})
 				require.ErrorContains(t, err, "no valid signature;")
 				sign(t, both, ref)
-				verified, err := both.Verify(t.Context(), ref, attest.Expect{})
+				verified, err := both.Verify(t.Context(), ref, attest.VerifyOptions{})
 				require.NoError(t, err)
 				require.Equal(t, strings.Repeat("a", 40), verified.Commit)
 			})

@@ -26,48 +26,49 @@ import (
 // passwordVariable is the one that cosign itself reads.
 const passwordVariable = "COSIGN_PASSWORD"
 
-// keypair lets a key in cosign's encrypted form sign sigstore bundles.
+// keypair makes a key in cosign's encrypted form a sign.Keypair, which signs
+// Sigstore bundles.
 type keypair struct {
 	signer  signature.SignerVerifier
 	public  crypto.PublicKey
 	details signature.AlgorithmDetails
 }
 
-// loadKey decrypts the private key. Its scrypt parameters make that take up to a
-// second, so it happens once, and only when something is signed.
-func (n *Notary) loadKey() (keypair, error) {
-	return n.key.get(func() (keypair, error) {
-		data, err := n.readKey()
+// loadKey decrypts the private key, once and only when something is signed: its
+// scrypt parameters make that take up to a second.
+func (a *Attestor) loadKey() (keypair, error) {
+	return a.key.get(func() (keypair, error) {
+		data, err := a.readKey()
 		if err != nil {
 			return keypair{}, err
 		}
-		return decryptKey(n.cfg.Key, data, n.opt.Getenv(passwordVariable))
+		return decryptKey(a.cfg.Key, data, a.opt.Getenv(passwordVariable))
 	})
 }
 
-func (n *Notary) readKey() ([]byte, error) {
-	if variable, ok := strings.CutPrefix(n.cfg.Key, "env:"); ok {
-		data := n.opt.Getenv(variable)
+func (a *Attestor) readKey() ([]byte, error) {
+	if variable, ok := strings.CutPrefix(a.cfg.Key, "env:"); ok {
+		data := a.opt.Getenv(variable)
 		if data == "" {
 			return nil, fmt.Errorf("signing key: the environment variable %s is empty", variable)
 		}
 		return []byte(data), nil
 	}
-	data, err := os.ReadFile(below(n.opt.Dir, n.cfg.Key))
+	data, err := os.ReadFile(below(a.opt.Dir, a.cfg.Key))
 	if err != nil {
 		return nil, fmt.Errorf("signing key: %w", err)
 	}
 	return data, nil
 }
 
-// decryptKey says nothing of the key's content in its errors.
+// decryptKey decrypts a key in cosign's form. Its errors reveal nothing of the key.
 func decryptKey(from string, data []byte, password string) (keypair, error) {
 	signer, err := cosign.LoadPrivateKey(data, []byte(password), nil)
 	switch {
 	case err != nil && password == "":
 		return keypair{}, fmt.Errorf("signing key %s: cannot be decrypted: %s is not set", from, passwordVariable)
 	case err != nil:
-		return keypair{}, fmt.Errorf("signing key %s: cannot be decrypted: it is no cosign key, or %s is wrong", from, passwordVariable)
+		return keypair{}, fmt.Errorf("signing key %s: cannot be decrypted: it is not a cosign key, or %s is wrong", from, passwordVariable)
 	}
 	public, err := signer.PublicKey()
 	if err != nil {
@@ -86,7 +87,7 @@ func (k keypair) GetSigningAlgorithm() protocommon.PublicKeyDetails {
 	return k.details.GetSignatureAlgorithm()
 }
 
-// GetHint is how the bundle names the key; cosign looks it up by the same hash.
+// GetHint is the hash by which the bundle names the key; cosign uses the same.
 func (k keypair) GetHint() []byte {
 	der, err := x509.MarshalPKIXPublicKey(k.public)
 	if err != nil {
@@ -126,15 +127,15 @@ func (k keypair) SignData(_ context.Context, data []byte) ([]byte, []byte, error
 	return sig, h.Sum(nil), nil
 }
 
-// trust is one signer that is believed.
+// trust is one trusted signer.
 type trust struct {
-	name        string // of the key file, or the identity
+	name        string // path of the key file, or the identity
 	fingerprint string // sha256:… of a public key; empty for an identity
 	check       func(*bundle.Bundle, verify.ArtifactPolicyOption) (*verify.VerificationResult, string, error)
 }
 
-// trustKey believes what one public key signed, at any time: the policy, not a
-// clock, says when a key is no longer good.
+// trustKey trusts the signatures of one public key, whenever they were made: a key
+// loses trust by leaving the policy, not with time.
 func trustKey(name string, public crypto.PublicKey) (trust, error) {
 	verifier, err := signature.LoadDefaultVerifier(public, options.WithED25519ph())
 	if err != nil {
@@ -158,19 +159,19 @@ func trustKey(name string, public crypto.PublicKey) (trust, error) {
 	return trust{name: name, fingerprint: "sha256:" + hexSHA256(der), check: check}, nil
 }
 
-// policyKeys are the public keys that the policy names: several while one
-// replaces another.
-func (n *Notary) policyKeys() ([]trust, error) {
-	return n.keys.get(func() ([]trust, error) {
+// policyKeys are the public keys that the policy names; several while keys are
+// rotated.
+func (a *Attestor) policyKeys() ([]trust, error) {
+	return a.keys.get(func() ([]trust, error) {
 		var all []trust
-		for _, path := range n.cfg.Policy.Keys {
-			data, err := n.opt.ReadFile(path)
+		for _, path := range a.cfg.Policy.Keys {
+			data, err := a.opt.ReadFile(path)
 			if err != nil {
 				return nil, fmt.Errorf("public key %s: %w", path, err)
 			}
 			public, err := cryptoutils.UnmarshalPEMToPublicKey(data)
 			if err != nil {
-				return nil, fmt.Errorf("public key %s: %w", path, errors.New("is no public key in PEM form"))
+				return nil, fmt.Errorf("public key %s: %w", path, errors.New("is not a public key in PEM form"))
 			}
 			t, err := trustKey(path, public)
 			if err != nil {

@@ -21,14 +21,14 @@ func TestKeys(t *testing.T) {
 			Dir: s.dir, Getenv: environment(map[string]string{"SIGNING_KEY": private, "COSIGN_PASSWORD": password}),
 		})
 		sign(t, n, ref)
-		_, err := n.Verify(t.Context(), ref, attest.Expect{})
+		_, err := n.Verify(t.Context(), ref, attest.VerifyOptions{})
 		require.NoError(t, err)
 	})
 
 	t.Run("verifying needs no private key", func(t *testing.T) {
 		ref := s.push(t, "v1")
 		sign(t, s.signer(t, "ours", nil), ref)
-		_, err := s.notary(t, config.Signing{Policy: ours()}).Verify(t.Context(), ref, attest.Expect{})
+		_, err := s.attestor(t, config.Signing{Policy: ours()}).Verify(t.Context(), ref, attest.VerifyOptions{})
 		require.NoError(t, err)
 	})
 
@@ -36,8 +36,8 @@ func TestKeys(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(s.dir, "broken.key"), []byte("s3cr3t-bytes"), 0o600))
 		for _, tc := range []struct{ name, key, password, want string }{
 			{"no password", "ours.key", "", "signing key ours.key: cannot be decrypted: COSIGN_PASSWORD is not set"},
-			{"a wrong password", "ours.key", "wr0ng-s3cr3t", "signing key ours.key: cannot be decrypted: it is no cosign key, or COSIGN_PASSWORD is wrong"},
-			{"no key at all", "broken.key", password, "it is no cosign key"},
+			{"a wrong password", "ours.key", "wr0ng-s3cr3t", "signing key ours.key: cannot be decrypted: it is not a cosign key, or COSIGN_PASSWORD is wrong"},
+			{"no key at all", "broken.key", password, "it is not a cosign key"},
 			{"a missing file", "gone.key", password, "signing key: open"},
 			{"an empty variable", "env:GONE", password, "the environment variable GONE is empty"},
 		} {
@@ -52,21 +52,21 @@ func TestKeys(t *testing.T) {
 
 	t.Run("a policy with an unusable key is an error, not distrust", func(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(s.dir, "broken.pub"), []byte("-----BEGIN"), 0o644))
-		_, err := s.notary(t, config.Signing{Policy: &config.Policy{Keys: []string{"broken.pub"}}}).Verify(t.Context(), s.push(t, "v1"), attest.Expect{})
-		require.ErrorContains(t, err, "public key broken.pub: is no public key in PEM form")
+		_, err := s.attestor(t, config.Signing{Policy: &config.Policy{Keys: []string{"broken.pub"}}}).Verify(t.Context(), s.push(t, "v1"), attest.VerifyOptions{})
+		require.ErrorContains(t, err, "public key broken.pub: is not a public key in PEM form")
 	})
 }
 
 func TestNew(t *testing.T) {
-	t.Run("mode none does nothing, and no policy demands nothing", func(t *testing.T) {
+	t.Run("mode none does nothing, and no policy requires nothing", func(t *testing.T) {
 		n := attest.New(config.Signing{}, attest.Options{})
 		require.False(t, n.Signs())
-		require.False(t, n.Demands())
+		require.False(t, n.HasPolicy())
 		bundle, done, err := n.Sign(t.Context(), "registry.invalid/x@sha256:00")
 		require.NoError(t, err)
 		require.False(t, done)
 		require.Nil(t, bundle)
-		verified, err := n.Verify(t.Context(), "registry.invalid/x@sha256:00", attest.Expect{})
+		verified, err := n.Verify(t.Context(), "registry.invalid/x@sha256:00", attest.VerifyOptions{})
 		require.NoError(t, err)
 		require.Empty(t, verified.Bundles)
 	})

@@ -22,9 +22,9 @@ import (
 )
 
 const (
-	audience     = "sigstore"       // that Fulcio wants in the token
-	keylessLimit = 60 * time.Second // for one signature with all its services
-	certMargin   = 3 * time.Minute  // a certificate that ends sooner is not used again
+	audience     = "sigstore"       // of the token, as Fulcio requires
+	keylessLimit = 60 * time.Second // for one signature, all services included
+	certMargin   = 3 * time.Minute  // a certificate that expires sooner is not used again
 	maxToken     = 64 << 10         // bytes of the answer that holds the token
 )
 
@@ -34,8 +34,8 @@ const (
 	tokenSecretVariable = "ACTIONS_ID_TOKEN_REQUEST_TOKEN"
 )
 
-// session is one short-lived certificate and the key it was given for. It signs
-// everything of a release, so that a release asks Fulcio once.
+// session is one short-lived certificate and its key. All signatures of a release
+// use it, so that a release asks Fulcio once.
 type session struct {
 	keypair *sign.EphemeralKeypair
 	cert    []byte // DER
@@ -43,7 +43,7 @@ type session struct {
 	until   time.Time
 }
 
-// GetCertificate hands out the certificate that there is already.
+// GetCertificate returns the certificate of the session.
 func (s *session) GetCertificate(context.Context, sign.Keypair, *sign.CertificateProviderOptions) ([]byte, error) {
 	return s.cert, nil
 }
@@ -53,13 +53,13 @@ type sessions struct {
 	current *session
 }
 
-func (n *Notary) openSession(ctx context.Context, e endpoints) (*session, error) {
-	n.session.mu.Lock()
-	defer n.session.mu.Unlock()
-	if s := n.session.current; s != nil && time.Until(s.until) > certMargin {
+func (a *Attestor) openSession(ctx context.Context, e endpoints) (*session, error) {
+	a.session.mu.Lock()
+	defer a.session.mu.Unlock()
+	if s := a.session.current; s != nil && time.Until(s.until) > certMargin {
 		return s, nil
 	}
-	token, err := n.identityToken(ctx)
+	token, err := a.identityToken(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -80,25 +80,25 @@ func (n *Notary) openSession(ctx context.Context, e endpoints) (*session, error)
 	if err != nil {
 		return nil, fmt.Errorf("certificate from %s: %w", e.fulcio, err)
 	}
-	n.session.current = &session{keypair: pair, cert: der, summary: summary, until: cert.NotAfter}
-	return n.session.current, nil
+	a.session.current = &session{keypair: pair, cert: der, summary: summary, until: cert.NotAfter}
+	return a.session.current, nil
 }
 
-// signKeyless signs with a certificate of this CI job, has the time of it
-// witnessed and enters it in the transparency log. What it returns has been
-// verified against the trusted root.
-func (n *Notary) signKeyless(ctx context.Context, content sign.Content) ([]byte, error) {
+// signKeyless signs with a certificate of this CI job, gets a trusted timestamp and
+// an entry in the transparency log. The bundle that it returns has been verified
+// against the trusted root.
+func (a *Attestor) signKeyless(ctx context.Context, content sign.Content) ([]byte, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, keylessLimit, fmt.Errorf("Sigstore did not answer within %s", keylessLimit))
 	defer cancel()
-	trusted, err := n.trustedRoot(ctx)
+	trusted, err := a.trustedRoot(ctx)
 	if err != nil {
 		return nil, err
 	}
-	e, err := n.endpoints(ctx)
+	e, err := a.endpoints(ctx)
 	if err != nil {
 		return nil, err
 	}
-	s, err := n.openSession(ctx, e)
+	s, err := a.openSession(ctx, e)
 	if err != nil {
 		return nil, err
 	}
@@ -118,21 +118,21 @@ func (n *Notary) signKeyless(ctx context.Context, content sign.Content) ([]byte,
 
 // identityToken asks GitHub Actions who this job is. The token is a secret: no
 // error holds it.
-func (n *Notary) identityToken(ctx context.Context) (string, error) {
-	at, secret := n.opt.Getenv(tokenURLVariable), n.opt.Getenv(tokenSecretVariable)
+func (a *Attestor) identityToken(ctx context.Context) (string, error) {
+	at, secret := a.opt.Getenv(tokenURLVariable), a.opt.Getenv(tokenSecretVariable)
 	if at == "" || secret == "" {
 		return "", fmt.Errorf("keyless signing needs a GitHub Actions job with the permission id-token: write (%s is not set)", tokenURLVariable)
 	}
 	u, err := url.Parse(at)
 	if err != nil {
-		return "", fmt.Errorf("%s is no URL", tokenURLVariable)
+		return "", fmt.Errorf("%s is not a URL", tokenURLVariable)
 	}
 	query := u.Query()
 	query.Set("audience", audience)
 	u.RawQuery = query.Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
-		return "", fmt.Errorf("%s is no URL", tokenURLVariable)
+		return "", fmt.Errorf("%s is not a URL", tokenURLVariable)
 	}
 	req.Header.Set("Authorization", "Bearer "+secret)
 	resp, err := http.DefaultClient.Do(req)
@@ -147,41 +147,41 @@ func (n *Notary) identityToken(ctx context.Context) (string, error) {
 		Value string `json:"value"`
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxToken)).Decode(&answer); err != nil || answer.Value == "" {
-		return "", fmt.Errorf("identity token from %s: the answer holds none", u.Host)
+		return "", fmt.Errorf("identity token from %s: the answer has none", u.Host)
 	}
 	return answer.Value, nil
 }
 
-// ownIdentity is who a keyless signature of this job is by: whom the policy
-// names, or without one whom Fulcio takes it for.
-func (n *Notary) ownIdentity(ctx context.Context) (signers, error) {
-	if p := n.cfg.Policy; p != nil && p.Identity != "" {
+// ownIdentity is the signer of keyless signatures of this job: the identity that
+// the policy names, or else the one that Fulcio certified.
+func (a *Attestor) ownIdentity(ctx context.Context) (signers, error) {
+	if p := a.cfg.Policy; p != nil && p.Identity != "" {
 		var s signers
-		s.add(p.Identity, func(ctx context.Context) (trust, error) { return n.trustIdentity(ctx, p.Identity, p.Issuer) })
+		s.add(p.Identity, func(ctx context.Context) (trust, error) { return a.trustIdentity(ctx, p.Identity, p.Issuer) })
 		return s, nil
 	}
-	e, err := n.endpoints(ctx)
+	e, err := a.endpoints(ctx)
 	if err != nil {
 		return signers{}, err
 	}
-	session, err := n.openSession(ctx, e)
+	session, err := a.openSession(ctx, e)
 	if err != nil {
 		return signers{}, err
 	}
 	var s signers
 	who := session.summary
 	s.add(who.SubjectAlternativeName, func(ctx context.Context) (trust, error) {
-		return n.trustIdentity(ctx, regexp.QuoteMeta(who.SubjectAlternativeName), who.Issuer)
+		return a.trustIdentity(ctx, regexp.QuoteMeta(who.SubjectAlternativeName), who.Issuer)
 	})
 	return s, nil
 }
 
-// trustIdentity believes certificates whose subject matches identity as a whole
-// and that issuer vouched for. Inclusion in the transparency log is required,
-// and a time that a log or a timestamp authority witnessed; if the trusted root
-// lists certificate logs, so is the certificate's entry in one of them.
-func (n *Notary) trustIdentity(ctx context.Context, identity, issuer string) (trust, error) {
-	material, err := n.trustedRoot(ctx)
+// trustIdentity trusts certificates whose subject matches the whole of identity, a
+// regular expression, and whose token came from issuer. Inclusion in the transparency log is required,
+// and so is a time from a log or a timestamp authority. If the trusted root lists
+// certificate logs, the certificate must have an entry in one of them.
+func (a *Attestor) trustIdentity(ctx context.Context, identity, issuer string) (trust, error) {
+	material, err := a.trustedRoot(ctx)
 	if err != nil {
 		return trust{}, err
 	}
@@ -206,7 +206,7 @@ func (n *Notary) trustIdentity(ctx context.Context, identity, issuer string) (tr
 		if who == nil {
 			return nil, "", errors.New("no certificate")
 		}
-		if err := ownRun(who.SourceRepositoryURI, who.SubjectAlternativeName, n.repository()); err != nil {
+		if err := ownRun(who.SourceRepositoryURI, who.SubjectAlternativeName, a.repository()); err != nil {
 			return nil, "", err
 		}
 		return result, who.SubjectAlternativeName + " of " + who.Issuer, nil
@@ -214,10 +214,11 @@ func (n *Notary) trustIdentity(ctx context.Context, identity, issuer string) (tr
 	return trust{name: identity + " of " + issuer, check: check}, nil
 }
 
-// ownRun asks whether a certificate was issued to a run of the repository that is
-// wanted: a reusable workflow can be called by anybody, and all its callers have
-// its subject. Where no repository is wanted, only a workflow that its own
-// repository runs is believed. A certificate that names no run is not of a workflow.
+// ownRun checks that a certificate was issued to a workflow run of the wanted
+// repository: anybody can call a reusable workflow, and the certificates of all
+// callers have its subject. If no repository is wanted, a workflow is trusted only
+// when its own repository runs it. A certificate that names no repository was not
+// issued to a workflow.
 func ownRun(certified, subject, wanted string) error {
 	switch {
 	case certified == "":

@@ -29,14 +29,14 @@ func TestKeyless(t *testing.T) {
 	sigstore := newStandIn(t)
 	s := newShop(t, true)
 	sigstore.writeRoot(t, s.dir, false)
-	notary := func(t *testing.T, cfg config.Signing, env map[string]string) *attest.Notary {
+	attestor := func(t *testing.T, cfg config.Signing, env map[string]string) *attest.Attestor {
 		n := attest.New(cfg, attest.Options{Dir: s.dir, Getenv: environment(env)})
 		return n
 	}
 
 	for _, version := range []int{1, 2} {
 		t.Run("a job of GitHub Actions signs by version "+strconv.Itoa(version)+" of Rekor", func(t *testing.T) {
-			n := notary(t, sigstore.signing(version), sigstore.environment())
+			n := attestor(t, sigstore.signing(version), sigstore.environment())
 			before := sigstore.issued.Load()
 			ref := s.push(t, "v1")
 			sign(t, n, ref)
@@ -48,11 +48,11 @@ func TestKeyless(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, before+1, sigstore.issued.Load(), "one certificate serves a whole release")
 
-			verifier := notary(t, sigstore.signing(version), nil) // no job: verifying asks nobody
-			verified, err := verifier.Verify(t.Context(), ref, attest.Expect{})
+			verifier := attestor(t, sigstore.signing(version), nil) // no job: verifying asks nobody
+			verified, err := verifier.Verify(t.Context(), ref, attest.VerifyOptions{})
 			require.NoError(t, err)
 			require.Equal(t, sigstore.workflow+" of "+sigstore.issuer, verified.Bundles[0].Signer)
-			_, err = verifier.VerifyBundles(t.Context(), verified.Stored(), digestOf(t, ref), attest.Expect{})
+			_, err = verifier.VerifyBundles(t.Context(), verified.Stored(), digestOf(t, ref), attest.VerifyOptions{})
 			require.NoError(t, err)
 			_, err = verifier.VerifyBlob(t.Context(), record, bundle)
 			require.NoError(t, err)
@@ -60,9 +60,9 @@ func TestKeyless(t *testing.T) {
 	}
 
 	ref := s.push(t, "signed")
-	sign(t, notary(t, sigstore.signing(2), sigstore.environment()), ref)
+	sign(t, attestor(t, sigstore.signing(2), sigstore.environment()), ref)
 	stored := func(t *testing.T) []byte {
-		verified, err := notary(t, sigstore.signing(2), nil).Verify(t.Context(), ref, attest.Expect{})
+		verified, err := attestor(t, sigstore.signing(2), nil).Verify(t.Context(), ref, attest.VerifyOptions{})
 		require.NoError(t, err)
 		return verified.Stored()[0]
 	}
@@ -76,60 +76,60 @@ func TestKeyless(t *testing.T) {
 		{"another issuer", config.Policy{Identity: ".*", Issuer: "https://accounts.example"}},
 		{"a key", config.Policy{Keys: []string{"ours.pub"}}},
 	} {
-		t.Run("a policy for "+tc.name+" does not believe it", func(t *testing.T) {
+		t.Run("a policy for "+tc.name+" does not trust it", func(t *testing.T) {
 			cfg := sigstore.signing(2)
 			cfg.Policy = &tc.policy
-			_, err := notary(t, cfg, nil).Verify(t.Context(), ref, attest.Expect{})
+			_, err := attestor(t, cfg, nil).Verify(t.Context(), ref, attest.VerifyOptions{})
 			refused(t, err, attest.ForeignSigner)
 		})
 	}
 
 	for _, part := range []string{"tlogEntries", "timestampVerificationData"} {
 		t.Run("a bundle without its "+part+" is refused", func(t *testing.T) {
-			_, err := notary(t, sigstore.signing(2), nil).VerifyBundles(t.Context(), [][]byte{without(t, stored(t), part)}, digestOf(t, ref), attest.Expect{})
+			_, err := attestor(t, sigstore.signing(2), nil).VerifyBundles(t.Context(), [][]byte{without(t, stored(t), part)}, digestOf(t, ref), attest.VerifyOptions{})
 			require.Error(t, err)
 			var untrusted *attest.UntrustedError
 			require.ErrorAs(t, err, &untrusted)
 		})
 	}
 
-	t.Run("a root that is another Sigstore's does not believe it", func(t *testing.T) {
+	t.Run("a root that is another Sigstore's does not trust it", func(t *testing.T) {
 		other := newShop(t, true)
 		newStandIn(t).writeRoot(t, other.dir, false)
-		_, err := other.notary(t, sigstore.signing(2)).VerifyBundles(t.Context(), [][]byte{stored(t)}, digestOf(t, ref), attest.Expect{})
+		_, err := other.attestor(t, sigstore.signing(2)).VerifyBundles(t.Context(), [][]byte{stored(t)}, digestOf(t, ref), attest.VerifyOptions{})
 		refused(t, err, attest.ForeignSigner)
 	})
 
-	t.Run("a root that lists certificate logs demands an entry in one", func(t *testing.T) {
+	t.Run("a root that lists certificate logs requires an entry in one", func(t *testing.T) {
 		other := newShop(t, true)
 		sigstore.writeRoot(t, other.dir, true)
-		_, err := other.notary(t, sigstore.signing(2)).VerifyBundles(t.Context(), [][]byte{stored(t)}, digestOf(t, ref), attest.Expect{})
+		_, err := other.attestor(t, sigstore.signing(2)).VerifyBundles(t.Context(), [][]byte{stored(t)}, digestOf(t, ref), attest.VerifyOptions{})
 		require.ErrorContains(t, refused(t, err, attest.ForeignSigner), "signed certificate timestamp")
 	})
 
-	t.Run("a policy may believe a key beside an identity, so that an outage stops nothing", func(t *testing.T) {
+	t.Run("a policy may trust a key beside an identity, so that an outage stops nothing", func(t *testing.T) {
 		cfg := sigstore.signing(2)
 		cfg.Policy.Keys, cfg.TrustedRoot = []string{"ours.pub"}, "gone.json"
 		byKey := s.push(t, "v1")
 		sign(t, s.signer(t, "ours", nil), byKey)
 		attach(t, byKey, stored(t)) // whose certificate would need the root
-		_, err := notary(t, cfg, nil).Verify(t.Context(), byKey, attest.Expect{})
+		_, err := attestor(t, cfg, nil).Verify(t.Context(), byKey, attest.VerifyOptions{})
 		require.NoError(t, err)
-		_, err = notary(t, cfg, nil).Verify(t.Context(), ref, attest.Expect{})
+		_, err = attestor(t, cfg, nil).Verify(t.Context(), ref, attest.VerifyOptions{})
 		require.ErrorContains(t, err, "trusted root: open")
 		var untrusted *attest.UntrustedError
 		require.NotErrorAs(t, err, &untrusted, "it could not be found out")
 	})
 
 	t.Run("outside of a job it says what is missing", func(t *testing.T) {
-		_, _, err := notary(t, sigstore.signing(2), nil).Sign(t.Context(), s.push(t, "v1"))
+		_, _, err := attestor(t, sigstore.signing(2), nil).Sign(t.Context(), s.push(t, "v1"))
 		require.ErrorContains(t, err, "id-token: write")
 	})
 
-	t.Run("a refused token is no secret in an error", func(t *testing.T) {
+	t.Run("a refused token leaves no secret in the error", func(t *testing.T) {
 		env := sigstore.environment()
 		env["ACTIONS_ID_TOKEN_REQUEST_TOKEN"] = "wrong-s3cr3t"
-		_, _, err := notary(t, sigstore.signing(2), env).Sign(t.Context(), s.push(t, "v1"))
+		_, _, err := attestor(t, sigstore.signing(2), env).Sign(t.Context(), s.push(t, "v1"))
 		require.ErrorContains(t, err, "401")
 		require.NotContains(t, err.Error(), "s3cr3t")
 	})
@@ -137,7 +137,7 @@ func TestKeyless(t *testing.T) {
 	t.Run("without a policy its own signature is found by the job's identity", func(t *testing.T) {
 		cfg := sigstore.signing(2)
 		cfg.Policy = nil
-		n := notary(t, cfg, sigstore.environment())
+		n := attestor(t, cfg, sigstore.environment())
 		own := s.push(t, "v1")
 		sign(t, n, own)
 		_, done, err := n.Sign(t.Context(), own)

@@ -29,7 +29,7 @@ func TestAttacksOnRecords(t *testing.T) {
 		bundle func() []byte
 		reason attest.Reason
 	}{
-		{"a record altered where it is kept", altered, func() []byte { return bundle }, attest.OtherDigest},
+		{"a record altered where it is stored", altered, func() []byte { return bundle }, attest.OtherDigest},
 		{"a record and its statement altered together", altered, func() []byte {
 			return rewrite(t, bundle, digestOfBytes(record), digestOfBytes(altered))
 		}, attest.ForeignSigner},
@@ -55,11 +55,11 @@ func TestHints(t *testing.T) {
 		attest.Malformed:      "sign it as ours.pub",
 		attest.OtherDigest:    "copied from another image",
 		attest.ForeignSigner:  "add its public key to signing.policy.keys",
-		attest.OtherPredicate: "a claim is no signature",
+		attest.OtherPredicate: "an attestation is not a signature",
 		attest.OtherSource:    "signing.policy.repository",
 		attest.OtherBranch:    "merge the commit",
 	} {
-		err := &attest.UntrustedError{Signers: []string{"ours.pub"}, Candidates: []attest.Candidate{{Reason: attest.Malformed}, {Reason: reason}}}
+		err := &attest.UntrustedError{Signers: []string{"ours.pub"}, Rejections: []attest.Rejection{{Reason: attest.Malformed}, {Reason: reason}}}
 		require.Contains(t, err.Hint(), want, reason)
 	}
 }
@@ -72,14 +72,14 @@ func TestRotation(t *testing.T) {
 	ref := s.push(t, "v1")
 	sign(t, old, ref)
 
-	_, err := next.Verify(t.Context(), ref, attest.Expect{})
-	require.NoError(t, err, "during the overlap the old key is still believed")
-	_, err = after.Verify(t.Context(), ref, attest.Expect{})
+	_, err := next.Verify(t.Context(), ref, attest.VerifyOptions{})
+	require.NoError(t, err, "during the overlap the old key is still trusted")
+	_, err = after.Verify(t.Context(), ref, attest.VerifyOptions{})
 	refused(t, err, attest.ForeignSigner)
 
 	sign(t, next, ref) // not taken for done because the old key's signature is good
-	for _, n := range []*attest.Notary{old, next, after} {
-		_, err = n.Verify(t.Context(), ref, attest.Expect{})
+	for _, n := range []*attest.Attestor{old, next, after} {
+		_, err = n.Verify(t.Context(), ref, attest.VerifyOptions{})
 		require.NoError(t, err)
 	}
 }
@@ -90,7 +90,7 @@ func TestProvenancePolicy(t *testing.T) {
 	policy.Repository, policy.Branch = "https://github.com/joelhooks/joelclaw", "main"
 	n := s.signer(t, "ours", policy)
 	merged, unmerged := strings.Repeat("a", 40), strings.Repeat("b", 40)
-	expect := attest.Expect{Ancestor: func(_ context.Context, commit, branch string) (bool, error) {
+	expect := attest.VerifyOptions{Ancestor: func(_ context.Context, commit, branch string) (bool, error) {
 		require.Equal(t, "main", branch)
 		return commit == merged, nil
 	}}
@@ -114,9 +114,9 @@ func TestProvenancePolicy(t *testing.T) {
 		require.Equal(t, merged, verified.Commit)
 		require.Len(t, verified.Bundles, 3)
 
-		_, err = n.VerifyBundles(t.Context(), verified.Stored(), digestOf(t, ref), attest.Expect{Recorded: true})
+		_, err = n.VerifyBundles(t.Context(), verified.Stored(), digestOf(t, ref), attest.VerifyOptions{Recorded: true})
 		require.NoError(t, err, "a rollback needs no git")
-		_, err = n.VerifyBundles(t.Context(), verified.Stored()[:2], digestOf(t, ref), attest.Expect{Recorded: true})
+		_, err = n.VerifyBundles(t.Context(), verified.Stored()[:2], digestOf(t, ref), attest.VerifyOptions{Recorded: true})
 		require.ErrorContains(t, err, "no valid sbom")
 	})
 	t.Run("another repository is refused", func(t *testing.T) {
@@ -132,10 +132,10 @@ func TestProvenancePolicy(t *testing.T) {
 		refused(t, err, attest.OtherSource)
 	})
 	t.Run("a branch that nobody can ask about is an error", func(t *testing.T) {
-		_, err := n.Verify(t.Context(), image(policy.Repository, merged), attest.Expect{})
+		_, err := n.Verify(t.Context(), image(policy.Repository, merged), attest.VerifyOptions{})
 		require.ErrorContains(t, err, "signing.policy.branch is set")
 	})
-	t.Run("the same claim is found, another one is added", func(t *testing.T) {
+	t.Run("the same attestation is found, another one is added", func(t *testing.T) {
 		ref := image(policy.Repository, merged)
 		_, done, err := n.Attest(t.Context(), ref, attest.ProvenanceType, attest.Provenance(attest.Build{Repository: policy.Repository, SHA: merged}))
 		require.NoError(t, err)
@@ -156,14 +156,14 @@ func TestABranchOrARepositoryDemandsProvenance(t *testing.T) {
 			n := s.signer(t, "ours", &policy)
 			ref := s.push(t, "v1")
 			sign(t, n, ref)
-			_, err := n.Verify(t.Context(), ref, attest.Expect{Ancestor: func(context.Context, string, string) (bool, error) { return true, nil }})
+			_, err := n.Verify(t.Context(), ref, attest.VerifyOptions{Ancestor: func(context.Context, string, string) (bool, error) { return true, nil }})
 			require.ErrorContains(t, err, "no valid provenance")
 
-			kept, err := n.Policy()
+			stored, err := n.Policy()
 			require.NoError(t, err)
-			require.Equal(t, []string{"provenance", "signature"}, kept.Predicates)
-			require.Len(t, kept.Keys, 1)
-			require.Regexp(t, "^sha256:[0-9a-f]{64}$", kept.Keys[0])
+			require.Equal(t, []string{"provenance", "signature"}, stored.Predicates)
+			require.Len(t, stored.Keys, 1)
+			require.Regexp(t, "^sha256:[0-9a-f]{64}$", stored.Keys[0])
 		})
 	}
 }

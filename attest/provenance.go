@@ -9,10 +9,10 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/bundle"
 )
 
-// buildType names the shape of the build that a Provenance describes.
+// buildType is the SLSA build type: it defines the parameters of provenance.
 const buildType = "https://shipit.dev/build/v1"
 
-// Build is what an image was made from and by.
+// Build is what an image was built from, and what built it.
 type Build struct {
 	Repository string            // https URL of the git repository
 	SHA        string            // commit, 40 hex digits
@@ -51,7 +51,7 @@ func Provenance(b Build) any {
 	}
 }
 
-// sourceURI leaves out a user and a password: what is attested is public.
+// sourceURI drops the user and password of a URL, because attestations are public.
 func sourceURI(repository string) string {
 	if repository == "" {
 		return ""
@@ -140,17 +140,17 @@ func dependencies(b Build) []dependency {
 	return all
 }
 
-// origin is where provenance says that an image comes from.
+// origin is the source of an image, by its provenance.
 type origin struct {
 	repository string
 	commit     string
 }
 
-// originOf reads provenance of any build type: the commit is that of the git
-// dependency, as SLSA has it.
+// originOf reads provenance of any build type: SLSA has the commit in the first
+// dependency with a git digest.
 func originOf(b *bundle.Bundle) origin {
 	var p provenance
-	if json.Unmarshal(claimOf(b).Predicate, &p) != nil {
+	if json.Unmarshal(statementIn(b).Predicate, &p) != nil {
 		return origin{}
 	}
 	for _, d := range p.BuildDefinition.Dependencies {
@@ -161,8 +161,8 @@ func originOf(b *bundle.Bundle) origin {
 	return origin{}
 }
 
-// sameRepository compares two ways of writing a repository: with or without
-// git+, https://, user@, .git and a ref.
+// sameRepository compares two repository URLs, ignoring git+, the scheme, user@,
+// .git and a ref.
 func sameRepository(a, b string) bool { return plainRepository(a) == plainRepository(b) }
 
 func plainRepository(s string) string {

@@ -18,13 +18,13 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// Difference is the first place in which an image that was built again differs
-// from the one recorded. The zero value means that there is none.
+// Difference is the first difference between a recorded image and its rebuild. The
+// zero value means that there is none.
 type Difference struct {
 	Platform string `json:"platform,omitempty"` // of the image in an index
 	Layer    int    `json:"layer,omitempty"`    // from 1; 0: not in a layer
 	Path     string `json:"path,omitempty"`     // in the layer, or in the config as a.b.c
-	Field    string `json:"field,omitempty"`    // of what stands there: content, mode, present, …
+	Field    string `json:"field,omitempty"`    // what differs: content, mode, present, …
 	Recorded string `json:"recorded,omitempty"`
 	Rebuilt  string `json:"rebuilt,omitempty"`
 }
@@ -50,10 +50,10 @@ func (d Difference) String() string {
 	return fmt.Sprintf("%s: %s: recorded %s, rebuilt %s", where, d.Field, d.Recorded, d.Rebuilt)
 }
 
-// CompareRebuild holds a rebuilt image against the recorded one: the diffIDs of
-// all layers, then the config. Compressed bytes are not compared: they may
-// change with the compressor. Where diffIDs differ, both tars are walked to the
-// first entry that does.
+// CompareRebuild compares a rebuilt image with the recorded one: the diffIDs of
+// all layers, then the config. Compressed bytes are not compared, because they may
+// change with the compressor. Where diffIDs differ, it finds the first entry of
+// the two tars that differs.
 func CompareRebuild(recorded, rebuilt v1.Image) (Difference, error) {
 	a, err := recorded.ConfigFile()
 	if err != nil {
@@ -162,8 +162,8 @@ func openLayer(img v1.Image, i int) (io.ReadCloser, error) {
 	return layers[i].Uncompressed()
 }
 
-// compareTars goes through both in step: shipit's layers are sorted by path, so
-// the first entry that differs is the first difference.
+// compareTars walks both tars in step: the layers are sorted by path, so the first
+// entry that differs is the first difference.
 func compareTars(a, b *tar.Reader) (Difference, error) {
 	for {
 		x, errX := a.Next()
@@ -200,7 +200,7 @@ func compareTars(a, b *tar.Reader) (Difference, error) {
 	}
 }
 
-// compareHeaders leaves the size to the content, which says more.
+// compareHeaders does not compare sizes: the comparison of content shows them.
 func compareHeaders(x, y *tar.Header) Difference {
 	fields := []struct{ name, recorded, rebuilt string }{
 		{"type", string(x.Typeflag), string(y.Typeflag)},

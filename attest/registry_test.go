@@ -43,11 +43,11 @@ func TestAttacksByTheRegistry(t *testing.T) {
 	n := s.signer(t, "ours", ours())
 	good, other := s.push(t, "good"), s.push(t, "other")
 	sign(t, n, good)
-	stored, err := n.Verify(t.Context(), good, attest.Expect{})
+	stored, err := n.Verify(t.Context(), good, attest.VerifyOptions{})
 	require.NoError(t, err)
 
 	// fresh has read nothing yet.
-	fresh := func() *attest.Notary { return s.signer(t, "ours", ours()) }
+	fresh := func() *attest.Attestor { return s.signer(t, "ours", ours()) }
 
 	t.Run("other bytes under the right digest are refused", func(t *testing.T) {
 		f.answer(func(w http.ResponseWriter, r *http.Request) bool {
@@ -59,7 +59,7 @@ func TestAttacksByTheRegistry(t *testing.T) {
 			f.honest.ServeHTTP(w, r)
 			return true
 		})
-		_, err := fresh().Verify(t.Context(), good, attest.Expect{})
+		_, err := fresh().Verify(t.Context(), good, attest.VerifyOptions{})
 		require.ErrorContains(t, err, digestOf(t, good))
 		require.ErrorContains(t, err, "manifest digest")
 	})
@@ -76,7 +76,7 @@ func TestAttacksByTheRegistry(t *testing.T) {
 			_, _ = io.WriteString(w, strings.Replace(body, "signatures", "signaturez", 1))
 			return true
 		})
-		_, err := fresh().Verify(t.Context(), good, attest.Expect{})
+		_, err := fresh().Verify(t.Context(), good, attest.VerifyOptions{})
 		require.ErrorContains(t, err, "error verifying sha256 checksum")
 	})
 
@@ -90,7 +90,7 @@ func TestAttacksByTheRegistry(t *testing.T) {
 			w.WriteHeader(http.StatusForbidden)
 			return true
 		})
-		_, err := fresh().Verify(t.Context(), good, attest.Expect{})
+		_, err := fresh().Verify(t.Context(), good, attest.VerifyOptions{})
 		var untrusted *attest.UntrustedError
 		require.Error(t, err)
 		require.NotErrorAs(t, err, &untrusted)
@@ -110,7 +110,7 @@ func TestAttacksByTheRegistry(t *testing.T) {
 			w.Header().Set("Content-Type", string(types.OCIImageIndex))
 			return json.NewEncoder(w).Encode(list) == nil
 		})
-		_, err := fresh().Verify(t.Context(), good, attest.Expect{})
+		_, err := fresh().Verify(t.Context(), good, attest.VerifyOptions{})
 		require.ErrorContains(t, err, "1001 bundles are attached, more than 1000")
 	})
 
@@ -119,9 +119,9 @@ func TestAttacksByTheRegistry(t *testing.T) {
 			w.WriteHeader(http.StatusForbidden)
 			return true
 		})
-		_, err := fresh().Verify(t.Context(), good, attest.Expect{})
+		_, err := fresh().Verify(t.Context(), good, attest.VerifyOptions{})
 		require.Error(t, err)
-		again, err := fresh().VerifyBundles(t.Context(), stored.Stored(), digestOf(t, good), attest.Expect{})
+		again, err := fresh().VerifyBundles(t.Context(), stored.Stored(), digestOf(t, good), attest.VerifyOptions{})
 		require.NoError(t, err)
 		require.Equal(t, stored.Bundles[0].Signer, again.Bundles[0].Signer)
 	})

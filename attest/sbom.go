@@ -23,10 +23,10 @@ type Lock struct {
 	Name    string   // of the image, for the head of the SBOM
 }
 
-// SBOM lists what a production install of the closure brings in, as CycloneDX
-// JSON: no development dependencies, and nothing of other workspace packages.
-// The same lockfile gives the same bytes: no time, and a serial number made from
-// the content. A link that leaves the closure is an error.
+// SBOM lists the packages of a production install of the closure, as CycloneDX
+// JSON: no development dependencies, and nothing of other workspace packages. The
+// same lockfile gives the same bytes: there is no time in it, and the serial number
+// is a hash of the content. A link that leaves the closure is an error.
 func SBOM(l Lock) (json.RawMessage, error) {
 	all, err := packagesOf(l.File)
 	if err != nil {
@@ -57,8 +57,8 @@ func packagesOf(file lockfile.Lockfile) (packages, error) {
 	return all, nil
 }
 
-// reach walks from the image's package and says of every id whether something
-// requires it (true) or only optional edges lead to it (false).
+// reach walks the dependencies of the image's package. It maps every id that it
+// reaches to whether it is required (true) or only optional (false).
 func (all packages) reach(l Lock) (map[string]bool, error) {
 	inside := map[string]bool{l.Package: true}
 	for _, folder := range l.Closure {
@@ -75,7 +75,7 @@ func (all packages) reach(l Lock) (map[string]bool, error) {
 			return fmt.Errorf("the lockfile does not hold %s", strings.TrimPrefix(id, "folder:"))
 		}
 		if p.Folder != "" && !inside[p.Folder] {
-			return fmt.Errorf("%s is linked to and is not in the closure", p.Folder)
+			return fmt.Errorf("%s is linked to but is not in the closure", p.Folder)
 		}
 		reached[id] = required
 		for _, next := range p.Needs {
@@ -93,8 +93,8 @@ func (all packages) reach(l Lock) (map[string]bool, error) {
 	return reached, walk(lockfile.FolderID(l.Package), true)
 }
 
-// render turns what was reached into a document. Copies of one version that the
-// lockfile keeps apart, for their peers' sake, are one component.
+// render is the document of the packages that were reached. Copies of one version
+// that the lockfile lists once for each set of peer dependencies are one component.
 func render(l Lock, all packages, reached map[string]bool) (json.RawMessage, error) {
 	components := map[string]cdx.Component{}
 	edges := map[string]map[string]bool{}
@@ -155,7 +155,8 @@ func keysOf(set map[string]bool) []string {
 	return list
 }
 
-// serial is a UUID of version 8, whose meaning is its maker's: the content's hash.
+// serial is a UUID of version 8 (vendor-specific content), made of the content's
+// hash.
 func serial(content []byte) string {
 	sum := sha256.Sum256(content)
 	sum[6] = sum[6]&0x0f | 0x80

@@ -69,7 +69,7 @@ func TestSBOM(t *testing.T) {
 		l := lock(t, lockfile.PNPM)
 		l.Closure = nil
 		_, err := attest.SBOM(l)
-		require.ErrorContains(t, err, "packages/lib is linked to and is not in the closure")
+		require.ErrorContains(t, err, "packages/lib is linked to but is not in the closure")
 	})
 
 	t.Run("a dependency that the lockfile does not hold is named", func(t *testing.T) {

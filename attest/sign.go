@@ -29,21 +29,21 @@ type subject struct {
 	Digest map[string]string `json:"digest"`
 }
 
-// errSilent is returned where a signature is asked of a configuration that makes none.
-var errSilent = errors.New("signing.mode is none: nothing is signed")
+// errNotSigning is returned by a signature under a configuration that does not sign.
+var errNotSigning = errors.New("signing.mode is none: nothing is signed")
 
 // Sign attaches a signature to the image that ref names by digest. A valid
-// signature of the same signer is found rather than repeated: then done is
-// false and the bundle is the one found. Under mode none it does nothing.
-func (n *Notary) Sign(ctx context.Context, ref string) (bundle []byte, done bool, err error) {
-	if !n.Signs() {
+// signature of the same signer is not repeated: then done is false and the bundle
+// is the existing one. If signing.mode is none, Sign does nothing.
+func (a *Attestor) Sign(ctx context.Context, ref string) (bundle []byte, done bool, err error) {
+	if !a.Signs() {
 		return nil, false, nil
 	}
 	d, err := parseDigest(ref)
 	if err != nil {
 		return nil, false, err
 	}
-	bundle, done, err = n.claim(ctx, d, statementOf(d, SignatureType, struct{}{}))
+	bundle, done, err = a.claim(ctx, d, statementOf(d, SignatureType, struct{}{}))
 	if err != nil {
 		return nil, false, fmt.Errorf("sign %s: %w", ref, err)
 	}
@@ -51,71 +51,70 @@ func (n *Notary) Sign(ctx context.Context, ref string) (bundle []byte, done bool
 }
 
 // Signed reports whether this signer has signed the image that ref names by digest.
-func (n *Notary) Signed(ctx context.Context, ref string) (bool, error) {
+func (a *Attestor) Signed(ctx context.Context, ref string) (bool, error) {
 	d, err := parseDigest(ref)
 	if err != nil {
 		return false, err
 	}
-	found, err := n.find(ctx, d, SignatureType, nil)
+	found, err := a.find(ctx, d, SignatureType, nil)
 	if err != nil {
 		return false, fmt.Errorf("look for the signature of %s: %w", ref, err)
 	}
 	return found != nil, nil
 }
 
-// Attest attaches a claim about the image that ref names by digest. predicate is
-// what encoding/json makes of it; the same claim by the same signer is found
-// rather than repeated, as with Sign. Under mode none it does nothing.
-func (n *Notary) Attest(ctx context.Context, ref, predicateType string, predicate any) (bundle []byte, done bool, err error) {
-	if !n.Signs() {
+// Attest attaches an attestation to the image that ref names by digest. predicate
+// is encoded by encoding/json. The same attestation by the same signer is not
+// repeated, as with Sign. If signing.mode is none, Attest does nothing.
+func (a *Attestor) Attest(ctx context.Context, ref, predicateType string, predicate any) (bundle []byte, done bool, err error) {
+	if !a.Signs() {
 		return nil, false, nil
 	}
 	if predicateType == SignatureType {
-		return nil, false, fmt.Errorf("attest %s: %s is a signature, not a claim", ref, predicateType)
+		return nil, false, fmt.Errorf("attest %s: %s is the type of signatures: use Sign", ref, predicateType)
 	}
 	d, err := parseDigest(ref)
 	if err != nil {
 		return nil, false, err
 	}
-	bundle, done, err = n.claim(ctx, d, statementOf(d, predicateType, predicate))
+	bundle, done, err = a.claim(ctx, d, statementOf(d, predicateType, predicate))
 	if err != nil {
 		return nil, false, fmt.Errorf("attest %s as %s: %w", ref, predicateType, err)
 	}
 	return bundle, done, nil
 }
 
-// claim finds the statement among what this signer has attached, or signs and
-// attaches it.
-func (n *Notary) claim(ctx context.Context, d name.Digest, st statement) ([]byte, bool, error) {
+// attachOnce returns the bundle of the statement if this signer has attached it
+// already; otherwise it signs the statement and attaches it.
+func (a *Attestor) claim(ctx context.Context, d name.Digest, st statement) ([]byte, bool, error) {
 	payload, err := json.Marshal(st)
 	if err != nil {
 		return nil, false, err
 	}
-	defer n.writing.lock(d.String())()
-	if found, err := n.find(ctx, d, st.PredicateType, payload); found != nil || err != nil {
+	defer a.writing.lock(d.String())()
+	if found, err := a.find(ctx, d, st.PredicateType, payload); found != nil || err != nil {
 		return found, false, err
 	}
-	signed, err := n.signPayload(ctx, payload)
+	signed, err := a.signPayload(ctx, payload)
 	if err != nil {
 		return nil, false, err
 	}
-	if err := n.attach(ctx, d, st.PredicateType, signed, payload); err != nil {
+	if err := a.attach(ctx, d, st.PredicateType, signed, payload); err != nil {
 		return nil, false, fmt.Errorf("attach: %w", err)
 	}
 	return signed, true, nil
 }
 
-// attempts are how often a bundle is attached until it is seen among those of
-// the image.
+// attempts is how often a bundle is attached until the registry lists it.
 const attempts = 5
 
-// attach writes a bundle and looks whether it is there. A registry without the
-// referrers API keeps what is attached in one index under a tag, and no registry
-// offers a conditional write: of two writers one may be lost. A writer that has
-// read before and writes after the look can still do that; then the next run
-// misses the bundle and attaches it again.
-func (n *Notary) attach(ctx context.Context, d name.Digest, predicateType string, signed, payload []byte) error {
-	opts, err := n.remote(ctx)
+// attach writes a bundle and reads it back. A registry without the referrers API
+// lists attachments in one index under a tag, and no registry offers a conditional
+// write, so the update of one of two concurrent writers may be lost. A writer that
+// read the index before this bundle was written can still overwrite it after it
+// was read back; then the next run does not find the bundle and attaches it again.
+func (a *Attestor) attach(ctx context.Context, d name.Digest, predicateType string, signed, payload []byte) error {
+	opts, err := a.remote(ctx)
 	if err != nil {
 		return err
 	}
@@ -123,7 +122,7 @@ func (n *Notary) attach(ctx context.Context, d name.Digest, predicateType string
 		if err := ociremote.WriteAttestationNewBundleFormat(d, signed, predicateType, ociremote.WithRemoteOptions(opts...)); err != nil {
 			return err
 		}
-		if found, err := n.find(ctx, d, predicateType, payload); found != nil || err != nil {
+		if found, err := a.find(ctx, d, predicateType, payload); found != nil || err != nil {
 			return err
 		}
 		pause := time.NewTimer(time.Duration(100+rand.IntN(100)) * time.Millisecond << attempt)
@@ -133,18 +132,18 @@ func (n *Notary) attach(ctx context.Context, d name.Digest, predicateType string
 			return context.Cause(ctx)
 		}
 	}
-	return fmt.Errorf("it was written %d times and is not listed: another writer overwrites it, or the registry lists nothing", attempts)
+	return fmt.Errorf("written %d times and still not listed: another writer overwrites it, or the registry does not list attachments", attempts)
 }
 
-// find returns the bundle with the same claim by this signer, nil if there is
-// none. A signature is the same whatever its predicate's content is: cosign's
-// own and ours say the same thing.
-func (n *Notary) find(ctx context.Context, d name.Digest, predicateType string, payload []byte) ([]byte, error) {
-	own, err := n.own(ctx)
+// find returns the bundle of the same statement by this signer; nil if there is
+// none. The predicate of a signature is not compared: cosign's differs from ours
+// and means the same.
+func (a *Attestor) find(ctx context.Context, d name.Digest, predicateType string, payload []byte) ([]byte, error) {
+	own, err := a.own(ctx)
 	if err != nil {
 		return nil, err
 	}
-	candidates, err := n.attached(ctx, d, []string{predicateType})
+	candidates, err := a.attached(ctx, d, []string{predicateType})
 	if err != nil {
 		return nil, err
 	}
@@ -163,37 +162,37 @@ func (n *Notary) find(ctx context.Context, d name.Digest, predicateType string, 
 	return nil, nil
 }
 
-// own is who this configuration signs as.
-func (n *Notary) own(ctx context.Context) (signers, error) {
-	if n.cfg.Mode == "keyless" {
-		return n.ownIdentity(ctx)
+// own is the signer that this configuration signs as.
+func (a *Attestor) own(ctx context.Context) (signers, error) {
+	if a.cfg.Mode == "keyless" {
+		return a.ownIdentity(ctx)
 	}
-	k, err := n.loadKey()
+	k, err := a.loadKey()
 	if err != nil {
 		return signers{}, err
 	}
-	t, err := trustKey(n.cfg.Key, k.public)
+	t, err := trustKey(a.cfg.Key, k.public)
 	return signers{keys: []trust{t}}, err
 }
 
-// signPayload wraps a statement in a signed sigstore bundle.
-func (n *Notary) signPayload(ctx context.Context, payload []byte) ([]byte, error) {
+// signPayload wraps a statement in a signed Sigstore bundle.
+func (a *Attestor) signPayload(ctx context.Context, payload []byte) ([]byte, error) {
 	content := &sign.DSSEData{Data: payload, PayloadType: bundle.IntotoMediaType}
-	switch n.cfg.Mode {
+	switch a.cfg.Mode {
 	case "key":
-		k, err := n.loadKey()
+		k, err := a.loadKey()
 		if err != nil {
 			return nil, err
 		}
 		b, err := sign.Bundle(content, k, sign.BundleOptions{Context: ctx})
 		if err != nil {
-			return nil, fmt.Errorf("sign with %s: %w", n.cfg.Key, err)
+			return nil, fmt.Errorf("sign with %s: %w", a.cfg.Key, err)
 		}
 		return protojson.Marshal(b)
 	case "keyless":
-		return n.signKeyless(ctx, content)
+		return a.signKeyless(ctx, content)
 	}
-	return nil, errSilent
+	return nil, errNotSigning
 }
 
 func statementOf(d name.Digest, predicateType string, predicate any) statement {

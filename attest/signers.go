@@ -11,28 +11,28 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/verify"
 )
 
-// signers are those that are believed: by key, and by certificate.
+// signers are trusted signers, by public key or by the identity in a certificate.
 type signers struct {
 	keys       []trust
-	identities []func(ctx context.Context) (trust, error) // reads a trusted root, so only when a certificate is met
+	identities []func(ctx context.Context) (trust, error) // reads a trusted root, so called only for a bundle with a certificate
 	labels     []string
 }
 
-// verdict is what a good bundle says and who signed it.
+// verdict is the predicate type of a valid bundle and who signed it.
 type verdict struct {
 	predicateType string
 	signer        string
 }
 
-// believed are the signers that the policy names.
-func (n *Notary) believed() (signers, error) {
-	keys, err := n.policyKeys()
+// trustedSigners are the signers that the policy names.
+func (a *Attestor) trustedSigners() (signers, error) {
+	keys, err := a.policyKeys()
 	if err != nil {
 		return signers{}, err
 	}
 	s := signers{keys: keys}
-	if p := n.cfg.Policy; p.Identity != "" {
-		s.add(p.Identity+" of "+p.Issuer, func(ctx context.Context) (trust, error) { return n.trustIdentity(ctx, p.Identity, p.Issuer) })
+	if p := a.cfg.Policy; p.Identity != "" {
+		s.add(p.Identity+" of "+p.Issuer, func(ctx context.Context) (trust, error) { return a.trustIdentity(ctx, p.Identity, p.Issuer) })
 	}
 	return s, nil
 }
@@ -50,30 +50,30 @@ func (s signers) names() []string {
 	return append(all, s.labels...)
 }
 
-// errForeign says that none of the signers made a bundle.
-var errForeign = errors.New("not signed by a signer that is believed, or altered since")
+// errUnknownSigner says that none of the trusted signers signed a bundle.
+var errUnknownSigner = errors.New("not signed by a trusted signer, or altered since")
 
-// judge verifies one candidate and says what is wrong with it, in the order in
-// which a person would ask. An error says that it could not be found out.
-func (s signers) judge(ctx context.Context, c candidate, digest string) (verdict, *Candidate, error) {
+// verifyCandidate verifies the signature of one candidate. A nil rejection means
+// that it is valid; an error, that this could not be determined.
+func (s signers) verifyCandidate(ctx context.Context, c candidate, digest string) (verdict, *Rejection, error) {
 	if c.label != "" {
-		return verdict{}, &Candidate{ID: c.id, Predicate: c.label, Reason: OtherPredicate, Detail: "is no claim that is asked for"}, nil
+		return verdict{}, &Rejection{ID: c.id, Predicate: c.label, Reason: OtherPredicate, Detail: "its predicate type is not required"}, nil
 	}
 	if c.bundle == nil {
-		return verdict{}, &Candidate{ID: c.id, Reason: Malformed, Detail: c.fault}, nil
+		return verdict{}, &Rejection{ID: c.id, Reason: Malformed, Detail: c.invalid}, nil
 	}
-	says := claimOf(c.bundle)
-	reject := func(r Reason, detail string) (verdict, *Candidate, error) {
-		return verdict{}, &Candidate{ID: c.id, Predicate: says.PredicateType, Reason: r, Detail: detail}, nil
+	st := statementIn(c.bundle)
+	reject := func(r Reason, detail string) (verdict, *Rejection, error) {
+		return verdict{}, &Rejection{ID: c.id, Predicate: st.PredicateType, Reason: r, Detail: detail}, nil
 	}
-	if says.PredicateType == "" {
+	if st.PredicateType == "" {
 		return reject(Malformed, "holds no in-toto statement")
 	}
-	if !says.names(digest) {
-		return reject(OtherDigest, "speaks of "+says.digests()+", not of this digest")
+	if !st.names(digest) {
+		return reject(OtherDigest, "is about "+st.digests()+", not about this digest")
 	}
 	got, err := s.verify(ctx, c.bundle, digest)
-	if errors.Is(err, errForeign) {
+	if errors.Is(err, errUnknownSigner) {
 		return reject(ForeignSigner, err.Error())
 	}
 	return got, nil, err
@@ -84,27 +84,27 @@ func (s signers) judge(ctx context.Context, c candidate, digest string) (verdict
 func (s signers) verify(ctx context.Context, b *bundle.Bundle, digest string) (verdict, error) {
 	raw, err := hex.DecodeString(strings.TrimPrefix(digest, "sha256:"))
 	if err != nil || len(raw) != 32 {
-		return verdict{}, fmt.Errorf("%q is no sha256 digest", digest)
+		return verdict{}, fmt.Errorf("%q is not a sha256 digest", digest)
 	}
 	trusts, err := s.forBundle(ctx, b)
 	if err != nil {
 		return verdict{}, err
 	}
-	last := errForeign
+	last := errUnknownSigner
 	for _, t := range trusts {
 		result, signer, err := t.check(b, verify.WithArtifactDigest("sha256", raw))
 		if err == nil && result.Statement != nil {
 			return verdict{predicateType: result.Statement.GetPredicateType(), signer: signer}, nil
 		}
 		if err != nil && b.GetVerificationMaterial().GetPublicKey() == nil {
-			last = fmt.Errorf("%w (%s)", errForeign, err.Error())
+			last = fmt.Errorf("%w (%s)", errUnknownSigner, err.Error())
 		}
 	}
 	return verdict{}, last
 }
 
-// forBundle picks the signers that could have made a bundle: a certificate is
-// not asked of keys, so that what a key signed needs no trusted root.
+// forBundle picks the signers that could have signed a bundle: for one that a key
+// signed only keys, so that it needs no trusted root.
 func (s signers) forBundle(ctx context.Context, b *bundle.Bundle) ([]trust, error) {
 	if b.GetVerificationMaterial().GetPublicKey() != nil {
 		return s.keys, nil

@@ -12,7 +12,7 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/tuf"
 )
 
-// endpoints are the services that a keyless signature needs.
+// endpoints are the URLs of the services that a keyless signature needs.
 type endpoints struct {
 	fulcio       string
 	rekor        string
@@ -20,20 +20,20 @@ type endpoints struct {
 	timestamp    string // empty: the log's own time is enough
 }
 
-// endpoints are those of the configuration, or the public ones as Sigstore
-// publishes them at the moment.
-func (n *Notary) endpoints(ctx context.Context) (endpoints, error) {
-	if n.cfg.FulcioURL == "" {
-		return n.public.get(func() (endpoints, error) { return publicEndpoints(ctx, time.Now()) })
+// endpoints are those of the configuration, or else the public ones that Sigstore
+// currently publishes.
+func (a *Attestor) endpoints(ctx context.Context) (endpoints, error) {
+	if a.cfg.FulcioURL == "" {
+		return a.public.get(func() (endpoints, error) { return publicEndpoints(ctx, time.Now()) })
 	}
-	version := uint32(n.cfg.RekorVersion)
+	version := uint32(a.cfg.RekorVersion)
 	if version == 0 {
 		version = 1
-		if n.cfg.TimestampURL != "" {
+		if a.cfg.TimestampURL != "" {
 			version = 2
 		}
 	}
-	return endpoints{n.cfg.FulcioURL, n.cfg.RekorURL, version, n.cfg.TimestampURL}, nil
+	return endpoints{a.cfg.FulcioURL, a.cfg.RekorURL, version, a.cfg.TimestampURL}, nil
 }
 
 func publicEndpoints(ctx context.Context, now time.Time) (endpoints, error) {
@@ -60,36 +60,35 @@ func publicEndpoints(ctx context.Context, now time.Time) (endpoints, error) {
 }
 
 // trustedRoot is the configured file, or Sigstore's public root.
-func (n *Notary) trustedRoot(ctx context.Context) (root.TrustedMaterial, error) {
-	return n.root.get(func() (root.TrustedMaterial, error) {
-		if n.cfg.TrustedRoot == "" {
+func (a *Attestor) trustedRoot(ctx context.Context) (root.TrustedMaterial, error) {
+	return a.root.get(func() (root.TrustedMaterial, error) {
+		if a.cfg.TrustedRoot == "" {
 			return publicRoot(tuf.DefaultOptions().WithContext(ctx))
 		}
-		data, err := n.opt.ReadFile(n.cfg.TrustedRoot)
+		data, err := a.opt.ReadFile(a.cfg.TrustedRoot)
 		if err != nil {
 			return nil, fmt.Errorf("trusted root: %w", err)
 		}
 		trusted, err := root.NewTrustedRootFromJSON(data)
 		if err != nil {
-			return nil, fmt.Errorf("trusted root %s: %w", n.cfg.TrustedRoot, err)
+			return nil, fmt.Errorf("trusted root %s: %w", a.cfg.TrustedRoot, err)
 		}
 		return trusted, nil
 	})
 }
 
-// publicRoot updates the root by TUF. If that fails, the one that was verified
-// last time is used: an outage of Sigstore must not stop a rollback.
+// publicRoot updates the trusted root by TUF. If that fails, it uses the cached one
+// that was verified last time: an outage of Sigstore must not stop a rollback.
 func publicRoot(opts *tuf.Options) (root.TrustedMaterial, error) {
 	trusted, err := root.FetchTrustedRootWithOptions(opts)
 	if err == nil {
 		return trusted, nil
 	}
-	kept, keptErr := os.ReadFile(filepath.Join(opts.CachePath, tuf.URLToPath(opts.RepositoryBaseURL), "targets", "trusted_root.json"))
-	if keptErr == nil {
-		var last *root.TrustedRoot
-		if last, keptErr = root.NewTrustedRootFromJSON(kept); keptErr == nil {
+	cached, cacheErr := os.ReadFile(filepath.Join(opts.CachePath, tuf.URLToPath(opts.RepositoryBaseURL), "targets", "trusted_root.json"))
+	if cacheErr == nil {
+		if last, err := root.NewTrustedRootFromJSON(cached); err == nil {
 			return last, nil
 		}
 	}
-	return nil, fmt.Errorf("Sigstore's trusted root: %w (keep one in the tree as signing.trustedRoot to need no network)", err)
+	return nil, fmt.Errorf("Sigstore's trusted root: %w (commit one and name it in signing.trustedRoot to need no network)", err)
 }

@@ -127,7 +127,7 @@ func (s *standIn) environment() map[string]string {
 }
 
 // writeRoot writes the trusted root of the stand-in; with certificate logs if
-// they are to be demanded.
+// they are to be required.
 func (s *standIn) writeRoot(t *testing.T, dir string, certificateLogs bool) {
 	t.Helper()
 	logs := map[string]*root.TransparencyLog{}

@@ -5,30 +5,30 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"golang.org/x/sync/errgroup"
 )
 
-// Expect is what the caller knows and a policy needs.
-type Expect struct {
-	// Ancestor reports whether the policy's branch contains a commit. It must be
-	// set where the policy names a branch, unless Recorded.
+// VerifyOptions are what a policy may need beside the bundles.
+type VerifyOptions struct {
+	// Ancestor reports whether branch contains commit; required if the policy names
+	// a branch and Recorded is false.
 	Ancestor func(ctx context.Context, commit, branch string) (bool, error)
-	// Recorded says that the bundles come from the record of a release that
-	// fulfilled the policy when it was made, so that Ancestor may be nil: a
-	// rollback needs no git.
+	// Recorded: the bundles come from the record of a release that already satisfied
+	// the policy, so no git is needed (rollback).
 	Recorded bool
 }
 
-// Verified is what a policy was fulfilled with.
+// Verified is the evidence that satisfied the policy.
 type Verified struct {
-	Bundles []Bundle // one for each demanded predicate, in their order; empty if nothing is demanded
-	Commit  string   // that provenance names; empty if the policy does not demand provenance
+	Bundles []Bundle // one for each required predicate, in their order; empty without a policy
+	Commit  string   // that provenance names; empty if the policy does not require provenance
 }
 
-// Bundle is one verified claim, in the form in which it can be kept.
+// Bundle is one verified attestation, in serialisable form.
 type Bundle struct {
 	Predicate string          `json:"predicateType"`
 	Signer    string          `json:"signer"` // the key file, or identity and issuer
@@ -44,12 +44,11 @@ func (v Verified) Stored() [][]byte {
 	return all
 }
 
-// Verify holds what is attached to the image that ref names by digest against
-// the policy. Without a policy it succeeds and reads nothing. An *UntrustedError
-// says that the policy is not fulfilled; any other error, that it could not be
-// found out.
-func (n *Notary) Verify(ctx context.Context, ref string, expect Expect) (Verified, error) {
-	if !n.Demands() {
+// Verify checks the bundles attached to the image (by digest) against the policy.
+// Without a policy it returns at once. *UntrustedError: not satisfied; any other
+// error: could not be determined.
+func (a *Attestor) Verify(ctx context.Context, ref string, opt VerifyOptions) (Verified, error) {
+	if !a.HasPolicy() {
 		return Verified{}, nil
 	}
 	d, err := parseDigest(ref)
@@ -58,20 +57,20 @@ func (n *Notary) Verify(ctx context.Context, ref string, expect Expect) (Verifie
 	}
 	var candidates []candidate
 	group, reading := errgroup.WithContext(ctx)
-	group.Go(func() error { return n.held(reading, d) })
+	group.Go(func() error { return a.exists(reading, d) })
 	group.Go(func() (err error) {
-		candidates, err = n.attached(reading, d, n.required)
+		candidates, err = a.attached(reading, d, a.required)
 		return err
 	})
 	if err := group.Wait(); err != nil {
 		return Verified{}, fmt.Errorf("verify %s: %w", ref, err)
 	}
-	return n.fulfil(ctx, claims{subject: ref, digest: d.DigestStr(), candidates: candidates}, expect)
+	return a.verifyPolicy(ctx, evidence{subject: ref, digest: d.DigestStr(), candidates: candidates}, opt)
 }
 
-// held reads the manifest; the client refuses bytes that do not have the digest.
-func (n *Notary) held(ctx context.Context, d name.Digest) error {
-	opts, err := n.remote(ctx)
+// exists reads the manifest; the client refuses bytes that do not have the digest.
+func (a *Attestor) exists(ctx context.Context, d name.Digest) error {
+	opts, err := a.remote(ctx)
 	if err != nil {
 		return err
 	}
@@ -79,107 +78,107 @@ func (n *Notary) held(ctx context.Context, d name.Digest) error {
 	return err
 }
 
-// VerifyBundles is Verify from bundles that were kept: it needs no registry, and
-// no Sigstore if the bundles are signed with a key or a trusted root is at hand.
-func (n *Notary) VerifyBundles(ctx context.Context, stored [][]byte, digest string, expect Expect) (Verified, error) {
-	if !n.Demands() {
+// VerifyBundles is Verify with stored bundles: it needs no registry. It needs no
+// Sigstore either if a key signed the bundles or signing.trustedRoot names a file.
+func (a *Attestor) VerifyBundles(ctx context.Context, stored [][]byte, digest string, opt VerifyOptions) (Verified, error) {
+	if !a.HasPolicy() {
 		return Verified{}, nil
 	}
-	c := claims{subject: digest, digest: digest}
+	e := evidence{subject: digest, digest: digest}
 	for i, raw := range stored {
 		one := candidate{id: fmt.Sprintf("%d of %d", i+1, len(stored)), raw: raw}
 		one.parse()
-		c.candidates = append(c.candidates, one)
+		e.candidates = append(e.candidates, one)
 	}
-	return n.fulfil(ctx, c, expect)
+	return a.verifyPolicy(ctx, e, opt)
 }
 
-// claims is everything that is said of one digest.
-type claims struct {
+// evidence is every bundle that was found for one digest.
+type evidence struct {
 	subject    string
 	digest     string
 	candidates []candidate
 }
 
-// fulfil looks for a good bundle for every predicate that is demanded. A bad one
-// beside a good one does no harm.
-func (n *Notary) fulfil(ctx context.Context, c claims, expect Expect) (Verified, error) {
-	if p := n.cfg.Policy; p.Branch != "" && expect.Ancestor == nil && !expect.Recorded {
-		return Verified{}, fmt.Errorf("verify %s: signing.policy.branch is set and nothing was given to ask about %s", c.subject, p.Branch)
+// verifyPolicy looks for a valid bundle for every required predicate. Invalid
+// bundles are ignored if a valid one exists.
+func (a *Attestor) verifyPolicy(ctx context.Context, e evidence, opt VerifyOptions) (Verified, error) {
+	if p := a.cfg.Policy; p.Branch != "" && opt.Ancestor == nil && !opt.Recorded {
+		return Verified{}, fmt.Errorf("verify %s: signing.policy.branch is set (%s), but no git history is at hand", e.subject, p.Branch)
 	}
-	believed, err := n.believed()
+	trusted, err := a.trustedSigners()
 	if err != nil {
 		return Verified{}, err
 	}
-	good := map[string]Bundle{}
-	fault := &UntrustedError{Subject: c.subject, Signers: believed.names()}
-	unknown := unreadable(c.candidates)
+	valid := map[string]Bundle{}
+	untrusted := &UntrustedError{Subject: e.subject, Signers: trusted.names()}
+	undetermined := unreadable(e.candidates)
 	var verified Verified
-	for _, one := range c.candidates {
+	evaluate := func(one candidate) (verdict, *Rejection, error) {
+		got, rejected, err := trusted.verifyCandidate(ctx, one, e.digest)
+		if err == nil && rejected == nil {
+			rejected, err = a.matchesPolicy(ctx, one, got, opt)
+		}
+		return got, rejected, err
+	}
+	for _, one := range e.candidates {
 		if one.unread != nil {
 			continue
 		}
-		got, rejected, err := believed.judge(ctx, one, c.digest)
-		if err == nil && rejected == nil {
-			rejected, err = n.suits(ctx, one, got, expect)
-		}
-		_, have := good[got.predicateType]
+		got, rejected, err := evaluate(one)
+		_, have := valid[got.predicateType]
 		switch {
 		case err != nil:
-			unknown = errors.Join(unknown, err)
+			undetermined = errors.Join(undetermined, err)
 		case rejected != nil:
-			fault.Candidates = append(fault.Candidates, *rejected)
+			untrusted.Rejections = append(untrusted.Rejections, *rejected)
 		case !have:
-			good[got.predicateType] = Bundle{Predicate: got.predicateType, Signer: got.signer, JSON: one.raw}
+			valid[got.predicateType] = Bundle{Predicate: got.predicateType, Signer: got.signer, JSON: one.raw}
 			if got.predicateType == ProvenanceType {
 				verified.Commit = originOf(one.bundle).commit
 			}
 		}
 	}
-	for _, predicate := range n.required {
-		if b, ok := good[predicate]; ok {
+	for _, predicate := range a.required {
+		if b, ok := valid[predicate]; ok {
 			verified.Bundles = append(verified.Bundles, b)
 		} else {
-			fault.Missing = append(fault.Missing, predicate)
+			untrusted.Missing = append(untrusted.Missing, predicate)
 		}
 	}
 	switch {
-	case len(fault.Missing) == 0:
+	case len(untrusted.Missing) == 0:
 		return verified, nil
-	case unknown != nil:
-		return Verified{}, fmt.Errorf("verify %s: %w (%s)", c.subject, unknown, fault.Error())
+	case undetermined != nil:
+		return Verified{}, fmt.Errorf("verify %s: %w (%s)", e.subject, undetermined, untrusted.Error())
 	}
-	return Verified{}, fault
+	return Verified{}, untrusted
 }
 
-// suits asks of a well signed bundle whether it is one of those demanded, and
-// whether provenance names what the policy wants.
-func (n *Notary) suits(ctx context.Context, c candidate, got verdict, expect Expect) (*Candidate, error) {
-	reject := func(r Reason, format string, args ...any) (*Candidate, error) {
-		return &Candidate{ID: c.id, Predicate: got.predicateType, Reason: r, Detail: fmt.Sprintf(format, args...)}, nil
+// matchesPolicy checks a correctly signed bundle against the required predicates,
+// and provenance against repository and branch.
+func (a *Attestor) matchesPolicy(ctx context.Context, c candidate, got verdict, opt VerifyOptions) (*Rejection, error) {
+	reject := func(r Reason, format string, args ...any) (*Rejection, error) {
+		return &Rejection{ID: c.id, Predicate: got.predicateType, Reason: r, Detail: fmt.Sprintf(format, args...)}, nil
 	}
-	demanded := false
-	for _, predicate := range n.required {
-		demanded = demanded || predicate == got.predicateType
-	}
-	if !demanded {
-		return reject(OtherPredicate, "signed by %s, but it claims %s", got.signer, got.predicateType)
+	if !slices.Contains(a.required, got.predicateType) {
+		return reject(OtherPredicate, "signed by %s, but its predicate type is %s", got.signer, got.predicateType)
 	}
 	if got.predicateType != ProvenanceType {
 		return nil, nil
 	}
 	origin := originOf(c.bundle)
-	if want := n.repository(); want != "" && !sameRepository(origin.repository, want) {
+	if want := a.repository(); want != "" && !sameRepository(origin.repository, want) {
 		return reject(OtherSource, "built from %q, not from %s", origin.repository, want)
 	}
-	branch := n.cfg.Policy.Branch
-	if branch == "" || expect.Ancestor == nil {
+	branch := a.cfg.Policy.Branch
+	if branch == "" || opt.Ancestor == nil {
 		return nil, nil
 	}
 	if origin.commit == "" {
-		return reject(OtherBranch, "names no commit")
+		return reject(OtherBranch, "provenance names no commit")
 	}
-	contained, err := expect.Ancestor(ctx, origin.commit, branch)
+	contained, err := opt.Ancestor(ctx, origin.commit, branch)
 	if err != nil {
 		return nil, fmt.Errorf("commit %s and branch %s: %w", origin.commit, branch, err)
 	}

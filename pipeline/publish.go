@@ -32,8 +32,8 @@ type Image struct {
 // Publisher makes the images of a commit known to their registry.
 type Publisher struct {
 	Registry *registry.Client
-	Signer   *attest.Notary // signs what is published, if it is one that signs
-	Version  string         // of the commit, a tag beside the SHA; "" is no tag
+	Signer   *attest.Attestor // signs what is published, if it is one that signs
+	Version  string           // of the commit, a tag beside the SHA; "" is no tag
 	Maker    Maker
 	Options  Options // of builds; Base is the registry if it is nil
 	// Known reports whether the ledger has recorded that an image was made of the

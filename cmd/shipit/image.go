@@ -26,7 +26,7 @@ func (b *buildFlags) add(flags *pflag.FlagSet) {
 // the ledger what an image was made of; nil where no ledger is read.
 func (t *tree) publisher(how buildFlags, known knownImage) pipeline.Publisher {
 	p := pipeline.Publisher{
-		Registry: t.registry, Signer: t.notary, Version: t.version, Known: known,
+		Registry: t.registry, Signer: t.attestor, Version: t.version, Known: known,
 		Maker:   pipeline.Maker{Version: version(), RunID: os.Getenv("GITHUB_RUN_ID")},
 		Options: pipeline.Options{Builder: t.cfg.Builder, CacheDir: how.cache, NoRun: how.noRun, Progress: t.report},
 	}

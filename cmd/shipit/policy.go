@@ -17,10 +17,10 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// notarize gives the site its notary. readFile reads the policy's public keys
+// newAttestor gives the site its attestor. readFile reads the policy's public keys
 // from the commit; nil reads them beside the configuration file.
-func (s *site) notarize(ctx context.Context, readFile func(string) ([]byte, error)) {
-	s.notary = attest.New(s.cfg.Signing, attest.Options{
+func (s *site) newAttestor(ctx context.Context, readFile func(string) ([]byte, error)) {
+	s.attestor = attest.New(s.cfg.Signing, attest.Options{
 		RemoteOptions: s.registry.RemoteOptions(ctx), ReadFile: readFile,
 		Dir: s.cfg.Dir, Source: s.cfg.Source,
 	})
@@ -33,13 +33,13 @@ type verifyImage func(ctx context.Context, role release.Role, kept map[string][]
 // policy is what the engine demands of images.
 func (s *site) policy(verify verifyImage) deploy.Policy {
 	var p deploy.Policy
-	if s.notary.Signs() {
+	if s.attestor.Signs() {
 		p.Attest = s.attestDeployment
 	}
-	if !s.notary.Demands() {
+	if !s.attestor.HasPolicy() {
 		return p
 	}
-	p.Demands = s.notary.Policy
+	p.Demands = s.attestor.Policy
 	p.Verify = func(ctx context.Context, role release.Role, kept map[string][]byte) (deploy.Verified, error) {
 		got, err := verify(ctx, role, kept)
 		var untrusted *attest.UntrustedError
@@ -73,23 +73,23 @@ func (s *site) verifyRecorded(ctx context.Context, role release.Role, kept map[s
 		}
 	}
 	if len(bundles) > 0 {
-		got, err := s.notary.VerifyBundles(ctx, bundles, role.Digest, attest.Expect{Recorded: true})
+		got, err := s.attestor.VerifyBundles(ctx, bundles, role.Digest, attest.VerifyOptions{Recorded: true})
 		var untrusted *attest.UntrustedError
 		if !errors.As(err, &untrusted) {
 			return got, err
 		}
 		// More may be demanded now than was kept then, and be attached all the same.
-		if attached, aerr := s.notary.Verify(ctx, role.Reference(), attest.Expect{Recorded: true}); aerr == nil {
+		if attached, aerr := s.attestor.Verify(ctx, role.Reference(), attest.VerifyOptions{Recorded: true}); aerr == nil {
 			return attached, nil
 		}
 		return got, err
 	}
-	return s.notary.Verify(ctx, role.Reference(), attest.Expect{Recorded: true})
+	return s.attestor.Verify(ctx, role.Reference(), attest.VerifyOptions{Recorded: true})
 }
 
 // verifyNew verifies from the registry, with the history of the commit at hand.
 func (t *tree) verifyNew(ctx context.Context, role release.Role, _ map[string][]byte) (attest.Verified, error) {
-	return t.notary.Verify(ctx, role.Reference(), attest.Expect{Ancestor: t.ancestor})
+	return t.attestor.Verify(ctx, role.Reference(), attest.VerifyOptions{Ancestor: t.ancestor})
 }
 
 // ancestor reports whether branch contains a commit.
@@ -110,12 +110,12 @@ func (t *tree) ancestor(ctx context.Context, commit, branch string) (bool, error
 // where their second copy is.
 func (s *site) keeping(ctx context.Context) ledger.Options {
 	o := ledger.Options{Progress: s.report}
-	if s.notary.Signs() {
-		o.Sign = s.notary.SignBlob
+	if s.attestor.Signs() {
+		o.Sign = s.attestor.SignBlob
 	}
-	if s.notary.Demands() {
+	if s.attestor.HasPolicy() {
 		o.VerifySig = func(ctx context.Context, kept, signature []byte) error {
-			_, err := s.notary.VerifyBlob(ctx, kept, signature)
+			_, err := s.attestor.VerifyBlob(ctx, kept, signature)
 			return err
 		}
 	}
@@ -140,7 +140,7 @@ func (s *site) attestDeployment(ctx context.Context, record release.Record) erro
 			continue
 		}
 		seen[ref] = true
-		if _, _, err := s.notary.Attest(ctx, ref, attest.DeploymentType, attest.DeploymentOf(record)); err != nil {
+		if _, _, err := s.attestor.Attest(ctx, ref, attest.DeploymentType, attest.DeploymentOf(record)); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", r.Name, err))
 		}
 	}

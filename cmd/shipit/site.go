@@ -25,7 +25,7 @@ type site struct {
 	globals  *globals
 	reporter *reporter
 	registry *registry.Client
-	notary   *attest.Notary
+	attestor *attest.Attestor
 }
 
 // newSite reads nothing and reaches nothing yet.
@@ -69,7 +69,7 @@ func openFile(ctx context.Context, g *globals, partial bool) (live, error) {
 	if err != nil {
 		return live{}, err
 	}
-	s.notarize(ctx, nil)
+	s.newAttestor(ctx, nil)
 	targets, err := s.openTargets(ctx, partial)
 	if err != nil {
 		return live{}, s.abandon(err)

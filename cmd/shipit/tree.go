@@ -71,7 +71,7 @@ func open(ctx context.Context, g *globals, rev string, connect func(*site, conte
 		return nil
 	})
 	group.Go(func() error { dirty, _ = src.Dirty(gctx); return nil }) // it is for a note only
-	s.notarize(ctx, t.files(ctx).ReadFile)
+	s.newAttestor(ctx, t.files(ctx).ReadFile)
 	if err := group.Wait(); err != nil {
 		return nil, s.abandon(err)
 	}

@@ -91,7 +91,7 @@ func (o *verifyOptions) rebuilt(ctx context.Context, entry ledger.Entry) []deplo
 		default:
 			v.OK, v.Detail = true, "rebuilt from "+release.Short(t.source.SHA)+": identical diffIDs and config"
 			if o.attest {
-				_, _, err = t.notary.Attest(ctx, role.Reference(), attest.RebuildType, attest.Rebuild{Repository: t.cfg.Source, SHA: t.source.SHA, Builder: t.cfg.Builder, Version: version()})
+				_, _, err = t.attestor.Attest(ctx, role.Reference(), attest.RebuildType, attest.Rebuild{Repository: t.cfg.Source, SHA: t.source.SHA, Builder: t.cfg.Builder, Version: version()})
 				if v.OK = err == nil; err != nil {
 					v.Detail = "the rebuild is identical, but attaching the attestation failed: " + release.OneLine(err.Error())
 				}

@@ -2,7 +2,7 @@ package attest
 
 import "sync"
 
-// memo keeps the first value that could be made; errors are not kept.
+// memo caches the first value that was made; errors are not cached.
 type memo[T any] struct {
 	mu    sync.Mutex
 	made  bool
@@ -22,13 +22,13 @@ func (m *memo[T]) get(make func() (T, error)) (T, error) {
 	return v, err
 }
 
-// latches are locks by name.
-type latches struct {
+// namedLocks are mutexes by name.
+type namedLocks struct {
 	mu   sync.Mutex
 	each map[string]*sync.Mutex
 }
 
-func (l *latches) lock(name string) (unlock func()) {
+func (l *namedLocks) lock(name string) (unlock func()) {
 	l.mu.Lock()
 	if l.each == nil {
 		l.each = map[string]*sync.Mutex{}

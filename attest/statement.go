@@ -2,6 +2,7 @@ package attest
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/sigstore/sigstore-go/pkg/bundle"
@@ -9,32 +10,28 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// said is the part of a statement that every claim has. It is read from the
-// envelope as it is, so by itself it proves nothing.
-type said struct {
+// unverifiedStatement is the part that every in-toto statement has. It is read from
+// the envelope without checking the signature, so by itself it proves nothing.
+type unverifiedStatement struct {
 	PredicateType string          `json:"predicateType"`
 	Subject       []subject       `json:"subject"`
 	Predicate     json.RawMessage `json:"predicate"`
 }
 
-func claimOf(b *bundle.Bundle) said {
-	var s said
+// statementIn is empty if the bundle holds no in-toto statement.
+func statementIn(b *bundle.Bundle) unverifiedStatement {
+	var s unverifiedStatement
 	if b.GetDsseEnvelope().GetPayloadType() != bundle.IntotoMediaType || json.Unmarshal(payloadOf(b), &s) != nil {
-		return said{}
+		return unverifiedStatement{}
 	}
 	return s
 }
 
-func (s said) names(digest string) bool {
-	for _, one := range s.Subject {
-		if "sha256:"+one.Digest["sha256"] == digest {
-			return true
-		}
-	}
-	return false
+func (s unverifiedStatement) names(digest string) bool {
+	return slices.ContainsFunc(s.Subject, func(one subject) bool { return "sha256:"+one.Digest["sha256"] == digest })
 }
 
-func (s said) digests() string {
+func (s unverifiedStatement) digests() string {
 	var all []string
 	for _, one := range s.Subject {
 		all = append(all, release.ShortDigest("sha256:"+one.Digest["sha256"]))
