@@ -26,6 +26,7 @@ images:
 roles:
   cluster:
     image: worker
+    stable: 1ms # no peer waits whether what is ready stays so
     kubernetes: {namespace: %s, manifests: [k8s]}
 timeout: %s
 `

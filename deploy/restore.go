@@ -89,6 +89,12 @@ func (e Engine) verifyRestored(ctx context.Context, good release.Release) []stri
 	// A role that was never switched may run on a target that is not connected.
 	good.Roles = slices.DeleteFunc(slices.Clone(good.Roles), func(r release.Role) bool { _, err := e.target(r); return err != nil })
 	seen := e.compare(ctx, good, compareOptions{})
+	for name, role := range seen.roles {
+		if role.Live.Ready >= role.Live.Desired {
+			role.Live.Unsteady = "" // that it was restarted before the release is no fault of the way back
+			seen.roles[name] = role
+		}
+	}
 	if drifts := append(release.Compare(good, seen.live()), seen.otherDrifts()...); len(drifts) > 0 {
 		return []string{"restored, but " + drifts[0].String()}
 	}

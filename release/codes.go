@@ -75,6 +75,7 @@ const (
 	CodeRoleDropped         Code = "RoleDropped"
 	CodeStorageClassMissing Code = "StorageClassMissing"
 	CodeUnchecked           Code = "Unchecked"
+	CodeUpdateByHand        Code = "UpdateByHand"
 )
 
 // The codes of what admission refuses, before or while a release is applied.

@@ -127,6 +127,8 @@ func refusalCodes() []CodeEntry {
 			"Create it, or correct the reference to it.", true},
 		{CodeUnchecked, OfFinding, "Something was not checked, because the caller may not read it.",
 			"Grant the right to read it; `shipit rbac` prints it.", false},
+		{CodeUpdateByHand, OfFinding, "The update strategy of a workload leaves pods as they are until somebody deletes them.",
+			"Delete the pods when it suits and release again, or use the strategy RollingUpdate without a partition.", false},
 	}
 }
 

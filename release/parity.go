@@ -60,11 +60,7 @@ func compareRole(role Role, live Live) []Drift {
 	case len(live.Digests) == 0 && live.Desired == 0:
 		// Scaled to nothing, or a role of jobs and schedules only: nothing serves a wrong image.
 	case len(live.Digests) == 0:
-		detail := fmt.Sprintf("%d/%d ready", live.Ready, live.Desired)
-		if live.Unsteady != "" {
-			detail += ", " + live.Unsteady
-		}
-		add(DriftMissing, "nothing", detail)
+		add(DriftMissing, "nothing", live.readiness())
 	default:
 		matching := 0
 		for _, d := range live.Digests {
@@ -74,16 +70,25 @@ func compareRole(role Role, live Live) []Drift {
 		}
 		switch {
 		case matching == 0:
-			add(DriftDigest, live.Digest(), "")
+			add(DriftDigest, live.Digest(), live.Unsteady)
 		case matching < len(live.Digests):
-			add(DriftMixed, fmt.Sprint(len(live.Digests), " digests"), "")
+			add(DriftMixed, fmt.Sprint(len(live.Digests), " digests"), live.Unsteady)
 		case live.Ready < live.Desired:
-			add(DriftUnready, live.Digest(), fmt.Sprintf("%d/%d ready", live.Ready, live.Desired))
+			add(DriftUnready, live.Digest(), live.readiness())
 		case live.Unsteady != "":
 			add(DriftUnready, live.Digest(), live.Unsteady)
 		}
 	}
 	return drifts
+}
+
+// readiness says how many instances are ready, and whether they stay so.
+func (l Live) readiness() string {
+	text := fmt.Sprintf("%d/%d ready", l.Ready, l.Desired)
+	if l.Unsteady != "" {
+		text += ", " + l.Unsteady
+	}
+	return text
 }
 
 // Observe writes what was seen into the record: live digests, readiness and

@@ -130,12 +130,13 @@ func (u *user) Wait(ctx context.Context, role release.Role, a apply.Applied, o O
 	if o.Timeout == 0 {
 		o.Timeout = defaultTimeout
 	}
-	return (&Target{client: u.Client, options: o}).settle(ctx, role, a)
+	return (&Target{client: u.Client, options: o}).settle(ctx, role, a, 0)
 }
 
 // Observe reads what runs.
 func (u *user) Observe(ctx context.Context, role release.Role) (release.Live, error) {
-	return observe(ctx, u.Client, role)
+	seen, err := observe(ctx, u.Client, role)
+	return seen.Live, err
 }
 
 // Preflight checks one role of the app "test".

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"regexp"
@@ -17,19 +18,71 @@ import (
 
 	"github.com/joelhooks/shipit/deploy/kube/client"
 	"github.com/joelhooks/shipit/deploy/kube/object"
+	"github.com/joelhooks/shipit/deploy/kube/rollout"
 	"github.com/joelhooks/shipit/release"
 )
+
+// observation is what runs for a role, and why it does not run as it should, if that
+// is known.
+type observation struct {
+	release.Live
+	failure *release.Failure
+}
 
 // observe reads what runs for a role now: the digests that the runtime reports for
 // the role's containers in the pods that are ready, old ones too. It trusts no image
 // name: a pod whose runtime reports no digest counts as running none. Jobs and
 // CronJobs serve nothing and are not counted.
-func observe(ctx context.Context, c *client.Client, role release.Role) (release.Live, error) {
+func observe(ctx context.Context, c *client.Client, role release.Role) (observation, error) {
 	r, err := readRunning(ctx, c, role)
 	if err != nil {
-		return release.Live{}, fmt.Errorf("observe role %s: %w", role.Name, err)
+		return observation{}, fmt.Errorf("observe role %s: %w", role.Name, err)
 	}
-	return liveOf(role, r, time.Now()), nil
+	out := observation{Live: liveOf(role, r, time.Now())}
+	if p := faulty(role, r, out.Live); p != nil {
+		out.failure = rollout.Explain(ctx, c, role.Name, p)
+	}
+	return out, nil
+}
+
+// faulty is the pod that tells why a role is not up or not steady; nil if it is both.
+func faulty(role release.Role, r running, live release.Live) *corev1.Pod {
+	if live.Unsteady == "" && live.Ready >= live.Desired {
+		return nil
+	}
+	own := r.ownPods(role)
+	if p := steadinessOf(own, live.At).pod; p != nil {
+		return p
+	}
+	var newest *corev1.Pod
+	for _, p := range own {
+		if !object.PodReady(p) && (newest == nil || newest.CreationTimestamp.Before(&p.CreationTimestamp)) {
+			newest = p
+		}
+	}
+	return newest
+}
+
+// ownPods are the pods of the role's workloads that run its image, without those that
+// are being deleted.
+func (r running) ownPods(role release.Role) []*corev1.Pod {
+	own := map[object.ID]bool{}
+	for _, o := range r.objects {
+		own[o.ID] = o.Serves() && len(containersOf(o, role.Repository)) > 0
+	}
+	var out []*corev1.Pod
+	for _, u := range r.workloads {
+		if !own[object.IDOf(u)] {
+			continue
+		}
+		isOwn := object.PodsOf(u)
+		for _, p := range r.pods {
+			if isOwn(p) && p.DeletionTimestamp == nil {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
 }
 
 // running is what runs of a role.
@@ -173,8 +226,14 @@ func liveOf(role release.Role, r running, now time.Time) release.Live {
 				ready++
 			}
 		}
-		out.Ready += max(0, ready-outdated(u))
+		old := outdated(u)
+		out.Ready += max(0, ready-old)
+		if kept := object.KeptPods(u); kept != "" && old > 0 && ready > 0 {
+			out.Unsteady = fmt.Sprintf("%d pods of %s are of an earlier revision: %s", min(old, ready), u.GetName(), kept)
+		}
 	}
+	steady := steadinessOf(r.ownPods(role), now)
+	out.Unsteady, out.Info = cmp.Or(steady.unsteady, out.Unsteady), steady.info
 	for d := range count {
 		out.Digests = append(out.Digests, d)
 	}

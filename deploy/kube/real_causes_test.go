@@ -121,4 +121,50 @@ func TestRealCauses(t *testing.T) {
 		require.Equal(t, release.CodeDeadlineExceeded, f.Code)
 		require.Contains(t, f.Message, "no such host")
 	})
+	t.Run("what crashes after it was ready is not recorded as good", func(t *testing.T) {
+		role := realRole(t, up, namespace(t, c), digest)
+		late := role(program(answering + "; setTimeout(() => { console.error('too late'); process.exit(3) }, 2000)"))
+		a, err := c.Apply(t.Context(), late, options(t))
+		require.NoError(t, err)
+		_, err = (&Target{client: c.Client, options: Options{Timeout: time.Minute, Progress: progress(t)}}).settle(t.Context(), late, a, 6*time.Second)
+		var f *release.Failure
+		require.ErrorAs(t, err, &f)
+		require.Equal(t, release.CodeCrashLoop, f.Code)
+		require.Contains(t, f.Message, "after it was ready")
+		require.Contains(t, f.Log, "too late")
+
+		live, _ := c.steady(t, late, func(live release.Live) bool { return live.Unsteady != "" && live.Ready == 0 })
+		require.Contains(t, live.Unsteady, "is down")
+		t.Log(live.Unsteady)
+		live, failure := c.steady(t, late, func(live release.Live) bool { return live.Unsteady != "" && live.Ready == 1 })
+		require.Contains(t, live.Unsteady, "was restarted")
+		require.NotNil(t, failure)
+		require.Equal(t, release.CodeCrashLoop, failure.Code)
+		require.Contains(t, failure.Log, "too late")
+		require.NotEmpty(t, release.Compare(release.Release{Roles: []release.Role{late}}, map[string]release.Live{"web": live}))
+	})
+	t.Run("what its liveness probe kills after it was ready is not recorded as good", func(t *testing.T) {
+		role := realRole(t, up, namespace(t, c), digest)
+		late := role(program("let n = 0; Bun.serve({port: 3111, fetch: r => new Response('', {status: r.url.endsWith('/live') && n++ > 1 ? 500 : 200})})",
+			"        livenessProbe: {periodSeconds: 1, failureThreshold: 1, httpGet: {path: /live, port: 3111}}"))
+		a, err := c.Apply(t.Context(), late, options(t))
+		require.NoError(t, err)
+		_, err = (&Target{client: c.Client, options: Options{Timeout: time.Minute, Progress: progress(t)}}).settle(t.Context(), late, a, 8*time.Second)
+		var f *release.Failure
+		require.ErrorAs(t, err, &f)
+		require.Equal(t, release.CodeProbeFailed, f.Code)
+		require.Contains(t, f.Message, "Liveness probe failed")
+	})
+}
+
+// steady observes a role until what is seen holds.
+func (u *user) steady(t *testing.T, role release.Role, holds func(release.Live) bool) (release.Live, *release.Failure) {
+	t.Helper()
+	var seen observation
+	require.Eventually(t, func() bool {
+		var err error
+		seen, err = observe(t.Context(), u.Client, role)
+		return err == nil && holds(seen.Live)
+	}, time.Minute, 200*time.Millisecond, "%+v", &seen)
+	return seen.Live, seen.failure
 }

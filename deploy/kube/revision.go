@@ -8,8 +8,8 @@ import (
 
 // outdated is how many pods of a workload may be of an earlier revision, by what
 // its controller says: all of them until it has seen the newest one. Their digest
-// can be the right one, and still they are not what was released. Where the
-// controller is told to leave pods as they are (OnDelete, a partition) none is.
+// can be the right one, and still they are not what was released; also where the
+// controller is told to leave them as they are (OnDelete, a partition).
 func outdated(u *unstructured.Unstructured) int {
 	seen, reported, _ := unstructured.NestedInt64(u.Object, "status", "observedGeneration")
 	if reported && seen < u.GetGeneration() {
@@ -26,17 +26,7 @@ func outdated(u *unstructured.Unstructured) int {
 	default:
 		return 0
 	}
-	if keepsOld(u) {
-		return 0
-	}
 	there, _, _ := unstructured.NestedInt64(u.Object, "status", all)
 	current, _, _ := unstructured.NestedInt64(u.Object, "status", updated)
 	return int(max(0, there-current))
-}
-
-// keepsOld reports whether the update strategy leaves pods of earlier revisions.
-func keepsOld(u *unstructured.Unstructured) bool {
-	kind, _, _ := unstructured.NestedString(u.Object, "spec", "updateStrategy", "type")
-	partition, _, _ := unstructured.NestedInt64(u.Object, "spec", "updateStrategy", "rollingUpdate", "partition")
-	return kind == "OnDelete" || partition > 0
 }

@@ -35,7 +35,7 @@ func (t *Target) Switch(ctx context.Context, step deploy.Step) (release.Live, er
 	}
 	t.report(role, release.PhaseApply, release.MarkDone, applied.String())
 	t.report(role, release.PhaseWait, release.MarkStart, "wait for the new revision")
-	live, err := t.settle(ctx, role, applied)
+	live, err := t.settle(ctx, role, applied, t.stable(role))
 	if err != nil {
 		return live, limitOf(ctx, err)
 	}
@@ -43,11 +43,21 @@ func (t *Target) Switch(ctx context.Context, step deploy.Step) (release.Live, er
 	return live, nil
 }
 
-// settle waits until what was applied is ready, prunes, and observes what runs then.
-func (t *Target) settle(ctx context.Context, role release.Role, applied apply.Applied) (release.Live, error) {
+// stableTime is how long what was ready must stay up if a role says nothing: as long
+// as on a machine.
+const stableTime = 3 * time.Second
+
+func (t *Target) stable(role release.Role) time.Duration {
+	r, _ := t.cfg.Role(role.Name)
+	return r.Stable.Or(stableTime)
+}
+
+// settle waits until what was applied is ready and has stayed so for a while, prunes,
+// and observes what runs then.
+func (t *Target) settle(ctx context.Context, role release.Role, applied apply.Applied, stable time.Duration) (release.Live, error) {
 	limit, cancel := context.WithTimeoutCause(ctx, t.options.Timeout, errTimeout)
 	defer cancel()
-	ready, err := rollout.Wait(limit, t.client, waitedFor(applied), rollout.Options{Role: role.Name, Selector: applied.Set.Selector(), Progress: t.options.Progress})
+	ready, err := rollout.Wait(limit, t.client, waitedFor(applied), rollout.Options{Role: role.Name, Selector: applied.Set.Selector(), Stable: stable, Progress: t.options.Progress})
 	if err != nil {
 		return release.Live{}, err
 	}

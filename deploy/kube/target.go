@@ -198,7 +198,11 @@ func (t *Target) Compare(ctx context.Context, step deploy.Step) (deploy.Comparis
 		state apply.State
 	)
 	group, gctx := errgroup.WithContext(ctx)
-	group.Go(func() (err error) { out.Live, err = observe(gctx, t.client, step.Role); return err })
+	group.Go(func() error {
+		seen, err := observe(gctx, t.client, step.Role)
+		out.Live, out.Failure = seen.Live, seen.failure
+		return err
+	})
 	group.Go(func() (err error) { state, plan, err = t.plan(gctx, step); return err })
 	if err := group.Wait(); err != nil {
 		return deploy.Comparison{}, err

@@ -139,6 +139,24 @@ func RefineByLog(f *release.Failure) {
 	}
 }
 
+// LastExit is the cause for the last exit of a pod's container, whether or not it runs
+// again; without a name for that of all containers. false if none has ended.
+func LastExit(pod *corev1.Pod, name string, h *History) (Cause, bool) {
+	var last *corev1.ContainerStateTerminated
+	var of container
+	for _, one := range containersOf(pod) {
+		end := cmp.Or(one.status.State.Terminated, one.status.LastTerminationState.Terminated)
+		if end == nil || one.finishes || name != "" && one.status.Name != name || last != nil && !last.FinishedAt.Before(&end.FinishedAt) {
+			continue
+		}
+		last, of = end, one
+	}
+	if last == nil {
+		return Cause{}, false
+	}
+	return exitCause(of.status, last, h, AtOnce), true
+}
+
 var signals = map[int32]string{1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 5: "SIGTRAP", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE",
 	9: "SIGKILL", 11: "SIGSEGV", 13: "SIGPIPE", 14: "SIGALRM", 15: "SIGTERM"}
 

@@ -1,6 +1,7 @@
 package object
 
 import (
+	"fmt"
 	"slices"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -73,6 +74,26 @@ func Replicas(u *unstructured.Unstructured) int {
 		return int(n)
 	}
 	return 1
+}
+
+// KeptPods says which pods the update strategy of a workload leaves as they are until
+// somebody deletes them; empty if none.
+func KeptPods(u *unstructured.Unstructured) string {
+	if kind, _, _ := unstructured.NestedString(u.Object, "spec", "updateStrategy", "type"); kind == "OnDelete" {
+		return "updateStrategy OnDelete leaves every pod as it is until it is deleted"
+	}
+	v, _, _ := unstructured.NestedFieldNoCopy(u.Object, "spec", "updateStrategy", "rollingUpdate", "partition")
+	partition := int64(0)
+	switch n := v.(type) { // a rendered object holds JSON's float64, a live one int64
+	case float64:
+		partition = int64(n)
+	case int64:
+		partition = n
+	}
+	if partition > 0 {
+		return fmt.Sprintf("partition: %d leaves every pod of a lower number as it is", partition)
+	}
+	return ""
 }
 
 // PodsOf tells a workload's pods from others.

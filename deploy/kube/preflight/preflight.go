@@ -64,7 +64,7 @@ func Run(ctx context.Context, c *client.Client, roles []Role, o Options) (Result
 	for _, role := range r.roles {
 		role.state = sync.OnceValues(func() (apply.State, error) { return r.readState(gctx, role) })
 	}
-	checks := []func(context.Context) error{r.permissions, r.references, r.images, r.nodes, r.quotas, r.admission, r.budgets, r.dryRuns, r.prunePermissions, r.owners, r.records}
+	checks := []func(context.Context) error{r.permissions, r.references, r.images, r.nodes, r.quotas, r.admission, r.budgets, r.updatesByHand, r.dryRuns, r.prunePermissions, r.owners, r.records}
 	for _, check := range checks {
 		group.Go(func() error { return check(gctx) })
 	}

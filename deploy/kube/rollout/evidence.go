@@ -34,26 +34,51 @@ func (r *run) withEvidence(ctx context.Context, err error) error {
 	// The evidence is worth a moment even when the time is over.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), evidenceTime)
 	defer cancel()
-	f := &release.Failure{
-		Role: r.o.Role, Code: e.Code, Object: e.tracked.ID.String(), Message: release.OneLine(e.Message),
-		ExitCode: e.ExitCode, Signal: e.Signal, Hint: e.Hint,
-	}
 	if e.pod == nil {
+		f := failureOf(r.o.Role, e.tracked.ID.String(), e.Cause)
 		f.Events = e.tracked.history.Warnings()
 		return presentable(f, nil)
 	}
+	return evidence(ctx, r.c, failureOf(r.o.Role, "", e.Cause), e)
+}
+
+// failureOf is a cause without evidence.
+func failureOf(role, object string, c diagnose.Cause) *release.Failure {
+	return &release.Failure{Role: role, Code: c.Code, Object: object, Message: release.OneLine(c.Message), ExitCode: c.ExitCode, Signal: c.Signal, Hint: c.Hint}
+}
+
+// evidence adds to a failure the log and the warnings of the pod in which it was found.
+func evidence(ctx context.Context, c *client.Client, f *release.Failure, e *failed) *release.Failure {
 	f.Object = "Pod " + e.pod.Namespace + "/" + e.pod.Name
-	secrets := secretValues(ctx, r.c, e.pod.Pod)
-	f.Events = podWarnings(ctx, r.c, e.pod)
+	secrets := secretValues(ctx, c, e.pod.Pod)
+	f.Events = podWarnings(ctx, c, e.pod)
 	if e.Ran {
-		f.Log = lastLogLines(ctx, r.c, e.pod.Pod, e.Container)
+		f.Log = lastLogLines(ctx, c, e.pod.Pod, e.Container)
 		diagnose.RefineByLog(f)
 	}
 	return presentable(f, secrets)
 }
 
+// Explain is why a pod does not serve, or why a container of it was restarted last,
+// with the evidence; nil if nothing is known to be wrong with it.
+func Explain(ctx context.Context, c *client.Client, role string, p *corev1.Pod) *release.Failure {
+	ctx, cancel := context.WithTimeout(ctx, evidenceTime)
+	defer cancel()
+	known := &pod{Pod: p, history: diagnose.NewHistory()}
+	known.history.Observe(p)
+	podWarnings(ctx, c, known)
+	cause, ok := diagnose.Pod(p, known.history)
+	if !ok {
+		cause, ok = diagnose.LastExit(p, "", known.history)
+	}
+	if !ok {
+		return nil
+	}
+	return evidence(ctx, c, failureOf(role, "", cause), &failed{cause, nil, known})
+}
+
 // presentable redacts and shortens what is kept of a failure.
-func presentable(f *release.Failure, secrets []string) error {
+func presentable(f *release.Failure, secrets []string) *release.Failure {
 	clean := func(lines []string, most int) []string {
 		if len(lines) > most {
 			lines = lines[len(lines)-most:]
@@ -109,7 +134,7 @@ func podWarnings(ctx context.Context, c *client.Client, p *pod) []string {
 	}
 	for i := range list.Items {
 		e := &list.Items[i]
-		p.history.Warn(diagnose.Warning{Name: e.Name, Reason: e.Reason, Message: release.OneLine(e.Message), At: e.LastTimestamp.Time})
+		p.history.Warn(diagnose.Warning{Name: e.Name, Reason: e.Reason, Message: release.OneLine(e.Message), Container: containerIn(e.InvolvedObject.FieldPath), At: e.LastTimestamp.Time})
 	}
 	return p.history.Warnings()
 }

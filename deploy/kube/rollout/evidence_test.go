@@ -1,7 +1,6 @@
 package rollout
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -13,7 +12,7 @@ import (
 
 func TestTheEndOfALongLineIsKept(t *testing.T) {
 	message := "not ready within 14s: 0 of 1 new pods ready; failed to pull and unpack image: " + strings.Repeat("a/long/name/", 60) + ": dial tcp: lookup nowhere.invalid: no such host"
-	f := presented(t, &release.Failure{Message: message})
+	f := presentable(&release.Failure{Message: message}, nil)
 	require.True(t, strings.HasPrefix(f.Message, "not ready within 14s"), f.Message)
 	require.True(t, strings.HasSuffix(f.Message, "no such host"), f.Message)
 	require.LessOrEqual(t, len(f.Message), lineBytes+len("…"))
@@ -24,7 +23,7 @@ func TestTheNewestLinesAreKept(t *testing.T) {
 	for i := range 100 {
 		lines = append(lines, fmt.Sprintf("%s line %d", strings.Repeat("é", 3000), i))
 	}
-	f := presented(t, &release.Failure{Log: lines})
+	f := presentable(&release.Failure{Log: lines}, nil)
 	require.Len(t, f.Log, logLines)
 	require.Contains(t, f.Log[logLines-1], "line 99", "the newest")
 	require.Contains(t, f.Log[0], "line 80")
@@ -32,11 +31,4 @@ func TestTheNewestLinesAreKept(t *testing.T) {
 		require.LessOrEqual(t, len(l), lineBytes+len("…"))
 		require.True(t, strings.ToValidUTF8(l, "") == l, "no character is cut in two")
 	}
-}
-
-func presented(t *testing.T, f *release.Failure) *release.Failure {
-	t.Helper()
-	var out *release.Failure
-	require.True(t, errors.As(presentable(f, nil), &out))
-	return out
 }

@@ -32,7 +32,8 @@ type Object struct {
 // Options say what is waited for.
 type Options struct {
 	Role     string
-	Selector string // label selector of the role's objects
+	Selector string        // label selector of the role's objects
+	Stable   time.Duration // how long all must stay ready without a restart, where pods had to be waited for
 	Progress release.Progress
 }
 
@@ -42,7 +43,7 @@ type Ready struct {
 	Pods      []*corev1.Pod // nil if everything was ready at once, so that no pod was watched
 }
 
-// Wait returns when every object is ready. The error is a *release.Failure when one has
+// Wait returns when every object is ready and has stayed so. The error is a *release.Failure when one has
 // failed for good or the deadline of ctx is over; when ctx is cancelled, it is that of
 // ctx.
 func Wait(ctx context.Context, c *client.Client, objects []Object, o Options) (Ready, error) {
@@ -73,7 +74,8 @@ type run struct {
 	earlyWarnings map[types.UID][]diagnose.Warning // about objects that are not known yet
 	deleted       map[types.UID]bool               // pods that were deleted because they blocked an update
 	eventsWatched map[string]bool                  // namespaces
-	shown         string                           // the last progress
+	stable        stability
+	shown         string // the last progress
 }
 
 // tracked is an object that the rollout waits for.
@@ -100,6 +102,7 @@ type replicaSet struct {
 type pod struct {
 	*corev1.Pod
 	history *diagnose.History
+	of      *tracked // whose pod it is; nil: not looked up yet
 	from    *watcher // nil: its watch has started again, and has not told of the pod yet
 }
 
@@ -183,8 +186,12 @@ func (r *run) step(ctx context.Context) (done bool, again time.Duration, err err
 	if err != nil {
 		return false, 0, r.withEvidence(ctx, err)
 	}
+	if ended := r.restarted(ctx); ended != nil {
+		return false, 0, r.withEvidence(ctx, ended)
+	}
 	r.deleteBlockingPods(ctx)
 	r.show(done)
+	done, again = r.stays(done, again, time.Now())
 	return done, again, nil
 }
 
@@ -245,6 +252,9 @@ func (r *run) timedOut(ctx context.Context) error {
 		found := r.withPod(t, &cause)
 		found.Hint = cmp.Or(found.Hint, cause.Hint)
 		return r.withEvidence(ctx, found)
+	}
+	if !r.stable.since.IsZero() {
+		return r.withEvidence(ctx, r.notStable())
 	}
 	return context.Cause(ctx)
 }
