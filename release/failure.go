@@ -102,7 +102,8 @@ func Refuse(findings []Finding, allowed []Code) error {
 	return &Refusal{Findings: stop}
 }
 
-// OneLine joins the lines of a text, such as a joined error's, with "; ".
+// OneLine joins the lines of a text, such as a joined error's, with "; ", and makes
+// visible what a terminal would obey.
 func OneLine(s string) string {
-	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+	return Visible(strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), "; "))
 }

@@ -17,13 +17,13 @@ const shortestSecret = 4
 var looksSecret = regexp.MustCompile(`(?i)((?:password|passwd|secret|token|api[_-]?key|authorization|signing[_-]?key|credential)s?\\*["']?\s*[=:]\s*\\*["']?(?:bearer\s+|basic\s+)?)[^\s"'\\,;]{4,}|(://[^/\s:@]*:)[^@\s]+(@)`)
 
 // Redact hides secrets in a text: the values, each also in base64 and line by
-// line, and whatever looks like a secret by its name. Redact before a text is
-// cut, since a part of a value is not found.
+// line, and whatever looks like a secret by its name. What a terminal would obey is
+// made visible. Redact before a text is cut, since a part of a value is not found.
 func Redact(text string, values []string) string {
 	for _, v := range spellings(values) {
 		text = strings.ReplaceAll(text, v, "[redacted]")
 	}
-	return looksSecret.ReplaceAllString(text, "$1$2[redacted]$3")
+	return looksSecret.ReplaceAllString(Visible(text), "$1$2[redacted]$3")
 }
 
 // spellings are the values as they may appear in a text, the longest first, so

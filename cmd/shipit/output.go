@@ -61,7 +61,7 @@ func (r *reporter) Close() error {
 func (r *reporter) report(e release.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	e.At = time.Now().UTC()
+	e.At, e.Message = time.Now().UTC(), release.Visible(e.Message)
 	key := string(e.Phase) + "/" + e.Role
 	switch e.Mark {
 	case release.MarkStart:

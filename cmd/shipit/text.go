@@ -79,7 +79,7 @@ func rolesText(w io.Writer, roles []release.RoleRecord) {
 
 // failureText is an autopsy: cause, evidence, what to do.
 func failureText(w io.Writer, f *release.Failure) {
-	fmt.Fprintf(w, "✗ %s\n", f.Error())
+	fmt.Fprintf(w, "✗ %s\n", release.OneLine(f.Error()))
 	if f.ExitCode != nil {
 		fmt.Fprintf(w, "  exit code %d", *f.ExitCode)
 		if f.Signal != "" {
@@ -88,10 +88,10 @@ func failureText(w io.Writer, f *release.Failure) {
 		fmt.Fprintln(w)
 	}
 	for _, l := range f.Log {
-		fmt.Fprintf(w, "  | %s\n", l)
+		fmt.Fprintf(w, "  | %s\n", release.Visible(l)) // a record may be older than what makes it so
 	}
 	for _, e := range f.Events {
-		fmt.Fprintf(w, "  event: %s\n", e)
+		fmt.Fprintf(w, "  event: %s\n", release.Visible(e))
 	}
 	if f.Hint != "" {
 		fmt.Fprintf(w, "  → %s\n", f.Hint)

@@ -54,7 +54,7 @@ func (m *machine) lastLogLines(ctx context.Context, d definition, s state) []str
 	all := lines(res.Stdout)
 	all = all[max(0, len(all)-count):]
 	for i, line := range all {
-		line = secretWord.ReplaceAllString(mask.Replace(line), "$1$2***")
+		line = release.Visible(secretWord.ReplaceAllString(mask.Replace(line), "$1$2***"))
 		if len(line) > width {
 			line = line[:width] + "…"
 		}

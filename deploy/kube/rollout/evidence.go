@@ -101,7 +101,7 @@ func lastLogLines(ctx context.Context, c *client.Client, p *corev1.Pod, containe
 		o := &corev1.PodLogOptions{Container: container, Previous: previous, TailLines: &lines, LimitBytes: &most}
 		body, err := c.PodLog(ctx, p.Namespace, p.Name, o)
 		if err == nil && len(body) > 0 {
-			return strings.Split(strings.TrimRight(string(body), "\n"), "\n")
+			return strings.Split(strings.TrimRight(strings.ReplaceAll(string(body), "\r\n", "\n"), "\n"), "\n")
 		}
 		if !previous {
 			break

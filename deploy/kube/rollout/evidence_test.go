@@ -32,3 +32,10 @@ func TestTheNewestLinesAreKept(t *testing.T) {
 		require.True(t, strings.ToValidUTF8(l, "") == l, "no character is cut in two")
 	}
 }
+
+func TestWhatATerminalWouldObeyIsSpeltOut(t *testing.T) {
+	f := presentable(&release.Failure{Message: "ended: \x1b]0;owned\x07", Log: []string{"\x1b[2Jgone", "a\x00b"}, Events: []string{"\x1b[31mred"}}, nil)
+	require.Equal(t, `ended: \x1b]0;owned\x07`, f.Message)
+	require.Equal(t, []string{`\x1b[2Jgone`, `a\x00b`}, f.Log)
+	require.Equal(t, []string{`\x1b[31mred`}, f.Events)
+}
