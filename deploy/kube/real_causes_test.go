@@ -1,14 +1,22 @@
 package kube
 
 import (
+	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/joelhooks/shipit/release"
+	"github.com/joelhooks/shipit/tools/bunbase"
 	"github.com/joelhooks/shipit/tools/devcluster/cluster"
 )
 
@@ -155,6 +163,42 @@ func TestRealCauses(t *testing.T) {
 		require.Equal(t, release.CodeProbeFailed, f.Code)
 		require.Contains(t, f.Message, "Liveness probe failed")
 	})
+	t.Run("a bare Pod is ready once it runs its new image", func(t *testing.T) {
+		ns := namespace(t, c)
+		bare := func(digest string) release.Role {
+			return realRole(t, up, ns, digest)(fmt.Sprintf(`apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: $NS, labels: {app: web}}
+spec:
+  terminationGracePeriodSeconds: 3
+  containers:
+  - {name: main, image: $IMAGE, command: [bun, -e, %q], readinessProbe: {periodSeconds: 1, httpGet: {path: /, port: 3111}}}`, answering))
+		}
+		_, _, err := roll(t, c, bare(digest))
+		require.NoError(t, err)
+		next := bare(variant(t, up.Registry))
+		live, _, err := roll(t, c, next)
+		require.NoError(t, err)
+		require.Empty(t, release.Compare(release.Release{Roles: []release.Role{next}}, map[string]release.Live{"web": live}))
+		live, err = c.Observe(t.Context(), next)
+		require.NoError(t, err)
+		require.Empty(t, release.Compare(release.Release{Roles: []release.Role{next}}, map[string]release.Live{"web": live}), "and status says so too")
+	})
+	t.Run("a pod that a finalizer keeps is named at the limit", func(t *testing.T) {
+		ns := namespace(t, c)
+		role := realRole(t, up, ns, digest)
+		set := func(line string) release.Role {
+			return role(strings.Replace(ofKind("StatefulSet", program(line)), "metadata: {labels: {app: web}}", "metadata: {labels: {app: web}, finalizers: [example.com/keep]}", 1))
+		}
+		_, _, err := roll(t, c, set(answering))
+		require.NoError(t, err)
+		t.Cleanup(func() {
+			_, _ = c.kube.CoreV1().Pods(ns).Patch(context.Background(), "web-0", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{})
+		})
+		f, _ := fail(t, c, set(answering+"; 1"), 8*time.Second)
+		require.Contains(t, f.Message, "kept by the finalizer example.com/keep")
+		require.NotContains(t, f.Hint, "--timeout")
+	})
 }
 
 // steady observes a role until what is seen holds.
@@ -167,4 +211,19 @@ func (u *user) steady(t *testing.T, role release.Role, holds func(release.Live) 
 		return err == nil && holds(seen.Live)
 	}, time.Minute, 200*time.Millisecond, "%+v", &seen)
 	return seen.Live, seen.failure
+}
+
+// variant pushes the image with bun once more under another digest.
+func variant(t *testing.T, registry string) string {
+	t.Helper()
+	image, err := bunbase.Image(t.Context())
+	require.NoError(t, err)
+	image, err = mutate.CreatedAt(image, v1.Time{Time: time.Unix(1, 0)})
+	require.NoError(t, err)
+	digest, err := image.Digest()
+	require.NoError(t, err)
+	ref, err := name.NewDigest(registry + "/app@" + digest.String())
+	require.NoError(t, err)
+	require.NoError(t, remote.Write(ref, image))
+	return digest.String()
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // steadyAfter is how long a container that was restarted must stay up to be good
@@ -60,12 +61,13 @@ func steadinessOf(pods []*corev1.Pod, now time.Time) steadiness {
 }
 
 // isSteady reports whether a container that has ended before is likely to stay up: it
-// has for long, or it ended once while its pod was new, or together with its node.
+// has for long, or it ended once while its pod was new, or together with its node. A
+// container of a bare Pod is restarted by each change of its image as well.
 func isSteady(p *corev1.Pod, s corev1.ContainerStatus, end *corev1.ContainerStateTerminated, now time.Time) bool {
 	switch {
 	case s.State.Running == nil:
 		return false
-	case now.Sub(end.FinishedAt.Time) >= steadyAfter, end.Reason == "Unknown":
+	case now.Sub(end.FinishedAt.Time) >= steadyAfter, end.Reason == "Unknown", metav1.GetControllerOfNoCopy(p) == nil:
 		return true
 	}
 	return s.RestartCount == 1 && end.FinishedAt.Sub(p.CreationTimestamp.Time) < startUp

@@ -14,6 +14,8 @@ func TestSteadiness(t *testing.T) {
 	ended := func(after time.Duration, reason string) *corev1.ContainerStateTerminated {
 		return &corev1.ContainerStateTerminated{ExitCode: 3, Reason: reason, FinishedAt: metav1.NewTime(noon.Add(after))}
 	}
+	controller := true
+	owned := []metav1.OwnerReference{{UID: "set", Controller: &controller}}
 	running := corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}
 	for _, tc := range []struct {
 		name           string
@@ -38,7 +40,7 @@ func TestSteadiness(t *testing.T) {
 			info: "container main of web-1 was restarted once, last 1m0s ago after exit code 3"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web-1", CreationTimestamp: metav1.NewTime(noon)}, Spec: corev1.PodSpec{RestartPolicy: corev1.RestartPolicyAlways}}
+			p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web-1", CreationTimestamp: metav1.NewTime(noon), OwnerReferences: owned}, Spec: corev1.PodSpec{RestartPolicy: corev1.RestartPolicyAlways}}
 			p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "main", RestartCount: tc.restarts, State: tc.state, LastTerminationState: corev1.ContainerState{Terminated: tc.last}}}
 			got := steadinessOf([]*corev1.Pod{p}, noon.Add(tc.at))
 			require.Equal(t, tc.unsteady, got.unsteady)
@@ -49,7 +51,7 @@ func TestSteadiness(t *testing.T) {
 	t.Run("of several pods the worst is told, and how many there are", func(t *testing.T) {
 		var pods []*corev1.Pod
 		for i, n := range []int32{0, 2, 9} {
-			p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: string(rune('a' + i)), CreationTimestamp: metav1.NewTime(noon)}}
+			p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: string(rune('a' + i)), CreationTimestamp: metav1.NewTime(noon), OwnerReferences: owned}}
 			p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "main", RestartCount: n, State: running}}
 			if n > 0 {
 				p.Status.ContainerStatuses[0].LastTerminationState.Terminated = ended(0, "Error")

@@ -66,6 +66,10 @@ func (r *run) assess(t *tracked, now time.Time) (err error) {
 		}
 		t.statusRead = true
 	}
+	if name := r.outdatedContainer(t, now); name != "" && t.status.Ready {
+		t.status.Ready, t.status.Serving, t.status.Missing = false, 0, "container "+name+" still runs its former image"
+		t.statusRead = false
+	}
 	t.delegated = t.ID.Kind == "PersistentVolumeClaim" && t.status.Fault == nil && waitsForPod(t)
 	if t.settled() {
 		return nil

@@ -85,9 +85,10 @@ type tracked struct {
 	status     diagnose.Status
 	history    *diagnose.History // of its own warnings and causes
 
-	delegated bool      // what is waited for is another tracked object: the pod that will use a volume claim
-	dirty     bool      // it or its pods have changed since it was last assessed
-	due       time.Time // when to assess it although nothing has changed
+	before    map[string]string // the containers of a Pod as the apply found them, by name
+	delegated bool              // what is waited for is another tracked object: the pod that will use a volume claim
+	dirty     bool              // it or its pods have changed since it was last assessed
+	due       time.Time         // when to assess it although nothing has changed
 }
 
 // replicaSet is what has to be known of one.
@@ -114,7 +115,7 @@ func newRun(c *client.Client, objects []Object, o Options) *run {
 		if !obj.BecomesReady() {
 			continue
 		}
-		t := &tracked{Object: obj, history: diagnose.NewHistory(), dirty: true}
+		t := &tracked{Object: obj, history: diagnose.NewHistory(), before: containerIDs(obj.Live), dirty: true}
 		r.tracked[obj.ID], r.order = t, append(r.order, obj.ID)
 		if t.Live != nil {
 			r.byUID[t.Live.GetUID()] = t
@@ -222,6 +223,10 @@ func (r *run) missing(t *tracked) string {
 			return string(c.Code) + ": " + clip(release.Redact(c.Message, nil))
 		}
 	}
+	if p := r.keptPod(t, time.Now()); p != nil {
+		message, _ := keptText(p)
+		return message
+	}
 	return t.status.Missing
 }
 
@@ -248,6 +253,10 @@ func (r *run) timedOut(ctx context.Context) error {
 		if known := r.fault(t); known != nil && known.Code != cause.Code {
 			cause.Message += "; " + string(known.Code) + ": " + known.Message
 			cause.Hint = cmp.Or(known.Hint, cause.Hint)
+		}
+		if p := r.keptPod(t, time.Now()); p != nil {
+			message, hint := keptText(p)
+			cause.Message, cause.Hint = cause.Message+"; "+message, hint
 		}
 		found := r.withPod(t, &cause)
 		found.Hint = cmp.Or(found.Hint, cause.Hint)
