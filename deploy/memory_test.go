@@ -29,6 +29,7 @@ type memory struct {
 	stuck    map[string]error           // roles that cannot be removed
 	away     map[string]error           // roles that cannot be read
 	stopped  map[string]bool            // roles of which no instance is ready
+	restarts string                     // what is told of instances that were started again by themselves
 	whole    bool                       // content was read whole
 }
 
@@ -67,7 +68,7 @@ func (m *memory) Compare(_ context.Context, step deploy.Step) (deploy.Comparison
 	defer m.mu.Unlock()
 	name := step.Role.Name
 	m.whole = m.whole || step.Whole
-	seen := deploy.Comparison{Live: release.Live{Desired: 1, Wanted: m.runs[name], At: time.Now()}, Changes: slices.Clone(m.changed[name])}
+	seen := deploy.Comparison{Live: release.Live{Desired: 1, Wanted: m.runs[name], Unsteady: m.restarts, At: time.Now()}, Changes: slices.Clone(m.changed[name])}
 	digest := m.runs[name]
 	if seen.Present = digest != ""; seen.Present {
 		seen.Live.Digests = []string{digest}

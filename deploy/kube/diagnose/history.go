@@ -89,7 +89,8 @@ func (h *History) count(s *corev1.ContainerStatus, last *corev1.ContainerStateTe
 }
 
 // loops reports whether a container ended twice with the same code, or four
-// times in any way.
+// times in any way. That a probe killed it counts as one exit too: the first kill may
+// be that of a program which is slow to start, and the kubelet starts it again at once.
 func (h *History) loops(s *corev1.ContainerStatus, last *corev1.ContainerStateTerminated) bool {
 	return h.count(s, last) >= 2 || s.RestartCount >= 3
 }

@@ -100,7 +100,7 @@ func (r *run) failure(t *tracked, now time.Time) (*failed, time.Duration) {
 			continue
 		}
 		if t.ID.Kind == "Job" && found.Code == release.CodeCrashLoop {
-			found.Grace = diagnose.AtTimeout // the Job's backoffLimit says when it has failed
+			found.Grace = diagnose.AtTimeout // to try again is what a Job asks for: its backoffLimit says when it has failed
 		}
 		ends, d := p.history.Ends(found, now)
 		if ends {
