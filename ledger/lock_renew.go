@@ -64,13 +64,14 @@ func (e *LostError) Unwrap() error { return e.Err }
 func (k *Lock) ViewHolds() bool { return k.view != nil }
 
 // Context is a context that also ends, with a *LostError as its cause, when the
-// lock is lost, and that lets no write pass without it. stop must be called when
-// it is no longer needed.
+// lock is lost, and that lets no write pass without it; targets learn the fence from
+// it. stop must be called when it is no longer needed.
 func (k *Lock) Context(parent context.Context) (ctx context.Context, stop context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(parent)
 	ctx = release.WithGuard(ctx, release.Guard{Before: func(context.Context, release.Write) error {
 		return k.Check(context.WithoutCancel(parent)) // parent lets the renewal pass
 	}})
+	ctx = release.WithFence(ctx, release.Fence{Ledger: k.ledger.store.Place(), Number: k.Fence})
 	unhook := context.AfterFunc(k.lost, func() { cancel(context.Cause(k.lost)) })
 	return ctx, func() {
 		unhook()

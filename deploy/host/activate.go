@@ -55,13 +55,13 @@ func (m *machine) activate(ctx context.Context, role release.Role) (release.Live
 // with the machine.
 func (m *machine) tidy(ctx context.Context, d definition, s state) (state, error) {
 	if s.link != d.releaseDir() {
-		if _, err := m.exec(ctx, script(linkScript, d.releaseDir(), d.link())); err != nil {
+		if _, err := m.change(ctx, d.write("link"), script(linkScript, d.releaseDir(), d.link())); err != nil {
 			return s, err
 		}
 		s.link = d.releaseDir()
 	}
 	if !s.enabled {
-		if _, err := m.exec(ctx, m.supervisor(d).enable(d)); err != nil {
+		if _, err := m.change(ctx, d.write("enable"), m.supervisor(d).enable(d)); err != nil {
 			return s, err
 		}
 		s.enabled = true
@@ -99,10 +99,10 @@ func portTaken(d definition, h holder) *release.Failure {
 // replace carries the service from whatever it was to the definition.
 func (m *machine) replace(ctx context.Context, d definition, was state) (state, error) {
 	sup := m.supervisor(d)
-	if _, err := m.exec(ctx, m.installing(d, was)); err != nil {
+	if _, err := m.change(ctx, d.write("install"), m.installing(d, was)); err != nil {
 		return state{}, fmt.Errorf("install %s: %w", d.unitFile(m.home), err)
 	}
-	if err := m.each(ctx, sup.reload(d)); err != nil {
+	if err := m.each(ctx, d.write("reload"), sup.reload(d)); err != nil {
 		return state{}, err
 	}
 	s, err := m.stop(ctx, d)
@@ -129,7 +129,7 @@ func (m *machine) repair(ctx context.Context, d definition, s state) error {
 		return nil
 	}
 	from := m.repaired(d)
-	return m.changeTree(ctx, d.releaseDir(), script(repairScript, from, d.releaseDir(), from+".old"))
+	return m.changeTree(ctx, d.write("repair"), d.releaseDir(), script(repairScript, from, d.releaseDir(), from+".old"))
 }
 
 // activated keeps what the process is, just started as the unit says, and ends
@@ -143,16 +143,17 @@ func (m *machine) activated(ctx context.Context, d definition, s state) (state, 
 	if len(o.changes) == 0 {
 		s.activated = s.activation(d)
 	}
-	_, err = m.exec(ctx, script(activatedScript, d.activationFile(), d.marker()).with(strings.NewReader(s.activated.String())))
+	_, err = m.change(ctx, d.write("note"), script(activatedScript, d.activationFile(), d.marker()).with(strings.NewReader(s.activated.String())))
 	s.switching = false
 	return s, err
 }
 
 // activatedScript keeps stdin, what was activated, in the file $1 and ends the
 // switch by removing its marker $2.
-const activatedScript = `set -e
+const activatedScript = fencedScript + `set -e
 mkdir -p "${1%/*}"
 cat >"$1.new"
+fenced || exit
 mv -f "$1.new" "$1"
 rm -f "$2"`
 
@@ -190,7 +191,7 @@ func logDir(d definition) string {
 // start tells the manager to start the service. What the manager refuses is a
 // *release.Failure with its reason.
 func (m *machine) start(ctx context.Context, d definition, s state) error {
-	err := m.each(ctx, m.supervisor(d).start(d, s))
+	err := m.each(ctx, d.write("start"), m.supervisor(d).start(d, s))
 	var exit *exitError
 	if !errors.As(err, &exit) {
 		return err
@@ -214,13 +215,14 @@ func (m *machine) start(ctx context.Context, d definition, s state) error {
 // time, .previous each time. $3 is the marker, $4 the release, $5 the link, $6 a
 // folder for logs, $7 the user who writes them, $8 the size of stdin, so that a
 // connection that ends early installs nothing, $9 what the service did before.
-const installScript = `set -e
+const installScript = fencedScript + `set -e
 unit=$1 kept=$2 marker=$3 dir=$4 link=$5 logs=$6 user=$7 size=$8 before=$9
 mkdir -p "${unit%/*}" "${kept%/*}" "${marker%/*}"
 echo "$dir" >"$marker"
 temp=$unit.shipit-new
 trap 'rm -f "$temp"' EXIT
 cat >"$temp"
+fenced || exit
 [ "$(wc -c <"$temp")" -eq "$size" ] || { echo "the unit ended early" >&2; exit 1; }
 chmod 0644 "$temp"
 if [ -e "$unit" ]; then

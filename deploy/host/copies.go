@@ -33,7 +33,7 @@ done`
 // copies names the processes that run the role's program and are not of one of
 // the services: a second worker takes jobs as well, on whatever port.
 func (m *machine) copies(ctx context.Context, d definition, s state, services []string) ([]string, error) {
-	res, err := m.exec(ctx, script(copiesScript, path.Dir(d.releaseDir()), packageOf(d)))
+	res, err := m.read(ctx, script(copiesScript, path.Dir(d.releaseDir()), packageOf(d)))
 	if err != nil {
 		return nil, fmt.Errorf("look for copies of %s on %s: %w", d.Service, m.name, err)
 	}

@@ -79,7 +79,7 @@ func (d Disk) Replace(ctx context.Context, dir, name, was string, content []byte
 		return false, err
 	}
 	cmd := script(replaceScript, dir, name, strings.TrimPrefix(was, "sha256:"), fmt.Sprintf("%x", sha256.Sum256(content))).with(bytes.NewReader(content))
-	_, err = m.exec(ctx, cmd)
+	_, err = m.change(ctx, write{name: "ledger " + name}, cmd) // it compares and swaps: it needs no fence
 	var exit *exitError
 	switch {
 	case errors.As(err, &exit) && exit.Exit == exitOtherContent:
@@ -98,7 +98,7 @@ func (d Disk) List(ctx context.Context, dir string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	res, err := m.exec(ctx, script(`[ -d "$1" ] || exit 0; cd "$1" && for f in *.json; do [ -e "$f" ] && printf '%s\n' "$f"; done; true`, dir))
+	res, err := m.read(ctx, script(`[ -d "$1" ] || exit 0; cd "$1" && for f in *.json; do [ -e "$f" ] && printf '%s\n' "$f"; done; true`, dir))
 	if err != nil {
 		return nil, fmt.Errorf("list %s on %s: %w", dir, m.name, err)
 	}
@@ -116,7 +116,7 @@ func (d Disk) Read(ctx context.Context, dir string, names []string, each func(st
 	}
 	for len(names) > 0 {
 		n := min(len(names), readAtOnce)
-		res, err := m.exec(ctx, script(readScript, append([]string{dir}, names[:n]...)...))
+		res, err := m.read(ctx, script(readScript, append([]string{dir}, names[:n]...)...))
 		if err != nil {
 			return fmt.Errorf("read %s on %s: %w", dir, m.name, err)
 		}

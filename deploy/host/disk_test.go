@@ -49,7 +49,7 @@ func TestInputThatIsCutOffIsNotWritten(t *testing.T) {
 	m, _ := here(t)
 	dir := t.TempDir()
 	cmd := script(replaceScript, dir, "a.json", "", strings.Repeat("0", 64)).with(strings.NewReader("half"))
-	_, err := m.exec(t.Context(), cmd)
+	_, err := m.change(t.Context(), write{name: "ledger"}, cmd)
 	require.Error(t, err)
 	files, err := filepath.Glob(filepath.Join(dir, "*"))
 	require.NoError(t, err)

@@ -36,7 +36,7 @@ func (m *machine) overrides(ctx context.Context, s state) (overrides, error) {
 	if len(s.dropIns) == 0 {
 		return overrides{}, nil
 	}
-	res, err := m.exec(ctx, script(dropInKeys, s.dropIns...))
+	res, err := m.read(ctx, script(dropInKeys, s.dropIns...))
 	if err != nil {
 		return overrides{}, fmt.Errorf("read drop-in files: %w", err)
 	}

@@ -42,7 +42,7 @@ func (m *machine) lastLogLines(ctx context.Context, d definition, s state) []str
 	var res result
 	for _, cmd := range m.supervisor(d).log(d, s) {
 		var err error
-		if res, err = m.exec(ctx, cmd); err != nil {
+		if res, err = m.read(ctx, cmd); err != nil {
 			return nil
 		}
 	}
@@ -70,7 +70,7 @@ func (m *machine) secrets(ctx context.Context, d definition) (pairs []string, ok
 	if d.EnvFile == "" {
 		return nil, true
 	}
-	res, err := m.exec(ctx, script(`[ -e "$1" ] || exit 0; exec cat "$1"`, d.EnvFile))
+	res, err := m.read(ctx, script(`[ -e "$1" ] || exit 0; exec cat "$1"`, d.EnvFile))
 	if err != nil {
 		return nil, false
 	}

@@ -76,7 +76,7 @@ func connect(ctx context.Context, h config.Host, o Options) (*machine, error) {
 
 // introduce asks the machine for its platform, user and home.
 func (m *machine) introduce(ctx context.Context) error {
-	res, err := m.exec(ctx, script(`uname -s && uname -m && id -u && printf '%s\n' "$HOME"`))
+	res, err := m.read(ctx, script(`uname -s && uname -m && id -u && printf '%s\n' "$HOME"`))
 	if err != nil {
 		return err
 	}
@@ -95,17 +95,17 @@ func (m *machine) introduce(ctx context.Context) error {
 // close ends the connection.
 func (m *machine) close() error { return m.via.close() }
 
-// exec runs one command; an exit code that is not 0 and not tolerated is an
-// *exitError. Transient exit codes are tried again for a few seconds.
-func (m *machine) exec(ctx context.Context, cmd command) (result, error) {
+// read runs one command that changes nothing; an exit code that is not 0 and not
+// tolerated is an *exitError. Transient exit codes are tried again for a few seconds.
+func (m *machine) read(ctx context.Context, cmd command) (result, error) {
+	return m.exec(ctx, cmd, m.via.run)
+}
+
+// exec runs one command by run, as often as it takes.
+func (m *machine) exec(ctx context.Context, cmd command, run func(context.Context, command) (result, error)) (result, error) {
 	const tries, pause = 12, 400 * time.Millisecond
 	for try := 1; ; try++ {
-		done, err := release.BeforeWrite(ctx, release.Write("host "+cmd.program()))
-		if err != nil {
-			return result{}, err
-		}
-		res, err := m.via.run(ctx, cmd)
-		done()
+		res, err := run(ctx, cmd)
 		if err != nil {
 			return res, err
 		}
@@ -122,10 +122,10 @@ func (m *machine) exec(ctx context.Context, cmd command) (result, error) {
 	}
 }
 
-// each runs commands in order and stops at the first error.
-func (m *machine) each(ctx context.Context, cmds []command) error {
+// each runs commands of one write in order and stops at the first error.
+func (m *machine) each(ctx context.Context, w write, cmds []command) error {
 	for _, cmd := range cmds {
-		if _, err := m.exec(ctx, cmd); err != nil {
+		if _, err := m.change(ctx, w, cmd); err != nil {
 			return err
 		}
 	}

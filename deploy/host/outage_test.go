@@ -200,7 +200,7 @@ func oneConnection(t *testing.T, l *booted) {
 	require.NoError(t, err)
 	require.NotSame(t, a, c, "a lost connection is made again")
 	require.NoError(t, ms.close())
-	_, err = c.exec(t.Context(), script("true"))
+	_, err = c.read(t.Context(), script("true"))
 	var lost *lostError
 	require.True(t, errors.As(err, &lost), "%v", err)
 }

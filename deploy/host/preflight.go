@@ -55,7 +55,7 @@ func finding(d definition, code release.Code, object, message, hint string) rele
 // managed asks the service manager for a sign of life; the zero value: it gave
 // one.
 func (m *machine) managed(ctx context.Context, d definition) (release.Finding, error) {
-	_, err := m.exec(ctx, m.supervisor(d).check(d))
+	_, err := m.read(ctx, m.supervisor(d).check(d))
 	var lost *lostError
 	switch {
 	case err == nil:
@@ -122,7 +122,7 @@ exit 0`
 
 // folders checks rights, room, user and environment file.
 func (m *machine) folders(ctx context.Context, d definition, n needs) ([]release.Finding, error) {
-	res, err := m.exec(ctx, script(foldersScript, d.Root, path.Dir(d.unitFile(m.home)), d.User, d.EnvFile,
+	res, err := m.read(ctx, script(foldersScript, d.Root, path.Dir(d.unitFile(m.home)), d.User, d.EnvFile,
 		d.releaseDir(), path.Join(d.Root, "staging")))
 	if err != nil {
 		return nil, fmt.Errorf("inspect %s on %s: %w", d.Root, m.name, err)
@@ -192,7 +192,7 @@ func (m *machine) runtimes(ctx context.Context, d definition, n needs) ([]releas
 	for _, program := range slices.Sorted(maps.Keys(n.runtime)) {
 		cmd := script(runtimeScript, d.searchPath(), program)
 		cmd.Tolerate = []int{exitAbsent}
-		res, err := m.exec(ctx, cmd)
+		res, err := m.read(ctx, cmd)
 		var f release.Finding
 		switch {
 		case err != nil && !isExit(err):

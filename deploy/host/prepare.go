@@ -36,7 +36,7 @@ func (m *machine) prepare(ctx context.Context, role release.Role, c content) err
 	}
 	defer m.unpacks.lock(d.releaseDir())()
 	began := time.Now()
-	if err := m.changeTree(ctx, path.Join(d.Root, "staging"), script(sweepScript, d.Root, m.run)); err != nil {
+	if err := m.changeTree(ctx, d.write("sweep"), path.Join(d.Root, "staging"), script(sweepScript, d.Root, m.run)); err != nil {
 		return fmt.Errorf("prepare %s on %s: %w", d.Root, m.name, err)
 	}
 	err = m.verify(ctx, d.releaseDir())
@@ -44,7 +44,7 @@ func (m *machine) prepare(ctx context.Context, role release.Role, c content) err
 	switch {
 	case err == nil:
 		// What cannot be noted is read whole the next time.
-		_, _ = m.exec(ctx, script(noteScript, d.releaseDir()))
+		_, _ = m.change(ctx, d.write("stats"), script(noteScript, d.releaseDir()))
 		m.say(d, release.PhaseApply, release.MarkDone, release.ShortDigest(d.Digest)+" is on "+m.name, time.Since(began))
 		return nil
 	case errors.As(err, &damaged):
@@ -78,7 +78,7 @@ func (m *machine) unpack(ctx context.Context, d definition, ref string, c conten
 		// A connection that is lost leaves the staging to the next run.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
-		removal := m.changeTree(ctx, staging, script(removeScript, staging))
+		removal := m.changeTree(ctx, d.write("discard"), staging, script(removeScript, staging))
 		var full *diskFullError
 		if errors.As(err, &full) {
 			full.FreeKiB = m.free(ctx, d.Root).free
@@ -98,7 +98,7 @@ func (m *machine) unpack(ctx context.Context, d definition, ref string, c conten
 	if err != nil {
 		return err
 	}
-	return m.changeTree(ctx, d.releaseDir(), script(sealScript, staging, d.releaseDir(), staging+".old", m.repaired(d)))
+	return m.changeTree(ctx, d.write("seal"), d.releaseDir(), script(sealScript, staging, d.releaseDir(), staging+".old", m.repaired(d)))
 }
 
 // repaired is where content waits that is to replace a damaged release directory
@@ -109,9 +109,9 @@ func (m *machine) repaired(d definition) string {
 
 // changeTree runs a script that removes or seals folders below dir. That
 // something is mounted there is a *mountedError.
-func (m *machine) changeTree(ctx context.Context, dir string, cmd command) error {
+func (m *machine) changeTree(ctx context.Context, w write, dir string, cmd command) error {
 	cmd.Tolerate = append(cmd.Tolerate, exitMounted)
-	res, err := m.exec(ctx, cmd)
+	res, err := m.change(ctx, w, cmd)
 	if err == nil && res.Exit == exitMounted {
 		return m.mounted(dir, res.Stdout)
 	}
@@ -138,7 +138,7 @@ func (m *machine) stream(ctx context.Context, d definition, staging string, laye
 		in.CloseWithError(err)
 		produced <- err
 	}()
-	_, err := m.exec(ctx, script(unpackScript, staging).with(out))
+	_, err := m.change(ctx, d.write("unpack"), script(unpackScript, staging).with(out))
 	_ = out.CloseWithError(errConsumed)
 	made := <-produced
 	var lost *lostError
@@ -181,7 +181,7 @@ func (m *machine) quickVerify(ctx context.Context, dir string) error {
 func (m *machine) compareContent(ctx context.Context, dir, body string) error {
 	cmd := script(body, dir)
 	cmd.Tolerate = []int{exitAbsent, exitDamaged, exitMounted}
-	res, err := m.exec(ctx, cmd)
+	res, err := m.read(ctx, cmd)
 	switch {
 	case err != nil:
 		return fmt.Errorf("verify %s: %w", dir, err)
@@ -204,7 +204,7 @@ type disk struct {
 // free asks for the file system of the nearest folder that is there; what it
 // cannot learn stays empty.
 func (m *machine) free(ctx context.Context, dir string) disk {
-	res, err := m.exec(ctx, script(diskScript, dir))
+	res, err := m.read(ctx, script(diskScript, dir))
 	if err != nil {
 		return disk{}
 	}

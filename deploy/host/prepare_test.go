@@ -253,12 +253,12 @@ func TestAUnitThatEndsEarlyIsNotInstalled(t *testing.T) {
 	d.Dir, d.Content = filepath.Join(root, "system"), strings.Repeat("# a long unit\n", 100)
 	via := m.via
 	m.via = shortened{blocks: 1}
-	_, err := m.exec(t.Context(), m.installing(d, state{}))
+	_, err := m.change(t.Context(), d.write("install"), m.installing(d, state{}))
 	require.ErrorContains(t, err, "the unit ended early")
 	require.NoFileExists(t, d.unitFile(m.home))
 	require.NoFileExists(t, d.kept())
 	m.via = via
-	_, err = m.exec(t.Context(), m.installing(d, state{}))
+	_, err = m.change(t.Context(), d.write("install"), m.installing(d, state{}))
 	require.NoError(t, err)
 	require.FileExists(t, d.unitFile(m.home))
 }

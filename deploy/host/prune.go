@@ -25,7 +25,7 @@ func (m *machine) prune(ctx context.Context, k keep) ([]string, error) {
 	if !path.IsAbs(k.root) || path.Clean(k.root) == "/" {
 		return nil, fmt.Errorf("prune: root %q is no absolute folder", k.root)
 	}
-	res, err := m.exec(ctx, script(listScript, k.root))
+	res, err := m.read(ctx, script(listScript, k.root))
 	if err != nil {
 		return nil, fmt.Errorf("list releases in %s on %s: %w", k.root, m.name, err)
 	}
@@ -35,7 +35,7 @@ func (m *machine) prune(ctx context.Context, k keep) ([]string, error) {
 		name := strings.TrimPrefix(digest, "sha256:")
 		dir := path.Join(k.root, "releases", name)
 		unlock := m.unpacks.lock(dir)
-		err := m.changeTree(ctx, dir, script(pruneScript, k.root, name, m.run))
+		err := m.changeTree(ctx, write{"prune", k.root}, dir, script(pruneScript, k.root, name, m.run))
 		unlock()
 		if err != nil {
 			errs = append(errs, fmt.Errorf("prune %s on %s: %w", release.ShortDigest(digest), m.name, err))

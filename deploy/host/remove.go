@@ -28,18 +28,18 @@ func (m *machine) remove(ctx context.Context, role release.Role, stays bool) err
 	if _, err := m.stop(ctx, d); err != nil {
 		return fmt.Errorf("stop %s: %w", d.Service, err)
 	}
-	if err := m.each(ctx, sup.forget(d)); err != nil {
+	if err := m.each(ctx, d.write("forget"), sup.forget(d)); err != nil {
 		return fmt.Errorf("forget %s: %w", d.Service, err)
 	}
 	link := d.link()
 	if stays {
 		link = ""
 	}
-	res, err := m.exec(ctx, script(removeServiceScript, d.unitFile(m.home), d.kept(), d.marker(), link, d.activationFile()))
+	res, err := m.change(ctx, d.write("remove"), script(removeServiceScript, d.unitFile(m.home), d.kept(), d.marker(), link, d.activationFile()))
 	if err != nil {
 		return fmt.Errorf("remove %s: %w", d.unitFile(m.home), err)
 	}
-	if err := m.each(ctx, sup.reload(d)); err != nil {
+	if err := m.each(ctx, d.write("reload"), sup.reload(d)); err != nil {
 		return fmt.Errorf("forget %s: %w", d.Service, err)
 	}
 	return m.resume(ctx, d, strings.Fields(res.Stdout))
@@ -55,7 +55,7 @@ func (m *machine) resume(ctx context.Context, d definition, before []string) err
 	if slices.Contains(before, beforeUp) {
 		cmds = append(cmds, sup.start(d, state{enabled: true})...)
 	}
-	if err := m.each(ctx, cmds); err != nil {
+	if err := m.each(ctx, d.write("start"), cmds); err != nil {
 		return fmt.Errorf("start %s as it was before shipit: %w", d.Service, err)
 	}
 	return nil

@@ -93,7 +93,7 @@ func (m *machine) supervisor(d definition) supervisor {
 // inspect reads the state; it changes nothing.
 func (m *machine) inspect(ctx context.Context, d definition) (state, error) {
 	sup := m.supervisor(d)
-	res, err := m.exec(ctx, sup.inspect(d, m.repaired(d)).with(strings.NewReader(d.Content)))
+	res, err := m.read(ctx, sup.inspect(d, m.repaired(d)).with(strings.NewReader(d.Content)))
 	if err != nil {
 		return state{}, fmt.Errorf("inspect %s on %s: %w", d.Service, m.name, err)
 	}

@@ -25,7 +25,7 @@ func (m *machine) stop(ctx context.Context, d definition) (state, error) {
 	killAt := time.Now().Add(d.stopTimeout() + stopSlack)
 	stopped := make(chan error, 1)
 	go func() {
-		_, err := m.exec(ctx, m.supervisor(d).stop(d))
+		_, err := m.change(ctx, d.write("stop"), m.supervisor(d).stop(d))
 		stopped <- err
 	}()
 	limit := time.NewTimer(time.Until(killAt))
@@ -58,7 +58,7 @@ func (m *machine) gone(ctx context.Context, d definition, killAt time.Time) (sta
 		case running && !killed && !time.Now().Before(killAt):
 			killed = true
 			m.say(d, release.PhaseApply, release.MarkNote, d.Service+" ignores SIGTERM and is killed", 0)
-			if _, err := m.exec(ctx, m.supervisor(d).kill(d)); err != nil {
+			if _, err := m.change(ctx, d.write("kill"), m.supervisor(d).kill(d)); err != nil {
 				return s, err
 			}
 		case !running && time.Since(began) > freeLimit:

@@ -49,9 +49,9 @@ func killedBetween(t *testing.T, l *booted) {
 	require.NoError(t, err)
 	next := service("between", 4015, "v1", "Environment=FLAG=on")
 	next.Env["FLAG"] = "on"
-	_, err = l.m.exec(t.Context(), l.m.installing(next, state{}))
+	_, err = l.m.change(t.Context(), next.write("install"), l.m.installing(next, state{}))
 	require.NoError(t, err)
-	require.NoError(t, l.m.each(t.Context(), systemd{}.reload(next)))
+	require.NoError(t, l.m.each(t.Context(), next.write("reload"), systemd{}.reload(next)))
 	pid := l.pid(t, old)
 	live, err := l.m.activate(t.Context(), next.role(t))
 	require.NoError(t, err)

@@ -53,6 +53,7 @@ func TestOnARealSystemd(t *testing.T) {
 		{"a unit that shipit did not install is not taken away", handMadeLeftAlone},
 		{"a directory that was deleted under a service is named", directoryDeleted},
 		{"a run that was killed between unit and start is finished by the next", killedBetween},
+		{"a write that was on its way when another run took over changes nothing", lateWrites},
 		{"a full disk is named, and what was staged is gone", diskFull},
 		{"a network cut while unpacking is noticed, and the next run goes on", cutWhileUnpacking},
 		{"a network cut while switching is noticed, and the next run goes on", cutWhileSwitching},
