@@ -97,6 +97,9 @@ func (g ground) shop(t *testing.T, name string) *shop {
 	s.repo = sample.New(t, sample.Options{Dir: filepath.Join(home, "repo"), Registry: g.registry, Base: g.base})
 	text := strings.ReplaceAll(s.repo.Read("shipit.yaml"), "namespace: busrig", "namespace: "+name)
 	text = strings.ReplaceAll(text, g.registry+"/busrig/", g.registry+"/"+name+"/")
+	text = strings.Replace(text, "app: system-bus\n", "app: "+name+"\n", 1)
+	// No pod here crashes after it was ready: none need be waited for.
+	text = strings.ReplaceAll(text, "    kubernetes:", "    stable: 1ms\n    kubernetes:")
 	s.sha["v1"] = s.repo.Commit("v1", map[string]string{"shipit.yaml": text})
 	s.sha["v2"] = s.repo.Commit("v2", map[string]string{"packages/system-bus/src/serve.ts": s.repo.Read("packages/system-bus/src/serve.ts") + "\n// second edition\n"})
 	s.sha["broken"] = s.repo.Commit("broken", map[string]string{"shipit.yaml": strings.Replace(text, `FIXTURE_FAULT: ""`, "FIXTURE_FAULT: crash-on-boot", 1)})

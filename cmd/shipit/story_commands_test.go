@@ -161,7 +161,7 @@ func (s *story) alter(ts *testscript.TestScript, _ bool, args []string) {
 func (s *story) hold(ts *testscript.TestScript, _ bool, _ []string) {
 	c, err := kubeclient.Connect(kubeclient.Options{Kubeconfig: s.kubeconfig})
 	ts.Check(err)
-	l := ledger.New(kubestore.New(c, s.namespace, "system-bus"), "system-bus", ledger.Options{})
+	l := ledger.New(kubestore.New(c, s.namespace, s.namespace), s.namespace, ledger.Options{})
 	lock, err := l.Lock(context.Background(), ledger.LockOptions{Holder: "somebody@elsewhere"})
 	ts.Check(err)
 	ts.Defer(func() { _ = lock.Release(context.Background()) })

@@ -217,6 +217,7 @@ func (s *story) setup(env *testscript.Env) error {
 	text = strings.ReplaceAll(text, s.registry+"/busrig/", s.registry+"/"+s.namespace+"/")
 	// A story tells of no pod that crashes after it was ready: none need be waited for.
 	text = strings.ReplaceAll(text, "    kubernetes:", "    stable: 1ms\n    kubernetes:")
+	text = strings.Replace(text, "app: system-bus\n", "app: "+s.namespace+"\n", 1)
 	sha := s.repo.Commit("configure", map[string]string{"shipit.yaml": text})
 	env.Setenv("V1", sha)
 	env.Setenv("KUBECONFIG", s.kubeconfig)
