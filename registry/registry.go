@@ -63,7 +63,7 @@ func newClient(o Options, pause func(context.Context, time.Duration) error) *Cli
 		keychain: o.Keychain,
 		progress: o.Progress,
 		transport: &retrier{
-			inner: pingLimit{referrersQuirk{plainHTTPGuard{guarded{o.Transport}}}, 10 * time.Second},
+			inner: pingLimit{referrersQuirk{steady{plainHTTPGuard{guarded{o.Transport}}, stallLimit}}, 10 * time.Second},
 			sleep: pause, progress: o.Progress,
 		},
 		sleep:    pause,

@@ -164,8 +164,8 @@ func passing(err error) bool {
 		late   interface{ Timeout() bool }
 	)
 	switch {
-	case errors.Is(err, errSilent), errors.As(err, &late) && late.Timeout():
-		return false // it was given a minute
+	case errors.Is(err, errSilent), errors.Is(err, errStalled), errors.As(err, &late) && late.Timeout():
+		return false // it was given its time
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return false
 	case errors.As(err, &op) && op.Op == "dial":
