@@ -147,7 +147,7 @@ func eachFile(out string, each func(string, []byte) error) error {
 		head, rest, _ := strings.Cut(out, "\n")
 		digits, name, ok := strings.Cut(head, " ")
 		size, err := strconv.Atoi(digits)
-		if !ok || err != nil || size > len(rest) {
+		if !ok || err != nil || size < 0 || size > len(rest) {
 			return errors.New("the answer was cut off")
 		}
 		if err := each(name, []byte(rest[:size])); err != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
@@ -79,7 +80,7 @@ func Connect(o Options) (*Client, error) {
 func For(cfg *rest.Config) (*Client, error) {
 	c := &Client{host: cfg.Host}
 	cfg = rest.CopyConfig(cfg)
-	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return guarded{next} })
+	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return guarded{limited{next, requestLimit}} })
 	var err error
 	if c.http, err = rest.HTTPClientFor(cfg); err != nil {
 		return nil, fmt.Errorf("read the cluster's credentials: %w", err)
@@ -102,7 +103,18 @@ func For(cfg *rest.Config) (*Client, error) {
 func (c *Client) Ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
-	_, err := c.rest().Get().AbsPath("/version").MaxRetries(0).DoRaw(ctx)
+	var err error
+	for range 3 {
+		_, err = c.rest().Get().AbsPath("/version").MaxRetries(0).DoRaw(ctx)
+		if err == nil || utilnet.IsConnectionRefused(err) || !disconnected(err) || ctx.Err() != nil {
+			break
+		}
+		// It was there, and failed.
+		select {
+		case <-ctx.Done():
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 	return c.explain(err)
 }
 

@@ -7,11 +7,14 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 
 	"github.com/joelhooks/shipit/release"
@@ -126,27 +129,50 @@ func (c *Client) explain(err error) error {
 			resource += "." + m[3]
 		}
 		return &ForbiddenError{Verb: m[1], Resource: resource, Namespace: m[4], Err: err}
-	case disconnected(err):
+	case errors.As(err, new(*silentError)), disconnected(err):
 		return &UnreachableError{Host: c.host, Err: err}
 	default:
 		return err
 	}
 }
 
-// disconnected reports whether the request may never have been answered.
+// disconnected reports whether the request may never have been answered, and is
+// worth repeating.
 func disconnected(err error) bool {
+	if errors.As(err, new(*silentError)) {
+		return false
+	}
 	var netErr net.Error
 	var status apierrors.APIStatus
 	if errors.As(err, &status) {
-		// etcd not ready, or the server shutting down.
-		return apierrors.IsServiceUnavailable(err) && !strings.Contains(err.Error(), "admission")
+		// etcd not ready, or the server shutting down; or a proxy that does not reach it.
+		return apierrors.IsServiceUnavailable(err) && !strings.Contains(err.Error(), "admission") || notItsOwn(status)
 	}
 	var tls x509.UnknownAuthorityError
 	return utilnet.IsConnectionRefused(err) || utilnet.IsConnectionReset(err) || utilnet.IsProbableEOF(err) ||
 		utilnet.IsHTTP2ConnectionLost(err) || errors.As(err, &tls) || errors.As(err, &netErr) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
+// notItsOwn reports whether an answer is a failure in other words than an API
+// server's: something before it answers in its place.
+func notItsOwn(answer apierrors.APIStatus) bool {
+	s := answer.Status()
+	if s.Code < http.StatusInternalServerError || s.Details == nil {
+		return false
+	}
+	return slices.ContainsFunc(s.Details.Causes, func(c metav1.StatusCause) bool { return c.Type == metav1.CauseTypeUnexpectedServerResponse })
+}
+
 func rootCause(err error) string {
+	var status apierrors.APIStatus
+	if errors.As(err, &status) && notItsOwn(status) {
+		code := int(status.Status().Code)
+		return fmt.Sprintf("it answers %d %s", code, http.StatusText(code))
+	}
+	var silent *silentError
+	if errors.As(err, &silent) {
+		return silent.Error()
+	}
 	var u *url.Error
 	if errors.As(err, &u) {
 		return u.Err.Error()

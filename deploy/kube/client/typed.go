@@ -96,9 +96,16 @@ func (c *Client) ListMetadata(ctx context.Context, k object.Kind, namespace stri
 	return list, err
 }
 
-// Create sends an object, once, and reads the answer into it.
+// Create sends an object, once, and reads the answer into it. A question about
+// rights, which creates nothing, is repeated like a read.
 func (c *Client) Create(ctx context.Context, k object.Kind, namespace string, o runtime.Object, how metav1.CreateOptions) error {
-	return c.explain(c.rest().Post().AbsPath(k.Path(namespace, "")).VersionedParams(&how, c.typed.params).Body(o).Do(ctx).Into(o))
+	send := func() error {
+		return c.rest().Post().AbsPath(k.Path(namespace, "")).VersionedParams(&how, c.typed.params).Body(o).Do(ctx).Into(o)
+	}
+	if k.GVR.Group == authorizationv1.GroupName {
+		return c.retry(ctx, send)
+	}
+	return c.explain(send())
 }
 
 // Update sends an object, once, and reads the answer into it.

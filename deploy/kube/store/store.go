@@ -3,10 +3,12 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"unicode/utf8"
 
@@ -66,8 +68,26 @@ const (
 // Place is the namespace's name.
 func (s *Store) Place() string { return "namespace " + s.namespace }
 
-// Create keeps a new entry; the version is "" if its name is taken.
+// Create keeps a new entry; the version is "" if its name is taken. An answer that
+// was lost is looked for: the entry may be there.
 func (s *Store) Create(ctx context.Context, e ledger.StoredEntry) (version string, err error) {
+	version, err = s.createOnce(ctx, e)
+	var lost *client.UnreachableError
+	if !errors.As(err, &lost) {
+		return version, err
+	}
+	switch there, readErr := s.Read(ctx, e.Name); {
+	case readErr != nil:
+		return "", err
+	case there.Version == "":
+		return s.createOnce(ctx, e)
+	case there.Sealed == e.Sealed && maps.EqualFunc(there.Parts, e.Parts, bytes.Equal):
+		return there.Version, nil
+	}
+	return "", nil
+}
+
+func (s *Store) createOnce(ctx context.Context, e ledger.StoredEntry) (version string, err error) {
 	cm := s.configMap(e)
 	err = s.client.Create(ctx, client.ConfigMaps, s.namespace, cm, metav1.CreateOptions{FieldManager: object.Manager})
 	if apierrors.IsAlreadyExists(err) {
