@@ -6,7 +6,7 @@ export CGO_ENABLED := 0
 # the linker must keep every method of every type, and the binary is 69 MB instead of 42.
 export GOFLAGS := -trimpath -buildvcs=false -tags=kustomize_disable_go_plugin_support,grpcnotrace
 
-.PHONY: help demo test fuzz unit lint bench build tools clean
+.PHONY: help demo test fuzz soak unit lint bench build tools clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,14 +25,25 @@ test: tools lint ## every test; what cannot run here is skipped, and named with 
 	go run ./tools/gotest -timeout 40m $$(go list ./... | grep -v /tools/devcluster/) -- -timeout 20m ./tools/devcluster/...
 	@$(MAKE) --no-print-directory fuzz
 
-FUZZTIME ?= 5s
+FUZZTIME ?= 3s
 
 fuzz: ## every fuzz target for a while: make fuzz FUZZTIME=10m
-	@set -e; for file in $$(grep -rlE '^func Fuzz' --include='*_test.go' .); do \
+	@# Without a limit a new input is minimised for a minute, in which nothing is tried.
+	@set -e; said=$$(mktemp); trap 'rm -f "$$said"' EXIT; for file in $$(grep -rlE '^func Fuzz' --include='*_test.go' .); do \
 		for target in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9_]*).*/\1/p' $$file); do \
-			echo "fuzz $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file) >/tmp/shipit-fuzz.$$$$ 2>&1 \
-				|| { cat /tmp/shipit-fuzz.$$$$; rm -f /tmp/shipit-fuzz.$$$$; exit 1; }; rm -f /tmp/shipit-fuzz.$$$$; \
+			echo "fuzz $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x ./$$(dirname $$file) >"$$said" 2>&1 \
+				|| { cat "$$said"; exit 1; }; \
 		done; done
+
+SOAKTIME ?= 15m
+
+soak: tools ## hours of what make test does in minutes: every accident, every fault, the fuzzers
+	@# SHIPIT_SOAK has the tests of accidents and faults try all their cases instead of some.
+	SHIPIT_SOAK=1 go test -count=1 -timeout 6h -v -run '$(SOAK_TESTS)' ./cmd/shipit
+	SHIPIT_PARITY_TIME=$(SOAKTIME) go test -count=1 -timeout 2h -v -run Parity ./deploy/...
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=2m
+
+SOAK_TESTS = TestAKilledRunNeedsNoRepair|TestAStoppedRunChangesNothingAfterATakeover|TestEveryCommandEndsWhateverItsServersDo|TestANameThatDoesNotResolve|TestNoSecret
 
 unit: ## tests that need no cluster
 	go test -short ./...
