@@ -3,6 +3,8 @@ package release
 import (
 	"cmp"
 	"encoding/base64"
+	"encoding/json"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,8 +18,8 @@ const shortestSecret = 4
 // a URL, or the credentials of a header.
 var looksSecret = regexp.MustCompile(`(?i)((?:password|passwd|secret|token|api[_-]?key|authorization|signing[_-]?key|credential)s?\\*["']?\s*[=:]\s*\\*["']?(?:bearer\s+|basic\s+)?)[^\s"'\\,;]{4,}|(://[^/\s:@]*:)[^@\s]+(@)`)
 
-// Redact hides secrets in a text: the values, each also in base64 and line by
-// line, and whatever looks like a secret by its name. What a terminal would obey is
+// Redact hides secrets in a text: the values, each also line by line and as JSON,
+// URLs and base64 hold it, and whatever looks like a secret by its name. What a terminal would obey is
 // made visible. Redact before a text is cut, since a part of a value is not found.
 func Redact(text string, values []string) string {
 	for _, v := range spellings(values) {
@@ -38,9 +40,27 @@ func spellings(values []string) []string {
 			}
 		}
 		if len(v) >= shortestSecret {
-			all = append(all, base64.StdEncoding.EncodeToString([]byte(v)), base64.RawURLEncoding.EncodeToString([]byte(v)))
+			all = append(all, encodings(v)...)
 		}
 	}
 	slices.SortFunc(all, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b)) })
 	return slices.Compact(all)
+}
+
+// encodings are a value as it stands in JSON, in a URL, and in base64: whole, and
+// within the base64 of a longer text, where the first and the last characters
+// depend on what is beside it.
+func encodings(v string) []string {
+	all := []string{url.QueryEscape(v), url.PathEscape(v), base64.StdEncoding.EncodeToString([]byte(v)), base64.RawURLEncoding.EncodeToString([]byte(v))}
+	if quoted, err := json.Marshal(v); err == nil {
+		all = append(all, string(quoted[1:len(quoted)-1]))
+	}
+	for before := range 3 {
+		whole := base64.RawStdEncoding.EncodeToString([]byte("\x00\x00"[:before] + v))
+		first, last := (before*8+5)/6, (before+len(v))*8/6
+		if inner := whole[first:last]; len(inner) > shortestSecret {
+			all = append(all, inner)
+		}
+	}
+	return all
 }

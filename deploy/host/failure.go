@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/joelhooks/shipit/release"
@@ -46,15 +47,14 @@ func (m *machine) lastLogLines(ctx context.Context, d definition, s state) []str
 			return nil
 		}
 	}
-	secrets, ok := m.secrets(ctx, d)
+	mask, ok := m.masking(ctx, d)
 	if !ok {
 		return []string{"(not shown: " + d.EnvFile + " cannot be read, so its secrets could not be masked)"}
 	}
-	mask := strings.NewReplacer(secrets...)
-	all := lines(res.Stdout)
+	all := lines(mask(res.Stdout))
 	all = all[max(0, len(all)-count):]
 	for i, line := range all {
-		line = release.Visible(secretWord.ReplaceAllString(mask.Replace(line), "$1$2***"))
+		line = secretWord.ReplaceAllString(line, "$1$2***")
 		if len(line) > width {
 			line = line[:width] + "…"
 		}
@@ -63,23 +63,34 @@ func (m *machine) lastLogLines(ctx context.Context, d definition, s state) []str
 	return all
 }
 
-// secrets are the values of the service's environment file, each followed by
-// what stands for it; they live only as long as a log is masked.
-func (m *machine) secrets(ctx context.Context, d definition) (pairs []string, ok bool) {
-	const shortest = 4 // masking "1" or "yes" would make a log unreadable
-	if d.EnvFile == "" {
-		return nil, true
+// secretName is the name of a variable whose value is hidden however short it is.
+var secretName = regexp.MustCompile(`(?i)pass|secret|token|key|credential|pin$`)
+
+// masking hides the values of the service's environment file in a text. A value of
+// less than four characters would make a log unreadable: it is hidden where it is a
+// word, and only if the variable's name says that it is a secret.
+func (m *machine) masking(ctx context.Context, d definition) (mask func(string) string, ok bool) {
+	file := ""
+	if d.EnvFile != "" {
+		res, err := m.read(ctx, script(`[ -e "$1" ] || exit 0; exec cat "$1"`, d.EnvFile))
+		if err != nil {
+			return nil, false
+		}
+		file = res.Stdout
 	}
-	res, err := m.read(ctx, script(`[ -e "$1" ] || exit 0; exec cat "$1"`, d.EnvFile))
-	if err != nil {
-		return nil, false
-	}
-	for _, value := range parseEnvFile(res.Stdout) {
-		for _, part := range append([]string{value}, strings.Split(value, "\n")...) {
-			if len(part) >= shortest {
-				pairs = append(pairs, part, "***")
-			}
+	var values, short []string
+	for name, value := range parseEnvFile(file) {
+		values = append(values, value)
+		if value != "" && len(value) < 4 && secretName.MatchString(name) {
+			short = append(short, regexp.QuoteMeta(value))
 		}
 	}
-	return pairs, true
+	words := regexp.MustCompile(`(^|[^\pL\pN_])(?:` + strings.Join(short, "|") + `)($|[^\pL\pN_])`)
+	return func(text string) string {
+		text = release.Redact(text, values)
+		if len(short) > 0 {
+			text = words.ReplaceAllString(text, "${1}[redacted]$2")
+		}
+		return text
+	}, true
 }

@@ -262,14 +262,3 @@ func TestAUnitThatEndsEarlyIsNotInstalled(t *testing.T) {
 	require.NoError(t, err)
 	require.FileExists(t, d.unitFile(m.home))
 }
-
-func TestEveryLineOfASecretIsMasked(t *testing.T) {
-	m, root := here(t)
-	d := inRoot(worker(), root)
-	d.EnvFile = filepath.Join(t.TempDir(), "secrets.env")
-	require.NoError(t, writeFile(d.EnvFile, "KEY=\"-----BEGIN\nhunter25\n-----END\"\nESCAPED=one\\ two\nLONG=three\\\nfour\n"))
-	pairs, ok := m.secrets(t.Context(), d)
-	require.True(t, ok)
-	masked := strings.NewReplacer(pairs...).Replace("key hunter25, escaped one two, long threefour")
-	require.Equal(t, "key ***, escaped ***, long ***", masked)
-}

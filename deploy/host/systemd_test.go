@@ -285,7 +285,7 @@ func crashes(t *testing.T, l *booted) {
 	require.Equal(t, release.CodeCrashLoop, f.Code)
 	require.Equal(t, 3, *f.ExitCode)
 	require.Contains(t, f.Log, "Cannot find module @sample/clock")
-	require.Contains(t, f.Log, "starting with ***", "the value of the environment file is masked")
+	require.Contains(t, f.Log, "starting with [redacted]", "the value of the environment file is masked")
 	_, err = l.m.observe(t.Context(), service("crash", 4007, "v2").role(t), observing{})
 	require.Equal(t, 3, *failureOf(t, err).ExitCode)
 
