@@ -14,8 +14,8 @@ import (
 	"github.com/joelhooks/shipit/pipeline/proof"
 )
 
-// Build makes the image of the inputs, or finds its layers on disk. It pushes
-// nothing.
+// Build makes the image of the inputs, from cached layers if there are any. It
+// pushes nothing.
 func Build(ctx context.Context, in Inputs, opts Options) (Built, error) {
 	store, err := openCache(opts.CacheDir)
 	if err != nil {
@@ -37,7 +37,7 @@ func Build(ctx context.Context, in Inputs, opts Options) (Built, error) {
 			return Built{}, fmt.Errorf("build %s: %w", in.Name, err)
 		}
 		if err := store.store(in.Key, made); err != nil {
-			return Built{}, fmt.Errorf("keep the layers of %s: %w", in.Name, err)
+			return Built{}, fmt.Errorf("cache the layers of %s: %w", in.Name, err)
 		}
 	}
 	artifact, err := assemble(in, list, made.Layers)
@@ -54,17 +54,17 @@ func Build(ctx context.Context, in Inputs, opts Options) (Built, error) {
 	return built, err
 }
 
-// NotBuiltError is an image whose build would run commands of the repository,
-// where that is not wanted.
+// NotBuiltError says that Options.NoRun is set and the build of an image would run
+// commands of the repository.
 type NotBuiltError struct{ Image string }
 
 func (e *NotBuiltError) Error() string {
-	return fmt.Sprintf("image %s is not built: it has commands to run, and here none may run", e.Image)
+	return fmt.Sprintf("image %s is not built: its build runs commands, and --no-run forbids that", e.Image)
 }
 
 // Hint is what to do about it.
 func (e *NotBuiltError) Hint() string {
-	return "build it before, with `shipit build --no-push`, and hand its --cache over"
+	return "build it first with `shipit build --no-push --cache DIR`, and use the same --cache here"
 }
 
 // runsCommands reports whether code of the repository runs when the image is built or proven.
@@ -73,7 +73,8 @@ func runsCommands(in Inputs) bool {
 	return len(img.Run)+len(img.Test)+len(img.Functions) > 0 || img.Prove.Start > 0
 }
 
-// prove tries what was built, unless that is not wanted.
+// prove resolves or starts the entry points in the built tree, unless prove.skip is
+// set or the build is only compared.
 func prove(ctx context.Context, in Inputs, list []platform, c content, opts Options) error {
 	if in.Image.Prove.Skip || opts.unproven {
 		return nil
@@ -93,7 +94,7 @@ func prove(ctx context.Context, in Inputs, list []platform, c content, opts Opti
 	}.Run(ctx)
 }
 
-// native is the base of the platform of this machine; nil if it is not in the list.
+// native is the base image for the platform of this machine; nil if there is none.
 func native(list []platform) v1.Image {
 	for _, p := range list {
 		if p.spec.OS == runtime.GOOS && p.spec.Architecture == runtime.GOARCH {
@@ -103,8 +104,8 @@ func native(list []platform) v1.Image {
 	return nil
 }
 
-// use takes the content that a builder made for some platforms. The content may
-// lie in a folder that is gone when use has returned.
+// use takes the content that a builder made for some platforms. The folder of the
+// content may be removed when use has returned.
 type use func(platforms []string, c content) error
 
 // makeLayers runs the builder, proves what it made, and writes the layers.
@@ -144,8 +145,8 @@ func makeLayers(ctx context.Context, in Inputs, list []platform, store cache, op
 	return made, err
 }
 
-// treeCaches are the image's caches that lie in the tree, as paths in it, sorted.
-// They outlive a build, so no image has anything of them, with either builder.
+// treeCaches are those of the image's caches that are in the tree, as paths in it,
+// sorted. They outlive a build, so their content is left out of the image.
 func treeCaches(img config.Image) []string {
 	var out []string
 	for _, at := range img.Caches {
@@ -163,5 +164,5 @@ func treeCaches(img config.Image) []string {
 	return out
 }
 
-// builder makes content for the platforms and hands it to use.
+// builder makes the content for the platforms and passes it to use.
 type builder func(ctx context.Context, in Inputs, list []platform, use use) error

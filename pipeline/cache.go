@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// cacheLimit is how many bytes of layers stay on disk; the ones that were not
-// used for longest go first.
+// cacheLimit is how many bytes of layers stay in the cache; the least recently used
+// are removed first.
 const cacheLimit = 5 << 30
 
-// cache keeps layers under the key of their inputs.
+// cache is a folder of layers, found by the key of their inputs.
 type cache struct{ dir string }
 
 func openCache(dir string) (cache, error) {
@@ -34,7 +34,7 @@ func openCache(dir string) (cache, error) {
 
 func (c cache) blobs() string { return filepath.Join(c.dir, "blobs") }
 
-// build is what was made of a key.
+// build is the layers that were built for one key.
 type build struct {
 	Builder string             `json:"builder"`
 	Layers  map[string][]layer `json:"layers"` // by platform
@@ -64,7 +64,7 @@ func (c cache) load(key string) (build, bool) {
 	return b, true
 }
 
-// store keeps a build and drops layers beyond the limit.
+// store writes a build and removes layers beyond the limit.
 func (c cache) store(key string, b build) error {
 	data, err := json.Marshal(b)
 	if err != nil {
@@ -82,9 +82,9 @@ func (c cache) store(key string, b build) error {
 	return trim(filepath.Join(c.blobs(), "sha256"), cacheLimit)
 }
 
-// trim removes the files of dir that were used least recently until the rest
-// has at most limit bytes. A layer in use stays readable while it is open; files
-// touched within the hour stay.
+// trim removes the least recently used files of dir until at most limit bytes are
+// left. Files used within the last hour stay. A removed layer that is open stays
+// readable.
 func trim(dir string, limit int64) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

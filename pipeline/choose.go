@@ -15,15 +15,15 @@ const (
 	embeddedBuilder = "embedded"
 )
 
-// chosen is the builder of one build.
+// chosen is the builder that one build uses.
 type chosen struct {
 	name  string
 	make  builder
-	close func() // ends what the builder holds; call it once
+	close func() // releases what the builder holds; call it once
 }
 
-// chooseBuilder is the builder that was asked for. auto is Dagger where an
-// engine answers, else the embedded one, and says why.
+// chooseBuilder returns the configured builder. auto is Dagger if an engine
+// answers, otherwise the embedded builder, and reports why.
 func chooseBuilder(ctx context.Context, in Inputs, opts Options) (chosen, error) {
 	local := chosen{name: embeddedBuilder, make: embedded(opts), close: func() {}}
 	switch opts.Builder {
@@ -31,7 +31,7 @@ func chooseBuilder(ctx context.Context, in Inputs, opts Options) (chosen, error)
 		return local, nil
 	case "", auto, daggerBuilder:
 	default:
-		return chosen{}, fmt.Errorf("builder %q is none of auto, dagger, embedded", opts.Builder)
+		return chosen{}, fmt.Errorf("builder %q is not one of auto, dagger, embedded", opts.Builder)
 	}
 	e, err := connect(ctx, in, opts)
 	switch {

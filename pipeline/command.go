@@ -14,16 +14,16 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// CommandError is a command of the build that did not end well.
+// CommandError is a build command that failed.
 type CommandError struct {
 	Args []string
 	Err  error    // how it ended
-	Tail []string // the last lines it wrote, without secrets
+	Tail []string // the last lines of its output, without secrets
 
 	hint string
 }
 
-// Hint is what may be the cause; "" if nothing is known.
+// Hint is a possible cause; "" if none is known.
 func (e *CommandError) Hint() string { return e.hint }
 
 func (e *CommandError) Error() string {
@@ -36,8 +36,8 @@ func (e *CommandError) Error() string {
 
 func (e *CommandError) Unwrap() error { return e.Err }
 
-// missingHint names the packages of the workspace that a command may have looked
-// for: what is declared for development only does not go in.
+// missingHint names the workspace packages that a command may have missed: those
+// declared in devDependencies only are not in the build.
 func missingHint(in Inputs) string {
 	var names []string
 	for _, l := range in.Closure.DevLinks {
@@ -49,8 +49,8 @@ func missingHint(in Inputs) string {
 	return "not in the build, because devDependencies are not: " + strings.Join(names, ", ") + "; if the command needs one, move it to dependencies"
 }
 
-// run runs one command at the root of the exported tree, with the environment of
-// no particular user. What it writes is reported line by line.
+// run runs one command at the root of the exported tree, in a clean environment.
+// Its output is reported line by line.
 func (s staging) run(ctx context.Context, in Inputs, args []string) error {
 	started := time.Now()
 	s.opts.report(release.MarkStart, "run %s", strings.Join(args, " "))
@@ -74,8 +74,9 @@ func (s staging) run(ctx context.Context, in Inputs, args []string) error {
 	return nil
 }
 
-// passed are the variables of the caller that say how to reach a registry of
-// packages, in either case. They change where packages come from, not what they are.
+// passed reports whether a variable of the caller is passed to build commands,
+// whatever its case: those that configure access to package registries. They change
+// where packages come from, not what they are.
 func passed(name string) bool {
 	upper := strings.ToUpper(name)
 	for _, prefix := range []string{"NPM_CONFIG_", "PNPM_CONFIG_", "BUN_CONFIG_", "COREPACK_"} {
@@ -88,7 +89,7 @@ func passed(name string) bool {
 	}, upper)
 }
 
-// buildVariables are what every command of a build sees, in either builder.
+// buildVariables is the environment of every build command, with either builder.
 func buildVariables(home, caches string) map[string]string {
 	return map[string]string{
 		"PATH": os.Getenv("PATH"), "HOME": home, "CI": "1", "LANG": "C.UTF-8", "TZ": "UTC", "SOURCE_DATE_EPOCH": "0", "NO_COLOR": "1",
@@ -96,16 +97,16 @@ func buildVariables(home, caches string) map[string]string {
 		"npm_config_cache":      filepath.Join(caches, "npm"),
 		"BUN_INSTALL_CACHE_DIR": filepath.Join(caches, "bun"),
 		"COREPACK_HOME":         filepath.Join(caches, "corepack"),
-		// What a package's scripts made is made again: pnpm lays it out otherwise when
-		// it comes from a warm store.
+		// The scripts of packages always run: pnpm lays out their cached results
+		// differently.
 		"npm_config_side_effects_cache":  "false",
 		"pnpm_config_side_effects_cache": "false",
-		// A file of the user may change how packages are laid out.
+		// The user's own .npmrc could change how packages are laid out.
 		"npm_config_userconfig": filepath.Join(home, ".npmrc"),
 	}
 }
 
-// environment is what a command sees, and the secrets among it.
+// environment is the environment of a command, and the values of secrets in it.
 func (s staging) environment(secretNames []string) (env, secrets []string) {
 	home := filepath.Join(s.seen, "home")
 	set := buildVariables(home, s.caches)

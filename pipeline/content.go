@@ -17,7 +17,7 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// entryKind is what an entry is.
+// entryKind is the kind of an entry.
 type entryKind string
 
 const (
@@ -26,30 +26,31 @@ const (
 	kindLink entryKind = "link"
 )
 
-// entry is one file, folder or symbolic link of an image's content. It has no
-// owner and no time, and of its mode only whether it can be executed.
+// entry is one file, folder or symbolic link of an image's content. It has no owner
+// and no time; of its mode it has only whether it is executable.
 type entry struct {
 	Path       string // slash separated, below the content's root
 	Kind       entryKind
 	Executable bool
 	Link       string // target of a link
-	Size       int64  // of a file; known for files of git only while they are read
+	Size       int64  // of a file; of a git file, set only while it is read
 
-	blob git.File // in git, or
-	disk string   // file on disk, or
-	data []byte   // the bytes themselves
+	// The bytes of a file are in one of these.
+	blob git.File
+	disk string // path of a file
+	data []byte
 }
 
-// content is what goes into an image, from whatever made it, sorted by path.
+// content is the files that go into an image, sorted by path.
 type content struct {
 	Entries []entry
 
-	source git.Source // that blobs are of
-	dir    string     // the folder it was read from, if it lies on disk
+	source git.Source // of the blobs
+	dir    string     // folder that holds exactly this content; "" if there is none
 }
 
-// gitContent is the closure as committed. With links, the workspace's packages
-// are linked into each other's node_modules, as an install would do.
+// gitContent is the closure as committed. With links, it also has the links between
+// workspace packages in node_modules that an install would make.
 func gitContent(ctx context.Context, in Inputs, links bool) (content, error) {
 	c := content{source: in.Source}
 	targets := map[string]string{}
@@ -83,7 +84,7 @@ func gitContent(ctx context.Context, in Inputs, links bool) (content, error) {
 	return c, c.sort()
 }
 
-// linkEntries are the node_modules/<name> links of packages of the workspace.
+// linkEntries are the node_modules/<name> links between workspace packages.
 func linkEntries(links []workspace.Link) []entry {
 	var out []entry
 	for _, l := range links {
@@ -97,8 +98,8 @@ func linkEntries(links []workspace.Link) []entry {
 	return out
 }
 
-// readDir is the content of a folder on disk. Only files, folders and links can
-// go into an image; anything else is an error that names it.
+// readDir is the content of a folder on disk. Anything but files, folders and links
+// is an error that names it.
 func readDir(dir string) (content, error) {
 	c := content{dir: dir}
 	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
@@ -123,7 +124,7 @@ func readDir(dir string) (content, error) {
 			e.Kind = kindLink
 			e.Link, err = os.Readlink(p)
 		default:
-			err = fmt.Errorf("%s: %s is no file, folder or link", e.Path, mode.Type())
+			err = fmt.Errorf("%s: %s is not a file, folder or link", e.Path, mode.Type())
 		}
 		c.Entries = append(c.Entries, e)
 		return err
@@ -134,7 +135,7 @@ func readDir(dir string) (content, error) {
 	return c, c.sort()
 }
 
-// sort orders the entries; two of one path are an error.
+// sort sorts the entries by path; two entries with one path are an error.
 func (c *content) sort() error {
 	slices.SortFunc(c.Entries, func(a, b entry) int { return strings.Compare(a.Path, b.Path) })
 	for i := 1; i < len(c.Entries); i++ {
@@ -145,7 +146,7 @@ func (c *content) sort() error {
 	return nil
 }
 
-// only is the part of the content that keep accepts.
+// only is the content without the entries that keep rejects.
 func (c content) only(keep func(entry) bool) content {
 	out := content{source: c.source, dir: c.dir}
 	for _, e := range c.Entries {
@@ -156,8 +157,8 @@ func (c content) only(keep func(entry) bool) content {
 	return out
 }
 
-// without is the content without the folders, all that is in them, and the
-// folders above them that hold nothing else: an engine makes and removes those.
+// without is the content without the folders, their content, and the parent folders
+// that hold nothing else: an engine makes those for a mount.
 func (c content) without(folders []string) content {
 	out := c
 	for _, f := range folders {
@@ -167,7 +168,7 @@ func (c content) without(folders []string) content {
 		}
 	}
 	if len(out.Entries) != len(c.Entries) {
-		out.dir = "" // what is there is more
+		out.dir = "" // the folder holds more than that
 	}
 	return out
 }
@@ -176,10 +177,10 @@ func (c content) hasBelow(folder string) bool {
 	return slices.ContainsFunc(c.Entries, func(e entry) bool { return strings.HasPrefix(e.Path, folder+"/") })
 }
 
-// each passes every entry to fn in order, files with their size and bytes.
+// each calls fn with every entry in order, files with their size and bytes.
 func (c content) each(ctx context.Context, fn func(entry, io.Reader) error) error {
 	next := 0
-	// others are the entries up to the next one of git.
+	// others passes the entries before the next git blob.
 	others := func() error {
 		for ; next < len(c.Entries) && c.Entries[next].blob.ID == ""; next++ {
 			if err := ctx.Err(); err != nil {
@@ -222,7 +223,7 @@ func (c content) each(ctx context.Context, fn func(entry, io.Reader) error) erro
 	return others()
 }
 
-// pass opens an entry that is not in git and hands it to fn.
+// pass calls fn with an entry that is not in git.
 func (e entry) pass(fn func(entry, io.Reader) error) error {
 	switch {
 	case e.Kind != kindFile:

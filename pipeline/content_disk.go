@@ -12,8 +12,8 @@ import (
 	"github.com/joelhooks/shipit/pipeline/process"
 )
 
-// onDisk is the content as a folder, and what to call when it is not needed any
-// more. A tree that commands have run in stays where it lies.
+// onDisk returns a folder with the content, and a function to call when it is no
+// longer needed. Content that was read from a folder is not copied.
 func onDisk(ctx context.Context, c content) (string, func(), error) {
 	if c.dir != "" {
 		dir, err := filepath.EvalSymlinks(c.dir)

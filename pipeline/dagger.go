@@ -18,17 +18,17 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// daggerRun is one image on its way through an engine.
+// daggerRun is the build of one image in an engine.
 type daggerRun struct {
 	client *dagger.Client
 	opts   Options
 	in     Inputs
 	source *dagger.Directory // the closure
-	salt   string            // differs from run to run
+	salt   string            // unique for each run
 }
 
-// daggerBuilds makes the content in an engine. What an engine gives is not the same
-// twice (times, the order of layers), so the files are taken out and pass
+// daggerBuilds makes the content in an engine. The images of an engine are not
+// reproducible (times, the order of layers), so the files are exported and pass
 // through the same steps as those of the embedded builder.
 func daggerBuilds(e *engine.Engine, opts Options) builder {
 	return func(ctx context.Context, in Inputs, list []platform, use use) error {
@@ -53,8 +53,8 @@ func daggerBuilds(e *engine.Engine, opts Options) builder {
 	}
 }
 
-// each builds once where nothing runs, because then platforms do not differ, and
-// else once for each of them.
+// each calls fn once for every platform, or once for all of them if no command
+// runs, because then the content is the same.
 func (r daggerRun) each(ctx context.Context, list []platform, fn func(names []string, p dagger.Platform) error) error {
 	var names []string
 	for _, p := range list {
@@ -74,8 +74,8 @@ func (r daggerRun) each(ctx context.Context, list []platform, fn func(names []st
 	return nil
 }
 
-// build runs the commands, takes the tree out to the folder out, and then runs
-// the tests on what the commands left.
+// build runs the commands, exports the tree to the folder out, and then runs the
+// tests in the tree that the commands left.
 func (r daggerRun) build(ctx context.Context, p dagger.Platform, out string, use func(content) error) error {
 	tree, built := r.source, (*dagger.Container)(nil)
 	if len(r.in.Image.Run)+len(r.in.Image.Test) > 0 {
@@ -106,16 +106,16 @@ func (r daggerRun) build(ctx context.Context, p dagger.Platform, out string, use
 	return nil
 }
 
-// Where the tree, the home folder and the caches are in the engine: as in the
-// embedded builder, so that what tools write into their output is the same.
+// Paths of the tree, the home folder and the caches in the engine. They are those of
+// the embedded builder, because tools write paths into their output.
 const (
 	treeRoot  = buildRoot + "/app"
 	homeRoot  = buildRoot + "/home"
 	cacheRoot = homeRoot + "/caches"
 )
 
-// toolchain is the image that commands run in. They run as root in it, whatever
-// user it names: the closure and the caches belong to root in the engine.
+// toolchain is the image that commands run in. They run as root, whatever user the
+// image names: root owns the closure and the caches in the engine.
 func (r daggerRun) toolchain(p dagger.Platform) *dagger.Container {
 	return r.client.Container(dagger.ContainerOpts{Platform: p}).From(r.in.Image.Toolchain).WithUser("0:0")
 }
@@ -124,8 +124,8 @@ func (r daggerRun) withClosure(c *dagger.Container) *dagger.Container {
 	return c.WithDirectory(treeRoot, r.source).WithWorkdir(treeRoot)
 }
 
-// withCaches keeps package stores, and the folders that the image names, between
-// builds. An engine may serve many apps: no two images share them.
+// withCaches mounts the package stores and the image's caches, which persist between
+// builds. An engine may serve many apps, so each image repository has its own.
 func (r daggerRun) withCaches(c *dagger.Container) *dagger.Container {
 	for _, at := range append([]string{cacheRoot}, r.in.Image.Caches...) {
 		key := "shipit-" + r.in.Image.Repository + path.Clean("/"+at)
@@ -137,8 +137,8 @@ func (r daggerRun) withCaches(c *dagger.Container) *dagger.Container {
 	return c
 }
 
-// credential are variables, by name, whose value must not be seen in an engine's
-// log; userInfo are values, such as a proxy's address with a password.
+// Variables that must not appear in an engine's log: credential matches their names,
+// userInfo their values, such as a proxy's URL with a password.
 var (
 	credential = regexp.MustCompile(`(?i)auth|token|passw|secret|cert|key`)
 	userInfo   = regexp.MustCompile(`://[^/]*@`)

@@ -6,12 +6,12 @@ import (
 	"path/filepath"
 )
 
-// buildRoot is the one folder in which commands run: tools write their folder
-// into what they make, so it must be the same everywhere.
+// buildRoot is the folder in which commands run. Tools write its path into their
+// output, so it must be the same on every machine.
 const buildRoot = "/tmp/shipit-build"
 
-// embedded builds in this process: straight from git's objects, or, where there
-// are commands to run, in a clean folder on this machine.
+// embedded builds on this machine: from git's objects alone, or in a clean folder if
+// there are commands to run.
 func embedded(opts Options) builder {
 	return func(ctx context.Context, in Inputs, list []platform, use use) error {
 		var names []string
@@ -34,7 +34,7 @@ func embedded(opts Options) builder {
 	}
 }
 
-// build exports the closure, runs the commands and hands over what they left.
+// build exports the closure, runs the commands and passes the resulting tree to use.
 // The tests run last, when the layers have been written.
 func (s staging) build(ctx context.Context, in Inputs, use func(content) error) error {
 	runs := len(in.Image.Run) > 0
@@ -54,7 +54,7 @@ func (s staging) build(ctx context.Context, in Inputs, use func(content) error) 
 		if c, err = readDir(s.tree()); err != nil {
 			return fmt.Errorf("read what the commands made: %w", err)
 		}
-		// Programs see the name without links where /tmp is one.
+		// If /tmp is a symbolic link, programs see the path that it resolves to.
 		real, err := filepath.EvalSymlinks(filepath.Dir(s.seen))
 		if err != nil {
 			return err

@@ -8,13 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// HideEnvironment makes this process's environment, and its memory, unreadable
-// for other processes of the same user; the process itself still has it. Commands
-// of a build run as that user, and must not find shipit's secrets in /proc. It is
-// best called first: what was started before has a copy.
+// HideEnvironment makes the environment and memory of this process unreadable to
+// other processes of the same user; the process itself still has them. Build
+// commands run as that user and must not find shipit's secrets in /proc. Call it
+// before starting any process: child processes have a copy of the environment.
 func HideEnvironment() {
 	if from, to, ok := environmentBlock(); ok {
-		// Go has its own copy; what the kernel shows is the one that is overwritten.
+		// This overwrites the copy that the kernel shows in /proc; Go has its own copy.
 		if mem, err := os.OpenFile("/proc/self/mem", os.O_WRONLY, 0); err == nil {
 			_, _ = mem.WriteAt(make([]byte, to-from), from)
 			_ = mem.Close()

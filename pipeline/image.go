@@ -25,17 +25,17 @@ type Artifact interface {
 	RawManifest() ([]byte, error)
 }
 
-// scratch is the base that holds nothing.
+// scratch is the empty base.
 const scratch = "scratch"
 
-// platform is one image that an artifact is made of, before the layers.
+// platform is one platform of an artifact and its base image.
 type platform struct {
 	name string // os/arch[/variant]
 	spec v1.Platform
 	base v1.Image
 }
 
-// platforms picks the base images of the wanted platforms, sorted by name.
+// platforms are the wanted platforms with their base images, sorted by name.
 func platforms(ctx context.Context, in Inputs, opts Options) ([]platform, error) {
 	wanted := slices.Compact(slices.Sorted(slices.Values(in.Image.Platforms)))
 	if in.Image.Base == scratch {
@@ -70,7 +70,7 @@ func platforms(ctx context.Context, in Inputs, opts Options) ([]platform, error)
 	return out, nil
 }
 
-// basePlatforms are the images of a base that can run, sorted by platform.
+// basePlatforms are the images of a base by platform, sorted, without attestations.
 func basePlatforms(base Artifact) ([]platform, error) {
 	if img, ok := base.(v1.Image); ok {
 		cfg, err := img.ConfigFile()
@@ -90,7 +90,7 @@ func basePlatforms(base Artifact) ([]platform, error) {
 	}
 	var out []platform
 	for _, d := range list.Manifests {
-		// Attestations stand beside the images as "unknown/unknown".
+		// An index lists attestations with the platform "unknown/unknown".
 		if !d.MediaType.IsImage() || d.Platform == nil || d.Platform.OS == "unknown" {
 			continue
 		}
@@ -105,8 +105,8 @@ func basePlatforms(base Artifact) ([]platform, error) {
 	return out, nil
 }
 
-// choose keeps the wanted platforms, all if none is named. linux/arm64 also
-// names the base's linux/arm64/v8.
+// choose returns the wanted platforms, or all if none is wanted. linux/arm64 also
+// matches linux/arm64/v8.
 func choose(all []platform, wanted []string) ([]platform, error) {
 	if len(wanted) == 0 && len(all) > 0 {
 		return all, nil
@@ -131,13 +131,13 @@ func choose(all []platform, wanted []string) ([]platform, error) {
 	return out, nil
 }
 
-// named are the platforms of those names.
+// named are the platforms of list with one of the names.
 func named(list []platform, names []string) []platform {
 	return slices.DeleteFunc(slices.Clone(list), func(p platform) bool { return !slices.Contains(names, p.name) })
 }
 
-// assemble puts the layers of every platform on its base: one image, or an
-// index of several in the order of their names.
+// assemble appends the layers of every platform to its base. It returns one image,
+// or an index of several in the order of their names.
 func assemble(in Inputs, list []platform, layers map[string][]layer) (Artifact, error) {
 	var adds []mutate.IndexAddendum
 	for _, p := range list {
@@ -190,7 +190,7 @@ func assembleImage(in Inputs, p platform, layers []layer) (v1.Image, error) {
 	return mutate.ConfigFile(img, final)
 }
 
-// ociLayer is the OCI name of a layer's media type; the bytes are the same.
+// ociLayer is the OCI media type for a Docker one; the bytes are the same.
 func ociLayer(mt types.MediaType) types.MediaType {
 	switch mt {
 	case types.DockerLayer:
@@ -205,9 +205,8 @@ func ociLayer(mt types.MediaType) types.MediaType {
 
 func epoch() v1.Time { return v1.Time{Time: time.Unix(0, 0).UTC()} }
 
-// imageConfig is the base's configuration with the image's own laid over it.
-// What the base says of itself (labels, ports, health check) does not hold for
-// the image.
+// imageConfig is the base's configuration overridden by the image's own. Labels,
+// ports and health check describe the base, so they are not inherited.
 func imageConfig(in Inputs, p platform, base *v1.ConfigFile) *v1.ConfigFile {
 	c := v1.Config{
 		Env:        process.Environment(base.Config.Env, in.Image.Env),

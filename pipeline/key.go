@@ -9,16 +9,16 @@ import (
 	"github.com/joelhooks/shipit/config"
 )
 
-// format changes whenever the same inputs would give other bytes than before.
+// format is increased whenever the same inputs give other bytes than before.
 const format = 2
 
-// compressor names what writes the layers: its version decides their bytes. A
-// test holds it against go.mod.
+// compressor names the library that compresses layers: its version determines their
+// bytes. A test compares it with go.mod.
 const compressor = "klauspost/compress v1.20.4 gzip 6"
 
-// key is the hash of all that decides the image's bytes and whether it may be
-// pushed: an image that is known by its key is not proven again. Names of
-// secrets are not in it, nor caches outside the tree.
+// key is the hash of everything that determines the image's bytes and whether it may
+// be pushed: an image that is found by its key is not proven again. Names of secrets
+// and caches outside the tree are not in it.
 func key(in Inputs) string {
 	type file struct{ Path, Mode, ID string }
 	type started struct { // a role whose start is tried

@@ -26,8 +26,8 @@ import (
 // imageRoot is the folder of an image that holds the repository's files.
 const imageRoot = "/app"
 
-// writeTar writes the content below imageRoot: sorted, each folder before what is in
-// it, times 0, owner 0:0, modes 0755, 0644 or 0777 for links.
+// writeTar writes the content below imageRoot: sorted, each folder before its
+// content, times 0, owner 0:0, modes 0755, 0644 or, for links, 0777.
 func writeTar(ctx context.Context, w io.Writer, c content) error {
 	tw := tar.NewWriter(w)
 	written := map[string]bool{}
@@ -67,8 +67,8 @@ func writeTar(ctx context.Context, w io.Writer, c content) error {
 	return errors.Join(err, tw.Close())
 }
 
-// split parts dependencies from source, so that a change of source leaves the
-// large layer as it is. An empty part is no layer.
+// split separates dependencies from source, so that a change of source does not
+// change the large layer. An empty part is left out.
 func split(c content) []content {
 	var out []content
 	for _, part := range []content{
@@ -82,7 +82,7 @@ func split(c content) []content {
 	return out
 }
 
-// layer is one gzipped tar that lies in the cache folder.
+// layer is one gzipped tar in the cache folder.
 type layer struct {
 	Hash    v1.Hash `json:"digest"`
 	Diff    v1.Hash `json:"diffID"`
@@ -115,9 +115,8 @@ func openGzip(file string) (io.ReadCloser, error) {
 	}{z, f}, nil
 }
 
-// writeLayer makes a layer of the content in one pass: the tar is hashed and
-// compressed as it is written, and the compressed bytes are hashed on their way
-// to the file dir/sha256/<hex>.
+// writeLayer writes the content as a layer to the file dir/sha256/<hex>. It hashes
+// the tar and the compressed bytes while it writes.
 func writeLayer(ctx context.Context, dir string, c content) (layer, error) {
 	into := filepath.Join(dir, "sha256")
 	if err := os.MkdirAll(into, 0o755); err != nil {
@@ -166,7 +165,7 @@ func (c *counter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// present reports whether the layer's file is in dir, whole.
+// present reports whether the layer's complete file is in dir.
 func (l *layer) present(dir string) bool {
 	l.file = filepath.Join(dir, "sha256", l.Hash.Hex)
 	info, err := os.Stat(l.file)

@@ -11,9 +11,9 @@ import (
 	"github.com/joelhooks/shipit/pipeline/workspace"
 )
 
-// normalise takes out of what package managers leave behind all that says where
-// and when they ran. roots are the names of the folder that they ran in; one that
-// holds another stands before it.
+// normalise removes from the output of package managers everything that depends on
+// where and when they ran. roots are the paths of the folder that they ran in; a path
+// that contains another one must come first.
 func normalise(c content, roots ...string) (content, error) {
 	c = c.only(func(e entry) bool { return !bookkeeping(e.Path) })
 	for i := range c.Entries {
@@ -32,8 +32,8 @@ func normalise(c content, roots ...string) (content, error) {
 	return c, nil
 }
 
-// bookkeeping reports files that package managers write for their next run: they
-// hold times and folders of the machine, and nothing reads them at run time.
+// bookkeeping reports whether p is a file that package managers write for their next
+// run: these hold times and paths of the machine, and nothing reads them at run time.
 func bookkeeping(p string) bool {
 	if !workspace.InNodeModules(p) {
 		return p == ".pnpm-store" || strings.HasPrefix(p, ".pnpm-store/")
@@ -55,8 +55,8 @@ func bookkeeping(p string) bool {
 	return false
 }
 
-// relativeLink turns an absolute link into the tree into a relative one, and
-// refuses any that leaves it.
+// relativeLink makes an absolute link into the tree relative. A link out of the tree
+// is an error.
 func relativeLink(e *entry, roots []string) error {
 	at := path.Dir("/" + e.Path)
 	if path.IsAbs(e.Link) {
@@ -81,9 +81,9 @@ func relativeLink(e *entry, roots []string) error {
 	return nil
 }
 
-// rewriteRoot replaces the folder of the build by the folder of the image in a
-// text file: shims of node_modules/.bin and bundles name it. In binary files it
-// is left, as another length would break them; it is the same in every build.
+// rewriteRoot replaces the path of the build folder in a text file by that of the
+// image: shims of node_modules/.bin and bundles name it. Binary files keep it,
+// because a path of another length would break them; it is the same in every build.
 func rewriteRoot(e *entry, roots []string) error {
 	data, err := os.ReadFile(e.disk)
 	if err != nil {

@@ -1,10 +1,10 @@
-// Package pipeline turns a commit into an image in a registry: Resolve finds what
-// of the commit goes in and the key of that, Build makes the image, and a
-// Publisher finds, pushes and signs it.
+// Package pipeline turns a commit into an image in a registry: Resolve determines
+// the inputs from the commit and their hash (the key), Build makes the image, and a
+// Publisher pushes, signs and tags it.
 //
 // The same inputs give the same bytes, in any folder, at any time, by any user,
-// with either builder. So neither the commit's SHA nor a time nor a path of the
-// machine is in them.
+// with either builder. So images contain no commit SHA, no timestamp and no machine
+// path.
 package pipeline
 
 import (
@@ -36,8 +36,8 @@ type Inputs struct {
 	shared  []string      // function ids that may have several owners
 }
 
-// Resolve finds the inputs of the image called name. What makes the image
-// impossible is a *release.Refusal.
+// Resolve determines the inputs of the image called name. Inputs from which no
+// image can be built are a *release.Refusal.
 func Resolve(ctx context.Context, s git.Source, cfg config.Config, name string) (Inputs, error) {
 	img, ok := cfg.Images[name]
 	if !ok {
@@ -67,7 +67,7 @@ type Built struct {
 	Aliases   []string // other digests that a runtime may report for it: platform manifests and configs
 	Platforms []string // os/arch, sorted
 	Builder   string   // dagger or embedded; for a build found in the cache, the one that made it
-	Cached    bool     // nothing was built: the layers of this key were on disk
+	Cached    bool     // nothing was built: the layers for this key were in the cache
 }
 
 // Options are what a build may need beyond its inputs.
@@ -76,26 +76,26 @@ type Options struct {
 	Base func(ctx context.Context, ref string) (Artifact, error)
 	// Builder is auto, dagger or embedded; "" is auto.
 	Builder string
-	// CacheDir keeps layers and package stores; "" is shipit in the user's cache folder.
+	// CacheDir holds layers and package stores; "" is shipit in the user's cache folder.
 	CacheDir string
 	// NoCache builds without reading layers or package stores of earlier builds.
 	NoCache bool
 	// NoRun refuses a build that would run a command of the repository, with a
-	// *NotBuiltError; what lies in CacheDir is used.
+	// *NotBuiltError. Layers in CacheDir are used.
 	NoRun    bool
 	Progress release.Progress
 
-	buildRoot string                // where commands run, if not in the usual folder
-	unproven  bool                  // the result is only compared
+	buildRoot string                // folder in which commands run; "" is the constant buildRoot
+	unproven  bool                  // no proof, because the result is only compared
 	rebuild   bool                  // layers of earlier builds are not read; package stores are
-	stores    string                // folder of package stores, if not in CacheDir
-	shared    bool                  // commands run in the process table of the machine
-	conn      engineconn.EngineConn // to a stand-in for an engine
-	drain     time.Duration         // of a Dagger session; 0 is the usual
+	stores    string                // folder of package stores; "" is the one in CacheDir
+	shared    bool                  // commands run in the PID namespace of shipit
+	conn      engineconn.EngineConn // to a fake engine, in tests
+	drain     time.Duration         // of a Dagger session; 0 is the default
 }
 
-// cold reports whether an engine is to use nothing that it knows: what it knows
-// of a command includes its result, so a rebuild would not run it.
+// cold reports whether an engine may use nothing of its cache. The cache holds the
+// results of commands, so with it a rebuild would not run them.
 func (o Options) cold() bool { return o.NoCache || o.rebuild }
 
 func (o Options) report(mark release.Mark, format string, args ...any) {

@@ -13,16 +13,16 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// runsOn refuses a toolchain that lacks a platform before anything runs in it: an
-// engine would run that of another platform. A toolchain that cannot be read from
-// here is left to the engine.
+// runsOn refuses a toolchain without an image for a wanted platform: an engine would
+// use the image of another platform. A toolchain that this machine cannot read is
+// left to the engine to check.
 func (c chosen) runsOn(ctx context.Context, in Inputs, list []platform, opts Options) error {
 	if c.name != daggerBuilder || len(in.Image.Run) == 0 || opts.Base == nil {
 		return nil
 	}
 	found, err := opts.Base(ctx, in.Image.Toolchain)
 	if err != nil {
-		opts.report(release.MarkNote, "toolchain %s: its platforms are not known here: %v", in.Image.Toolchain, err)
+		opts.report(release.MarkNote, "toolchain %s: its platforms could not be checked: %v", in.Image.Toolchain, err)
 		return ctx.Err()
 	}
 	all, err := basePlatforms(found)
@@ -39,8 +39,8 @@ func (c chosen) runsOn(ctx context.Context, in Inputs, list []platform, opts Opt
 	return nil
 }
 
-// foreignPackages refuses packages that were installed for the machine of the
-// build where the image is for another: their native parts cannot run there.
+// foreignPackages refuses packages that were installed for the platform of the build
+// machine if the image is for another one: their native parts cannot run there.
 func foreignPackages(ctx context.Context, c content, list []platform, builder string) error {
 	remedy := "use the Dagger builder for other platforms"
 	if builder == daggerBuilder {
@@ -63,7 +63,7 @@ func foreignPackages(ctx context.Context, c content, list []platform, builder st
 		}
 		for _, p := range list {
 			if !m.OS.allow(p.spec.OS) || !m.CPU.allow(npmArch(p.spec.Architecture)) {
-				return fmt.Errorf("%s (%s) cannot run on %s: it was installed for the machine of the build; %s", m.Name, e.Path, p.name, remedy)
+				return fmt.Errorf("%s (%s) cannot run on %s: it was installed for the platform of the build machine; %s", m.Name, e.Path, p.name, remedy)
 			}
 		}
 		return nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -20,7 +19,7 @@ type Image struct {
 	Reference string   `json:"reference"` // repository@sha256:…
 	Digest    string   `json:"digest"`
 	Key       string   `json:"key"`   // hash of everything that went in
-	Built     bool     `json:"built"` // false: the registry knew the key
+	Built     bool     `json:"built"` // false: the registry already had it
 	Builder   string   `json:"builder,omitempty"`
 	Tags      []string `json:"tags"`
 	Packages  []string `json:"packages"` // folders of the workspace closure
@@ -29,42 +28,39 @@ type Image struct {
 	Aliases    []string `json:"-"` // other digests that a runtime may report for it
 }
 
-// Publisher makes the images of a commit known to their registry.
+// Publisher builds, signs, pushes and tags the images of a commit.
 type Publisher struct {
 	Registry *registry.Client
-	Signer   *attest.Attestor // signs what is published, if it is one that signs
-	Version  string           // of the commit, a tag beside the SHA; "" is no tag
-	Maker    Maker
-	Options  Options // of builds; Base is the registry if it is nil
-	// Known reports whether the ledger has recorded that an image was made of the
-	// inputs of that key. It is asked where nothing is signed; nil knows nothing.
-	Known func(ctx context.Context, key, digest string) bool
+	Signer   *attest.Attestor // signs published images; may be configured not to
+	Version  string           // version of the commit, added as a tag beside the SHA; "" for none
+	Build    BuildInfo
+	Options  Options // build options; a nil Base reads base images from the registry
+	// Recorded reports whether a ledger record says that digest was built from the
+	// inputs with that key. Used only when nothing is signed; nil means no.
+	Recorded func(ctx context.Context, key, digest string) bool
 }
 
-// Maker is who built an image, for its provenance.
-type Maker struct {
+// BuildInfo is what built an image, for its SLSA provenance.
+type BuildInfo struct {
 	Version string // of shipit
 	RunID   string // of CI; "" outside CI
 	RunURL  string
 }
 
-// Find looks the image up by the key of its inputs, and builds it if the
-// registry has none that can be trusted; nothing is pushed.
-func (p Publisher) Find(ctx context.Context, in Inputs) (Image, error) {
+// FindOrBuild returns the image that the registry has for the inputs. If there is
+// none that can be trusted, it builds the image. Nothing is pushed.
+func (p Publisher) FindOrBuild(ctx context.Context, in Inputs) (Image, error) {
 	found, err := p.lookUp(ctx, in)
 	if err != nil || found.trusted {
 		return found.image, err
 	}
-	built, err := p.build(ctx, in)
-	if err != nil {
-		return Image{}, err
-	}
-	return found.compare(p.image(in, built))
+	image, _, err := p.buildMatching(ctx, in, found)
+	return image, err
 }
 
-// Publish makes sure that the registry holds the image under the commit's SHA,
-// signed if the signer signs. The tags come last: what a tag names is signed, so
-// a run that was killed leaves either nothing or what the next run will trust.
+// Publish ensures that the registry has the image under the commit's SHA tag,
+// signed if signing is on. Tags are written last, so a run that is killed leaves
+// either no tag or a signed image.
 func (p Publisher) Publish(ctx context.Context, in Inputs) (Image, error) {
 	found, err := p.lookUp(ctx, in)
 	if err != nil {
@@ -76,18 +72,14 @@ func (p Publisher) Publish(ctx context.Context, in Inputs) (Image, error) {
 		}
 		return found.image, p.tag(ctx, in, found.image)
 	}
-	built, err := p.build(ctx, in)
-	if err != nil {
-		return Image{}, err
-	}
-	image, err := found.compare(p.image(in, built))
+	image, artifact, err := p.buildMatching(ctx, in, found)
 	if err != nil {
 		return Image{}, err
 	}
 	p.report(release.PhasePush, release.MarkStart, "push %s", in.Name)
 	pushed, err := p.Registry.Publish(ctx, registry.Publication{
-		Repository: in.Image.Repository, Artifact: built.Artifact, SHA: in.Source.SHA,
-		Tags:   append(p.tags(in)[1:], inputsTag(in.Key)),
+		Repository: in.Image.Repository, Artifact: artifact, SHA: in.Source.SHA,
+		Tags:   append(p.versionTags(), inputsTag(in.Key)),
 		Attest: func(ctx context.Context) error { return p.sign(ctx, in, lookup{image: image}) },
 	})
 	if err != nil {
@@ -95,6 +87,17 @@ func (p Publisher) Publish(ctx context.Context, in Inputs) (Image, error) {
 	}
 	p.report(release.PhasePush, release.MarkDone, "pushed %s %s", in.Name, release.ShortDigest(pushed.Digest))
 	return image, nil
+}
+
+// buildMatching builds the image. If the registry has an untrusted image for the
+// inputs, the build must give the same one; then it counts as not built.
+func (p Publisher) buildMatching(ctx context.Context, in Inputs, found lookup) (Image, Artifact, error) {
+	built, err := p.build(ctx, in)
+	if err != nil {
+		return Image{}, nil, err
+	}
+	image, err := found.compare(p.image(in, built))
+	return image, built.Artifact, err
 }
 
 // CheckReproducible builds the image twice and compares; nothing is pushed.
@@ -116,33 +119,32 @@ func (p Publisher) Rebuild(ctx context.Context, in Inputs, reference string) (at
 	if err != nil {
 		return attest.Difference{}, err
 	}
-	recorded, err := p.Registry.Artifact(ctx, reference)
+	original, err := p.Registry.Artifact(ctx, reference)
 	if err != nil {
 		return attest.Difference{}, err
 	}
-	switch again := built.Artifact.(type) {
+	switch rebuilt := built.Artifact.(type) {
 	case v1.Image:
-		if image, ok := recorded.(v1.Image); ok {
-			return attest.CompareRebuild(image, again)
+		if image, ok := original.(v1.Image); ok {
+			return attest.CompareRebuild(image, rebuilt)
 		}
 	case v1.ImageIndex:
-		if index, ok := recorded.(v1.ImageIndex); ok {
-			return attest.CompareRebuildIndex(index, again)
+		if index, ok := original.(v1.ImageIndex); ok {
+			return attest.CompareRebuildIndex(index, rebuilt)
 		}
 	}
-	return attest.Difference{}, errors.New("one is an image and the other an index")
+	return attest.Difference{}, errors.New("cannot compare: one is an image, the other an image index")
 }
 
-// tag puts the commit's tags on an image that the registry has: the SHA moves,
-// the bits are equal.
-func (p Publisher) tag(ctx context.Context, in Inputs, known Image) error {
-	written, err := p.Registry.Tag(ctx, known.Repository, known.Digest, append(known.Tags, inputsTag(in.Key))...)
+// tag puts the commit's tags on an image that the registry already has.
+func (p Publisher) tag(ctx context.Context, in Inputs, image Image) error {
+	written, err := p.Registry.Tag(ctx, image.Repository, image.Digest, append(image.Tags, inputsTag(in.Key))...)
 	if err != nil {
 		return err
 	}
-	message := fmt.Sprintf("%s %s is in the registry", in.Name, release.ShortDigest(known.Digest))
+	message := fmt.Sprintf("%s %s is already in the registry", in.Name, release.ShortDigest(image.Digest))
 	if len(written) > 0 {
-		message = fmt.Sprintf("%s: the SHA moved, the bits are equal: %s", in.Name, release.ShortDigest(known.Digest))
+		message = fmt.Sprintf("%s: new commit, same image %s", in.Name, release.ShortDigest(image.Digest))
 	}
 	p.report(release.PhasePush, release.MarkDone, "%s", message)
 	return nil
@@ -158,13 +160,14 @@ func (p Publisher) build(ctx context.Context, in Inputs) (Built, error) {
 	return built, nil
 }
 
-// image is what was built, as one that the registry does not have.
+// image describes a build.
 func (p Publisher) image(in Inputs, built Built) Image {
 	image := p.named(in, built.Digest, built.Aliases)
 	image.Built, image.Builder = true, built.Builder
 	return image
 }
 
+// named describes the image of the inputs with that digest.
 func (p Publisher) named(in Inputs, digest string, aliases []string) Image {
 	image := Image{
 		Name: in.Name, Reference: in.Image.Repository + "@" + digest, Digest: digest, Key: in.Key,
@@ -178,10 +181,18 @@ func (p Publisher) named(in Inputs, digest string, aliases []string) Image {
 
 // tags are the SHA, and the version if there is one.
 func (p Publisher) tags(in Inputs) []string {
-	return slices.DeleteFunc([]string{in.Source.SHA, p.Version}, func(tag string) bool { return tag == "" })
+	return append([]string{in.Source.SHA}, p.versionTags()...)
 }
 
-// inputsTag is the tag under which a build is found by what went into it.
+// versionTags is the version's tag; empty if there is no version.
+func (p Publisher) versionTags() []string {
+	if p.Version == "" {
+		return nil
+	}
+	return []string{p.Version}
+}
+
+// inputsTag is the tag under which an image is found by the key of its inputs.
 func inputsTag(key string) string { return "inputs-" + key }
 
 func (p Publisher) options() Options {

@@ -122,7 +122,7 @@ func TestAnImageIsNotTrustedForTheTagThatNamesIt(t *testing.T) {
 			require.NoError(t, err)
 			digest := s.push(t, forged, inputsTag(in.Key))
 			p := s.publisher(t, keys)
-			for name, do := range map[string]func(context.Context, Inputs) (Image, error){"publish": p.Publish, "find": p.Find} {
+			for name, do := range map[string]func(context.Context, Inputs) (Image, error){"publish": p.Publish, "find": p.FindOrBuild} {
 				_, err = do(t.Context(), in)
 				f := refused(t, err)
 				require.Equal(t, release.CodeImageForeign, f.Code, name)
@@ -181,12 +181,12 @@ func TestAnImageThatIsKnownIsNotBuiltAgain(t *testing.T) {
 		first, err := s.publisher(t, "").Publish(t.Context(), in)
 		require.NoError(t, err)
 		p := s.publisher(t, "")
-		p.Known = func(_ context.Context, key, digest string) bool { return key == in.Key && digest == first.Digest }
+		p.Recorded = func(_ context.Context, key, digest string) bool { return key == in.Key && digest == first.Digest }
 		again, err := p.Publish(t.Context(), in)
 		require.NoError(t, err)
 		require.False(t, again.Built)
 		require.Equal(t, 1, s.built)
-		p.Known = func(context.Context, string, string) bool { return false }
+		p.Recorded = func(context.Context, string, string) bool { return false }
 		again, err = p.Publish(t.Context(), in)
 		require.NoError(t, err, "an equal build is as good")
 		require.False(t, again.Built, "the registry knew it")

@@ -16,8 +16,8 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// NotReproducibleError is the first place in which two builds of the same
-// inputs differ.
+// NotReproducibleError is the first difference between two builds of the same
+// inputs.
 type NotReproducibleError struct {
 	Image  string // its name in shipit.yaml
 	Path   string // in the image, or "config"
@@ -30,9 +30,9 @@ func (e *NotReproducibleError) Error() string {
 	return fmt.Sprintf("%s is not reproducible: the %s of %s is %s in one build and %s in another", e.Image, e.Field, e.Path, e.First, e.Second)
 }
 
-// checkReproducible builds the inputs twice, in different folders, and compares
-// what comes out: first with cold package stores, then with those that the first
-// build has warmed. In an engine both builds are cold. A difference is a
+// checkReproducible builds the inputs twice, in different folders, and compares the
+// results: first with empty package stores, then with those that the first build
+// filled. In an engine both builds use no cache. A difference is a
 // *NotReproducibleError. It returns the second build.
 func checkReproducible(ctx context.Context, in Inputs, opts Options) (Built, error) {
 	dir, err := os.MkdirTemp("", "shipit-reproducible-")
@@ -42,7 +42,7 @@ func checkReproducible(ctx context.Context, in Inputs, opts Options) (Built, err
 	defer func() { _ = process.RemoveAll(dir) }()
 	opts.rebuild, opts.stores = true, filepath.Join(dir, "packages")
 	elsewhere := opts
-	elsewhere.unproven = true // the second is proven
+	elsewhere.unproven = true // the second build is proven
 	elsewhere.CacheDir, elsewhere.buildRoot = dir, filepath.Join(dir, "build")
 	first, err := Build(ctx, in, elsewhere)
 	if err != nil {
@@ -120,7 +120,7 @@ func compareImages(a, b v1.Image) error {
 	return &NotReproducibleError{Path: "config", Field: "config", First: x.String(), Second: y.String()}
 }
 
-// item is what a layer says of one path.
+// item is one entry of a layer's tar.
 type item struct {
 	name, kind, link, sum string
 	mode                  int64

@@ -8,9 +8,9 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// sign says where an image came from and signs it. The signature comes last: an
-// image that has it has the rest, and what a run has left half done the next one
-// does again.
+// sign attaches provenance and SBOM to an image and signs it. The signature comes
+// last, so a signed image has the attestations too, and the next run completes what
+// a killed run began.
 func (p Publisher) sign(ctx context.Context, in Inputs, found lookup) error {
 	if p.Signer == nil || !p.Signer.Signs() {
 		return nil
@@ -21,7 +21,7 @@ func (p Publisher) sign(ctx context.Context, in Inputs, found lookup) error {
 	if err != nil {
 		return err
 	}
-	// An image that was found, signature and all, has its provenance from the commit that it was built for.
+	// A signed image that was found has the provenance of the commit that it was built for.
 	if !signed || !found.attested {
 		if err := p.attest(ctx, in, image); err != nil {
 			return err
@@ -52,7 +52,7 @@ func (p Publisher) provenance(in Inputs, image Image) attest.Build {
 	build := attest.Build{
 		Repository: in.SourceURL, SHA: in.Source.SHA, Tree: in.Source.Tree, Image: in.Name, Package: in.Image.Package,
 		Closure: map[string]string{}, Lockfile: in.Closure.Lockfile, Platforms: in.Image.Platforms, Recipe: in.Image.Run,
-		Key: in.Key, Builder: image.Builder, Version: p.Maker.Version, RunID: p.Maker.RunID, RunURL: p.Maker.RunURL,
+		Key: in.Key, Builder: image.Builder, Version: p.Build.Version, RunID: p.Build.RunID, RunURL: p.Build.RunURL,
 	}
 	if build.Repository == "" {
 		build.Repository = "file://" + in.app
@@ -68,8 +68,8 @@ func (p Publisher) provenance(in Inputs, image Image) attest.Build {
 	return build
 }
 
-// sbomOf lists what the lockfile brings into the image; nil without a lockfile
-// that can be read.
+// sbomOf lists the packages that the lockfile installs into the image; nil without
+// a lockfile of a known format.
 func sbomOf(ctx context.Context, in Inputs) (any, error) {
 	c := in.Closure
 	if !lockfile.Known(c.Lockfile) {

@@ -12,10 +12,10 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// staging is the build folder while one build has it.
+// staging is the build folder, locked by one build.
 type staging struct {
 	root   string // holds tree and home
-	seen   string // where commands see root
+	seen   string // path at which commands see root
 	caches string // package stores that outlive the build
 	lock   *os.File
 	opts   Options
@@ -24,8 +24,8 @@ type staging struct {
 func (s staging) tree() string { return filepath.Join(s.root, "app") }
 func (s staging) home() string { return filepath.Join(s.root, "home") }
 
-// openStaging locks the build folder for this process and empties it. Another
-// build that has it is waited for.
+// openStaging locks the build folder for this process and empties it. It waits
+// while another build holds the lock.
 func openStaging(ctx context.Context, opts Options) (staging, error) {
 	s := staging{root: buildRoot, opts: opts}
 	if opts.buildRoot != "" {
@@ -62,9 +62,9 @@ func openStaging(ctx context.Context, opts Options) (staging, error) {
 	return s, errors.Join(mkdir(s.tree()), mkdir(s.home()))
 }
 
-// makeRoot makes the build folder, or finds the one that this user has made. Anybody
-// can make a folder of that name before: then root becomes a folder in the
-// cache, which commands see in its place.
+// makeRoot makes the build folder or takes an existing one of this user. If another
+// user owns it, root becomes a folder in the cache that is mounted over it for the
+// commands.
 func (s *staging) makeRoot(ctx context.Context) error {
 	if err := os.Mkdir(s.root, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("make the build folder: %w", err)
@@ -78,7 +78,7 @@ func (s *staging) makeRoot(ctx context.Context) error {
 		return nil
 	}
 	if !info.IsDir() || s.opts.shared || !isolates(ctx) {
-		return fmt.Errorf("%s is another user's: builds run in this folder only, so remove it (as its owner or root) and build again", s.root)
+		return fmt.Errorf("%s belongs to another user: builds run only in this folder, so remove it (as its owner or root) and build again", s.root)
 	}
 	store, err := openCache(s.opts.CacheDir)
 	if err != nil {
@@ -88,21 +88,21 @@ func (s *staging) makeRoot(ctx context.Context) error {
 	return os.MkdirAll(s.root, 0o700)
 }
 
-// wait takes the lock of the build folder, and says so if another build has it.
+// wait locks the build folder. If another build holds the lock, it reports that.
 func (s staging) wait(ctx context.Context) error {
 	file := s.lock
 	err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if !errors.Is(err, syscall.EWOULDBLOCK) {
 		return err
 	}
-	s.opts.report(release.MarkNote, "another build has %s: waiting for it", s.root)
+	s.opts.report(release.MarkNote, "another build uses %s: waiting for it", s.root)
 	locked := make(chan error, 1)
 	go func() { locked <- syscall.Flock(int(file.Fd()), syscall.LOCK_EX) }()
 	select {
 	case err := <-locked:
 		return err
 	case <-ctx.Done():
-		go func() { // the system call can't be ended; its lock goes with the file
+		go func() { // the system call can't be interrupted; closing the file unlocks it
 			<-locked
 			file.Close()
 		}()

@@ -12,8 +12,8 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// actions is the GitHub Actions step that a command runs in; its zero value is
-// no step and writes nothing.
+// actions is the GitHub Actions step that a command runs in. The zero value, outside
+// of GitHub Actions, writes nothing.
 type actions struct {
 	summary string // file that takes Markdown
 	output  string // file that takes names and values
@@ -27,9 +27,8 @@ func actionsOf(g *globals) actions {
 	return actions{summary: os.Getenv("GITHUB_STEP_SUMMARY"), output: os.Getenv("GITHUB_OUTPUT"), err: g.term.err}
 }
 
-// tell writes the job summary, the outputs, and an annotation where the record
-// is no success.
-func (a actions) tell(r release.Record, err error) error {
+// reportRecord writes the job summary, the outputs and, for an error, an annotation.
+func (a actions) reportRecord(r release.Record, err error) error {
 	if a.err == nil {
 		return nil
 	}
@@ -42,9 +41,9 @@ func (a actions) tell(r release.Record, err error) error {
 	return appendTo(a.output, outputsOf(r))
 }
 
-// refuse tells of a command that ended before it had a record: an annotation for
+// reportError reports a command that ended before it had a record: an annotation for
 // each cause, the causes in the summary, and the outcome.
-func (a actions) refuse(command string, err error) error {
+func (a actions) reportError(command string, err error) error {
 	if a.err == nil {
 		return nil
 	}
@@ -57,16 +56,16 @@ func (a actions) refuse(command string, err error) error {
 	case errors.As(err, &refusal):
 		findings = refusal.Findings
 	case errors.As(err, &fault):
-		findings[0].Object = place(fault)
+		findings[0].Object = lineOf(fault)
 	}
-	if e := a.note(command, findings); e != nil {
+	if e := a.reportFindings(command, findings); e != nil {
 		return e
 	}
 	return appendTo(a.output, output("outcome", string(release.Refused)))
 }
 
-// note writes an annotation for each finding, and all of them into the summary.
-func (a actions) note(command string, findings []release.Finding) error {
+// reportFindings writes an annotation for each finding, and all of them into the summary.
+func (a actions) reportFindings(command string, findings []release.Finding) error {
 	if a.err == nil || len(findings) == 0 {
 		return nil
 	}
@@ -94,8 +93,8 @@ func (a actions) note(command string, findings []release.Finding) error {
 	return appendTo(a.summary, b.String()+"\n")
 }
 
-// annotate writes one workflow command. Where object is file:line it stands at
-// that line of the diff.
+// annotate writes one workflow command. If object is file:line, GitHub shows the
+// annotation at that line of the diff.
 func (a actions) annotate(level, title, object, message string) {
 	at := ""
 	if file, line, ok := strings.Cut(object, ":"); ok && isNumber(line) && !strings.ContainsAny(file, "@ ") {
@@ -104,7 +103,7 @@ func (a actions) annotate(level, title, object, message string) {
 	fmt.Fprintf(a.err, "::%s %stitle=%s::%s\n", level, at, escapeProperty(title), escapeCommand(message))
 }
 
-func place(e *config.Error) string {
+func lineOf(e *config.Error) string {
 	if e.Line == 0 {
 		return e.File
 	}
@@ -116,7 +115,7 @@ func isNumber(s string) bool {
 	return err == nil
 }
 
-// outputsOf are what later steps and jobs read of a record.
+// outputsOf are the outputs of a record, for later steps and jobs.
 func outputsOf(r release.Record) string {
 	var b strings.Builder
 	for _, pair := range [][2]string{
@@ -134,8 +133,8 @@ func outputsOf(r release.Record) string {
 	return b.String()
 }
 
-// output is one output. A value of several lines stands between two lines that
-// it does not hold, so that it cannot name outputs of its own.
+// output is one output. A value of several lines is put between delimiters that it
+// does not contain, so that it cannot set other outputs.
 func output(name, value string) string {
 	if !strings.ContainsAny(value, "\r\n") {
 		return name + "=" + value + "\n"
@@ -177,8 +176,8 @@ func summaryMarkdown(r release.Record) string {
 	return b.String() + "\n"
 }
 
-// fence is a row of backticks longer than any in text, so that text cannot end
-// the block that it stands in.
+// fence is a row of backticks longer than any in text, so that text cannot end its
+// code block.
 func fence(text string) string {
 	f := "```"
 	for strings.Contains(text, f) {

@@ -34,27 +34,27 @@ func newBuild(g *globals) *cobra.Command {
 		Use:   "build [REV]",
 		Short: "Build and push the images; print one digest reference a line",
 		Long: `Builds every image of shipit.yaml from the commit REV (default HEAD) and pushes it
-under its SHA tag. A build whose inputs the registry already knows is not repeated.
+under its SHA tag. An image of the same inputs that is in the registry is not built again.
 Standard output is one digest reference a line, so that $(shipit build) composes.`,
 		Example: `  shipit build
   docker pull $(shipit build v1.4.2)
   shipit build --check-reproducible    build twice without caches and compare
-  shipit build --no-push --cache DIR   run the repository's commands here, without a right to push,
-  shipit build --no-run --cache DIR    and push and sign there, without running any`,
+  shipit build --no-push --cache DIR   one CI job runs the repository's commands, without push rights;
+  shipit build --no-run --cache DIR    another pushes and signs, without running them`,
 		Args: atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o.rev = first(args, "HEAD")
+			o.rev = argOr(args, "HEAD")
 			return o.run(cmd.Context())
 		},
 	}
 	cmd.Flags().BoolVar(&o.check, "check-reproducible", false, "build twice in different folders without caches; name the first difference; push nothing")
-	cmd.Flags().BoolVar(&o.noPush, "no-push", false, "build, keep the layers in the cache, and push nothing")
+	cmd.Flags().BoolVar(&o.noPush, "no-push", false, "build, store the layers in the cache, and push nothing")
 	o.add(cmd.Flags())
 	return cmd
 }
 
 func (o *buildOptions) run(ctx context.Context) error {
-	s, err := openTree(ctx, o.globals, o.rev)
+	s, err := openCommit(ctx, o.globals, o.rev)
 	if err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func (o *buildOptions) run(ctx context.Context) error {
 	case o.check:
 		do = pipeline.Publisher.CheckReproducible
 	case o.noPush:
-		do = pipeline.Publisher.Find
+		do = pipeline.Publisher.FindOrBuild
 	}
 	images, err := s.eachImage(ctx, s.publisher(o.buildFlags, nil), do)
 	if err != nil {
@@ -76,7 +76,7 @@ func (o *buildOptions) run(ctx context.Context) error {
 	}
 	return o.result(res, func(w io.Writer) {
 		if o.check || o.noPush {
-			return // what was not pushed is no reference to compose with
+			return // what was not pushed is no reference to renderRelease with
 		}
 		for _, i := range res.Images {
 			fmt.Fprintln(w, i.Reference)
@@ -96,13 +96,13 @@ func newRender(g *globals) *cobra.Command {
 		Use:   "render [REV]",
 		Short: "Print the objects of every role, as YAML",
 		Long: `Prints what a release of REV (default HEAD) would apply: the Kubernetes objects and
-service definitions of every role, images pinned by digest. The digests come from the
-registry if it knows the build; otherwise the images are built, and not pushed.`,
+service definitions of every role, images pinned by digest. Images that are not in the
+registry are built to know their digests, and not pushed.`,
 		Example: `  shipit render | kubectl diff -f -
   shipit render v1.4.2 --role cluster`,
 		Args: atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o.rev = first(args, "HEAD")
+			o.rev = argOr(args, "HEAD")
 			return o.run(cmd.Context())
 		},
 	}
@@ -111,7 +111,7 @@ registry if it knows the build; otherwise the images are built, and not pushed.`
 }
 
 func (o *renderOptions) run(ctx context.Context) error {
-	s, err := openTree(ctx, o.globals, o.rev)
+	s, err := openCommit(ctx, o.globals, o.rev)
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (o *renderOptions) run(ctx context.Context) error {
 	if _, ok := s.cfg.Role(o.role); o.role != "" && !ok {
 		return &usageError{fmt.Sprintf("--role %q is not among roles", o.role)}
 	}
-	rel, err := s.draft(ctx)
+	rel, err := s.buildWithoutPush(ctx)
 	if err != nil {
 		return deploy.Unchanged(err)
 	}

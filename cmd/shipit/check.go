@@ -28,13 +28,13 @@ func newCheck(g *globals) *cobra.Command {
 		Short: "Check a commit without registry, cluster or host",
 		Long: `Checks the tree of REV (default HEAD) without registry, cluster or host: the
 configuration, the workspace closure of every image, forbidden references, commands that
-install or pull at start, function ids that stand twice, probe expressions, and the path
+install or pull at start, function ids declared twice, probe expressions, and the path
 filters of the workflow that calls shipit. Findings name file and line; exit code 2.`,
 		Example: `  shipit check
   shipit check -o json | jq -r '.findings[].object'`,
 		Args: atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o.rev = first(args, "HEAD")
+			o.rev = argOr(args, "HEAD")
 			return o.run(cmd.Context())
 		},
 	}
@@ -43,7 +43,7 @@ filters of the workflow that calls shipit. Findings name file and line; exit cod
 }
 
 func (o *checkOptions) run(ctx context.Context) error {
-	t, err := openTree(ctx, o.globals, o.rev)
+	t, err := openCommit(ctx, o.globals, o.rev)
 	if err != nil {
 		return err
 	}
@@ -60,17 +60,17 @@ func (o *checkOptions) run(ctx context.Context) error {
 	if err := o.result(doc, func(w io.Writer) { findingsText(w, findings) }); err != nil {
 		return err
 	}
-	if err := actionsOf(o.globals).note("shipit check", findings); err != nil {
+	if err := actionsOf(o.globals).reportFindings("shipit check", findings); err != nil {
 		return fmt.Errorf("write the job's summary: %w", err)
 	}
 	if err := release.Refuse(findings, o.allow); err != nil {
-		return &printedError{&codeError{code: exitUsage, msg: err.Error()}}
+		return &printedError{&exitError{code: exitUsage, msg: err.Error()}}
 	}
 	t.report(release.Event{Phase: release.PhaseCheck, Mark: release.MarkDone, Message: "no findings in " + release.Short(t.source.SHA)})
 	return nil
 }
 
-func (t *tree) check(ctx context.Context) ([]release.Finding, error) {
+func (t *commit) check(ctx context.Context) ([]release.Finding, error) {
 	findings := append([]release.Finding{}, zeroBase(t.cfg)...)
 	closures := map[string][]string{}
 	for _, name := range t.imageNames() {

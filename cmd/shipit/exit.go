@@ -32,20 +32,51 @@ const (
 	exitInterrupted = 130
 )
 
+// exitMeaning is one row of the table of exit codes.
+type exitMeaning struct {
+	code    int
+	meaning string
+}
+
+// exitMeanings is the table of exit codes. The help is made from it, and a test
+// compares the tables of README.md and docs/ci.md with it.
+func exitMeanings() []exitMeaning {
+	return []exitMeaning{
+		{exitOK, "settled, in parity"},
+		{exitUnexpected, "unexpected error"},
+		{exitUsage, "usage or configuration"},
+		{exitRefused, "refused, or failed before anything changed"},
+		{exitFailed, "rollout failed, not restored"},
+		{exitRestored, "rollout failed, previous release restored"},
+		{exitDrift, "drift: what runs is not what was recorded"},
+		{exitLocked, "another release holds the lock"},
+		{exitInterrupted, "interrupted"},
+	}
+}
+
+// exitHelp is the table of exit codes for the help of a command.
+func exitHelp() string {
+	lines := []string{"Exit codes:"}
+	for _, row := range exitMeanings() {
+		lines = append(lines, fmt.Sprintf("%5d  %s", row.code, row.meaning))
+	}
+	return strings.Join(lines, "\n")
+}
+
 // usageError is an invalid command line.
 type usageError struct{ msg string }
 
 func (e *usageError) Error() string { return e.msg }
 
-// codeError ends a command with a code. msg may be empty: all was said already.
-type codeError struct {
+// exitError ends a command with a code. hint may be empty.
+type exitError struct {
 	code int
 	msg  string
 	hint string
 }
 
-func (e *codeError) Error() string { return e.msg }
-func (e *codeError) Hint() string  { return e.hint }
+func (e *exitError) Error() string { return e.msg }
+func (e *exitError) Hint() string  { return e.hint }
 
 // outcomeError maps a record to an error; nil if it settled in parity.
 func outcomeError(r release.Record) error {
@@ -57,21 +88,21 @@ func outcomeError(r release.Record) error {
 	case r.Outcome == release.Settled && r.Parity:
 		return nil
 	case r.Outcome == release.Settled:
-		return &codeError{exitDrift, "settled, but what runs differs from the release: " + r.Reason, "shipit status"}
+		return &exitError{code: exitDrift, msg: "settled, but what runs differs from the release: " + r.Reason, hint: "shipit status"}
 	case r.Outcome == release.Restored:
-		return &codeError{exitRestored, fmt.Sprintf("%s failed, #%d is restored: %s", r.ID(), r.Restored, r.Reason), hint}
+		return &exitError{code: exitRestored, msg: fmt.Sprintf("%s failed, #%d is restored: %s", r.ID(), r.Restored, r.Reason), hint: hint}
 	case r.Outcome == release.Pending:
-		return &codeError{exitInterrupted, r.ID() + " " + r.Reason, "shipit status shows what was reached; the next release or rollback continues from there"}
+		return &exitError{code: exitInterrupted, msg: r.ID() + " " + r.Reason, hint: "shipit status shows what was reached; the next release or rollback continues from there"}
 	default:
-		return &codeError{exitFailed, fmt.Sprintf("%s failed: %s", r.ID(), r.Reason),
-			cmp.Or(hint, "shipit status shows what runs now; fix the cause and release again, or go back with shipit rollback")}
+		hint = cmp.Or(hint, "shipit status shows what runs now; fix the cause and release again, or go back with shipit rollback")
+		return &exitError{code: exitFailed, msg: fmt.Sprintf("%s failed: %s", r.ID(), r.Reason), hint: hint}
 	}
 }
 
-// explain prints an error for people, with what to do next, and maps it to an
-// exit code. With -o json it also prints the one document that stdout owes,
-// if the command has not done so.
-func (g *globals) explain(ctx context.Context, cmd *cobra.Command, err error) int {
+// reportError prints an error for humans, with what to do next, and returns its exit
+// code. With -o json it also prints the document of the command, if the command has
+// not done so.
+func (g *globals) reportError(ctx context.Context, cmd *cobra.Command, err error) int {
 	if err == nil {
 		return exitOK
 	}
@@ -81,18 +112,18 @@ func (g *globals) explain(ctx context.Context, cmd *cobra.Command, err error) in
 		g.refusedDocument(code, err)
 	}
 	if !errors.As(err, &done) && cmd != nil {
-		_ = actionsOf(g).refuse(cmd.CommandPath(), err) // the exit code says it too
+		_ = actionsOf(g).reportError(cmd.CommandPath(), err) // the exit code says it too
 	}
 	if msg := err.Error(); msg != "" {
 		fmt.Fprintf(g.term.err, "shipit: %s\n", release.OneLine(msg))
 	}
-	if hint := hintOf(cmd, err, code); hint != "" {
+	if hint := hintFor(cmd, err, code); hint != "" {
 		fmt.Fprintf(g.term.err, "  → %s\n", hint)
 	}
 	return code
 }
 
-// printedError wraps an error whose result document is on stdout already.
+// printedError wraps an error of a command that has printed its document already.
 type printedError struct{ err error }
 
 func (e *printedError) Error() string { return e.err.Error() }
@@ -100,7 +131,7 @@ func (e *printedError) Unwrap() error { return e.err }
 
 func exitCode(ctx context.Context, err error) int {
 	var (
-		coded  *codeError
+		coded  *exitError
 		usage  *usageError
 		fault  *config.Error
 		refuse *release.Refusal
@@ -125,8 +156,7 @@ func exitCode(ctx context.Context, err error) int {
 	}
 }
 
-// isUsage reports whether what was asked for is not there to be released, or no
-// name of anything.
+// isUsage reports whether the argument is not a valid revision or release name.
 func isUsage(err error) bool {
 	var (
 		rev       *git.NoSuchRevError
@@ -141,8 +171,8 @@ func isUnknownCommand(err error) bool {
 	return strings.HasPrefix(err.Error(), "unknown command ")
 }
 
-// hintOf is what to type or look at next.
-func hintOf(cmd *cobra.Command, err error, code int) string {
+// hintFor is what to type or look at next.
+func hintFor(cmd *cobra.Command, err error, code int) string {
 	var refuse *release.Refusal
 	if errors.As(err, &refuse) {
 		return refusalHint(refuse)
@@ -167,7 +197,7 @@ func hintOf(cmd *cobra.Command, err error, code int) string {
 	case code == exitUsage && cmd != nil:
 		return cmd.CommandPath() + " --help"
 	case code == exitInterrupted:
-		return "nothing was rolled out" // a rollout that was begun has a hint of its own
+		return "nothing was rolled out" // an interrupted rollout has its own hint
 	default:
 		return ""
 	}
@@ -192,14 +222,15 @@ func refusalHint(r *release.Refusal) string {
 	return ""
 }
 
-// refusedDocument is the JSON result of a command that ended before it had one.
+// refusedDocument prints the JSON document of a command that ended before it had a
+// result.
 func (g *globals) refusedDocument(code int, err error) {
 	doc := struct {
 		release.Record
 		Error    string            `json:"error"`
 		ExitCode int               `json:"exitCode"`
 		Findings []release.Finding `json:"findings,omitempty"`
-	}{Record: g.about, Error: release.OneLine(err.Error()), ExitCode: code}
+	}{Record: g.partial, Error: release.OneLine(err.Error()), ExitCode: code}
 	doc.Outcome, doc.Roles, doc.StartedAt = release.Refused, []release.RoleRecord{}, time.Now().UTC().Truncate(time.Millisecond)
 	var refuse *release.Refusal
 	if errors.As(err, &refuse) {
@@ -207,5 +238,5 @@ func (g *globals) refusedDocument(code int, err error) {
 	}
 	enc := json.NewEncoder(g.term.out)
 	enc.SetIndent("", "  ")
-	_ = enc.Encode(doc) // stdout is broken: nowhere is left to report it
+	_ = enc.Encode(doc) // if stdout is broken, nothing is left to report it to
 }

@@ -30,7 +30,7 @@ func TestWhatARecordAmountsTo(t *testing.T) {
 		require.Equal(t, want, exitCode(t.Context(), err), record.Outcome)
 	}
 	hinted := outcomeError(release.Record{Outcome: release.Restored, Failures: []*release.Failure{{Hint: "read its log"}}})
-	require.Equal(t, "read its log", hintOf(nil, hinted, exitRestored))
+	require.Equal(t, "read its log", hintFor(nil, hinted, exitRestored))
 }
 
 func TestExitCodesOfErrors(t *testing.T) {

@@ -38,7 +38,7 @@ func newHistory(g *globals) *cobra.Command {
 }
 
 func (o *historyOptions) run(ctx context.Context) error {
-	s, err := openFile(ctx, o.globals, true)
+	s, err := openFromDisk(ctx, o.globals, true)
 	if err != nil {
 		return err
 	}

@@ -11,37 +11,37 @@ import (
 	"github.com/joelhooks/shipit/pipeline"
 )
 
-// buildFlags are how a command builds; the zero value is the usual way.
+// buildFlags are the flags of commands that build.
 type buildFlags struct {
 	noRun bool
 	cache string
 }
 
 func (b *buildFlags) add(flags *pflag.FlagSet) {
-	flags.BoolVar(&b.noRun, "no-run", false, "run no command of the repository: an image that has some must be in the registry or the cache")
-	flags.StringVar(&b.cache, "cache", "", "keep layers and package stores in `DIR` (default: shipit in the user's cache folder)")
+	flags.BoolVar(&b.noRun, "no-run", false, "run no command of the repository; images whose build needs one must be in the registry or the cache")
+	flags.StringVar(&b.cache, "cache", "", "store layers and package stores in `DIR` (default: shipit in the user's cache folder)")
 }
 
-// publisher makes the images of the commit known to their registry. known asks
-// the ledger what an image was made of; nil where no ledger is read.
-func (t *tree) publisher(how buildFlags, known knownImage) pipeline.Publisher {
+// publisher publishes the images of the commit. recorded reports whether a record
+// says that an image was built from the inputs with a key; nil without a ledger.
+func (t *commit) publisher(how buildFlags, recorded isRecordedFunc) pipeline.Publisher {
 	p := pipeline.Publisher{
-		Registry: t.registry, Signer: t.attestor, Version: t.version, Known: known,
-		Maker:   pipeline.Maker{Version: version(), RunID: os.Getenv("GITHUB_RUN_ID")},
+		Registry: t.registry, Signer: t.attestor, Version: t.version, Recorded: recorded,
+		Build:   pipeline.BuildInfo{Version: version(), RunID: os.Getenv("GITHUB_RUN_ID")},
 		Options: pipeline.Options{Builder: t.cfg.Builder, CacheDir: how.cache, NoRun: how.noRun, Progress: t.report},
 	}
-	if p.Maker.RunID != "" {
-		p.Maker.RunURL = fmt.Sprintf("%s/%s/actions/runs/%s", os.Getenv("GITHUB_SERVER_URL"), os.Getenv("GITHUB_REPOSITORY"), p.Maker.RunID)
+	if p.Build.RunID != "" {
+		p.Build.RunURL = fmt.Sprintf("%s/%s/actions/runs/%s", os.Getenv("GITHUB_SERVER_URL"), os.Getenv("GITHUB_REPOSITORY"), p.Build.RunID)
 	}
 	return p
 }
 
-// knownImage reports whether a record says that an image was made of the inputs of a key.
-type knownImage func(ctx context.Context, key, digest string) bool
+// isRecordedFunc reports whether a record says that the image with that digest was
+// built from the inputs with that key.
+type isRecordedFunc func(ctx context.Context, key, digest string) bool
 
-// recorded answers from the records of the app. Those that are not what was once
-// kept say nothing.
-func recorded(read func() (deploy.History, error)) knownImage {
+// isRecorded looks at the records of the app, except those that were altered.
+func isRecorded(read func() (deploy.History, error)) isRecordedFunc {
 	return func(_ context.Context, key, digest string) bool {
 		history, err := read()
 		if err != nil {
@@ -58,11 +58,11 @@ func recorded(read func() (deploy.History, error)) knownImage {
 	}
 }
 
-// imageStep is what is done with one image, such as pipeline.Publisher.Publish.
+// imageStep is a method of a Publisher, such as pipeline.Publisher.Publish.
 type imageStep func(pipeline.Publisher, context.Context, pipeline.Inputs) (pipeline.Image, error)
 
-// eachImage does one thing with every image that a role uses.
-func (t *tree) eachImage(ctx context.Context, p pipeline.Publisher, do imageStep) (map[string]pipeline.Image, error) {
+// eachImage calls do for every image that a role uses.
+func (t *commit) eachImage(ctx context.Context, p pipeline.Publisher, do imageStep) (map[string]pipeline.Image, error) {
 	images := map[string]pipeline.Image{}
 	for _, name := range t.imageNames() {
 		in, err := pipeline.Resolve(ctx, t.source, t.cfg, name)

@@ -34,10 +34,10 @@ func newInit(g *globals) *cobra.Command {
 	o := &initOptions{globals: g}
 	cmd := &cobra.Command{
 		Use:   "init",
-		Short: "Write a shipit.yaml from what the repository holds",
+		Short: "Write a shipit.yaml for the repository",
 		Long: `Reads the repository's packages and Kubernetes manifests and writes a shipit.yaml for
-them. What it cannot know (the digest of the base image, above all) is left for you to
-fill in, and marked; shipit check says what is still open.`,
+them. What it cannot know (above all the digest of the base image) is marked for you to
+fill in; shipit check says what is missing.`,
 		Example: `  shipit init
   shipit init -C ~/src/joelclaw`,
 		Args: atMost(0),
@@ -50,7 +50,7 @@ fill in, and marked; shipit check says what is still open.`,
 func (o *initOptions) run(ctx context.Context) error {
 	path := filepath.Join(o.dir, config.File)
 	if _, err := os.Stat(path); err == nil && !o.force {
-		return &codeError{exitRefused, path + " exists already", "shipit init --force overwrites it"}
+		return &exitError{code: exitRefused, msg: path + " exists already", hint: "shipit init --force overwrites it"}
 	}
 	repo, err := survey(ctx, o.dir)
 	if err != nil {
@@ -58,7 +58,7 @@ func (o *initOptions) run(ctx context.Context) error {
 	}
 	text := repo.yaml()
 	if _, err := config.Parse(path, []byte(text), ""); err != nil {
-		return fmt.Errorf("the configuration that was made does not parse: %w", err)
+		return fmt.Errorf("the generated configuration does not parse: %w", err)
 	}
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		return err
@@ -72,15 +72,15 @@ func (o *initOptions) run(ctx context.Context) error {
 	return o.result(doc, func(w io.Writer) { fmt.Fprintln(w, path) })
 }
 
-// repository is what init found.
+// repository is what init found in the repository.
 type repository struct {
 	remote    string // owner/name of origin on GitHub, or empty
-	packages  []surveyed
+	packages  []foundPackage
 	manifests map[string]string // image repository → manifest that names it
 }
 
-// surveyed is one workspace package that can be started.
-type surveyed struct {
+// foundPackage is one workspace package that can be started.
+type foundPackage struct {
 	name  string // of its image and its role
 	dir   string
 	start []string
@@ -92,7 +92,7 @@ var (
 	imageRule = regexp.MustCompile(`(?m)^\s*(?:-\s*)?image:\s*["']?([a-zA-Z0-9.-]+(?::\d+)?(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)+)(?:[:@"'\s]|$)`)
 )
 
-// survey looks for startable packages and for manifests that name an image.
+// survey finds packages with a start script and manifests that name an image.
 func survey(ctx context.Context, dir string) (repository, error) {
 	repo := repository{manifests: map[string]string{}}
 	if out, err := exec.CommandContext(ctx, "git", "-C", dir, "remote", "get-url", "origin").Output(); err == nil {
@@ -112,7 +112,7 @@ func survey(ctx context.Context, dir string) (repository, error) {
 		case !d.Type().IsRegular():
 			return nil
 		}
-		return repo.note(tree, at)
+		return repo.visit(tree, at)
 	})
 	if err != nil {
 		return repo, fmt.Errorf("read %s: %w", dir, err)
@@ -123,7 +123,7 @@ func survey(ctx context.Context, dir string) (repository, error) {
 	return repo, nil
 }
 
-func (r *repository) note(tree fs.FS, at string) error {
+func (r *repository) visit(tree fs.FS, at string) error {
 	dir, base := path.Split(at)
 	switch {
 	case base == "package.json" && dir != "":
@@ -138,7 +138,7 @@ func (r *repository) note(tree fs.FS, at string) error {
 			return nil
 		}
 		dir = path.Clean(dir)
-		r.packages = append(r.packages, surveyed{r.free(dir), dir, strings.Fields(pkg.Scripts["start"])})
+		r.packages = append(r.packages, foundPackage{r.uniqueName(dir), dir, strings.Fields(pkg.Scripts["start"])})
 	case strings.HasSuffix(base, ".yaml") || strings.HasSuffix(base, ".yml"):
 		data, err := fs.ReadFile(tree, at)
 		if err != nil {
@@ -154,8 +154,8 @@ func (r *repository) note(tree fs.FS, at string) error {
 	return nil
 }
 
-// free is a name for the package of a folder that no other package has.
-func (r *repository) free(dir string) string {
+// uniqueName is a name for the package in dir that no other package has.
+func (r *repository) uniqueName(dir string) string {
 	name := slug(path.Base(dir))
 	if r.taken(name) {
 		name = slug(dir)
@@ -168,9 +168,10 @@ func (r *repository) free(dir string) string {
 
 func (r *repository) taken(name string) bool { return slices.Contains(r.roles(), name) }
 
-// place is where a package's image is, and the manifest that names it: the image
-// of its very name, else the first whose name holds it and is no other package's.
-func (r *repository) place(name string) (image, manifest string) {
+// imageFor is the repository of a package's image and the manifest that names it:
+// the image with the package's name, otherwise the first whose name contains it and
+// is not the name of another package.
+func (r *repository) imageFor(name string) (image, manifest string) {
 	for _, at := range slices.Sorted(maps.Keys(r.manifests)) {
 		base := path.Base(at)
 		if base == name {
@@ -195,7 +196,7 @@ func (r *repository) roles() []string {
 
 var notSlug = regexp.MustCompile(`[^a-z0-9]+`)
 
-// slug is a name as a role may have it, with room for a number.
+// slug makes a valid role name of s, short enough to append a number.
 func slug(s string) string {
 	s = strings.Trim(notSlug.ReplaceAllString(strings.ToLower(s), "-"), "-")
 	return cmp.Or(strings.TrimRight(s[:min(len(s), 36)], "-"), "app")
@@ -203,8 +204,8 @@ func slug(s string) string {
 
 const zeroDigest = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
 
-// yaml writes the configuration: an image and a role for each package, in the
-// cluster if a manifest names its image, otherwise on a host.
+// yaml is the configuration: an image and a role for each package, in the cluster if
+// a manifest names its image, otherwise on a host.
 func (r *repository) yaml() string {
 	var images, roles strings.Builder
 	owner := "owner"
@@ -212,7 +213,7 @@ func (r *repository) yaml() string {
 		owner = strings.ToLower(strings.SplitN(r.remote, "/", 2)[0])
 	}
 	for _, p := range r.packages {
-		repository, manifest := r.place(p.name)
+		repository, manifest := r.imageFor(p.name)
 		base := "docker.io/oven/bun@" + zeroDigest + "  # TODO: the digest of the version you run"
 		if manifest == "" {
 			repository = "ghcr.io/" + owner + "/" + p.name
@@ -235,7 +236,7 @@ func (r *repository) yaml() string {
 
 var plainRule = regexp.MustCompile(`^(--?)?[\w./][\w./@=+-]*$`)
 
-// scalar writes texts as items of a YAML list, in quotes where they need them.
+// scalar writes texts as items of a YAML list, quoted where necessary.
 func scalar(texts ...string) string {
 	var items []string
 	for _, s := range texts {
@@ -247,7 +248,7 @@ func scalar(texts ...string) string {
 	return strings.Join(items, ", ")
 }
 
-// noInstall makes bun refuse to install what is missing at run time.
+// noInstall adds the flag that keeps bun from installing packages at run time.
 func noInstall(start []string) []string {
 	if len(start) > 0 && start[0] == "bun" && !slices.Contains(start, "--no-install") {
 		return slices.Insert(slices.Clone(start), 1, "--no-install")

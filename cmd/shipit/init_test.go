@@ -33,7 +33,7 @@ func initialized(t *testing.T, files map[string]string, links map[string]string)
 
 func starting(script string) string { return fmt.Sprintf(`{"scripts": {"start": %q}}`, script) }
 
-func deployment(image string) string {
+func deploymentManifest(image string) string {
 	return "apiVersion: apps/v1\nkind: Deployment\nspec:\n  containers:\n  - image: " + image
 }
 
@@ -43,7 +43,7 @@ func TestInit(t *testing.T) {
 		require.Equal(t, []string{"bun", "--no-install", "run", "{x}:", "#1", "[a,", "*b]", "-", "null", `"q"`, "'p'", `C:\d`, "&", "env:", "--flag=1"}, cfg.Images["web"].Entrypoint)
 	})
 	t.Run("a folder keeps its characters", func(t *testing.T) {
-		cfg := initialized(t, map[string]string{"packages/my: web/package.json": starting("bun x.ts"), "k8s, all/web.yaml": deployment("ghcr.io/acme/my-web:1")}, nil)
+		cfg := initialized(t, map[string]string{"packages/my: web/package.json": starting("bun x.ts"), "k8s, all/web.yaml": deploymentManifest("ghcr.io/acme/my-web:1")}, nil)
 		require.Equal(t, "packages/my: web", cfg.Images["my-web"].Package)
 		require.Equal(t, []string{"k8s, all/web.yaml"}, cfg.Roles[0].Kubernetes.Manifests)
 	})
@@ -64,7 +64,7 @@ func TestInit(t *testing.T) {
 	})
 	t.Run("an image that no registry could hold is passed over", func(t *testing.T) {
 		for _, image := range []string{"web:latest", "web", "ghcr.io/Acme/web:1", "my_registry/web", "$(REGISTRY)/web"} {
-			cfg := initialized(t, map[string]string{"packages/web/package.json": starting("bun a.ts"), "k8s/web.yaml": deployment(image)}, nil)
+			cfg := initialized(t, map[string]string{"packages/web/package.json": starting("bun a.ts"), "k8s/web.yaml": deploymentManifest(image)}, nil)
 			require.Equal(t, "ghcr.io/owner/web", cfg.Images["web"].Repository, image)
 			require.Nil(t, cfg.Roles[0].Kubernetes, image)
 		}
@@ -76,7 +76,7 @@ func TestInit(t *testing.T) {
 	t.Run("of several images the one of the package's name is taken, every time", func(t *testing.T) {
 		files := map[string]string{"packages/web/package.json": starting("bun a.ts"), "packages/api/package.json": starting("bun a.ts"), "packages/api-docs/package.json": starting("bun a.ts")}
 		for _, image := range []string{"a/web-admin", "b/website", "z/web", "r/api-docs"} {
-			files["k8s/"+strings.ReplaceAll(image, "/", "-")+".yaml"] = deployment("ghcr.io/" + image)
+			files["k8s/"+strings.ReplaceAll(image, "/", "-")+".yaml"] = deploymentManifest("ghcr.io/" + image)
 		}
 		for range 10 {
 			cfg := initialized(t, files, nil)

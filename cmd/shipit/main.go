@@ -15,11 +15,11 @@ func main() { os.Exit(run(context.Background())) }
 
 // run is main with an exit code, so that tests can call it by name.
 func run(ctx context.Context) int {
-	// Commands of a build run as the same user; they must find no secret in /proc.
+	// Build commands run as the same user; they must find no secret in /proc.
 	pipeline.HideEnvironment()
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	// After the first signal the default handling is back: a second one kills.
+	// The first signal restores the default handling, so that a second one kills.
 	context.AfterFunc(ctx, stop)
 	return execute(ctx, os.Args[1:], terminal{out: os.Stdout, err: os.Stderr})
 }

@@ -15,25 +15,31 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// reporter turns events into lines for people and, if asked, into JSON lines.
+// reporter turns events into lines for humans and, with --events, into JSON lines.
 // It is safe for use by several goroutines.
 type reporter struct {
 	mu     sync.Mutex
-	err    io.Writer
-	events io.WriteCloser // nil: none wanted
-	live   bool           // a terminal that can overwrite its last line
-	color  bool
-	open   bool      // the last line is a live one, not yet ended
-	last   string    // the last step printed plainly, so that it is not repeated
-	told   time.Time // when the last line was printed
-	began  map[string]time.Time
+	events io.WriteCloser       // nil: none wanted
+	began  map[string]time.Time // start of each phase and role that is not done yet
+	lines  progressLines
+}
+
+// progressLines writes events as lines. On a terminal, a step overwrites the line of
+// the step before it.
+type progressLines struct {
+	w         io.Writer
+	terminal  bool
+	color     bool
+	open      bool      // the last line is a step that the next line overwrites
+	lastStep  string    // the last step printed where w is not a terminal; not repeated
+	printedAt time.Time // when the last line was printed
 }
 
 func newReporter(g *globals) (*reporter, error) {
-	r := &reporter{err: g.term.err, began: map[string]time.Time{}}
+	r := &reporter{began: map[string]time.Time{}, lines: progressLines{w: g.term.err}}
 	if f, ok := g.term.err.(*os.File); ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb" {
-		r.live = true
-		r.color = os.Getenv("NO_COLOR") == ""
+		r.lines.terminal = true
+		r.lines.color = os.Getenv("NO_COLOR") == ""
 	}
 	if g.events == "" {
 		return r, nil
@@ -46,11 +52,11 @@ func newReporter(g *globals) (*reporter, error) {
 	return r, nil
 }
 
-// Close ends a live line and the events file.
+// Close clears an unfinished line and closes the events file.
 func (r *reporter) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.endLine()
+	r.lines.clearOpen()
 	if r.events == nil {
 		return nil
 	}
@@ -73,10 +79,10 @@ func (r *reporter) report(e release.Event) {
 		delete(r.began, key)
 	}
 	if r.events != nil {
-		// A full disk must not stop a rollout: progress is for watching.
+		// An error, such as a full disk, must not stop a rollout.
 		_ = json.NewEncoder(r.events).Encode(e)
 	}
-	r.print(e)
+	r.lines.print(e)
 }
 
 var signs = map[release.Mark]string{
@@ -85,32 +91,33 @@ var signs = map[release.Mark]string{
 
 var colors = map[release.Mark]string{release.MarkDone: "\x1b[32m", release.MarkFail: "\x1b[31m", release.MarkNote: "\x1b[33m"}
 
-func (r *reporter) print(e release.Event) {
+func (p *progressLines) print(e release.Event) {
 	line := eventText(e)
 	if e.Mark == release.MarkStep && e.Message == "" {
-		return // a figure without words is for --events
+		return // a step without a message is only for --events
 	}
 	if e.Mark == release.MarkStep {
-		if r.live {
-			fmt.Fprintf(r.err, "\r\x1b[K%s %s", signs[e.Mark], line)
-			r.open = true
-		} else if line != r.last && e.At.Sub(r.told) >= quiet {
-			fmt.Fprintf(r.err, "%s %s\n", signs[e.Mark], line)
-			r.last, r.told = line, e.At
+		if p.terminal {
+			fmt.Fprintf(p.w, "\r\x1b[K%s %s", signs[e.Mark], line)
+			p.open = true
+		} else if line != p.lastStep && e.At.Sub(p.printedAt) >= stepInterval {
+			fmt.Fprintf(p.w, "%s %s\n", signs[e.Mark], line)
+			p.lastStep, p.printedAt = line, e.At
 		}
 		return
 	}
-	r.endLine()
-	r.told = e.At
+	p.clearOpen()
+	p.printedAt = e.At
 	sign := signs[e.Mark]
-	if c := colors[e.Mark]; r.color && c != "" {
+	if c := colors[e.Mark]; p.color && c != "" {
 		sign = c + sign + "\x1b[0m"
 	}
-	fmt.Fprintf(r.err, "%s %s\n", sign, line)
+	fmt.Fprintf(p.w, "%s %s\n", sign, line)
 }
 
-// quiet is how long a log stays without a line before a step is worth one.
-const quiet = 2 * time.Second
+// stepInterval is the least time between a line and a step printed after it, where
+// the output is not a terminal.
+const stepInterval = 2 * time.Second
 
 func eventText(e release.Event) string {
 	var b strings.Builder
@@ -127,7 +134,7 @@ func eventText(e release.Event) string {
 	return b.String()
 }
 
-// took is a duration as people read it: 240ms, 2.1s, 1m12s.
+// took is a duration for humans: 240ms, 2.1s, 1m12s.
 func took(d time.Duration) string {
 	switch {
 	case d < time.Second:
@@ -139,15 +146,15 @@ func took(d time.Duration) string {
 	}
 }
 
-func (r *reporter) endLine() {
-	if r.open {
-		fmt.Fprint(r.err, "\r\x1b[K")
-		r.open = false
+func (p *progressLines) clearOpen() {
+	if p.open {
+		fmt.Fprint(p.w, "\r\x1b[K")
+		p.open = false
 	}
 }
 
-// result writes the one document of a command: v as JSON, or what text writes.
-// What cannot be written, as to a full disk, is an error: a script relies on it.
+// result writes the one document of a command to stdout: v as JSON, or what text
+// writes. A failed write, as on a full disk, is an error, because scripts read it.
 func (g *globals) result(v any, text func(io.Writer)) error {
 	var doc bytes.Buffer
 	if g.output == "json" {

@@ -46,7 +46,7 @@ Nothing is pushed, applied or recorded. Exit code 3 if the release would be refu
   shipit plan --exit-code     6 if something would change, 0 if not`,
 		Args: atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o.rev = first(args, "HEAD")
+			o.rev = argOr(args, "HEAD")
 			return o.run(cmd.Context())
 		},
 	}
@@ -56,7 +56,7 @@ Nothing is pushed, applied or recorded. Exit code 3 if the release would be refu
 }
 
 func (o *planOptions) run(ctx context.Context) error {
-	t, engine, err := openCommit(ctx, o.globals, o.rev)
+	t, engine, err := openCommitWithTargets(ctx, o.globals, o.rev)
 	if err != nil {
 		return err
 	}
@@ -73,15 +73,15 @@ func (o *planOptions) run(ctx context.Context) error {
 		return &printedError{err}
 	}
 	if o.exitCode && plan.Changed {
-		return &printedError{&codeError{code: exitDrift, msg: "a release would change what runs"}}
+		return &printedError{&exitError{code: exitDrift, msg: "a release would change what runs"}}
 	}
 	return nil
 }
 
-func (t *tree) plan(ctx context.Context, engine deploy.Engine) (planResult, error) {
+func (t *commit) plan(ctx context.Context, engine deploy.Engine) (planResult, error) {
 	p := planResult{App: t.cfg.App, SHA: t.source.SHA, Version: t.version, Images: []pipeline.Image{}, Changes: []deploy.Change{}, Findings: []release.Finding{}}
 	read := sync.OnceValues(func() (deploy.History, error) { return engine.Read(ctx) })
-	images, err := t.eachImage(ctx, t.publisher(buildFlags{}, recorded(read)), pipeline.Publisher.Find)
+	images, err := t.eachImage(ctx, t.publisher(buildFlags{}, isRecorded(read)), pipeline.Publisher.FindOrBuild)
 	if err != nil {
 		return p, err
 	}
@@ -90,7 +90,7 @@ func (t *tree) plan(ctx context.Context, engine deploy.Engine) (planResult, erro
 		unpushed[name] = images[name].Built
 		p.Images = append(p.Images, images[name])
 	}
-	rel, err := t.compose(ctx, images)
+	rel, err := t.renderRelease(ctx, images)
 	if err != nil {
 		return p, err
 	}
@@ -106,7 +106,7 @@ func (t *tree) plan(ctx context.Context, engine deploy.Engine) (planResult, erro
 }
 
 // notes returns warnings about the manifests of every role.
-func (t *tree) notes(rel release.Release) ([]release.Finding, error) {
+func (t *commit) notes(rel release.Release) ([]release.Finding, error) {
 	var all []release.Finding
 	var objects []json.RawMessage
 	for _, role := range rel.Roles {

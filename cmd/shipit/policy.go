@@ -17,21 +17,21 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// newAttestor gives the site its attestor. readFile reads the policy's public keys
-// from the commit; nil reads them beside the configuration file.
-func (s *site) newAttestor(ctx context.Context, readFile func(string) ([]byte, error)) {
+// newAttestor sets the attestor. readFile reads the policy's public keys from the
+// commit; nil reads them from the folder of the configuration file.
+func (s *session) newAttestor(ctx context.Context, readFile func(string) ([]byte, error)) {
 	s.attestor = attest.New(s.cfg.Signing, attest.Options{
 		RemoteOptions: s.registry.RemoteOptions(ctx), ReadFile: readFile,
 		Dir: s.cfg.Dir, Source: s.cfg.Source,
 	})
 }
 
-// verifyImage verifies one role's image against the signing policy. kept are the
+// verifyImage verifies one role's image against the signing policy. stored are the
 // attachments of the record that the release comes from; nil for a new release.
-type verifyImage func(ctx context.Context, role release.Role, kept map[string][]byte) (attest.Verified, error)
+type verifyImage func(ctx context.Context, role release.Role, stored map[string][]byte) (attest.Verified, error)
 
-// policy is what the engine demands of images.
-func (s *site) policy(verify verifyImage) deploy.Policy {
+// policy is what the engine requires of images.
+func (s *session) policy(verify verifyImage) deploy.Policy {
 	var p deploy.Policy
 	if s.attestor.Signs() {
 		p.Attest = s.attestDeployment
@@ -40,8 +40,8 @@ func (s *site) policy(verify verifyImage) deploy.Policy {
 		return p
 	}
 	p.Demands = s.attestor.Policy
-	p.Verify = func(ctx context.Context, role release.Role, kept map[string][]byte) (deploy.Verified, error) {
-		got, err := verify(ctx, role, kept)
+	p.Verify = func(ctx context.Context, role release.Role, stored map[string][]byte) (deploy.Verified, error) {
+		got, err := verify(ctx, role, stored)
 		var untrusted *attest.UntrustedError
 		if errors.As(err, &untrusted) {
 			return deploy.Verified{}, &deploy.UntrustedError{Err: untrusted, Hint: untrusted.Hint()}
@@ -58,18 +58,18 @@ func (s *site) policy(verify verifyImage) deploy.Policy {
 	return p
 }
 
-// bundlePrefix names the bundles that are kept for an image.
+// bundlePrefix begins the names of the attachments that are an image's bundles.
 func bundlePrefix(digest string) string {
 	return "bundle." + strings.TrimPrefix(digest, "sha256:")[:12] + "."
 }
 
-// verifyRecorded verifies from the bundles that were kept with a record, so that
-// neither Sigstore nor the registry is needed; without any, from the registry.
-func (s *site) verifyRecorded(ctx context.Context, role release.Role, kept map[string][]byte) (attest.Verified, error) {
+// verifyRecorded verifies the bundles that are stored with a record, so that neither
+// Sigstore nor the registry is needed; without any, those in the registry.
+func (s *session) verifyRecorded(ctx context.Context, role release.Role, stored map[string][]byte) (attest.Verified, error) {
 	var bundles [][]byte
-	for _, key := range slices.Sorted(maps.Keys(kept)) {
+	for _, key := range slices.Sorted(maps.Keys(stored)) {
 		if strings.HasPrefix(key, bundlePrefix(role.Digest)) {
-			bundles = append(bundles, kept[key])
+			bundles = append(bundles, stored[key])
 		}
 	}
 	if len(bundles) > 0 {
@@ -78,7 +78,7 @@ func (s *site) verifyRecorded(ctx context.Context, role release.Role, kept map[s
 		if !errors.As(err, &untrusted) {
 			return got, err
 		}
-		// More may be demanded now than was kept then, and be attached all the same.
+		// The policy may require more than is stored; the registry may have it.
 		if attached, aerr := s.attestor.Verify(ctx, role.Reference(), attest.VerifyOptions{Recorded: true}); aerr == nil {
 			return attached, nil
 		}
@@ -87,17 +87,17 @@ func (s *site) verifyRecorded(ctx context.Context, role release.Role, kept map[s
 	return s.attestor.Verify(ctx, role.Reference(), attest.VerifyOptions{Recorded: true})
 }
 
-// verifyNew verifies from the registry, with the history of the commit at hand.
-func (t *tree) verifyNew(ctx context.Context, role release.Role, _ map[string][]byte) (attest.Verified, error) {
+// verifyNew verifies the bundles in the registry, and the branch by the git history.
+func (t *commit) verifyNew(ctx context.Context, role release.Role, _ map[string][]byte) (attest.Verified, error) {
 	return t.attestor.Verify(ctx, role.Reference(), attest.VerifyOptions{Ancestor: t.ancestor})
 }
 
 // ancestor reports whether branch contains a commit.
-func (t *tree) ancestor(ctx context.Context, commit, branch string) (bool, error) {
+func (t *commit) ancestor(ctx context.Context, commit, branch string) (bool, error) {
 	src, err := git.Open(ctx, t.globals.dir, commit)
 	var none *git.NoSuchRevError
 	if errors.As(err, &none) {
-		return false, nil // a commit that this repository does not know is on none of its branches
+		return false, nil // a commit that is not in this repository is on none of its branches
 	}
 	if err != nil {
 		return false, err
@@ -106,16 +106,16 @@ func (t *tree) ancestor(ctx context.Context, commit, branch string) (bool, error
 	return src.IsAncestor(ctx, branch)
 }
 
-// keeping are the ledger's settings: who signs records, who verifies them, and
-// where their second copy is.
-func (s *site) keeping(ctx context.Context) ledger.Options {
+// ledgerOptions say who signs records, who verifies them, and which registry holds
+// their second copy.
+func (s *session) ledgerOptions(ctx context.Context) ledger.Options {
 	o := ledger.Options{Progress: s.report}
 	if s.attestor.Signs() {
 		o.Sign = s.attestor.SignBlob
 	}
 	if s.attestor.HasPolicy() {
-		o.VerifySig = func(ctx context.Context, kept, signature []byte) error {
-			_, err := s.attestor.VerifyBlob(ctx, kept, signature)
+		o.VerifySig = func(ctx context.Context, record, signature []byte) error {
+			_, err := s.attestor.VerifyBlob(ctx, record, signature)
 			return err
 		}
 	}
@@ -129,9 +129,9 @@ func (s *site) keeping(ctx context.Context) ledger.Options {
 	return o
 }
 
-// attestDeployment says of every image where it runs now, for those who see only
-// the registry.
-func (s *site) attestDeployment(ctx context.Context, record release.Record) error {
+// attestDeployment attaches to every image where it runs now, for those who can read
+// only the registry.
+func (s *session) attestDeployment(ctx context.Context, record release.Record) error {
 	var errs []error
 	seen := map[string]bool{}
 	for _, r := range record.Roles {

@@ -19,18 +19,18 @@ objects) that suffice for release, rollback and status of REV (default HEAD), an
 		Example: `  shipit rbac | kubectl apply -f -`,
 		Args:    atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return g.rbac(cmd.Context(), first(args, "HEAD"))
+			return g.rbac(cmd.Context(), argOr(args, "HEAD"))
 		},
 	}
 }
 
 func (g *globals) rbac(ctx context.Context, rev string) error {
-	t, err := openTree(ctx, g, rev)
+	t, err := openCommit(ctx, g, rev)
 	if err != nil {
 		return err
 	}
 	defer t.Close()
-	rel, err := t.sketch(ctx)
+	rel, err := t.releaseWithoutImages(ctx)
 	if err != nil {
 		return deploy.Unchanged(err)
 	}

@@ -36,13 +36,13 @@ func newRelease(g *globals) *cobra.Command {
 it. Uncommitted changes are not released. If a role fails, all roles are restored to
 the last good release.
 
-` + exitHelp,
+` + exitHelp(),
 		Example: `  shipit release                    the commit that HEAD names
   shipit release v1.4.2 -o json     a tag; the record as JSON on stdout
   shipit release --timeout 2m --events events.jsonl`,
 		Args: atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o.rev = first(args, "HEAD")
+			o.rev = argOr(args, "HEAD")
 			return o.run(cmd.Context())
 		},
 	}
@@ -55,7 +55,7 @@ the last good release.
 }
 
 func (o *releaseOptions) run(ctx context.Context) error {
-	t, engine, err := openCommit(ctx, o.globals, o.rev)
+	t, engine, err := openCommitWithTargets(ctx, o.globals, o.rev)
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (o *releaseOptions) run(ctx context.Context) error {
 	return o.conclude(record, err)
 }
 
-// addWaitLock adds the flag that waits for a release that is under way.
+// addWaitLock adds the flag --wait-lock.
 func addWaitLock(flags *pflag.FlagSet, limit *time.Duration) {
 	flags.DurationVar(limit, "wait-lock", 0, "wait up to `LIMIT` for a release that is under way; a newer commit that waits supersedes an older one")
 	flags.Lookup("wait-lock").NoOptDefVal = "30m"
@@ -87,16 +87,16 @@ func addWaitLock(flags *pflag.FlagSet, limit *time.Duration) {
 
 // published builds and pushes while the ledger is read. An error of the ledger is
 // reported later, by the step that needs it.
-func (t *tree) published(ctx context.Context, engine deploy.Engine, how buildFlags) (rel release.Release, history deploy.History, err error) {
+func (t *commit) published(ctx context.Context, engine deploy.Engine, how buildFlags) (rel release.Release, history deploy.History, err error) {
 	group, gctx := errgroup.WithContext(ctx)
 	read := sync.OnceValues(func() (deploy.History, error) { return engine.Read(gctx) })
 	group.Go(func() error { history, _ = read(); return nil })
-	group.Go(func() (err error) { rel, err = t.publish(gctx, t.publisher(how, recorded(read))); return err })
+	group.Go(func() (err error) { rel, err = t.publish(gctx, t.publisher(how, isRecorded(read))); return err })
 	return rel, history, group.Wait()
 }
 
 // conclude prints the record of a rollout, if there is one, and returns the error
-// that it amounts to.
+// for its outcome.
 func (g *globals) conclude(record release.Record, err error) error {
 	if record.App == "" {
 		return err
@@ -105,7 +105,7 @@ func (g *globals) conclude(record release.Record, err error) error {
 	if perr := g.result(record, func(w io.Writer) { recordText(w, record) }); perr != nil && err == nil {
 		return perr
 	}
-	if aerr := actionsOf(g).tell(record, err); aerr != nil && err == nil {
+	if aerr := actionsOf(g).reportRecord(record, err); aerr != nil && err == nil {
 		return fmt.Errorf("write the job's summary and outputs: %w", aerr)
 	}
 	if err != nil {

@@ -28,7 +28,7 @@ func newRollback(g *globals) *cobra.Command {
 needs no git and no build. A release is good if it settled in parity and was not
 withdrawn. The rollback gets a record of its own.
 
-` + exitHelp,
+` + exitHelp(),
 		Example: `  shipit rollback                 to the newest earlier good release
   shipit rollback --to 42         to that sequence number
   shipit rollback --to 4f2a91c    to that commit
@@ -48,7 +48,7 @@ func (o *rollbackOptions) run(ctx context.Context) error {
 	if _, err := release.Choose(nil, o.to); isUsage(err) {
 		return err
 	}
-	s, err := openFile(ctx, o.globals, false)
+	s, err := openFromDisk(ctx, o.globals, false)
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// terminal is where a command writes: results to out, everything for people to err.
+// terminal is where a command writes: results to out, everything for humans to err.
 type terminal struct{ out, err io.Writer }
 
 // globals are the settings that every command takes.
@@ -33,7 +33,7 @@ type globals struct {
 	timeout    time.Duration
 	term       terminal
 
-	about release.Record // as much of the result as is known, should there be no other
+	partial release.Record // what is known of the result, printed if the command fails before it has one
 }
 
 // file is the configuration file that --config names, or def; in DIR.
@@ -70,14 +70,6 @@ func (g *globals) diskFile() string {
 	}
 }
 
-const exitHelp = `Exit codes:
-  0  settled, in parity             5  rollout failed, previous release restored
-  1  unexpected error               6  drift: what runs is not what was recorded
-  2  usage or configuration         7  another release holds the lock
-  3  refused, or failed before anything changed
-                                    130  interrupted
-  4  rollout failed, not restored`
-
 // execute runs one command line and returns its exit code.
 func execute(ctx context.Context, args []string, term terminal) int {
 	g := &globals{term: term}
@@ -86,7 +78,7 @@ func execute(ctx context.Context, args []string, term terminal) int {
 	root.SetOut(term.out)
 	root.SetErr(term.err)
 	cmd, err := root.ExecuteContextC(ctx)
-	return g.explain(ctx, cmd, err)
+	return g.reportError(ctx, cmd, err)
 }
 
 func newRoot(g *globals) *cobra.Command {
@@ -96,8 +88,8 @@ func newRoot(g *globals) *cobra.Command {
 		Long: `shipit deploys a git commit of a monorepo to clusters and hosts, verifies that it
 runs there, and rolls it back.
 
-` + exitHelp,
-		Example: `  shipit init                 write a shipit.yaml from what the repository holds
+` + exitHelp(),
+		Example: `  shipit init                 write a shipit.yaml for the repository
   shipit plan                 what a release of HEAD would change, and what would stop it
   shipit release              build, push, apply, wait, verify, record
   shipit status               recorded, wanted and live digests, role by role
@@ -132,7 +124,7 @@ runs there, and rolls it back.
 	return root
 }
 
-// atMost refuses further arguments as a usage error.
+// atMost makes more than n arguments a usage error.
 func atMost(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) > n {
@@ -142,8 +134,8 @@ func atMost(n int) cobra.PositionalArgs {
 	}
 }
 
-// first is the first argument, or def.
-func first(args []string, def string) string {
+// argOr is the first argument, or def.
+func argOr(args []string, def string) string {
 	if len(args) == 0 {
 		return def
 	}

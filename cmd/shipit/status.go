@@ -17,8 +17,8 @@ func newStatus(g *globals) *cobra.Command {
 		Short: "Compare what runs with the last good release",
 		Long: `Compares what runs now with what the last good release recorded, role by role, by
 the digest that the runtime reports and not by what was asked for. Where the roles
-answer for their functions: how many each has, when it last registered, and ids that
-two roles claim. Any drift is named, and the exit code is 6.`,
+report their functions: how many each has, when it last registered, and ids that two
+roles have. If there is drift, it is listed and the exit code is 6.`,
 		Example: `  shipit status
   shipit status -o json | jq .drift`,
 		Args: atMost(0),
@@ -27,7 +27,7 @@ two roles claim. Any drift is named, and the exit code is 6.`,
 }
 
 func (g *globals) status(ctx context.Context) error {
-	s, err := openFile(ctx, g, true)
+	s, err := openFromDisk(ctx, g, true)
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func (g *globals) status(ctx context.Context) error {
 		return err
 	}
 	if len(record.Drift) > 0 {
-		return &printedError{&codeError{exitDrift, record.Drift[0].String(), fmt.Sprintf("shipit rollback --to %d puts the recorded release back; shipit release ships HEAD", record.Seq)}}
+		return &printedError{&exitError{code: exitDrift, msg: record.Drift[0].String(), hint: fmt.Sprintf("shipit rollback --to %d puts the recorded release back; shipit release ships HEAD", record.Seq)}}
 	}
 	return nil
 }

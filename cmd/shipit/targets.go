@@ -13,19 +13,19 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// targetKind is how one kind of target is opened, what it is given, and where it
-// keeps the ledger.
+// targetKind is how to connect to one kind of target, how to render its objects, and
+// where it stores the ledger.
 type targetKind struct {
-	// open connects. partial lets it go on though a part cannot be reached.
-	open func(ctx context.Context, s *site, partial bool) (deploy.Target, error)
+	// open connects. With partial, a part that cannot be reached is no error.
+	open func(ctx context.Context, s *session, partial bool) (deploy.Target, error)
 	// render makes the objects of a role; nil: manifests.Compose makes them, for all such roles together.
 	render func(manifests.Input) ([]json.RawMessage, error)
-	// store is where the target keeps the ledger of an app.
+	// store is where the target stores the ledger of an app.
 	store func(t deploy.Target, app string) ledger.Store
 }
 
-// targetKinds is everything that can run a role. A new kind of target is a line
-// here, a package below deploy, and its settings in config.
+// targetKinds are the kinds of targets. A new kind is a line here, a package below
+// deploy, and its settings in config.
 func targetKinds() map[release.Target]targetKind {
 	return map[release.Target]targetKind{
 		release.TargetKubernetes: {open: openKubernetes, store: storeInCluster},
@@ -33,7 +33,7 @@ func targetKinds() map[release.Target]targetKind {
 	}
 }
 
-func openKubernetes(ctx context.Context, s *site, _ bool) (deploy.Target, error) {
+func openKubernetes(ctx context.Context, s *session, _ bool) (deploy.Target, error) {
 	t, err := kube.Open(ctx, s.cfg, s.kubeOptions())
 	if err != nil {
 		return nil, err
@@ -41,16 +41,16 @@ func openKubernetes(ctx context.Context, s *site, _ bool) (deploy.Target, error)
 	return t, nil
 }
 
-func (s *site) kubeOptions() kube.Options {
+func (s *session) kubeOptions() kube.Options {
 	return kube.Options{
 		Kubeconfig: s.globals.kubeconfig, Context: s.globals.context, Timeout: s.timeout(), Progress: s.report,
 		CanPull: s.canPull, Platforms: s.registry.Platforms,
 	}
 }
 
-// canPull tries a pull secret, in the form of a Docker configuration, as the
-// kubelet would; nil tries without one.
-func (s *site) canPull(ctx context.Context, ref string, dockerConfig []byte) error {
+// canPull checks that an image can be pulled with the Docker configuration of a pull
+// secret, as the kubelet would; nil is without one.
+func (s *session) canPull(ctx context.Context, ref string, dockerConfig []byte) error {
 	if dockerConfig == nil {
 		return s.registry.CanPull(ctx, ref, nil)
 	}
@@ -61,7 +61,7 @@ func (s *site) canPull(ctx context.Context, ref string, dockerConfig []byte) err
 	return s.registry.CanPull(ctx, ref, keychain)
 }
 
-func openHosts(ctx context.Context, s *site, partial bool) (deploy.Target, error) {
+func openHosts(ctx context.Context, s *session, partial bool) (deploy.Target, error) {
 	t, err := host.Open(ctx, s.cfg, host.Options{Progress: s.report, ImageFor: s.registry.ImageFor, Partial: partial})
 	if err != nil {
 		return nil, err
@@ -71,7 +71,7 @@ func openHosts(ctx context.Context, s *site, partial bool) (deploy.Target, error
 
 func storeInCluster(t deploy.Target, _ string) ledger.Store { return t.(*kube.Target).Store() }
 
-// storeOnHost keeps the ledger on the first host, where everybody who may release
+// storeOnHost stores the ledger on the first host, where everybody who may release
 // to it finds the same records.
 func storeOnHost(t deploy.Target, app string) ledger.Store {
 	disk, folder := t.(*host.Target).Disk()

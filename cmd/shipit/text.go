@@ -11,13 +11,13 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// recordText is one record as people read it.
+// recordText writes one record for humans.
 func recordText(w io.Writer, r release.Record) {
 	fmt.Fprintf(w, "%s %s %s %s: %s\n", r.App, r.ID(), versionOr(r), r.Kind, outcomeText(r))
 	if r.Reason != "" && len(r.Failures) == 0 {
 		fmt.Fprintf(w, "  %s\n", r.Reason)
 	}
-	rolesText(w, withoutAutopsy(r))
+	rolesText(w, withCodesOnly(r))
 	for _, f := range r.Failures {
 		failureText(w, f)
 	}
@@ -49,9 +49,9 @@ func outcomeText(r release.Record) string {
 	return s
 }
 
-// withoutAutopsy are the roles with the code of a failure in place of its words,
-// which stand below the table.
-func withoutAutopsy(r release.Record) []release.RoleRecord {
+// withCodesOnly are the roles with the code of a failure as the reason: the failure
+// details follow below the table.
+func withCodesOnly(r release.Record) []release.RoleRecord {
 	roles := slices.Clone(r.Roles)
 	for i := range roles {
 		for _, f := range r.Failures {
@@ -77,7 +77,7 @@ func rolesText(w io.Writer, roles []release.RoleRecord) {
 	_ = tw.Flush() // the writer below it reports its own errors
 }
 
-// failureText is an autopsy: cause, evidence, what to do.
+// failureText writes failure details: cause, evidence, what to do.
 func failureText(w io.Writer, f *release.Failure) {
 	fmt.Fprintf(w, "✗ %s\n", release.OneLine(f.Error()))
 	if f.ExitCode != nil {

@@ -132,7 +132,7 @@ func TestCheckReproducible(t *testing.T) {
 
 	got = shipit(t, "build", "--check-reproducible", "-C", repo.Dir)
 	require.Equal(t, exitOK, got.code, got.err)
-	require.Empty(t, got.out, "what was not pushed is no reference to compose with")
+	require.Empty(t, got.out, "what was not pushed is no reference to renderRelease with")
 }
 
 func TestRelativePaths(t *testing.T) {
@@ -258,7 +258,7 @@ func TestOneJobRunsTheCommandsOfTheRepositoryAndAnotherPushes(t *testing.T) {
 
 	got = shipit(t, "build", "-C", repo.Dir, "--no-push", "--cache", cache)
 	require.Equal(t, exitOK, got.code, got.err)
-	require.Empty(t, got.out, "what was not pushed is no reference to compose with")
+	require.Empty(t, got.out, "what was not pushed is no reference to renderRelease with")
 	require.FileExists(t, ran)
 	require.Empty(t, pushed)
 

@@ -28,9 +28,9 @@ func newVerify(g *globals) *cobra.Command {
 		Short: "Verify signatures, provenance, the record chain and what runs",
 		Long: `Verifies the release SEQ (default: the one that should be running): the chain of
 records and their copies, the record's signature, every image's signature and provenance
-as the policy demands them, and, for the running one, that what runs is what was recorded.
+as the policy requires, and, for the running one, that what runs is what was recorded.
 --rebuild builds the recorded commit again from source and compares diffIDs and config.
-Exit code 3 if something is not what it should be, 6 if only what runs has drifted.`,
+Exit code 3 if a check fails, 6 if the only difference is in what runs.`,
 		Example: `  shipit verify
   shipit verify 41
   shipit verify --rebuild         prove the image from source`,
@@ -52,7 +52,7 @@ Exit code 3 if something is not what it should be, 6 if only what runs has drift
 }
 
 func (o *verifyOptions) run(ctx context.Context) error {
-	s, err := openFile(ctx, o.globals, true)
+	s, err := openFromDisk(ctx, o.globals, true)
 	if err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func (o *verifyOptions) run(ctx context.Context) error {
 
 // rebuilt builds every image of the recorded commit again, without caches.
 func (o *verifyOptions) rebuilt(ctx context.Context, entry ledger.Entry) []deploy.Check {
-	t, err := openTree(ctx, o.globals, entry.Record.SHA)
+	t, err := openCommit(ctx, o.globals, entry.Record.SHA)
 	if err != nil {
 		return []deploy.Check{{Subject: deploy.SubjectRebuild, Object: entry.Record.ID(), Detail: release.OneLine(err.Error())}}
 	}
@@ -102,7 +102,7 @@ func (o *verifyOptions) rebuilt(ctx context.Context, entry ledger.Entry) []deplo
 	return checks
 }
 
-func (t *tree) rebuild(ctx context.Context, role release.Role) (attest.Difference, error) {
+func (t *commit) rebuild(ctx context.Context, role release.Role) (attest.Difference, error) {
 	in, err := pipeline.Resolve(ctx, t.source, t.cfg, role.Image)
 	if err != nil {
 		return attest.Difference{}, err
@@ -140,5 +140,5 @@ func (o *verifyOptions) verdict(record release.Record, checks []deploy.Check) er
 	if err != nil || code == exitOK {
 		return err
 	}
-	return &printedError{&codeError{code: code, msg: first}}
+	return &printedError{&exitError{code: code, msg: first}}
 }

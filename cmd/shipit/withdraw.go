@@ -12,8 +12,8 @@ func newWithdraw(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "withdraw SEQ",
 		Short: "Mark a release so that it never runs again",
-		Long: `Marks the release SEQ as withdrawn. Its record stays as it is; the mark is kept beside
-it. A withdrawn release is never rolled back to, however validly it is signed.`,
+		Long: `Marks the release SEQ as withdrawn. Its record stays as it is; the mark is stored beside
+it. shipit never rolls back to a withdrawn release, even if its signatures are valid.`,
 		Example: `  shipit withdraw 41 --reason 'leaks the webhook secret'`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
@@ -29,12 +29,12 @@ it. A withdrawn release is never rolled back to, however validly it is signed.`,
 			return g.withdraw(cmd.Context(), seq, reason)
 		},
 	}
-	cmd.Flags().StringVar(&reason, "reason", "", "why, kept with the mark")
+	cmd.Flags().StringVar(&reason, "reason", "", "why, stored with the mark")
 	return cmd
 }
 
 func (g *globals) withdraw(ctx context.Context, seq int64, reason string) error {
-	s, err := openFile(ctx, g, true)
+	s, err := openFromDisk(ctx, g, true)
 	if err != nil {
 		return err
 	}

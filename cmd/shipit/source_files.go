@@ -11,27 +11,28 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// sketch is the release without its images: enough to know what kinds it has.
-func (t *tree) sketch(ctx context.Context) (release.Release, error) {
+// releaseWithoutImages is the release with a placeholder for every digest: enough to
+// know the kinds of its objects.
+func (t *commit) releaseWithoutImages(ctx context.Context) (release.Release, error) {
 	images := map[string]pipeline.Image{}
 	for _, name := range t.imageNames() {
 		images[name] = pipeline.Image{Name: name, Digest: zeroDigest, Repository: t.cfg.Images[name].Repository}
 	}
-	return t.compose(ctx, images)
+	return t.renderRelease(ctx, images)
 }
 
-// sourceFiles reads the files of a commit for packages that know no context.
+// sourceFiles reads the files of a commit for packages whose readers take no context.
 type sourceFiles struct {
 	ctx context.Context // lives as long as the one call that it is passed to
 	src git.Source
 
-	missing *[]*git.MissingObjectError // takes what ReadFiles left out; nil: it is an error
+	missing *[]*git.MissingObjectError // ReadFiles appends missing files; nil: they are errors
 }
 
 func (f sourceFiles) ReadFile(path string) ([]byte, error) { return f.src.ReadFile(f.ctx, path) }
 
-// ReadFiles goes on after a file that this clone does not hold, and notes it: only
-// what goes into an image must be whole.
+// ReadFiles skips files whose content this clone does not have, if missing is set:
+// only the files of an image must be complete.
 func (f sourceFiles) ReadFiles(paths []string, visit func(path string, content io.Reader) error) error {
 	for {
 		err := f.src.ReadFiles(f.ctx, paths, visit)

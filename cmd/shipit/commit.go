@@ -22,22 +22,27 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// tree is a site seen from one commit: its source, its configuration, its version.
-type tree struct {
-	*site
+// commit is a session for one commit: its configuration is that of the commit.
+type commit struct {
+	*session
 	source  git.Source
 	version string
 }
 
-// openTree reads a commit and its configuration; no cluster and no host is reached.
-func openTree(ctx context.Context, g *globals, rev string) (*tree, error) {
-	return open(ctx, g, rev, func(*site, context.Context) error { return nil })
+// openCommit reads a commit and its configuration, without connecting to a cluster
+// or host.
+func openCommit(ctx context.Context, g *globals, rev string) (*commit, error) {
+	return open(ctx, g, rev, func(*session, context.Context) error { return nil })
 }
 
-// openCommit is openTree with the engine over everything that the roles run on.
-func openCommit(ctx context.Context, g *globals, rev string) (*tree, deploy.Engine, error) {
+// openCommitWithTargets is openCommit that also connects to every target and the
+// ledger.
+func openCommitWithTargets(ctx context.Context, g *globals, rev string) (*commit, deploy.Engine, error) {
 	var targets map[release.Target]deploy.Target
-	t, err := open(ctx, g, rev, func(s *site, ctx context.Context) (err error) { targets, err = s.openTargets(ctx, false); return err })
+	t, err := open(ctx, g, rev, func(s *session, ctx context.Context) (err error) {
+		targets, err = s.openTargets(ctx, false)
+		return err
+	})
 	if err != nil {
 		return nil, deploy.Engine{}, errors.Join(err, deploy.Engine{Targets: targets}.Close())
 	}
@@ -45,8 +50,8 @@ func openCommit(ctx context.Context, g *globals, rev string) (*tree, deploy.Engi
 	return t, l.Engine, err
 }
 
-// open reads a commit, and while git is at work connects to what the command needs.
-func open(ctx context.Context, g *globals, rev string, connect func(*site, context.Context) error) (*tree, error) {
+// open reads a commit, and calls connect while git works.
+func open(ctx context.Context, g *globals, rev string, connect func(*session, context.Context) error) (*commit, error) {
 	src, err := git.Open(ctx, g.dir, rev, config.File)
 	if err != nil {
 		return nil, deploy.Unchanged(err)
@@ -55,12 +60,12 @@ func open(ctx context.Context, g *globals, rev string, connect func(*site, conte
 	if err != nil {
 		return nil, err
 	}
-	s, err := newSite(g, cfg)
+	s, err := newSession(g, cfg)
 	if err != nil {
 		return nil, err
 	}
-	g.about.SHA, g.about.Kind = src.SHA, release.KindRelease
-	t := &tree{site: s, source: src}
+	g.partial.SHA, g.partial.Kind = src.SHA, release.KindRelease
+	t := &commit{session: s, source: src}
 	var dirty []string
 	group, gctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return connect(s, gctx) })
@@ -70,24 +75,24 @@ func open(ctx context.Context, g *globals, rev string, connect func(*site, conte
 		}
 		return nil
 	})
-	group.Go(func() error { dirty, _ = src.Dirty(gctx); return nil }) // it is for a note only
+	group.Go(func() error { dirty, _ = src.Dirty(gctx); return nil }) // only for a note, so an error does not matter
 	s.newAttestor(ctx, t.files(ctx).ReadFile)
 	if err := group.Wait(); err != nil {
-		return nil, s.abandon(err)
+		return nil, s.closeUnchanged(err)
 	}
-	g.about.Version = t.version
+	g.partial.Version = t.version
 	t.report(release.Event{Phase: release.PhaseSource, Mark: release.MarkDone, Message: fmt.Sprintf("source %s %s", release.Short(src.SHA), t.version)})
 	if src.Shallow() && strings.HasPrefix(t.version, "0.0.0-") {
-		t.report(release.Event{Phase: release.PhaseSource, Mark: release.MarkNote, Message: "this clone is shallow and holds no version's tag, so " + t.version + " says nothing about the order of releases: git fetch --unshallow --tags"})
+		t.report(release.Event{Phase: release.PhaseSource, Mark: release.MarkNote, Message: "this clone is shallow and has no version tag, so " + t.version + " does not tell which release is newer: git fetch --unshallow --tags"})
 	}
 	if len(dirty) > 0 {
-		t.report(release.Event{Phase: release.PhaseSource, Mark: release.MarkNote, Message: fmt.Sprintf("%d uncommitted change(s) are not part of it, %s first", len(dirty), dirty[0])})
+		t.report(release.Event{Phase: release.PhaseSource, Mark: release.MarkNote, Message: fmt.Sprintf("%d uncommitted change(s) are not included, e.g. %s", len(dirty), dirty[0])})
 	}
 	return t, nil
 }
 
-// Close ends the reading of the commit, and the progress output.
-func (t *tree) Close() error { return errors.Join(t.source.Close(), t.site.Close()) }
+// Close closes the source and the progress output.
+func (t *commit) Close() error { return errors.Join(t.source.Close(), t.session.Close()) }
 
 // configOf reads the configuration of the commit itself, or the file that
 // --config names.
@@ -112,7 +117,7 @@ func configOf(ctx context.Context, g *globals, src git.Source) (config.Config, e
 }
 
 // imageNames are the images that roles use, sorted.
-func (t *tree) imageNames() []string {
+func (t *commit) imageNames() []string {
 	used := map[string]bool{}
 	for _, r := range t.cfg.Roles {
 		used[r.Image] = true
@@ -120,34 +125,33 @@ func (t *tree) imageNames() []string {
 	return slices.Sorted(maps.Keys(used))
 }
 
-// publish builds and pushes every image and renders every role: the release
-// with all that it needs to run anywhere.
-func (t *tree) publish(ctx context.Context, p pipeline.Publisher) (release.Release, error) {
+// publish builds and pushes every image and renders every role.
+func (t *commit) publish(ctx context.Context, p pipeline.Publisher) (release.Release, error) {
 	images, err := t.eachImage(ctx, p, pipeline.Publisher.Publish)
 	if err != nil {
 		return release.Release{}, err
 	}
-	return t.compose(ctx, images)
+	return t.renderRelease(ctx, images)
 }
 
-// draft is publish without a push.
-func (t *tree) draft(ctx context.Context) (release.Release, error) {
-	images, err := t.eachImage(ctx, t.publisher(buildFlags{}, nil), pipeline.Publisher.Find)
+// buildWithoutPush is publish without a push.
+func (t *commit) buildWithoutPush(ctx context.Context) (release.Release, error) {
+	images, err := t.eachImage(ctx, t.publisher(buildFlags{}, nil), pipeline.Publisher.FindOrBuild)
 	if err != nil {
 		return release.Release{}, err
 	}
-	return t.compose(ctx, images)
+	return t.renderRelease(ctx, images)
 }
 
-// compose renders every role of the release.
-func (t *tree) compose(ctx context.Context, images map[string]pipeline.Image) (release.Release, error) {
+// renderRelease renders every role of the release.
+func (t *commit) renderRelease(ctx context.Context, images map[string]pipeline.Image) (release.Release, error) {
 	rel := release.Release{App: t.cfg.App, Kind: release.KindRelease, SHA: t.source.SHA, Version: t.version}
 	pinned := map[string]string{}
 	for _, b := range images {
 		pinned[b.Repository] = b.Digest
 	}
 	var together []manifests.Input
-	var at []int // of each of them, its role in rel
+	var at []int // index in rel.Roles of each
 	for i, r := range t.cfg.Roles {
 		b := images[r.Image]
 		role := release.Role{Name: r.Name, Target: r.Target(), Image: r.Image, Repository: b.Repository, Digest: b.Digest, Key: b.Key, Aliases: b.Aliases}
@@ -167,7 +171,7 @@ func (t *tree) compose(ctx context.Context, images map[string]pipeline.Image) (r
 		}
 		rel.Roles = append(rel.Roles, role)
 	}
-	// An object of two roles, and data of one that pods of another read, are seen in all roles together.
+	// All at once: two roles may have one object, and pods of one may read data of another.
 	objects, err := manifests.Compose(together)
 	if err != nil {
 		return release.Release{}, fmt.Errorf("render: %w", err)
@@ -178,8 +182,8 @@ func (t *tree) compose(ctx context.Context, images map[string]pipeline.Image) (r
 	return rel, nil
 }
 
-// files reads the commit's tree for packages that know no context.
-func (t *tree) files(ctx context.Context) sourceFiles {
+// files reads the commit's tree for packages whose readers take no context.
+func (t *commit) files(ctx context.Context) sourceFiles {
 	return sourceFiles{ctx: ctx, src: t.source}
 }
 
