@@ -21,7 +21,7 @@ func FuzzBundle(f *testing.F) {
 		require.NoError(f, os.WriteFile(filepath.Join(dir, who+".key"), pair.PrivateBytes, 0o600))
 		require.NoError(f, os.WriteFile(filepath.Join(dir, who+".pub"), pair.PublicBytes, 0o644))
 	}
-	signer := func(who string) *attest.Notary {
+	signer := func(who string) *attest.Attestor {
 		return attest.New(config.Signing{Mode: "key", Key: who + ".key", Policy: ours("provenance")}, attest.Options{
 			Dir: dir, Getenv: environment(map[string]string{"COSIGN_PASSWORD": password}),
 		})
@@ -44,7 +44,7 @@ func FuzzBundle(f *testing.F) {
 			require.Equal(t, `{"app":"system-bus","seq":42}`, string(record), "bytes that were never signed are believed")
 		}
 		told(t, err)
-		_, err = n.VerifyBundles(t.Context(), [][]byte{signature, signature}, digestOfBytes(record), attest.Expect{Recorded: true})
+		_, err = n.VerifyBundles(t.Context(), [][]byte{signature, signature}, digestOfBytes(record), attest.VerifyOptions{Recorded: true})
 		require.Error(t, err, "there is no provenance")
 		told(t, err)
 	})
