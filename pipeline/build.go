@@ -59,7 +59,7 @@ func Build(ctx context.Context, in Inputs, opts Options) (Built, error) {
 type NotBuiltError struct{ Image string }
 
 func (e *NotBuiltError) Error() string {
-	return fmt.Sprintf("image %s is not built: its build runs commands, and --no-run forbids that", e.Image)
+	return fmt.Sprintf("image %s is not built: its build runs commands, and none may run here", e.Image)
 }
 
 // Hint is what to do about it.

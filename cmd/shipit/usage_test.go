@@ -252,7 +252,7 @@ func TestOneJobRunsTheCommandsOfTheRepositoryAndAnotherPushes(t *testing.T) {
 
 	got := shipit(t, "build", "-C", repo.Dir, "--no-run", "--cache", cache)
 	require.Equal(t, exitRefused, got.code, got.err)
-	require.Contains(t, got.err, "is not built: it has commands to run")
+	require.Contains(t, got.err, "is not built: its build runs commands")
 	require.Contains(t, got.err, "shipit build --no-push")
 	require.NoFileExists(t, ran)
 
