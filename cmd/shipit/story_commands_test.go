@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/sigstore/cosign/v3/pkg/cosign"
@@ -33,10 +34,29 @@ import (
 
 // exits CODE COMMAND…: runs a command and checks its exit code.
 func (s *story) exits(ts *testscript.TestScript, neg bool, args []string) {
+	if want, got := codeOf(ts, args); (got == want) == neg {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// becomes CODE COMMAND…: runs a command until it ends with the exit code.
+func (s *story) becomes(ts *testscript.TestScript, _ bool, args []string) {
+	for end := time.Now().Add(time.Minute); ; {
+		want, got := codeOf(ts, args)
+		if got == want {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("exit code %d for a minute, want %d", got, want)
+		}
+	}
+}
+
+// codeOf runs CODE COMMAND… and returns the code that is wanted and that of the command.
+func codeOf(ts *testscript.TestScript, args []string) (want, got int) {
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
 	err = ts.Exec(args[1], args[2:]...)
-	got := 0
 	var exit *exec.ExitError
 	switch {
 	case errors.As(err, &exit):
@@ -44,9 +64,7 @@ func (s *story) exits(ts *testscript.TestScript, neg bool, args []string) {
 	case err != nil:
 		ts.Fatalf("%v", err)
 	}
-	if (got == want) == neg {
-		ts.Fatalf("exit code %d, want %d", got, want)
-	}
+	return want, got
 }
 
 // edit FILE OLD NEW: replaces text that stands once.

@@ -71,7 +71,7 @@ func TestStories(t *testing.T) {
 // where the worker is run by bun.
 func TestStoriesOnRealPods(t *testing.T) {
 	g := real(t)
-	for _, file := range []string{"main-job", "equal-bits", "interrupt", "real/non-root", "real/npm"} {
+	for _, file := range []string{"main-job", "equal-bits", "interrupt", "real/non-root", "real/npm", "real/late-crash"} {
 		t.Run(file, func(t *testing.T) { g.run(t, "testdata/stories/"+file+".txtar", "") })
 	}
 }
@@ -190,7 +190,7 @@ func (g ground) run(t *testing.T, file, config string) {
 		Setup:               s.setup,
 		Deadline:            time.Now().Add(3 * time.Minute),
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": s.exits, "edit": s.edit, "commit": s.commit, "remove": s.remove, "tag": s.tag,
+			"exits": s.exits, "becomes": s.becomes, "edit": s.edit, "commit": s.commit, "remove": s.remove, "tag": s.tag,
 			"pods": s.pods, "patch": s.patch, "records": s.records, "interrupt": s.interrupt,
 			"onhost": s.onHost, "network": s.network, "field": s.field,
 			"keys": s.keys, "alter": s.alter, "hold": s.hold, "login": s.login,

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/joelhooks/shipit/deploy/kube/diagnose"
+	"github.com/joelhooks/shipit/deploy/kube/object"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -44,7 +45,7 @@ func (r *run) noteRestarts() {
 		r.stable.restarts = map[types.UID]map[string]int32{}
 	}
 	for _, p := range r.servingPods() {
-		if r.stable.restarts[p.UID] != nil {
+		if r.stable.restarts[p.UID] != nil || !object.PodReady(p.Pod) { // its watch may be behind that of its controller
 			continue
 		}
 		known := map[string]int32{}

@@ -25,7 +25,7 @@ func readyRun(t *testing.T, span time.Duration, restarts int32) (*run, *pod) {
 	p := &pod{from: &watcher{}, history: diagnose.NewHistory(), Pod: &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: "web-1-a", UID: "pod", OwnerReferences: []metav1.OwnerReference{{UID: "set", Controller: &controller}}},
 		Spec:       corev1.PodSpec{RestartPolicy: corev1.RestartPolicyAlways, Containers: []corev1.Container{{Name: "main"}}},
-		Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{Name: "main", Ready: true, RestartCount: restarts,
+		Status: corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}, ContainerStatuses: []corev1.ContainerStatus{{Name: "main", Ready: true, RestartCount: restarts,
 			State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}},
 	}}
 	// Known already, so that no request for the events is made.
@@ -93,4 +93,21 @@ func TestARestartAfterItWasReadyEndsTheRollout(t *testing.T) {
 		require.NotNil(t, ended)
 		require.Equal(t, 3, *ended.ExitCode)
 	})
+}
+
+func TestAPodOfWhichTheWatchIsBehindIsNotTakenForRestarted(t *testing.T) {
+	r, p := readyRun(t, 3*time.Second, 0)
+	ready := p.Pod
+	// Its controller counts the pod already; its own watch still shows the exit before.
+	behind := *ready.DeepCopy()
+	behind.Status.Conditions[0].Status = corev1.ConditionFalse
+	behind.Status.ContainerStatuses[0].State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1}}
+	p.Pod = &behind
+	r.stays(true, time.Second, r.began)
+	require.Nil(t, r.restarted(t.Context()))
+	caughtUp := *ready.DeepCopy()
+	caughtUp.Status.ContainerStatuses[0].RestartCount = 1
+	p.Pod = &caughtUp
+	r.stays(true, time.Second, r.began)
+	require.Nil(t, r.restarted(t.Context()))
 }
