@@ -60,6 +60,9 @@ func statusText(w io.Writer, r, newest release.Record) {
 	for _, d := range r.Drift {
 		fmt.Fprintf(w, "✗ drift: %s\n", d)
 	}
+	for _, f := range r.Failures {
+		failureText(w, f)
+	}
 }
 
 func parityText(r release.Record) string {

@@ -159,7 +159,8 @@ func TestRealPods(t *testing.T) {
 
 			live, err := c.Observe(t.Context(), good)
 			require.NoError(t, err)
-			require.Equal(t, 1, live.Ready, "the old pod serves on")
+			require.Equal(t, []string{digest}, live.Digests, "the old pod serves on")
+			require.Zero(t, live.Ready, "and is of another revision than the one that is asked for now")
 		})
 	}
 	t.Run("what ran before is put back", func(t *testing.T) {
