@@ -74,6 +74,7 @@ const (
 	CodeRecordsElsewhere    Code = "RecordsElsewhere"
 	CodeRoleDropped         Code = "RoleDropped"
 	CodeStorageClassMissing Code = "StorageClassMissing"
+	CodeTimeoutTooShort     Code = "TimeoutTooShort"
 	CodeUnchecked           Code = "Unchecked"
 	CodeUpdateByHand        Code = "UpdateByHand"
 )

@@ -125,6 +125,8 @@ func refusalCodes() []CodeEntry {
 			"Name the role under keep: to leave it running.", false},
 		{CodeStorageClassMissing, OfFinding, "A claim names a StorageClass that does not exist.",
 			"Create it, or correct the reference to it.", true},
+		{CodeTimeoutTooShort, OfFinding, "A workload asks for more time to be ready than a rollout has.",
+			"Lower minReadySeconds, or raise --timeout.", false},
 		{CodeUnchecked, OfFinding, "Something was not checked, because the caller may not read it.",
 			"Grant the right to read it; `shipit rbac` prints it.", false},
 		{CodeUpdateByHand, OfFinding, "The update strategy of a workload leaves pods as they are until somebody deletes them.",

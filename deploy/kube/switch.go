@@ -86,9 +86,12 @@ func inParity(role release.Role, live release.Live) bool {
 
 // waitedFor is what an apply did, as a rollout wants to know it.
 func waitedFor(applied apply.Applied) []rollout.Object {
-	out := make([]rollout.Object, len(applied.Results))
-	for i, r := range applied.Results {
-		out[i] = rollout.Object{Object: r.Object, Live: r.Live, Version: r.Version, Changed: r.Action != apply.Unchanged}
+	var out []rollout.Object
+	for _, r := range applied.Results {
+		if r.Action == apply.Unchanged && r.Live == nil {
+			continue // a Job that has run, and is gone
+		}
+		out = append(out, rollout.Object{Object: r.Object, Live: r.Live, Version: r.Version, Changed: r.Action != apply.Unchanged})
 	}
 	return out
 }

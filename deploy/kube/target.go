@@ -168,7 +168,7 @@ func (t *Target) preflightOptions() preflight.Options {
 		return preflight.Records(found), err
 	}
 	return preflight.Options{App: t.cfg.App, Namespace: t.namespace(), Probes: slices.ContainsFunc(t.cfg.Roles, config.Role.AnswersHTTP),
-		Elsewhere: elsewhere, CanPull: t.options.CanPull, Platforms: t.options.Platforms}
+		Timeout: t.options.Timeout, Elsewhere: elsewhere, CanPull: t.options.CanPull, Platforms: t.options.Platforms}
 }
 
 // state is what a role is to have and what it has: as the preflight of this step read

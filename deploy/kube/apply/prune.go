@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sort"
 
 	"golang.org/x/sync/errgroup"
@@ -68,7 +69,9 @@ func obsoleteIn(c *client.Client, s State, roles []release.Role) (map[object.ID]
 // and only leave the set. It is called when the new objects are ready, so that what
 // serves goes on serving until then.
 func Prune(ctx context.Context, c *client.Client, a Applied, p release.Progress) error {
-	if len(a.obsolete) > 0 || a.widened {
+	known := a.extent.finished
+	a.extent.finished = allFinished(a.Results)
+	if len(a.obsolete) > 0 || a.widened || !maps.Equal(known, a.extent.finished) {
 		if err := pruneAll(ctx, c, a.Set, a.obsolete, p); err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
+	"maps"
 	"slices"
 	"sort"
 	"strings"
@@ -140,10 +141,11 @@ func (s Set) body(o *object.Object) map[string]any {
 type extent struct {
 	kinds      map[schema.GroupKind]bool
 	namespaces map[string]bool // without the empty one
+	finished   finished
 }
 
 func newExtent() extent {
-	return extent{kinds: map[schema.GroupKind]bool{}, namespaces: map[string]bool{}}
+	return extent{kinds: map[schema.GroupKind]bool{}, namespaces: map[string]bool{}, finished: finished{}}
 }
 
 func extentOf(objects []*object.Object) extent {
@@ -166,6 +168,7 @@ func (e extent) with(other extent) extent {
 		for n := range part.namespaces {
 			sum.namespaces[n] = true
 		}
+		maps.Copy(sum.finished, part.finished)
 	}
 	return sum
 }
@@ -184,7 +187,11 @@ func (e extent) annotations(namespace string) map[string]string {
 	}
 	sort.Strings(kinds)
 	sort.Strings(namespaces)
-	return map[string]string{kindsAnnotation: strings.Join(kinds, ","), namespacesAnnotation: strings.Join(namespaces, ","), toolingAnnotation: tooling}
+	out := map[string]string{kindsAnnotation: strings.Join(kinds, ","), namespacesAnnotation: strings.Join(namespaces, ","), toolingAnnotation: tooling}
+	if text := e.finished.text(); text != "" {
+		out[finishedAnnotation] = text
+	}
+	return out
 }
 
 // recordedExtent reads the extent off a parent; a nil parent has none.
@@ -193,6 +200,7 @@ func recordedExtent(parent *unstructured.Unstructured) extent {
 	if parent == nil {
 		return e
 	}
+	e.finished = finishedIn(parent)
 	annotations := parent.GetAnnotations()
 	for _, k := range split(annotations[kindsAnnotation]) {
 		e.kinds[schema.ParseGroupKind(k)] = true

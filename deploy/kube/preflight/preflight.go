@@ -33,9 +33,10 @@ type Role struct {
 // Options give what a preflight cannot know by itself.
 type Options struct {
 	App       string
-	Namespace string // of the lock and the records; default: that of the first role
-	DryRun    bool   // apply.Diff tries every object as well: the preflight need not
-	Probes    bool   // pods will be asked through the API server
+	Namespace string        // of the lock and the records; default: that of the first role
+	DryRun    bool          // apply.Diff tries every object as well: the preflight need not
+	Probes    bool          // pods will be asked through the API server
+	Timeout   time.Duration // of one rollout; 0 skips the check
 	// Elsewhere finds the records of the app in other namespaces, if it has none in
 	// Namespace. A nil func skips the check.
 	Elsewhere func(ctx context.Context) (Records, error)
@@ -64,7 +65,8 @@ func Run(ctx context.Context, c *client.Client, roles []Role, o Options) (Result
 	for _, role := range r.roles {
 		role.state = sync.OnceValues(func() (apply.State, error) { return r.readState(gctx, role) })
 	}
-	checks := []func(context.Context) error{r.permissions, r.references, r.images, r.nodes, r.quotas, r.admission, r.budgets, r.updatesByHand, r.dryRuns, r.prunePermissions, r.owners, r.records}
+	checks := []func(context.Context) error{r.permissions, r.references, r.images, r.nodes, r.quotas, r.admission, r.budgets, r.updatesByHand,
+		r.dryRuns, r.prunePermissions, r.owners, r.records, r.timeouts}
 	for _, check := range checks {
 		group.Go(func() error { return check(gctx) })
 	}
