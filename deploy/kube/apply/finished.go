@@ -82,7 +82,9 @@ func specHash(o *object.Object) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// HasRun reports whether an object is a Job that has finished and was deleted for it.
+// HasRun reports whether an object is a Job that has finished and was deleted for it,
+// or is about to be.
 func (s State) HasRun(o *object.Object) bool {
-	return s.Live(o.ID) == nil && s.Inventory.extent.finished.has(o)
+	live := s.Live(o.ID)
+	return (live == nil || live.GetDeletionTimestamp() != nil) && s.Inventory.extent.finished.has(o)
 }

@@ -136,7 +136,10 @@ func naming(id object.ID, err error) error {
 // one applies one object, or finds it unchanged.
 func (r *run) one(ctx context.Context, o *object.Object) (Result, error) {
 	live, policy := r.state.Live(o.ID), r.o.Policy
-	if r.state.HasRun(o) || r.state.Set.Unchanged(o, live, policy) {
+	if r.state.HasRun(o) {
+		return Result{Object: o, Action: Unchanged}, nil
+	}
+	if r.state.Set.Unchanged(o, live, policy) {
 		return Result{Object: o, Action: Unchanged, Live: live}, nil
 	}
 	switch {

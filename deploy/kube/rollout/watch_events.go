@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -68,6 +69,10 @@ func (r *run) handleObject(u *unstructured.Unstructured, deleted bool) {
 		return
 	}
 	t.dirty = true
+	if hasRun(u) {
+		u.SetDeletionTimestamp(nil)
+		deleted = false
+	}
 	if deleted {
 		t.Live, t.statusRead, t.delegated, t.status = nil, false, false, diagnose.Status{Missing: "was deleted"}
 		return
@@ -76,6 +81,13 @@ func (r *run) handleObject(u *unstructured.Unstructured, deleted bool) {
 	t.Live, t.statusRead = u, false
 	r.byUID[u.GetUID()] = t
 	r.addEarlyWarnings(u.GetUID(), t.history)
+}
+
+// hasRun reports whether an object is a Job that has completed and that its TTL
+// deletes: that it goes is no fault.
+func hasRun(u *unstructured.Unstructured) bool {
+	_, ttl, _ := unstructured.NestedFieldNoCopy(u.Object, "spec", "ttlSecondsAfterFinished")
+	return ttl && u.GetKind() == "Job" && object.Condition(u, string(batchv1.JobComplete)) == string(corev1.ConditionTrue)
 }
 
 // older reports whether one version of an object came before another. A watch may
