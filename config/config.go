@@ -85,7 +85,7 @@ type Kubernetes struct {
 	PullSecrets    []string                     `yaml:"pullSecrets"`
 	ServiceAccount string                       `yaml:"serviceAccount"`
 	Resources      map[string]map[string]string `yaml:"resources"` // requests, limits
-	Conflicts      map[string]string            `yaml:"conflicts"` // field manager → force or cede; others refuse
+	Conflicts      map[string]string            `yaml:"conflicts"` // field manager → force or cede; of others, what people run is overruled and controllers refuse
 
 	// IgnoreConfigChanges leaves pods running when a release changes nothing but the
 	// data of a ConfigMap or Secret that they read when they start.

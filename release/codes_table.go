@@ -107,7 +107,7 @@ func refusalCodes() []CodeEntry {
 	return []CodeEntry{
 		{CodeBudgetBlocks, OfFinding, "A PodDisruptionBudget allows no disruption, so that a node cannot be drained.",
 			"Let the budget allow one, or run more replicas.", false},
-		{CodeFieldConflict, OfFinding, "Another manager owns a field that the release sets to another value.",
+		{CodeFieldConflict, OfFinding, "A controller owns a field that the release sets to another value.",
 			"Leave the field to its owner, or take it over with --allow FieldConflict.", true},
 		{CodeForbidden, OfFinding, "The caller lacks a right that the release needs.",
 			"`shipit rbac` prints a Role with every right that is needed.", false},

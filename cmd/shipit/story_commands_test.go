@@ -101,9 +101,13 @@ func (s *story) pods(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(b.String()), 0o644))
 }
 
-// patch DEPLOYMENT JSON: a strategic merge patch by another hand.
+// patch DEPLOYMENT JSON [MANAGER]: a strategic merge patch by another hand.
 func (s *story) patch(ts *testscript.TestScript, _ bool, args []string) {
-	_, err := s.client.AppsV1().Deployments(s.namespace).Patch(context.Background(), args[0], apitypes.StrategicMergePatchType, []byte(args[1]), metav1.PatchOptions{FieldManager: "somebody"})
+	manager := "somebody"
+	if len(args) > 2 {
+		manager = args[2]
+	}
+	_, err := s.client.AppsV1().Deployments(s.namespace).Patch(context.Background(), args[0], apitypes.StrategicMergePatchType, []byte(args[1]), metav1.PatchOptions{FieldManager: manager})
 	ts.Check(err)
 }
 

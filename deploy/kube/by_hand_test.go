@@ -257,3 +257,28 @@ func TestFirstReleaseOverWhatAnotherToolMade(t *testing.T) {
 		})
 	}
 }
+
+func TestAPodThatAHandChangedIsReplaced(t *testing.T) {
+	s := stand(t, deployment("web", 2))
+	s.release()
+	before := podUIDs(t, s.c, s.ns)
+	other := repository + "@" + digestOf("other")
+	var changed string
+	for changed = range before {
+	}
+	_, err := s.c.kube.CoreV1().Pods(s.ns).Patch(t.Context(), changed, types.StrategicMergePatchType, []byte(`{"spec":{"containers":[{"name":"main","image":"`+other+`"}]}}`), metav1.PatchOptions{FieldManager: "kubectl-patch"})
+	require.NoError(t, err)
+	require.Equal(t, []string{"- spec.containers[main].image: " + other, "+ spec.containers[main].image: " + s.step.Role.Reference()}, s.differs())
+	s.release()
+	require.Empty(t, s.differs())
+	after := podUIDs(t, s.c, s.ns)
+	require.Len(t, after, 2)
+	require.NotContains(t, after, changed)
+	require.Contains(t, strings.Join(s.notes, "\n"), "Pod "+s.ns+"/"+changed+" was changed by kubectl-patch: it is replaced")
+	seen, err := s.target.Compare(t.Context(), s.step)
+	require.NoError(t, err)
+	require.Equal(t, 2, seen.Live.Ready)
+	for name, uid := range before {
+		require.True(t, name == changed || after[name] == uid, "the other pod is left alone")
+	}
+}

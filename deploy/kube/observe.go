@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/joelhooks/shipit/deploy/kube/client"
+	"github.com/joelhooks/shipit/deploy/kube/compare"
 	"github.com/joelhooks/shipit/deploy/kube/object"
 	"github.com/joelhooks/shipit/deploy/kube/rollout"
 	"github.com/joelhooks/shipit/release"
@@ -26,6 +27,7 @@ import (
 // is known.
 type observation struct {
 	release.Live
+	running running
 	failure *release.Failure
 }
 
@@ -38,7 +40,7 @@ func observe(ctx context.Context, c *client.Client, role release.Role) (observat
 	if err != nil {
 		return observation{}, fmt.Errorf("observe role %s: %w", role.Name, err)
 	}
-	out := observation{Live: liveOf(role, r, time.Now())}
+	out := observation{Live: liveOf(role, r, time.Now()), running: r}
 	if p := faulty(role, r, out.Live); p != nil {
 		out.failure = rollout.Explain(ctx, c, role.Name, p)
 	}
@@ -182,7 +184,7 @@ func podsOf(ctx context.Context, c *client.Client, live []*unstructured.Unstruct
 			defer mu.Unlock()
 			for i := range list.Items {
 				p := &list.Items[i]
-				p.ManagedFields, p.Annotations = nil, nil // never read; a thousand pods are held at once
+				p.ManagedFields, p.Annotations = compare.PatchesOf(p.ManagedFields), nil // the rest is never read; a thousand pods are held at once
 				pods = append(pods, p)
 			}
 			return nil

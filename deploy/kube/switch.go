@@ -57,6 +57,14 @@ func (t *Target) stable(role release.Role) time.Duration {
 func (t *Target) settle(ctx context.Context, role release.Role, applied apply.Applied, stable time.Duration) (release.Live, error) {
 	limit, cancel := context.WithTimeoutCause(ctx, t.options.Timeout, errTimeout)
 	defer cancel()
+	objects := make([]*object.Object, len(applied.Results))
+	for i, r := range applied.Results {
+		objects[i] = r.Object
+	}
+	kept, err := t.replacePatched(limit, role, objects, applied)
+	if err != nil {
+		return release.Live{}, err
+	}
 	ready, err := rollout.Wait(limit, t.client, waitedFor(applied), rollout.Options{Role: role.Name, Selector: applied.Set.Selector(), Stable: stable, Progress: t.options.Progress})
 	if err != nil {
 		return release.Live{}, err
@@ -64,17 +72,16 @@ func (t *Target) settle(ctx context.Context, role release.Role, applied apply.Ap
 	if err := apply.Prune(limit, t.client, applied, t.options.Progress); err != nil {
 		return release.Live{}, err
 	}
-	objects := make([]*object.Object, len(applied.Results))
-	for i, r := range applied.Results {
-		objects[i] = r.Object
+	pods := ready.Pods
+	if pods == nil && len(kept.workloads) == len(serving(objects, ready.Workloads)) {
+		pods = kept.pods // read a moment ago, and nothing has changed
 	}
-	live := liveOf(role, running{objects, ready.Workloads, ready.Pods}, time.Now())
-	if ready.Pods != nil && inParity(role, live) {
+	live := liveOf(role, running{objects, ready.Workloads, pods}, time.Now())
+	if pods != nil && inParity(role, live) {
 		return live, nil
 	}
 	// Nothing was watched, or the watch of the pods is behind that of their controllers.
-	pods, err := podsOf(limit, t.client, serving(objects, ready.Workloads))
-	if err != nil {
+	if pods, err = podsOf(limit, t.client, serving(objects, ready.Workloads)); err != nil {
 		return release.Live{}, fmt.Errorf("observe role %s: %w", role.Name, err)
 	}
 	return liveOf(role, running{objects, ready.Workloads, pods}, time.Now()), nil

@@ -196,11 +196,12 @@ func (t *Target) Compare(ctx context.Context, step deploy.Step) (deploy.Comparis
 		out   deploy.Comparison
 		plan  apply.Plan
 		state apply.State
+		found running
 	)
 	group, gctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		seen, err := observe(gctx, t.client, step.Role)
-		out.Live, out.Failure = seen.Live, seen.failure
+		out.Live, out.Failure, found = seen.Live, seen.failure, seen.running
 		return err
 	})
 	group.Go(func() (err error) { state, plan, err = t.plan(gctx, step); return err })
@@ -210,6 +211,7 @@ func (t *Target) Compare(ctx context.Context, step deploy.Step) (deploy.Comparis
 	for _, c := range plan.Changes {
 		out.Changes = append(out.Changes, deploy.Change{Role: step.Role.Name, Object: c.Object.String(), Action: string(c.Action), Diff: strings.Join(c.Lines, "\n")})
 	}
+	out.Changes = append(out.Changes, podChanges(step.Role, found)...)
 	out.Findings, out.Present = plan.Findings, state.Present()
 	return out, nil
 }

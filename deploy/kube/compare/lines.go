@@ -81,18 +81,24 @@ func flatten(u *unstructured.Unstructured) map[string]string {
 			if len(x) == 0 {
 				out[readable(p)] = "[]"
 			}
-		case string:
-			out[readable(p)] = quoted(x)
 		default:
-			text, err := json.Marshal(x)
-			if err != nil {
-				text = []byte(fmt.Sprint(x))
-			}
-			out[readable(p)] = string(text)
+			out[readable(p)] = shown(x)
 		}
 		return true
 	})
 	return out
+}
+
+// shown is a value as people read it.
+func shown(v any) string {
+	if s, ok := v.(string); ok {
+		return quoted(s)
+	}
+	text, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Sprint(v)
+	}
+	return string(text)
 }
 
 // needsNoQuotes is a text that reads the same with and without quotes.

@@ -1,0 +1,60 @@
+package compare
+
+import (
+	"bytes"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+)
+
+// PatchesOf are the entries of a pod's managed fields by which a person has changed
+// what the pod runs; nil if nobody has. Whoever has made the pod is not meant.
+func PatchesOf(entries []metav1.ManagedFieldsEntry) []metav1.ManagedFieldsEntry {
+	var out []metav1.ManagedFieldsEntry
+	for _, e := range entries {
+		if !IsHand(e.Manager) || e.Subresource != "" && e.Subresource != "resize" || e.FieldsV1 == nil {
+			continue
+		}
+		if len(patchedFields(e)) > 0 {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// patchedFields are the fields of the specification that an entry holds; none if it
+// holds the name of a container, which only the pod's maker can.
+func patchedFields(e metav1.ManagedFieldsEntry) []fieldpath.Path {
+	var set fieldpath.Set
+	if set.FromJSON(bytes.NewReader(e.FieldsV1.Raw)) != nil {
+		return nil
+	}
+	var out []fieldpath.Path
+	made := false
+	leaves(&set, func(path fieldpath.Path) {
+		made = made || field(path, 1) == "containers" && isKey(path)
+		if field(path, 0) == "spec" {
+			out = append(out, path)
+		}
+	})
+	if made {
+		return nil
+	}
+	return out
+}
+
+// PatchLines show what entries have changed in a pod, whose template says otherwise.
+func PatchLines(entries []metav1.ManagedFieldsEntry, pod, template map[string]any) []string {
+	var lines []string
+	for _, e := range entries {
+		for _, path := range patchedFields(e) {
+			if have, ok := lookup(pod, path); ok {
+				lines = append(lines, "- "+readable(path)+": "+shown(have))
+			}
+			if want, ok := lookup(template, path); ok {
+				lines = append(lines, "+ "+readable(path)+": "+shown(want))
+			}
+		}
+	}
+	return lines
+}
