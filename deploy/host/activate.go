@@ -17,14 +17,16 @@ import (
 // be free, the new process started and watched until it stands. What runs
 // already, from the same directory and by the same unit, is left alone. An older
 // release is switched to in the same way; its directory needs no prepare, but
-// only prepare reads it back.
+// only prepare reads it back. others are the services of the release's other roles:
+// what holds the port as none of them, but as a service of shipit's below the same
+// root, is what the role was called before, and is stopped for it.
 //
 // Every step can be repeated: after a run that was cut off, the next activate, to
 // this release or another, goes on from what it finds.
 //
 // Errors: *release.Failure if the service cannot come up, *lostError. The Live
 // is what was seen last.
-func (m *machine) activate(ctx context.Context, role release.Role) (release.Live, error) {
+func (m *machine) activate(ctx context.Context, role release.Role, others ...string) (release.Live, error) {
 	d, err := define(role)
 	if err != nil {
 		return release.Live{}, err
@@ -34,7 +36,7 @@ func (m *machine) activate(ctx context.Context, role release.Role) (release.Live
 	if err != nil {
 		return release.Live{}, err
 	}
-	if f := refusedNow(d, s); f != nil {
+	if f := refusedNow(d, s, others); f != nil {
 		return m.live(d, s), f
 	}
 	if s.settled(d) {
@@ -43,7 +45,7 @@ func (m *machine) activate(ctx context.Context, role release.Role) (release.Live
 		return m.live(d, s), err
 	}
 	m.say(d, release.PhaseApply, release.MarkStart, "switch "+d.Service+" on "+m.name+" to "+release.ShortDigest(d.Digest), 0)
-	s, err = m.replace(ctx, d, s)
+	s, err = m.replace(ctx, d, s, others)
 	if err != nil {
 		return m.live(d, s), fmt.Errorf("switch %s: %w", d.Service, err)
 	}
@@ -70,7 +72,7 @@ func (m *machine) tidy(ctx context.Context, d definition, s state) (state, error
 }
 
 // refusedNow is why a switch must not even begin: nothing has been changed.
-func refusedNow(d definition, s state) error {
+func refusedNow(d definition, s state, others []string) error {
 	if !s.prepared {
 		return &release.Failure{
 			Role: d.Role, Code: release.CodeNotPrepared, Object: d.object(),
@@ -78,7 +80,7 @@ func refusedNow(d definition, s state) error {
 			Hint:    "it was pruned or removed by hand; run the release again, which unpacks it",
 		}
 	}
-	if h := s.foreign(); h != nil {
+	if h := s.foreign(); h != nil && s.predecessor(others) == "" {
 		return portTaken(d, *h)
 	}
 	return nil
@@ -97,13 +99,19 @@ func portTaken(d definition, h holder) *release.Failure {
 }
 
 // replace carries the service from whatever it was to the definition.
-func (m *machine) replace(ctx context.Context, d definition, was state) (state, error) {
+func (m *machine) replace(ctx context.Context, d definition, was state, others []string) (state, error) {
 	sup := m.supervisor(d)
 	if _, err := m.change(ctx, d.write("install"), m.installing(d, was)); err != nil {
 		return state{}, fmt.Errorf("install %s: %w", d.unitFile(m.home), err)
 	}
 	if err := m.each(ctx, d.write("reload"), sup.reload(d)); err != nil {
 		return state{}, err
+	}
+	if former := was.predecessor(others); former != "" {
+		m.say(d, release.PhaseApply, release.MarkNote, former+" gives the port up to "+d.Service, 0)
+		if s, err := m.stop(ctx, d.named(former)); err != nil {
+			return s, err
+		}
 	}
 	s, err := m.stop(ctx, d)
 	if err != nil {

@@ -103,5 +103,11 @@ func (d definition) stableTime() time.Duration {
 	return or(time.Duration(d.Stable)*time.Millisecond, 3*time.Second)
 }
 
+// named is the definition under the name of another systemd service.
+func (d definition) named(service string) definition {
+	d.Service, d.File = service, service+".service"
+	return d
+}
+
 // object names the service in failures and findings.
 func (d definition) object() string { return "Service " + d.Service }

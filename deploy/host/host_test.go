@@ -125,7 +125,7 @@ func TestSystemdIsUnderstood(t *testing.T) {
 		want      state
 	}{
 		{"a service that runs", "LoadState=loaded\nActiveState=active\nSubState=running\nResult=success\nMainPID=812\nExecMainCode=0\nExecMainStatus=0\nNRestarts=0\nUnitFileState=enabled\nCwd=/opt/x\nEnv=sha256:aa\nUnitFile=same\nLink=/opt/y\nPrepared=yes\nReal=/opt/x\nListening=yes\nHolder=812 yes bun run src/serve.ts\n",
-			state{phase: phaseUp, pid: 812, cwd: "/opt/x", env: "sha256:aa", unit: "same", link: "/opt/y", prepared: true, real: "/opt/x", enabled: true, listening: true, holders: []holder{{812, true, "bun run src/serve.ts"}}}},
+			state{phase: phaseUp, pid: 812, cwd: "/opt/x", env: "sha256:aa", unit: "same", link: "/opt/y", prepared: true, real: "/opt/x", enabled: true, listening: true, holders: []holder{{812, true, "", "bun run src/serve.ts"}}}},
 		{"one that waits to be started again", "LoadState=loaded\nActiveState=activating\nSubState=auto-restart\nResult=exit-code\nMainPID=0\nExecMainCode=1\nExecMainStatus=3\nNRestarts=4\nUnitFile=differs\n",
 			state{phase: phaseRestarting, cause: "exit-code", exit: &three, restarts: 4, unit: "differs"}},
 		{"one that was killed", "LoadState=loaded\nActiveState=failed\nSubState=failed\nResult=signal\nExecMainCode=2\nExecMainStatus=9\nNeedDaemonReload=yes\nDropInPaths=/a/b.conf /c/d.conf\nUnitFile=absent\nSwitching=yes\n",
@@ -157,7 +157,7 @@ func TestWhatRunsIsNamedByItsDirectory(t *testing.T) {
 		{"an environment of another release", func(s *state) { s.env = "sha256:other" }, d.Digest, `SHIPIT_RELEASE says "sha256:other"`},
 		{"a unit changed by hand", func(s *state) { s.unit = "differs" }, d.Digest, "is not the one that was installed"},
 		{"a foreign process on the port", func(s *state) {
-			s.listening, s.holders = true, []holder{{9, false, "python3 -m http.server"}}
+			s.listening, s.holders = true, []holder{{9, false, "", "python3 -m http.server"}}
 		}, d.Digest, "port 3111 is held by PID 9 (python3 -m http.server)"},
 		{"a port held by an unseen process", func(s *state) { s.listening = true }, d.Digest, "may not see"},
 		{"a switch that was cut off", func(s *state) { s.switching = true }, d.Digest, "a switch began"},

@@ -19,6 +19,7 @@ import (
 type needs struct {
 	runtime map[string]string // program → semver range that its --version must satisfy
 	bytes   int64             // room that the content takes; 0: unknown
+	others  []string          // services of the release's other roles
 }
 
 // preflight says what would keep the role from running on the machine: the
@@ -70,13 +71,13 @@ func (m *machine) managed(ctx context.Context, d definition) (release.Finding, e
 }
 
 // service checks the port and the drop-in files.
-func (m *machine) service(ctx context.Context, d definition, _ needs) ([]release.Finding, error) {
+func (m *machine) service(ctx context.Context, d definition, n needs) ([]release.Finding, error) {
 	s, err := m.inspect(ctx, d)
 	if err != nil {
 		return nil, err
 	}
 	var findings []release.Finding
-	if h := s.foreign(); h != nil {
+	if h := s.foreign(); h != nil && s.predecessor(n.others) == "" {
 		taken := portTaken(d, *h)
 		f := finding(d, taken.Code, taken.Object, taken.Message, taken.Hint)
 		f.Fixed = true

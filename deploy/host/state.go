@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -61,7 +62,8 @@ type state struct {
 // holder is a process that listens on the role's port.
 type holder struct {
 	pid     int
-	owned   bool // the service manager started it for this service
+	owned   bool   // the service manager started it for this service
+	service string // another service that shipit has installed below this root, for which it was started
 	command string
 }
 
@@ -120,6 +122,24 @@ func (s state) holder() holder {
 		return *h
 	}
 	return s.holders[0]
+}
+
+// predecessor is a service that shipit has installed below the same root, that no
+// other role of the release is, and that holds the port: what the role was called
+// before. Empty if there is none.
+func (s state) predecessor(others []string) string {
+	h := s.foreign()
+	if h == nil || slices.Contains(others, h.service) {
+		return ""
+	}
+	return h.service
+}
+
+func serviceOf(unit string) string {
+	if name, found := strings.CutSuffix(unit, ".service"); found {
+		return name
+	}
+	return ""
 }
 
 func (s state) serves() bool {
@@ -211,14 +231,14 @@ func (s *state) fact(key, value string) bool {
 	case "Listening":
 		s.listening = true
 	case "Holder":
-		// PID yes|no COMMAND
+		// PID yes|no|SERVICE.service COMMAND
 		parts := strings.SplitN(value, " ", 3)
 		if len(parts) < 3 {
 			return true
 		}
 		pid, err := strconv.Atoi(parts[0])
 		if err == nil {
-			s.holders = append(s.holders, holder{pid: pid, owned: parts[1] == "yes", command: shown(parts[2])})
+			s.holders = append(s.holders, holder{pid: pid, owned: parts[1] == "yes", service: serviceOf(parts[1]), command: shown(parts[2])})
 		}
 	default:
 		return s.processFact(key, value)

@@ -73,6 +73,9 @@ while read -r pid; do
     *"$group/"*) own=yes ;;
     esac
   fi
+  of=$(sed -n 's,^\(0:\|[0-9]*:name=systemd\):.*/\([^/]*\.service\)$,\2,p' "/proc/$pid/cgroup" 2>/dev/null | head -n 1)
+  case "$of" in *[[:space:]]*) of= ;; esac
+  if [ "$own" = no ] && [ -n "$of" ] && [ -e "${kept%/*}/$of" ]; then own=$of; fi
   words=$(tr '\0\n' '  ' 2>/dev/null <"/proc/$pid/cmdline")
   printf '%s\n' "Holder=$pid $own $words"
 done

@@ -169,3 +169,31 @@ func renamedService(t *testing.T, l *booted) {
 	require.Equal(t, "active", l.sh(t, `systemctl is-active "$1"`, after.File))
 	require.Equal(t, after.releaseDir(), l.sh(t, `readlink "$1"`, after.link()), "the link is of the role")
 }
+
+func renamedOnOnePort(t *testing.T, l *booted) {
+	old, next := service("newname", 4074, "v1"), service("newname", 4074, "v2")
+	next.Service, next.File = "test.newer", "test.newer.service"
+	_, err := l.ship(t, old, "")
+	require.NoError(t, err)
+	require.NoError(t, l.m.prepare(t.Context(), next.role(t), contentOf(layerOf(t, file("app/mode", "crash")))))
+	_, err = l.m.activate(t.Context(), next.role(t), old.Service)
+	require.Equal(t, release.CodePortTaken, failureOf(t, err).Code, "it is the service of another role")
+	findings, err := l.m.preflight(t.Context(), next.role(t), needs{})
+	require.NoError(t, err)
+	require.Empty(t, findings)
+
+	_, err = l.m.activate(t.Context(), next.role(t))
+	require.Equal(t, release.CodeCrashLoop, failureOf(t, err).Code)
+	live, err := l.m.activate(t.Context(), old.role(t))
+	require.NoError(t, err, "the old one is put back")
+	require.Equal(t, old.Digest, live.Digest())
+
+	third := service("newname", 4074, "v3")
+	third.Service, third.File = next.Service, next.File
+	live, err = l.ship(t, third, "")
+	require.NoError(t, err)
+	require.Equal(t, third.Digest, live.Digest())
+	live, err = l.m.activate(t.Context(), old.role(t))
+	require.NoError(t, err)
+	require.Equal(t, old.Digest, live.Digest(), "and back again")
+}

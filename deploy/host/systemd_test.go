@@ -78,6 +78,7 @@ func TestOnARealSystemd(t *testing.T) {
 		{"a machine that is not the known one is refused", notTheKnownOne},
 		{"a role that the configuration no longer names is taken away from where its record says", droppedRole},
 		{"a service that got another name is taken away under the old one", renamedService},
+		{"a service that got another name takes the port over from the old one, and gives it back", renamedOnOnePort},
 		{"one connection serves all roles of a machine", oneConnection},
 	} {
 		t.Run(story.name, func(t *testing.T) { story.run(t, l) })

@@ -102,7 +102,7 @@ func (t *Target) recorded(role release.Role) (config.Host, bool) {
 
 // Preflight reports what would keep the roles from running on their machines.
 // There is no snapshot: a machine is cheap to read again.
-func (t *Target) Preflight(ctx context.Context, _ release.Release, roles []release.Role, _ bool) (deploy.Preflight, error) {
+func (t *Target) Preflight(ctx context.Context, rel release.Release, roles []release.Role, _ bool) (deploy.Preflight, error) {
 	found := make([][]release.Finding, len(roles))
 	errs := make([]error, len(roles))
 	var wg sync.WaitGroup
@@ -110,7 +110,7 @@ func (t *Target) Preflight(ctx context.Context, _ release.Release, roles []relea
 		wg.Go(func() {
 			m, h, err := t.machine(ctx, role)
 			if err == nil {
-				found[i], err = m.preflight(ctx, role, needs{runtime: h.Runtime})
+				found[i], err = m.preflight(ctx, role, needs{runtime: h.Runtime, others: otherServices(rel, role)})
 			}
 			errs[i] = named(role, err)
 		})
@@ -139,8 +139,19 @@ func (t *Target) Switch(ctx context.Context, step deploy.Step) (release.Live, er
 	if err != nil {
 		return release.Live{}, err
 	}
-	live, err := m.activate(ctx, step.Role)
+	live, err := m.activate(ctx, step.Role, otherServices(step.Release, step.Role)...)
 	return live, limitReached(ctx, err)
+}
+
+// otherServices are those of the release's roles but one.
+func otherServices(rel release.Release, but release.Role) []string {
+	var services []string
+	for _, role := range rel.Roles {
+		if d, err := define(role); err == nil && role.Name != but.Name && role.Target == release.TargetHost {
+			services = append(services, d.Service)
+		}
+	}
+	return services
 }
 
 // limitReached is err, or if the rollout's own limit led to it, that limit's
