@@ -46,6 +46,7 @@ type machine struct {
 	name     string // the address it was reached by, or "this machine"
 	platform string // os/arch in Go's words, such as linux/amd64
 	home     string
+	id       string // the same by whatever name the machine is reached
 	uid      string
 	run      string // marks what this run stages, so that the next run knows what was left over
 	via      transport
@@ -74,9 +75,15 @@ func connect(ctx context.Context, h config.Host, o Options) (*machine, error) {
 	return m, nil
 }
 
-// introduce asks the machine for its platform, user and home.
+// introduceScript prints what the machine is. Clones of one disk have one machine
+// id, but were not booted as one.
+const introduceScript = `uname -s && uname -m && id -u && printf '%s\n' "$HOME"
+id=$(cat /etc/machine-id /proc/sys/kernel/random/boot_id 2>/dev/null || sysctl -n kern.uuid kern.bootsessionuuid 2>/dev/null)
+printf '%s\n' "$(printf '%s' "$id" | tr '\n' ' ')"`
+
+// introduce asks the machine for its platform, user, home and identity.
 func (m *machine) introduce(ctx context.Context) error {
-	res, err := m.read(ctx, script(`uname -s && uname -m && id -u && printf '%s\n' "$HOME"`))
+	res, err := m.read(ctx, script(introduceScript))
 	if err != nil {
 		return err
 	}
@@ -89,6 +96,9 @@ func (m *machine) introduce(ctx context.Context) error {
 		arch = lines[1]
 	}
 	m.platform, m.uid, m.home = strings.ToLower(lines[0])+"/"+arch, lines[2], lines[3]
+	if len(lines) > 4 {
+		m.id = lines[4]
+	}
 	return nil
 }
 

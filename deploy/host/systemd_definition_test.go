@@ -4,6 +4,8 @@ package host
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/manifests"
 	"github.com/joelhooks/shipit/release"
+	"github.com/joelhooks/shipit/tools/devhost"
 )
 
 func foundEarly(t *testing.T, l *booted) {
@@ -196,4 +199,48 @@ func renamedOnOnePort(t *testing.T, l *booted) {
 	live, err = l.m.activate(t.Context(), old.role(t))
 	require.NoError(t, err)
 	require.Equal(t, old.Digest, live.Digest(), "and back again")
+}
+
+func movedRole(t *testing.T, l *booted) {
+	other, err := devhost.Up(t.Context(), devhost.Options{Progress: func(s string) { t.Log(s) }})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, other.Down()) })
+	// One key opens both machines, and both are known.
+	key, err := other.Exec(t.Context(), "cat", "/root/.ssh/authorized_keys")
+	require.NoError(t, err)
+	l.sh(t, `printf '%s\n' "$1" >>/root/.ssh/authorized_keys`, key)
+	known := filepath.Join(t.TempDir(), "known_hosts")
+	var lines string
+	for _, file := range []string{l.KnownHosts, other.KnownHosts} {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		lines += string(text)
+	}
+	require.NoError(t, writeFile(known, lines))
+
+	old := service("moved", 4075, "v1")
+	old.Address = l.Address
+	_, err = l.ship(t, old, "")
+	require.NoError(t, err)
+	open := func(address string) *Target {
+		h := config.Host{Address: address, Key: other.Key, KnownHosts: known, Service: old.Service, Root: old.Root}
+		target, err := Open(t.Context(), config.Config{App: "sample", Path: "shipit.yaml", Roles: config.Roles{{Name: "moved", Host: &h}}}, l.options(t))
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, target.Close()) })
+		return target
+	}
+	again := old
+	again.Address = l.Address + ":22"
+	keep := func(d definition) release.Release { return release.Release{Roles: []release.Role{d.role(t)}} }
+	require.NoError(t, open(again.Address).Remove(t.Context(), old.role(t), keep(again)))
+	require.Equal(t, "active", l.sh(t, `systemctl is-active "$1"`, old.File), "it is one machine by two names")
+
+	moved := old
+	moved.Address = other.Address
+	target := open(moved.Address)
+	seen, err := target.Compare(t.Context(), deploy.Step{Role: old.role(t)})
+	require.NoError(t, err)
+	require.Equal(t, old.Digest, seen.Live.Digest(), "it is where its record says")
+	require.NoError(t, target.Remove(t.Context(), old.role(t), keep(moved)))
+	require.Equal(t, "not-found", l.sh(t, `systemctl show -p LoadState --value "$1"`, old.File))
 }

@@ -79,6 +79,7 @@ func TestOnARealSystemd(t *testing.T) {
 		{"a role that the configuration no longer names is taken away from where its record says", droppedRole},
 		{"a service that got another name is taken away under the old one", renamedService},
 		{"a service that got another name takes the port over from the old one, and gives it back", renamedOnOnePort},
+		{"a role that moves to another machine is taken away from the old one, unless that is the same", movedRole},
 		{"one connection serves all roles of a machine", oneConnection},
 	} {
 		t.Run(story.name, func(t *testing.T) { story.run(t, l) })

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -66,13 +67,18 @@ func Open(ctx context.Context, cfg config.Config, o Options) (*Target, error) {
 }
 
 // machine is the connection to the machine of a role, and what the configuration
-// says of it. A role that the configuration no longer names is where its record says.
+// says of it. A role is where its record says; the configuration may have moved it.
 func (t *Target) machine(ctx context.Context, role release.Role) (*machine, config.Host, error) {
-	h, ok := t.roles[role.Name]
-	if !ok {
-		if h, ok = t.recorded(role); !ok {
-			return nil, h, fmt.Errorf("%s: %s no longer names this role of a host, and its record does not tell the machine", role.Name, t.file)
-		}
+	h, configured := t.roles[role.Name]
+	recorded, told := t.recorded(role)
+	switch {
+	case !configured && !told:
+		return nil, h, fmt.Errorf("%s: %s no longer names this role of a host, and its record does not tell the machine", role.Name, t.file)
+	case !configured:
+		h = recorded
+	case told && recorded.Address != h.Address:
+		recorded.Keep, recorded.Runtime = h.Keep, h.Runtime
+		h = recorded
 	}
 	m, err := t.machines.of(ctx, h)
 	if err != nil {
@@ -92,11 +98,16 @@ func (t *Target) recorded(role release.Role) (config.Host, bool) {
 	if d.Address == release.LocalMachine {
 		h.Address = ""
 	}
+	now := t.roles[cmp.Or(t.first, role.Name)]
+	if configured, still := t.roles[role.Name]; still {
+		now = configured // what is known of where it is now may do for where it was
+	}
 	for _, other := range t.roles {
 		if other.Address == h.Address {
-			h.Key, h.KnownHosts = other.Key, other.KnownHosts
+			now = other
 		}
 	}
+	h.Key, h.KnownHosts = now.Key, now.KnownHosts
 	return h, true
 }
 
@@ -209,8 +220,12 @@ func (t *Target) servicesOn(h config.Host) []string {
 // that service. A unit that stood there before shipit came is put back as it was.
 func (t *Target) Remove(ctx context.Context, role release.Role, keep release.Release) error {
 	for _, kept := range keep.Roles {
-		if kept.Target == release.TargetHost && t.sameService(role, kept) {
-			return nil
+		if kept.Target != release.TargetHost {
+			continue
+		}
+		same, err := t.sameService(ctx, role, kept)
+		if same || err != nil {
+			return named(role, err)
 		}
 	}
 	m, _, err := t.machine(ctx, role)
@@ -221,18 +236,27 @@ func (t *Target) Remove(ctx context.Context, role release.Role, keep release.Rel
 	return m.remove(ctx, role, stays)
 }
 
-// sameService reports whether two roles are one service of one machine. Roles of
-// one name are, unless their definitions name two services.
-func (t *Target) sameService(a, b release.Role) bool {
+// sameService reports whether two roles are one service of one machine, by whatever
+// names the machine is reached. A record that does not tell the machine is of the
+// one that the configuration has for the role.
+func (t *Target) sameService(ctx context.Context, a, b release.Role) (bool, error) {
 	of, errA := define(a)
 	as, errB := define(b)
 	if errA != nil || errB != nil {
-		return a.Name == b.Name
+		return a.Name == b.Name, nil
 	}
 	if of.Service != as.Service || of.Domain != as.Domain {
-		return false
+		return false, nil
 	}
-	return a.Name == b.Name || of.Address == as.Address
+	if of.Address == as.Address || a.Name == b.Name && (of.Address == "" || as.Address == "") {
+		return true, nil
+	}
+	first, _, errA := t.machine(ctx, a)
+	second, _, errB := t.machine(ctx, b)
+	if err := errors.Join(errA, errB); err != nil {
+		return false, fmt.Errorf("tell whether %s and %s are one machine: %w", of.Address, as.Address, err)
+	}
+	return first.id != "" && first.id == second.id, nil
 }
 
 // Prune removes the release directories that no good record names, but for the
