@@ -14,13 +14,13 @@ import (
 	"github.com/joelhooks/shipit/config"
 )
 
-// runCommand runs a probe's command where shipit runs; its output is the
-// evidence.
+// runCommand runs a probe's command on this machine. If it fails, the last lines of
+// its output are returned as evidence.
 func runCommand(ctx context.Context, p config.Probe) ([]string, error) {
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, p.Command[0], p.Command[1:]...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	// What it started ends with it.
+	// Cancelling kills the processes that the command started, too.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second

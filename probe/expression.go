@@ -1,6 +1,6 @@
-// Package probe asks a running role whether it does its work: HTTP answers held
-// against CEL expressions, commands, synthetic events, registration, and who
-// owns which function.
+// Package probe checks that a running role works: HTTP answers evaluated by CEL
+// expressions, commands, synthetic events, registration, and which role owns which
+// function.
 package probe
 
 import (
@@ -21,7 +21,7 @@ import (
 	"github.com/google/cel-go/parser"
 )
 
-// ExpressionError is a fault in a CEL expression.
+// ExpressionError is an invalid CEL expression.
 type ExpressionError struct {
 	Expression string
 	Line       int // 1-based
@@ -36,17 +36,17 @@ func (e *ExpressionError) Error() string {
 	return fmt.Sprintf("column %d of %q: %s", e.Column, e.Expression, e.Msg)
 }
 
-// Expression is CEL over an Answer, compiled.
+// Expression is a compiled CEL expression over an Answer.
 type Expression struct {
 	text    string
 	ast     *ast.AST
 	program cel.Program
-	tracked cel.Program // records the values on the way
+	tracked cel.Program // records intermediate values
 }
 
 // Compile compiles CEL over the variables of an answer: status (int), headers
-// (map, names in lower case), text (string) and json (whatever the text holds,
-// null if it is no JSON). The error is an *ExpressionError.
+// (map, names in lower case), text (string) and json (the parsed text; null if it is
+// not JSON). The error is an *ExpressionError.
 func Compile(text string) (Expression, error) {
 	l, err := newLanguage()
 	if err != nil {
@@ -80,12 +80,12 @@ func (l language) compile(text string) (Expression, error) {
 		first := issues.Errors()[0]
 		return Expression{}, &ExpressionError{text, first.Location.Line(), first.Location.Column() + 1, shorten(first.Message)}
 	}
-	// The limit ends an expression that would run for seconds; one over a health answer needs a fraction of it.
+	// The limit stops an expression that would run for seconds; one over a health answer needs a fraction of it.
 	program, err := l.env.Program(compiled, cel.CostLimit(1_000_000))
 	if err != nil {
 		return Expression{}, &ExpressionError{text, 1, 1, err.Error()}
 	}
-	// The library keeps to no limit while it tracks values, so that is a second program.
+	// The library ignores the limit while it tracks values, so tracking has its own program.
 	tracked, err := l.env.Program(compiled, cel.EvalOptions(cel.OptTrackState))
 	if err != nil {
 		return Expression{}, &ExpressionError{text, 1, 1, err.Error()}
@@ -106,11 +106,11 @@ func (l language) condition(text string) (Expression, error) {
 	return e, nil
 }
 
-// String is the expression as it was written.
+// String is the source of the expression.
 func (e Expression) String() string { return e.text }
 
-// Holds is nil if the expression is true of the answer; otherwise an error that
-// says what it came to.
+// Holds is nil if the expression is true for the answer; otherwise an error with the
+// values that made it false.
 func (e Expression) Holds(a Answer) error {
 	value, err := e.value(a)
 	if err != nil {
@@ -131,7 +131,7 @@ func (e Expression) Holds(a Answer) error {
 	return fmt.Errorf("%s does not hold", e.text)
 }
 
-// value is what the expression gives for the answer, as Go values.
+// value evaluates the expression.
 func (e Expression) value(a Answer) (ref.Val, error) {
 	value, _, err := e.program.Eval(a.variables())
 	if err != nil {
@@ -140,8 +140,8 @@ func (e Expression) value(a Answer) (ref.Val, error) {
 	return value, nil
 }
 
-// seen names the values that made an expression false: for a comparison both
-// sides that are no constants, for && the part that failed.
+// seen lists the values that made an expression false: for a comparison the operands
+// that are not constants, for && those of the part that failed.
 func (e Expression) seen(x ast.Expr, state interpreter.EvalState) string {
 	if x.Kind() != ast.CallKind {
 		return ""
@@ -171,7 +171,7 @@ func (e Expression) seen(x ast.Expr, state interpreter.EvalState) string {
 	return strings.Join(parts, ", ")
 }
 
-// show is a value for people: short, and one line.
+// show is a value for humans, in one line.
 func show(v ref.Val) string {
 	switch v.(type) {
 	case traits.Lister, traits.Mapper:
@@ -185,10 +185,10 @@ func show(v ref.Val) string {
 	return clip(fmt.Sprint(v.Value()), shownBytes)
 }
 
-// shownBytes is how much of a value is kept until it has been redacted.
+// shownBytes limits a value that is not redacted yet; it is shortened afterwards.
 const shownBytes = 64 << 10
 
-// shorten is a text as one short line.
+// shorten makes one short line of a text.
 func shorten(s string) string { return clip(s, 160) }
 
 func clip(s string, limit int) string {
@@ -199,7 +199,8 @@ func clip(s string, limit int) string {
 	return s
 }
 
-// parseJSON reads a body as CEL needs it: whole numbers as integers. No JSON is nil.
+// parseJSON parses a body for CEL, with whole numbers as integers; nil if it is not
+// JSON.
 func parseJSON(body []byte) any {
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.UseNumber()

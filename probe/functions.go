@@ -12,9 +12,9 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// Functions asks a role which functions it holds, where its first HTTP probe
-// asks. False says that the role does not answer for functions: it has no HTTP
-// probe, or its answer has no such field.
+// Functions asks a role which functions it has, at the path of its first HTTP probe.
+// False means that the role does not report functions: it has no HTTP probe, or its
+// answer has no such field.
 func Functions(ctx context.Context, role config.Role, f config.Functions, ask Asker) (release.RoleFunctions, bool, error) {
 	at := slices.IndexFunc(role.AllProbes(), func(p config.Probe) bool { return p.Path != "" })
 	if at < 0 {
@@ -29,7 +29,7 @@ func Functions(ctx context.Context, role config.Role, f config.Functions, ask As
 	return FunctionsIn(role.Name, f, answer)
 }
 
-// FunctionsIn reads the functions of a role out of its health answer.
+// FunctionsIn reads the functions of a role from its health answer.
 func FunctionsIn(role string, f config.Functions, answer Answer) (release.RoleFunctions, bool, error) {
 	l, err := newLanguage()
 	if err != nil {
@@ -59,8 +59,8 @@ func FunctionsIn(role string, f config.Functions, answer Answer) (release.RoleFu
 	return release.RoleFunctions{Role: role, IDs: ids, Count: len(ids), LastRegistration: l.lastAttempt(answer)}, true, nil
 }
 
-// lastAttempt is when the worker says that it last tried to register. It moves
-// when the attempt fails, too, so it is shown and proves nothing.
+// lastAttempt is when the worker, by its own answer, last tried to register. A failed
+// attempt counts too, so it is only displayed and proves nothing.
 func (l language) lastAttempt(answer Answer) time.Time {
 	e, err := l.compile("json.worker.lastRegistrationAt")
 	if err != nil {
@@ -78,8 +78,8 @@ func (l language) lastAttempt(answer Answer) time.Time {
 	return at.UTC()
 }
 
-// Ownership says who owns which function id: an id that two roles list, or one
-// role twice, is a duplicate unless it is allowed.
+// Ownership finds duplicates: function ids that two roles have, or one role twice,
+// unless they are allowed.
 func Ownership(roles []release.RoleFunctions, allow []string) release.Functions {
 	owned := release.Functions{Roles: roles, Duplicates: []string{}}
 	times := map[string]int{}
@@ -97,8 +97,8 @@ func Ownership(roles []release.RoleFunctions, allow []string) release.Functions 
 	return owned
 }
 
-// Disputed is nil if every function has one owner, otherwise a *release.Failure
-// that names each duplicate with its roles.
+// Disputed is nil if there are no duplicates; otherwise a *release.Failure that names
+// each duplicate with its roles.
 func Disputed(f release.Functions) error {
 	if len(f.Duplicates) == 0 {
 		return nil

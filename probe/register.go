@@ -13,11 +13,11 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// Register makes a worker register its functions and proves that it did: by the
-// answer of the registration call itself and, if configured, by asking the
-// server. It returns the proof in one line. A registered URL on another host
-// than the expected one is a *release.Failure, like a registration that never
-// succeeds within its window.
+// Register makes a worker register its functions and confirms that it did: by the
+// answer to the registration request and, if register.ask is set, by the answer of
+// the server. It returns the confirmation in one line. It is a *release.Failure if
+// the registration does not succeed in time or if a URL on another host than
+// register.host is registered.
 func Register(ctx context.Context, role config.Role, ask Asker) (string, error) {
 	r := role.Register
 	if r == nil {
@@ -79,9 +79,8 @@ func named(q question, err error) error {
 	return fmt.Errorf("%s: %w", q, err)
 }
 
-// registered finds the URLs that were registered: what register.url gives for
-// the server's answer, or every URL in the answers whose path is the
-// registration's.
+// registered finds the registered URLs: the value of register.url for the last
+// answer, or else every URL in the answers with the path of the registration.
 func (l language) registered(r config.Register, answers ...Answer) ([]string, error) {
 	if r.URL != "" {
 		e, err := l.compile(r.URL)
@@ -94,7 +93,7 @@ func (l language) registered(r config.Register, answers ...Answer) ([]string, er
 		}
 		value, err := e.value(last)
 		if err != nil {
-			return nil, nil // nothing is registered there; onHost says so
+			return nil, nil // no URL is registered; onHost reports that
 		}
 		text, _ := value.Value().(string)
 		return []string{text}, nil
@@ -124,7 +123,7 @@ func collectURLs(v any, path string, found *[]string) {
 	}
 }
 
-// onHost demands that every registered URL is on the expected host.
+// onHost checks that every registered URL is on the expected host.
 func onHost(role config.Role, registered []string) error {
 	want := role.Register.Host
 	f := &release.Failure{Role: role.Name, Code: release.CodeRegistrationFailed, Object: "registration"}

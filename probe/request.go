@@ -14,18 +14,18 @@ import (
 	"github.com/joelhooks/shipit/config"
 )
 
-// Asker sends one request to a role in the way in which it is reached. The URL holds port, path
-// and query; its host name is 127.0.0.1, as the role itself would say.
+// Asker sends one request to a role, for example through a port forward. The URL has
+// the role's port, path and query; its host is 127.0.0.1.
 type Asker func(ctx context.Context, req *http.Request) (*http.Response, error)
 
-// Answer is what was replied to one request.
+// Answer is the response to one request.
 type Answer struct {
 	Status int
 	Header http.Header
 	Body   []byte // its first megabyte
 }
 
-// variables are what an expression sees of the answer.
+// variables are those of an expression over the answer.
 func (a Answer) variables() map[string]any {
 	headers := map[string]string{}
 	for name, values := range a.Header {
@@ -34,7 +34,7 @@ func (a Answer) variables() map[string]any {
 	return map[string]any{"status": a.Status, "headers": headers, "text": string(a.Body), "json": parseJSON(a.Body)}
 }
 
-// excerpt is the answer in a few lines, which until redacts and shortens.
+// excerpt is the first lines of the answer; window.until redacts and shortens them.
 func (a Answer) excerpt() []string {
 	if a.Status == 0 {
 		return nil
@@ -51,9 +51,9 @@ func (a Answer) excerpt() []string {
 	return lines
 }
 
-// question is a request with what its answer must be.
+// question is a request and the conditions for its answer.
 type question struct {
-	method, url string // a url that begins with / is the role's
+	method, url string // a url that begins with / is a path of the role
 	headers     map[string]string
 	body        string
 	port        int // of the role
@@ -61,10 +61,10 @@ type question struct {
 	ask         Asker
 }
 
-// String is the question as people name it, before any variable is filled in.
+// String names the request, with variables not filled in.
 func (q question) String() string { return q.method + " " + q.url }
 
-// try asks one time. The error says why the answer is not the expected one.
+// try sends the request once. The error says which condition the answer does not meet.
 func (q question) try(ctx context.Context) (Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -97,7 +97,7 @@ func (q question) send(ctx context.Context) (Answer, error) {
 	}
 	req, err := http.NewRequestWithContext(ctx, q.method, address, strings.NewReader(body))
 	if err != nil {
-		return Answer{}, fmt.Errorf("%s is no request", q)
+		return Answer{}, fmt.Errorf("%s is not a valid request", q)
 	}
 	for name, value := range q.headers {
 		if value, err = withSecrets(value); err != nil {
@@ -117,14 +117,14 @@ func (q question) send(ctx context.Context) (Answer, error) {
 	return Answer{Status: res.StatusCode, Header: res.Header, Body: data}, nil
 }
 
-// fromHere sends a request from where shipit runs.
+// fromHere sends a request from this machine.
 func fromHere(_ context.Context, req *http.Request) (*http.Response, error) {
 	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	return client.Do(req)
 }
 
-// withoutAddress drops the URL that net/http puts before its errors: it may
-// hold a secret, and whoever reports the error names the request anyway.
+// withoutAddress removes the URL from an error of net/http: it may contain a secret,
+// and callers name the request anyway.
 func withoutAddress(err error) error {
 	var wrapped interface {
 		error
@@ -139,8 +139,8 @@ func withoutAddress(err error) error {
 
 func secretRule() *regexp.Regexp { return regexp.MustCompile(`\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}`) }
 
-// withSecrets fills in ${env:NAME}: a token is in the environment of the
-// one who releases, not in the repository.
+// withSecrets fills in ${env:NAME} from the environment of shipit, so that no token
+// is in the repository.
 func withSecrets(s string) (string, error) {
 	var missing string
 	filled := secretRule().ReplaceAllStringFunc(s, func(ref string) string {
@@ -157,7 +157,7 @@ func withSecrets(s string) (string, error) {
 	return filled, nil
 }
 
-// questionOf is a configured request with ${ID} filled in.
+// questionOf makes a question of a configured request, with ${ID} filled in.
 func (l language) questionOf(r config.Request, id string, defaultExpect ...string) (question, error) {
 	fill := func(s string) string { return strings.ReplaceAll(s, "${ID}", id) }
 	q := question{method: r.Method, url: fill(r.URL), body: fill(r.Body), headers: map[string]string{}}

@@ -14,12 +14,12 @@ import (
 
 const accepted = "status >= 200 && status < 300"
 
-// messageBytes is how long the cause in a failure may be.
+// messageBytes limits the cause in the message of a failure.
 const messageBytes = 500
 
-// Run asks until the probe holds or its window is over. ask reaches the role.
-// What does not hold is a *release.Failure; a context that ends early is its
-// cause.
+// Run repeats the probe until it succeeds or its time is over. ask sends requests to
+// the role. A probe that does not succeed is a *release.Failure; if ctx ends first,
+// the error is its cause.
 func Run(ctx context.Context, role config.Role, p config.Probe, ask Asker) error {
 	l, err := newLanguage()
 	if err != nil {
@@ -41,7 +41,8 @@ func Run(ctx context.Context, role config.Role, p config.Probe, ask Asker) error
 	}
 }
 
-// runEvent sends an event until it is accepted, and awaits it elsewhere.
+// runEvent sends an event until it is accepted, then waits until another request
+// shows that it arrived.
 func (l language) runEvent(ctx context.Context, role config.Role, p config.Probe, ask Asker) error {
 	id := "shipit-" + strings.ToLower(rand.Text())
 	send, err := l.questionOf(p.Event.Send, id, accepted)
@@ -63,7 +64,7 @@ func (l language) runEvent(ctx context.Context, role config.Role, p config.Probe
 	return w.until(ctx, role, nameOf(p)+": await "+id, await.attempt)
 }
 
-// attempt is try with the answer as evidence.
+// attempt is try that returns the answer as evidence.
 func (q question) attempt(ctx context.Context) ([]string, error) {
 	answer, err := q.try(ctx)
 	if err != nil {
@@ -72,7 +73,7 @@ func (q question) attempt(ctx context.Context) ([]string, error) {
 	return answer.excerpt(), err
 }
 
-// window is how long, and how often, something is tried.
+// window is how long and how often to try, and the failure when the time is over.
 type window struct {
 	within, every time.Duration
 	code          release.Code
@@ -86,8 +87,8 @@ func windowOf(p config.Probe) window {
 	}
 }
 
-// until tries immediately and then again until it holds. The last fault and its
-// evidence are kept for the failure.
+// until calls try at once and then at every interval until it succeeds. The failure
+// has the last error and its evidence.
 func (w window) until(ctx context.Context, role config.Role, what string, try func(context.Context) ([]string, error)) error {
 	limited, cancel := context.WithTimeout(ctx, w.within)
 	defer cancel()
@@ -102,7 +103,7 @@ func (w window) until(ctx context.Context, role config.Role, what string, try fu
 		if err == nil {
 			return nil
 		}
-		// An attempt that the end of the window cut off says less than the one before it.
+		// If the end of the window interrupts an attempt, the error before it says more.
 		if last == nil || limited.Err() == nil {
 			last, evidence = err, seen
 		}
@@ -127,7 +128,7 @@ func (w window) until(ctx context.Context, role config.Role, what string, try fu
 	}
 }
 
-// causeOf is the error in one line; an attempt that ran into its limit says so.
+// causeOf is the error in one line.
 func causeOf(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return "no answer in time"
@@ -142,7 +143,7 @@ func portOf(role config.Role, p config.Probe) int {
 	return role.Port
 }
 
-// nameOf is how people name the probe.
+// nameOf names the probe in messages.
 func nameOf(p config.Probe) string {
 	switch {
 	case p.Name != "":

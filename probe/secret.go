@@ -13,9 +13,9 @@ func secretName() *regexp.Regexp {
 	return regexp.MustCompile(`(?i)password|passwd|secret|token|key|credential|auth`)
 }
 
-// secretsOf are the values that a role's probes may repeat in their answers: of
-// the variables that its requests are filled in with, and of those of this
-// process that are named like a secret.
+// secretsOf are the values that must not appear in messages about a role's probes:
+// of the variables that its requests use, and of those variables of this process
+// whose names look like secrets.
 func secretsOf(role config.Role) []string {
 	used := map[string]bool{}
 	for _, text := range requestTexts(role) {
@@ -27,7 +27,7 @@ func secretsOf(role config.Role) []string {
 	rule := secretName()
 	for _, variable := range os.Environ() {
 		name, value, _ := strings.Cut(variable, "=")
-		// A path or a number under such a name, as SSH_AUTH_SOCK, is none.
+		// A path or a short value, such as that of SSH_AUTH_SOCK, is not a secret.
 		if used[name] || rule.MatchString(name) && len(value) >= 8 && !strings.HasPrefix(value, "/") {
 			values = append(values, value)
 		}
@@ -35,7 +35,7 @@ func secretsOf(role config.Role) []string {
 	return values
 }
 
-// requestTexts are the texts of a role's requests that may name a variable.
+// requestTexts are the parts of a role's requests that may use a variable.
 func requestTexts(role config.Role) []string {
 	var requests []config.Request
 	for _, p := range role.AllProbes() {

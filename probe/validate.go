@@ -11,8 +11,8 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// Validate says what can be known to be wrong with the probes before anything
-// runs. Object is the key in the configuration.
+// Validate finds errors in the configuration of probes. The Object of a finding is
+// the key in the configuration.
 func Validate(cfg config.Config) []release.Finding {
 	l, err := newLanguage()
 	if err != nil {
@@ -107,7 +107,7 @@ func (v *validation) request(key string, r config.Request, port int) {
 	}
 }
 
-// address demands a path on the role's port, or an HTTP URL.
+// address checks for a path, if the role has a port, or an HTTP URL.
 func (v *validation) address(key, address string, port int) {
 	if strings.HasPrefix(address, "/") {
 		if port == 0 && v.role.Port == 0 {

@@ -46,9 +46,9 @@ type anonymous struct{}
 
 func (anonymous) Resolve(authn.Resource) (authn.Authenticator, error) { return authn.Anonymous, nil }
 
-// defaultKeychain looks into the Docker config, or Podman's. For ghcr.io it goes
-// on to GITHUB_TOKEN, with GITHUB_ACTOR as the user, and to the file in which
-// gh keeps the token of github.com.
+// defaultKeychain reads the configuration of Docker or Podman. For ghcr.io it then
+// tries GITHUB_TOKEN, with GITHUB_ACTOR as the user, and the file in which gh stores
+// the token of github.com.
 func defaultKeychain() authn.Keychain {
 	return authn.NewMultiKeychain(authn.DefaultKeychain, githubKeychain{})
 }
@@ -69,8 +69,8 @@ func (githubKeychain) Resolve(target authn.Resource) (authn.Authenticator, error
 	return authn.FromConfig(authn.AuthConfig{Username: orToken(user), Password: token}), nil
 }
 
-// orToken is sent for an unknown user: GHCR looks at the token alone, but
-// there must be a name beside it.
+// orToken is the user, or any name if there is none: GHCR checks only the token, but
+// requires a user name.
 func orToken(user string) string {
 	if user == "" {
 		return "token"
@@ -78,8 +78,8 @@ func orToken(user string) string {
 	return user
 }
 
-// ghLogin reads gh's hosts.yml. It is empty where gh keeps tokens in the
-// system's keyring, and where there is no such file.
+// ghLogin reads gh's hosts.yml. The results are empty if gh stores tokens in the
+// system's keyring or if there is no such file.
 func ghLogin() (user, token string) {
 	dir := os.Getenv("GH_CONFIG_DIR")
 	if dir == "" {
@@ -113,10 +113,10 @@ type dockerEntry struct {
 	RegistryToken string `json:"registrytoken"`
 }
 
-// KeychainFromDockerConfig reads what a Kubernetes pull secret holds: a
-// .dockerconfigjson, or the older .dockercfg, which is its "auths" alone. An
-// image's credentials are found as a kubelet finds them: keys may have a path,
-// and * for a part of the host name; the longest key wins.
+// KeychainFromDockerConfig reads the content of a Kubernetes pull secret: a
+// .dockerconfigjson, or the older .dockercfg, which is only the "auths" of one. It
+// finds credentials as a kubelet does: keys may have a path, and * for a part of the
+// host name; the longest key wins.
 func KeychainFromDockerConfig(config []byte) (authn.Keychain, error) {
 	var modern struct {
 		Auths map[string]dockerEntry `json:"auths"`
@@ -166,7 +166,7 @@ func (e dockerEntry) config() (authn.AuthConfig, error) {
 
 type pullKey struct {
 	host   string // with a port if it has one; labels may hold *
-	prefix string // the path below it, without slashes around
+	prefix string // the path after it, without slashes at its ends
 	auth   authn.AuthConfig
 }
 
@@ -204,7 +204,7 @@ func splitKey(key string) (host, prefix string) {
 	return host, prefix
 }
 
-// matchHost matches label by label: a * matches no dot.
+// matchHost matches label by label: * does not match a dot.
 func matchHost(pattern, host string) bool {
 	want, have := strings.Split(pattern, "."), strings.Split(host, ".")
 	if len(want) != len(have) {

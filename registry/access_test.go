@@ -187,7 +187,7 @@ func TestGHCR(t *testing.T) {
 			_, err := c.Publish(ctx, Publication{Repository: "ghcr.io/joelhooks/app", Artifact: image(t, 64), SHA: sha1})
 			var refused *AuthError
 			require.ErrorAs(t, err, &refused)
-			require.Equal(t, "ghcr.io lets the credentials in use not push ghcr.io/joelhooks/app: DENIED: permission_denied: write_package", err.Error())
+			require.Equal(t, "ghcr.io does not allow the credentials in use to push ghcr.io/joelhooks/app: DENIED: permission_denied: write_package", err.Error())
 			require.Contains(t, refused.Hint(), hint)
 		}
 	})

@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// uploads is how many blobs go up at once.
+// uploads is how many blobs are uploaded at once.
 const uploads = 4
 
-// send pushes everything that an artifact is made of, and itself by digest.
+// send pushes the blobs and manifests of an artifact, by digest.
 func (c *Client) send(ctx context.Context, s *session, a Artifact) error {
 	blobs, manifests, err := contents(a)
 	if err != nil {
@@ -42,15 +42,15 @@ func (c *Client) send(ctx context.Context, s *session, a Artifact) error {
 	return nil
 }
 
-// blob is a layer or a config with what is asked of it many times.
+// blob is a layer or a config, with its digest and size.
 type blob struct {
 	v1.Layer
 	digest v1.Hash
 	size   int64
 }
 
-// contents lists the blobs of an artifact, each once, and its manifests, what is
-// referred to before what refers to it.
+// contents lists the blobs of an artifact, each once, and its manifests, an index
+// after the manifests that it lists.
 func contents(a Artifact) (blobs []blob, manifests []Artifact, err error) {
 	seen := map[v1.Hash]bool{}
 	err = walk(a, func(m Artifact) error {
@@ -82,8 +82,8 @@ func contents(a Artifact) (blobs []blob, manifests []Artifact, err error) {
 	return blobs, manifests, err
 }
 
-// describe reads what an upload needs to know of a layer; keep is false for one
-// that may not be distributed.
+// describe reads digest and size of a layer; keep is false for one that may not be
+// distributed.
 func describe(layer v1.Layer) (b blob, keep bool, err error) {
 	b.Layer = layer
 	media, err := layer.MediaType()

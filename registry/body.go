@@ -11,16 +11,16 @@ import (
 )
 
 const (
-	stallLimit = 30 * time.Second // in which stallBytes of an answer have to arrive, or its end
+	stallLimit = 30 * time.Second // within which stallBytes of a response, or its end, must arrive
 	stallBytes = 4 << 10
-	wholeBytes = 4 << 20 // an answer up to this size is read before it counts as one
+	wholeBytes = 4 << 20 // a response of up to this size is read before it is returned
 )
 
-// errStalled is an answer that comes so slowly that it does not come.
+// errStalled is a response whose bytes arrive too slowly.
 var errStalled = errors.New("its answer has stalled")
 
-// steady ends answers that stall, and reads small ones, as manifests are, to their
-// end: one that is cut off is then a failed exchange like others.
+// steady aborts responses that stall. It reads small ones, such as manifests, to their
+// end, so that an interrupted one is an error of the request, which can be repeated.
 type steady struct {
 	inner http.RoundTripper
 	limit time.Duration

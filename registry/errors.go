@@ -7,12 +7,11 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// TagTakenError says that a tag which is written once names another image.
-// Nothing was changed.
+// TagTakenError says that a tag names another image already. Nothing was changed.
 type TagTakenError struct{ Ref, Wanted, Found string }
 
 func (e *TagTakenError) Error() string {
-	return fmt.Sprintf("tag %s is written already: it names %s, this build is %s",
+	return fmt.Sprintf("tag %s already names %s, this build is %s",
 		e.Ref, release.ShortDigest(e.Found), release.ShortDigest(e.Wanted))
 }
 
@@ -21,8 +20,8 @@ func (e *TagTakenError) Hint() string {
 	return "a tag is never moved: find out which build wrote it, and commit again, or delete the tag in the registry"
 }
 
-// TagMovedError says that someone wrote a tag between the look before and the
-// look after it was put. Found is empty if the tag is gone.
+// TagMovedError says that someone else wrote a tag while it was being written. Found
+// is empty if the tag is gone.
 type TagMovedError struct{ Ref, Wanted, Found string }
 
 func (e *TagMovedError) Error() string {
@@ -30,7 +29,7 @@ func (e *TagMovedError) Error() string {
 	if e.Found != "" {
 		found = release.ShortDigest(e.Found)
 	}
-	return fmt.Sprintf("tag %s was moved while it was put: wanted %s, it names %s", e.Ref, release.ShortDigest(e.Wanted), found)
+	return fmt.Sprintf("tag %s was moved while it was written: wanted %s, it names %s", e.Ref, release.ShortDigest(e.Wanted), found)
 }
 
 // Hint says what to do.
@@ -38,7 +37,7 @@ func (e *TagMovedError) Hint() string {
 	return "two builds of one commit ran at once and differ: let one finish, then see why their bytes differ"
 }
 
-// AuthError says that a registry knows us not, or does not let us.
+// AuthError says that a registry rejects the credentials or denies access.
 type AuthError struct {
 	Host       string
 	Repository string // with the host
@@ -53,14 +52,14 @@ func (e *AuthError) Error() string {
 	if e.Anonymous {
 		who = "an anonymous client"
 	}
-	s := fmt.Sprintf("%s lets %s not %s %s", e.Host, who, e.Action, e.Repository)
+	s := fmt.Sprintf("%s does not allow %s to %s %s", e.Host, who, e.Action, e.Repository)
 	if e.Message != "" {
 		s += ": " + e.Message
 	}
 	return s
 }
 
-// Hint says which permission is missing, and how one gets it.
+// Hint says which permission is missing and how to get it.
 func (e *AuthError) Hint() string {
 	scope := "read:packages"
 	if e.Action == push {
@@ -85,14 +84,14 @@ func (e *NotFoundError) Error() string { return e.Ref + " is not in the registry
 
 // Hint says what to do.
 func (e *NotFoundError) Hint() string {
-	return "check its name; some registries also say this of what the credentials may not see"
+	return "check its name; some registries also answer this if the credentials lack access"
 }
 
-// UnreachableError says that a registry did not answer, or that it kept on
-// asking to come later.
+// UnreachableError says that a registry did not answer, or stayed busy.
 type UnreachableError struct {
 	Host string
-	// Temporary tells a registry that is busy or cut us off from one that is not there.
+	// Temporary is true if the registry is busy or broke the connection, false if it
+	// could not be reached.
 	Temporary bool
 	Cause     error
 }
@@ -123,8 +122,7 @@ func (e *PlainHTTPError) Hint() string {
 	return "plain HTTP is for registries on localhost; give this one a certificate"
 }
 
-// CorruptError says that a registry holds or serves other bytes than the ones
-// that a digest names.
+// CorruptError says that a registry has bytes that do not match their digest.
 type CorruptError struct{ Ref, Detail string }
 
 func (e *CorruptError) Error() string {
@@ -136,14 +134,14 @@ func (e *CorruptError) Hint() string {
 	return "do not use this image: the registry, or something before it, changed or lost its bytes"
 }
 
-// MissingBlobError says that a blob is neither in the registry nor here.
+// MissingBlobError says that a blob is neither in the registry nor on this machine.
 type MissingBlobError struct {
 	Repository, Digest string
-	Cause              error // why it cannot be read here
+	Cause              error // why it cannot be read on this machine
 }
 
 func (e *MissingBlobError) Error() string {
-	return fmt.Sprintf("blob %s is not in %s and not here: %s", release.ShortDigest(e.Digest), e.Repository, oneLine(e.Cause.Error()))
+	return fmt.Sprintf("blob %s is neither in %s nor on this machine: %s", release.ShortDigest(e.Digest), e.Repository, oneLine(e.Cause.Error()))
 }
 
 func (e *MissingBlobError) Unwrap() error { return e.Cause }

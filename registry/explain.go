@@ -14,8 +14,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
-// explainError makes one of this package's errors of what a library returned that
-// was given RemoteOptions; nil stays nil.
+// explainError turns an error of a library that was given RemoteOptions into one of
+// this package's; nil stays nil.
 func (c *Client) explainError(ctx context.Context, action, ref string, err error) error {
 	if err == nil {
 		return nil
@@ -34,7 +34,7 @@ func (c *Client) explainError(ctx context.Context, action, ref string, err error
 	return c.explain(ctx, s, ref, err)
 }
 
-// explain turns what the library or the network said into one typed line.
+// explain turns an error of the library or the network into one of this package's.
 func (c *Client) explain(ctx context.Context, s *session, ref string, err error) error {
 	host := s.repo.RegistryStr()
 	if ctx.Err() != nil {
@@ -72,12 +72,13 @@ func (c *Client) explain(ctx context.Context, s *session, ref string, err error)
 	return fmt.Errorf("%s %s: %s", s.action, ref, s.scrub(oneLine(err.Error())))
 }
 
-// speaksHTTP is how net/http reports a server without TLS; it has no type.
+// speaksHTTP is the text by which net/http reports a server without TLS; the error
+// has no type.
 const speaksHTTP = "server gave HTTP response to HTTPS client"
 
-// typed finds an error of this package in err, or nil. Errors of two attempts,
-// by TLS and without, may be joined in it; that the second one was refused for
-// its plain HTTP says nothing about the first.
+// typed finds an error of this package in err; nil if there is none. err may join the
+// errors of an attempt with TLS and one without. Then the *PlainHTTPError of the
+// second is ignored, because it says nothing about the first.
 func typed(err error) error {
 	for _, find := range []func(error) error{
 		as[*TagTakenError], as[*TagMovedError], as[*AuthError], as[*NotFoundError],
@@ -115,8 +116,8 @@ func refuses(e *transport.Error) bool {
 	return false
 }
 
-// diagnosis is what the registry said, without the request's URL, which may
-// hold a signature.
+// diagnosis is the registry's message, without the URL of the request, which may
+// contain a signature.
 func diagnosis(e *transport.Error) string {
 	for _, d := range e.Errors {
 		if d.Message != "" || d.Code != "" {
@@ -139,7 +140,7 @@ func innermost(err error) error {
 	return err
 }
 
-// scrub blots out the session's credentials in what a registry echoed.
+// scrub masks the session's credentials in a text from the registry.
 func (s *session) scrub(text string) string {
 	for _, secret := range s.secrets {
 		text = strings.ReplaceAll(text, secret, "***")
@@ -147,7 +148,7 @@ func (s *session) scrub(text string) string {
 	return text
 }
 
-// secretsOf lists the spellings in which credentials can be echoed.
+// secretsOf lists the spellings in which a registry may echo credentials.
 func secretsOf(c *authn.AuthConfig) []string {
 	var secrets []string
 	for _, s := range []string{c.Password, c.Auth, c.IdentityToken, c.RegistryToken} {

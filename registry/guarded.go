@@ -7,8 +7,7 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// guarded lets every request that changes the registry pass the guards of its
-// context first.
+// guarded calls release.BeforeWrite before every request that changes the registry.
 type guarded struct{ next http.RoundTripper }
 
 func (g guarded) RoundTrip(req *http.Request) (*http.Response, error) {

@@ -10,8 +10,8 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// meter adds up what all uploads of an artifact send, and reports it four times
-// a second at most.
+// meter adds up the bytes that all uploads of an artifact send, and reports them at
+// most four times a second.
 type meter struct {
 	progress release.Progress
 	total    int64
@@ -37,7 +37,7 @@ func (m *meter) add(n int64) {
 	}
 }
 
-// counted reports what is read of a blob, which is what goes over the wire.
+// counted counts the bytes that are read from a blob to be sent.
 type counted struct {
 	io.ReadCloser
 	upload *upload
@@ -67,7 +67,7 @@ func (u *upload) count(n int64) {
 	u.meter.add(n)
 }
 
-// rewind prepares for sending from offset on: what did not arrive counts again.
+// rewind sets the count of sent bytes to offset, where sending starts again.
 func (u *upload) rewind(offset int64) {
 	u.mu.Lock()
 	back := offset - u.sent

@@ -8,9 +8,9 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// ImageFor reads the image that ref names; of an index, the one for platform
-// ("linux/amd64"), or for a platform that it does not have the only one or the
-// first for the same architecture: content that is no program runs anywhere.
+// ImageFor reads the image that ref names. Of an index it is the image for platform
+// ("linux/amd64"). If there is none, it is the linux image for the same architecture,
+// or else the only image: scripts run on any platform.
 func (c *Client) ImageFor(ctx context.Context, ref, platform string) (v1.Image, error) {
 	_, arch, _ := strings.Cut(platform, "/")
 	var err error

@@ -16,31 +16,30 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Publication is an image, and the tags under which people will find it.
+// Publication is an image and its tags.
 type Publication struct {
 	Repository string   // registry/owner/name, no tag
 	Artifact   Artifact // a v1.Image or a v1.ImageIndex
 	SHA        string   // of the commit: the first tag
 	Tags       []string // further tags, as immutable as the first one
-	// Attest is called when the registry holds the image and before a tag is
-	// written; nil: nothing is attached.
+	// Attest is called when the registry has the image and before a tag is written;
+	// nil attaches nothing.
 	Attest func(ctx context.Context) error
 }
 
-// Published says what a Publish did.
+// Published is the result of Publish.
 type Published struct {
 	Digest string   // sha256:…
 	Pushed bool     // blobs or manifests were sent; false if the registry had them all
-	Tagged []string // the tags that were written; those that stood already are not in it
+	Tagged []string // the tags that were written, without those that existed
 }
 
-// Publish pushes an image under tags that never move. A tag that is absent is
-// written, one that names this very image is left alone, and one that names
-// another is a *TagTakenError, found before anything is sent. Blobs go first,
-// manifests by digest next, tags last and the SHA first among them: a push that
-// is cut off leaves nothing that anyone would find. A *TagMovedError says that
-// someone else wrote a tag in the same moment. A layer that cannot be read here
-// is fine if the registry has it, else a *MissingBlobError.
+// Publish pushes an image under tags that never move. It writes absent tags and
+// leaves tags that name this image. A tag that names another image is a
+// *TagTakenError before anything is sent. Blobs are sent first, then manifests by
+// digest, then the tags, the SHA first: an interrupted push leaves no tag. A
+// *TagMovedError says that someone else wrote a tag at the same time. A layer that
+// cannot be read on this machine is a *MissingBlobError, unless the registry has it.
 func (c *Client) Publish(ctx context.Context, p Publication) (Published, error) {
 	repo, err := parseRepository(p.Repository)
 	if err != nil {
@@ -61,7 +60,7 @@ func (c *Client) Publish(ctx context.Context, p Publication) (Published, error) 
 	}
 	open, err := c.free(ctx, s, tags, digest)
 	if hidden(err) {
-		open = tags // each is looked at again before it is written
+		open = tags // each is read again before it is written
 	} else if err != nil {
 		return result, err
 	}
@@ -84,9 +83,8 @@ func (c *Client) Publish(ctx context.Context, p Publication) (Published, error) 
 	return result, err
 }
 
-// Tag gives tags to a manifest that the repository has, by the rules of Publish
-// and without moving a blob, and returns those that were written. An absent
-// digest is a *NotFoundError.
+// Tag writes tags for a manifest that the repository has, by the rules of Publish,
+// and returns those that were written. An absent digest is a *NotFoundError.
 func (c *Client) Tag(ctx context.Context, repository, digest string, tags ...string) ([]string, error) {
 	repo, err := parseRepository(repository)
 	if err != nil {
@@ -139,8 +137,8 @@ func tagsOf(repo name.Repository, names []string) ([]name.Tag, error) {
 	return tags, nil
 }
 
-// free returns the tags that are still to be written. One that names another
-// digest is a *TagTakenError.
+// free returns the tags that do not exist. A tag that names another digest is a
+// *TagTakenError.
 func (c *Client) free(ctx context.Context, s *session, tags []name.Tag, digest v1.Hash) ([]name.Tag, error) {
 	found := make([]string, len(tags))
 	group, gctx := errgroup.WithContext(ctx)
@@ -163,8 +161,8 @@ func (c *Client) free(ctx context.Context, s *session, tags []name.Tag, digest v
 	return open, nil
 }
 
-// hidden reports whether a registry refused to say if something is there. Some
-// do so of a repository that is yet to be made by the first push to it.
+// hidden reports whether a registry denies access, which may mean that something does
+// not exist: some deny access to a repository until the first push creates it.
 func hidden(err error) bool {
 	var refused *AuthError
 	return errors.As(err, &refused) && !refused.Anonymous
@@ -183,10 +181,10 @@ func (c *Client) found(ctx context.Context, s *session, tag name.Tag) (string, e
 	return d.Digest.String(), nil
 }
 
-// write puts tags, each between two looks at it. No registry offers a
-// conditional write, so a moment remains: a writer who looked before our PUT and
-// puts after our second look moves the tag, and neither is told. What runs is
-// named by digest, so this misleads people but never a release.
+// write writes tags and reads each before and after. No registry offers a conditional
+// write, so a race remains: a writer who read the tag before our PUT and writes it
+// after our second read moves it unnoticed. What runs is named by digest, so this
+// may mislead humans but never a release.
 func (c *Client) write(ctx context.Context, s *session, tags []name.Tag, a Artifact) ([]string, error) {
 	digest, err := a.Digest()
 	if err != nil {
@@ -212,8 +210,8 @@ func (c *Client) write(ctx context.Context, s *session, tags []name.Tag, a Artif
 	return tagged, nil
 }
 
-// confirm looks at a tag after it was put. A registry of several machines may
-// need a moment to show it.
+// confirm reads a tag after it was written. A registry of several machines may need a
+// moment to show it.
 func (c *Client) confirm(ctx context.Context, s *session, tag name.Tag, digest v1.Hash) error {
 	for try := 1; ; try++ {
 		found, err := c.found(ctx, s, tag)
@@ -258,7 +256,7 @@ func (c *Client) put(ctx context.Context, s *session, ref name.Reference, a Arti
 	return nil
 }
 
-// url is an address below the session's repository.
+// url is a URL below the session's repository.
 func (s *session) url(path string) *url.URL {
 	return &url.URL{
 		Scheme: s.repo.Scheme(), Host: s.repo.RegistryStr(),
@@ -266,7 +264,7 @@ func (s *session) url(path string) *url.URL {
 	}
 }
 
-// fetched is a manifest as it was read, without what hangs from it.
+// fetched is only the manifest that was read, without its layers.
 type fetched struct{ *remote.Descriptor }
 
 func (f fetched) MediaType() (types.MediaType, error) { return f.Descriptor.MediaType, nil }

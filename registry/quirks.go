@@ -16,11 +16,11 @@ import (
 // ghcr is GitHub's registry.
 const ghcr = "ghcr.io"
 
-// referrersQuirk makes the referrers API either work or be absent. GHCR does
-// not have it, and has answered it with a redirect to a web page which is
-// rate-limited: a push then fails, or loses its index without a word. So GHCR
-// is not asked, and elsewhere only an index counts as an answer. A 404 makes
-// libraries use the tag that the specification has for such registries.
+// referrersQuirk answers 404 if a registry does not implement the referrers API
+// properly. GHCR has no referrers API; it has redirected such requests to a
+// rate-limited web page, so that a push failed or silently lost its index. So GHCR
+// is never asked, and of other registries only an index is accepted. A 404 makes
+// libraries use the referrers tag of the OCI specification.
 type referrersQuirk struct{ inner http.RoundTripper }
 
 func (t referrersQuirk) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -54,8 +54,8 @@ func absent(req *http.Request) *http.Response {
 	}
 }
 
-// plainHTTPGuard refuses to send anything, credentials least of all, over plain
-// HTTP to another machine. The library would do so for private addresses.
+// plainHTTPGuard refuses to send requests over plain HTTP to another machine. The
+// library would do so for private addresses, and send credentials.
 type plainHTTPGuard struct{ inner http.RoundTripper }
 
 func (t plainHTTPGuard) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -68,10 +68,10 @@ func (t plainHTTPGuard) RoundTrip(req *http.Request) (*http.Response, error) {
 	return t.inner.RoundTrip(req)
 }
 
-var errSilent = errors.New("it takes connections and says nothing")
+var errSilent = errors.New("it accepts connections but sends nothing")
 
-// pingLimit bounds the first exchange with a registry: one that takes the
-// connection and then says nothing is not there, and should not look slow.
+// pingLimit is a timeout for the first request to a registry, so that one that
+// accepts connections and does not answer is reported soon.
 type pingLimit struct {
 	inner http.RoundTripper
 	limit time.Duration

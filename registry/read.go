@@ -20,7 +20,7 @@ type Artifact interface {
 	RawManifest() ([]byte, error)
 }
 
-// head is the descriptor of what r names; what is absent is a *NotFoundError.
+// head is the descriptor that r names; an absent one is a *NotFoundError.
 func (c *Client) head(ctx context.Context, s *session, r name.Reference) (v1.Descriptor, error) {
 	d, err := remote.Head(r, s.options(ctx)...)
 	if err == nil {
@@ -33,8 +33,8 @@ func (c *Client) head(ctx context.Context, s *session, r name.Reference) (v1.Des
 	if answer == nil && typed(err) != nil {
 		return v1.Descriptor{}, c.explain(ctx, s, r.Name(), err)
 	}
-	// The answer to a HEAD has no body, so it lacks the reason for a refusal, and
-	// some registries leave out the digest. A GET has both.
+	// The response to a HEAD has no body and so no reason for a refusal, and some
+	// registries omit the digest. A GET has both.
 	got, err := remote.Get(r, s.options(ctx)...)
 	if err != nil {
 		return v1.Descriptor{}, c.explain(ctx, s, r.Name(), err)
@@ -42,9 +42,9 @@ func (c *Client) head(ctx context.Context, s *session, r name.Reference) (v1.Des
 	return got.Descriptor, nil
 }
 
-// Artifact is the image or index that ref names; references name a tag or a
-// digest, always. What is absent is a *NotFoundError. Its methods read from the
-// registry, within ctx, and check what they read against its digest.
+// Artifact is the image or index that ref names, by tag or by digest. An absent one is
+// a *NotFoundError. The methods of the Artifact read from the registry, within ctx,
+// and verify digests.
 func (c *Client) Artifact(ctx context.Context, ref string) (Artifact, error) {
 	r, s, err := c.reader(ctx, ref)
 	if err != nil {
@@ -69,8 +69,8 @@ func (c *Client) Artifact(ctx context.Context, ref string) (Artifact, error) {
 	return a, nil
 }
 
-// Find is the digest that ref names, with the other digests under which a runtime
-// may report it: those of every platform's manifest and config.
+// Find is the digest that ref names, and the other digests by which a runtime may
+// report the image: those of every platform's manifest and config.
 func (c *Client) Find(ctx context.Context, ref string) (digest string, aliases []string, err error) {
 	a, err := c.Artifact(ctx, ref)
 	if err != nil {
@@ -134,9 +134,9 @@ func (c *Client) Platforms(ctx context.Context, ref string) ([]string, error) {
 	return platforms, c.reading(ctx, ref, err)
 }
 
-// eachImage calls f for every image of an artifact, with the platform that the
-// index gives, nil outside an index. Attestations, which builders hang into an
-// index under the platform "unknown", run nowhere and are left out.
+// eachImage calls f for every image of an artifact, with its platform in the index;
+// nil outside an index. Attestations, which builders list in an index with the
+// platform "unknown", are left out.
 func eachImage(a Artifact, f func(*v1.Platform, v1.Image) error) error {
 	switch a := a.(type) {
 	case v1.Image:
@@ -176,7 +176,7 @@ func eachChild(index v1.ImageIndex, d v1.Descriptor, f func(*v1.Platform, v1.Ima
 	return nil
 }
 
-// reader opens what a reading function needs.
+// reader parses a reference and opens a session to pull from its repository.
 func (c *Client) reader(ctx context.Context, ref string) (name.Reference, *session, error) {
 	r, err := parse(ref)
 	if err != nil {

@@ -1,11 +1,11 @@
-// Package registry turns an image and a commit into a tag that never moves,
-// and a reference into the bytes that it names.
+// Package registry pushes images under tags that never move, and reads the image
+// that a reference names.
 //
-// A digest is what an image is; a tag is only how people find it. So a tag is
-// written once: it is looked at before and after it is put, and one that names
-// another digest is an error. Waiting and trying again happen here and nowhere
-// else; an error that comes out is final, is one line, holds no secret, and
-// says what to do through a Hint method.
+// The digest identifies an image; tags are for humans to find it. So a tag is
+// written once: it is read before and after it is written, and a tag that names
+// another digest is an error. All waits and retries are in this package; an error
+// that it returns is final, is one line, contains no secret, and has a Hint method
+// that says what to do.
 package registry
 
 import (
@@ -25,7 +25,7 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// Options are what a Client can be told. The zero value works.
+// Options configure a Client. The zero value works.
 type Options struct {
 	// Keychain finds credentials; nil is defaultKeychain.
 	Keychain authn.Keychain
@@ -36,8 +36,7 @@ type Options struct {
 	Transport http.RoundTripper
 }
 
-// Client speaks to any number of registries. It may be used by several
-// goroutines at once.
+// Client connects to any number of registries. Several goroutines may use it at once.
 type Client struct {
 	keychain  authn.Keychain
 	progress  release.Progress
@@ -49,7 +48,7 @@ type Client struct {
 	sessions map[string]*session
 }
 
-// New makes a Client. It connects to nothing yet.
+// New makes a Client, without connecting to a registry.
 func New(o Options) *Client { return newClient(o, sleep) }
 
 func newClient(o Options, pause func(context.Context, time.Duration) error) *Client {
@@ -72,8 +71,8 @@ func newClient(o Options, pause func(context.Context, time.Duration) error) *Cli
 	}
 }
 
-// withKeychain is a Client over the same transport that has other credentials
-// and nothing else in common with c.
+// withKeychain is a Client with other credentials and its own sessions. It shares
+// only the transport with c.
 func (c *Client) withKeychain(k authn.Keychain) *Client {
 	return &Client{
 		keychain: k, progress: c.progress, transport: c.transport, sleep: c.sleep,
@@ -81,15 +80,14 @@ func (c *Client) withKeychain(k authn.Keychain) *Client {
 	}
 }
 
-// RemoteOptions are for libraries that speak to a registry themselves by
-// go-containerregistry: the same credentials, quirks and retries, and no second
-// layer of retries on top.
+// RemoteOptions are for libraries that use go-containerregistry themselves: they give
+// the same credentials, workarounds and retries, without a second layer of retries.
 func (c *Client) RemoteOptions(ctx context.Context) []remote.Option {
 	return append(singleAttempt(ctx), remote.WithTransport(c.transport), remote.WithAuthFromKeychain(c.keychain))
 }
 
-// singleAttempt switches off the library's own retries: they ignore Retry-After, and
-// they sleep through a cancelled context.
+// singleAttempt switches off the library's own retries: they ignore Retry-After and
+// do not stop when the context is cancelled.
 func singleAttempt(ctx context.Context) []remote.Option {
 	return []remote.Option{
 		remote.WithContext(ctx),
@@ -102,8 +100,8 @@ func singleAttempt(ctx context.Context) []remote.Option {
 
 const userAgent = "shipit"
 
-// dialQuickly fails on an absent registry in seconds. The wait for an answer is
-// long, because a registry checks and moves a whole blob before it answers.
+// dialQuickly fails within seconds if a registry cannot be reached. The timeout for an
+// answer is long, because a registry checks and moves a whole blob before it answers.
 func dialQuickly() http.RoundTripper {
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
@@ -117,7 +115,7 @@ func dialQuickly() http.RoundTripper {
 	}
 }
 
-// session is an authenticated way to one repository.
+// session is an authenticated connection to one repository.
 type session struct {
 	repo    name.Repository
 	action  string // "pull" or "push"
@@ -132,8 +130,8 @@ const (
 	push = "push"
 )
 
-// session shakes hands with the registry, or returns the session of an earlier
-// handshake. A handshake that fails is not kept.
+// session authenticates to the registry, or returns an earlier session. A failure is
+// not cached.
 func (c *Client) session(ctx context.Context, repo name.Repository, action string) (*session, error) {
 	key := action + " " + repo.Name()
 	c.mu.Lock()
@@ -177,8 +175,8 @@ func (c *Client) open(ctx context.Context, repo name.Repository, action string, 
 	return s, nil
 }
 
-// options are for the library's reading functions: the session's transport has
-// the credentials already, so no second handshake takes place.
+// options are for the library's reading functions: the session's transport already
+// has the credentials, so the library does not authenticate again.
 func (s *session) options(ctx context.Context) []remote.Option {
 	return append(singleAttempt(ctx), remote.WithTransport(s.wrapped))
 }

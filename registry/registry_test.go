@@ -282,14 +282,14 @@ func TestReachingARegistry(t *testing.T) {
 		require.Contains(t, gone.Hint(), host)
 		require.Empty(t, w.slept)
 	})
-	t.Run("one that takes connections and says nothing is given up", func(t *testing.T) {
+	t.Run("one that accepts connections and sends nothing is given up", func(t *testing.T) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 		defer l.Close()
 		c, _ := client(Options{})
 		c.transport.(*retrier).inner = pingLimit{http.DefaultTransport, 50 * time.Millisecond}
 		_, err = resolve(c, ctx, l.Addr().String()+"/app:x")
-		require.ErrorContains(t, err, "says nothing")
+		require.ErrorContains(t, err, "sends nothing")
 	})
 	t.Run("one without TLS on another machine is refused and never sent a request", func(t *testing.T) {
 		s := serve(t, nil)

@@ -22,14 +22,14 @@ import (
 
 const (
 	tries = 5 // of one request, the first one included
-	// longestWait bounds what a registry may ask for; beyond it the release fails
-	// now, and says how long the registry wants to be left alone.
+	// longestWait limits the Retry-After of a registry. Beyond it the request fails at
+	// once, with an error that names the time.
 	longestWait = 2 * time.Minute
 )
 
-// retrier sends a request again if the registry is busy or the connection broke,
-// after the time that the registry asks for. It ends with the context. An upload
-// is left to the upload's loop, which knows how far it came.
+// retrier repeats a request if the registry is busy or the connection broke, after
+// the time in Retry-After or with backoff. It stops with the context. Uploads are
+// repeated by their own loop, which knows how many bytes have arrived.
 type retrier struct {
 	inner    http.RoundTripper
 	sleep    func(context.Context, time.Duration) error
@@ -56,8 +56,9 @@ func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// assess says how an attempt ended. Without a failure it stands as it is. With
-// one, wait is the time until the next attempt, or negative if that was the last.
+// assess decides whether an attempt is repeated. A nil error means that the result of
+// the attempt stands. Otherwise the duration is the time until the next attempt;
+// negative if there is none.
 func (r *retrier) assess(req *http.Request, resp *http.Response, err error, try int) (time.Duration, error) {
 	host := req.URL.Host
 	if err != nil {
@@ -97,8 +98,8 @@ func (r *retrier) assess(req *http.Request, resp *http.Response, err error, try 
 	return wait, failure
 }
 
-// busyError is a busy registry's answer to a request that its sender repeats
-// himself, with the time to wait before.
+// busyError is a busy registry's answer to a request that the caller repeats itself,
+// with the time to wait.
 type busyError struct {
 	UnreachableError
 	after time.Duration
@@ -107,7 +108,7 @@ type busyError struct {
 
 func (e *busyError) Unwrap() error { return &e.UnreachableError }
 
-// report tells of a wait that the registry asked for; our own are short.
+// report reports a wait that the registry asked for; those of backoff are short.
 func (e *busyError) report(p release.Progress) {
 	if e.asked {
 		p.Report(release.Event{
@@ -117,8 +118,8 @@ func (e *busyError) report(p release.Progress) {
 	}
 }
 
-// fresh is the request with a body that was not read yet. Whoever is above may
-// have sent it before: for a token that had run out.
+// fresh is the request with an unread body: an outer transport may have sent it
+// before, with an expired token.
 func fresh(req *http.Request) (*http.Request, error) {
 	if req.GetBody == nil {
 		return req, nil
@@ -133,8 +134,8 @@ func fresh(req *http.Request) (*http.Request, error) {
 	return attempt, nil
 }
 
-// repeatable reports whether a request may be sent again blindly. A part of a
-// blob may not: the registry may have kept some of it.
+// repeatable reports whether a request may be repeated unchanged. A PATCH with a part
+// of a blob may not: the registry may have stored some of it.
 func repeatable(req *http.Request) bool {
 	if req.Body != nil && req.Body != http.NoBody && req.GetBody == nil {
 		return false
@@ -152,8 +153,8 @@ func busy(status int) bool {
 	return false
 }
 
-// passing reports whether a failed exchange may succeed the next time. One that
-// never began is final: a registry that is not there is told at once.
+// passing reports whether a failed request may succeed the next time. If no connection
+// could be made, it is not repeated, so that an absent registry is reported at once.
 func passing(err error) bool {
 	var (
 		op     *net.OpError
@@ -178,7 +179,7 @@ func passing(err error) bool {
 	return true
 }
 
-// answerOf is a busy registry's answer in one line; it uses up the body.
+// answerOf is a busy registry's answer in one line; it reads the body.
 func answerOf(resp *http.Response) string {
 	defer resp.Body.Close()
 	status := fmt.Sprintf("%d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
@@ -201,8 +202,7 @@ func retryAfter(header string, now time.Time) (time.Duration, bool) {
 	return 0, false
 }
 
-// backoff is 0.5, 1, 2, 4 s, each up to a quarter longer, so that clients which
-// failed together do not come back together.
+// backoff is 0.5, 1, 2, 4 s, each with up to a quarter of jitter.
 func backoff(try int) time.Duration {
 	d := 500 * time.Millisecond << (try - 1)
 	return d + rand.N(d/4)

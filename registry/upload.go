@@ -16,8 +16,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
-// upload brings a blob into the repository unless it is there. One that breaks
-// off goes on where the registry says it stands, or else from the start.
+// upload sends a blob unless the repository has it. An interrupted upload continues at
+// the offset that the registry reports, or else from the start.
 func (c *Client) upload(ctx context.Context, s *session, b blob, m *meter) error {
 	u := &upload{session: s, blob: b, meter: m, ref: s.repo.Name() + "@" + b.digest.String()}
 	for try := 1; ; try++ {
@@ -43,23 +43,23 @@ func (c *Client) upload(ctx context.Context, s *session, b blob, m *meter) error
 	}
 }
 
-// upload is one blob on its way.
+// upload is the upload of one blob.
 type upload struct {
 	*session
 	blob  blob
 	meter *meter
 	ref   string
 
-	location string // where the registry takes the bytes; "" before the start
+	location string // URL for the bytes; "" before the start
 
-	// A transport may still read a body after it has returned.
+	// The mutex is needed because a transport may read a body after it has returned.
 	mu     sync.Mutex
 	sent   int64 // bytes that the meter has counted
-	unread error // why the blob cannot be read here
+	unread error // why the blob cannot be read on this machine
 }
 
-// attempt does what is left to do. After an error, location says whether the
-// next attempt may go on.
+// attempt starts or continues the upload. After an error, the next attempt continues
+// if location is set.
 func (u *upload) attempt(ctx context.Context) error {
 	offset := u.resume(ctx)
 	if u.location == "" {
@@ -86,8 +86,8 @@ func (u *upload) attempt(ctx context.Context) error {
 	return u.commit(ctx)
 }
 
-// resume asks how much of an upload that broke off has arrived. Where the
-// registry cannot tell, the upload starts over.
+// resume asks how many bytes of an interrupted upload have arrived. If the registry
+// cannot tell, the upload starts over.
 func (u *upload) resume(ctx context.Context) (offset int64) {
 	if u.location == "" {
 		return 0
@@ -110,8 +110,8 @@ func (u *upload) resume(ctx context.Context) (offset int64) {
 	return last + 1
 }
 
-// exists looks for the blob. One of another size under its digest is a
-// *CorruptError: the registry lost some of it.
+// exists reports whether the registry has the blob. If its size differs, that is a
+// *CorruptError: the registry lost a part of it.
 func (u *upload) exists(ctx context.Context) (bool, error) {
 	resp, err := u.do(ctx, http.MethodHead, u.url("blobs/"+u.blob.digest.String()).String(), nil, 0)
 	if err != nil {
@@ -130,8 +130,8 @@ func (u *upload) exists(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// start opens an upload. A layer that comes from another repository of the same
-// registry is mounted if the registry will.
+// start begins an upload, or mounts a layer from another repository of the same
+// registry if the registry supports that.
 func (u *upload) start(ctx context.Context) (mounted bool, err error) {
 	at := u.url("blobs/uploads/")
 	from, ok := u.blob.Layer.(*remote.MountableLayer)
@@ -169,13 +169,13 @@ func (u *upload) patch(ctx context.Context, offset int64) error {
 	defer resp.Body.Close()
 	err = transport.CheckError(resp, http.StatusAccepted, http.StatusNoContent, http.StatusCreated)
 	if err != nil {
-		u.location = "" // it was refused, not cut off
+		u.location = "" // it was refused, not interrupted
 		return err
 	}
 	return u.follow(resp)
 }
 
-// commit closes the upload under the blob's digest; the registry checks it.
+// commit completes the upload with the blob's digest, which the registry checks.
 func (u *upload) commit(ctx context.Context) error {
 	at, err := url.Parse(u.location)
 	if err != nil {
@@ -215,7 +215,7 @@ func (u *upload) do(ctx context.Context, method, at string, read func() (io.Read
 	return u.client.Do(req)
 }
 
-// open reads the blob here, from offset on.
+// open reads the blob on this machine, from offset on.
 func (u *upload) open(offset int64) (io.ReadCloser, error) {
 	rc, err := u.blob.Compressed()
 	if err == nil && offset > 0 {
@@ -228,12 +228,12 @@ func (u *upload) open(offset int64) (io.ReadCloser, error) {
 	return &counted{ReadCloser: rc, upload: u}, nil
 }
 
-// follow takes the address of the next request from an answer. A registry may
-// send the bytes to another host, but not from TLS to none.
+// follow takes the URL of the next request from a response. A registry may name another
+// host, but not switch from HTTPS to HTTP.
 func (u *upload) follow(resp *http.Response) error {
 	next, err := resp.Location()
 	if err != nil {
-		return fmt.Errorf("the registry does not say where the blob goes: %w", err)
+		return fmt.Errorf("the registry gives no valid upload URL: %w", err)
 	}
 	if resp.Request.URL.Scheme == "https" && next.Scheme != "https" {
 		return &PlainHTTPError{Host: next.Host}
@@ -248,7 +248,7 @@ func (u *upload) repeatable(ctx context.Context, err error) bool {
 		return false
 	}
 	if cause := u.unreadable(); cause != nil {
-		// A base layer is read from another registry, while it is sent to this one.
+		// A base layer is read from another registry while it is sent to this one.
 		_, distant := u.blob.Layer.(*remote.MountableLayer)
 		return distant && broke(ctx, cause)
 	}
@@ -258,15 +258,14 @@ func (u *upload) repeatable(ctx context.Context, err error) bool {
 	}
 	var answer *transport.Error
 	if errors.As(err, &answer) {
-		// An upload that the registry forgot starts over.
+		// An upload that the registry no longer knows starts over.
 		return !refuses(answer) && (answer.StatusCode == http.StatusNotFound || answer.StatusCode == http.StatusRequestedRangeNotSatisfiable)
 	}
 	var wire *url.Error
 	return errors.As(err, &wire) && typed(err) == nil && passing(wire.Err)
 }
 
-// broke reports whether a transfer ended in the middle, which says nothing
-// against the next one.
+// broke reports whether a transfer was interrupted, so that it may be repeated.
 func broke(ctx context.Context, err error) bool {
 	var disk *os.PathError
 	return ctx.Err() == nil && typed(err) == nil && !errors.As(err, &disk) && !mismatch(err) && passing(err)
