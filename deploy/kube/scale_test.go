@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/joelhooks/shipit/deploy/kube/apply"
 	"github.com/joelhooks/shipit/deploy/kube/object"
@@ -126,6 +127,33 @@ func TestScale(t *testing.T) {
 		require.False(t, a.Changed())
 		require.Zero(t, counts["patch"])
 		require.LessOrEqual(t, counts["all"], 6, "%v", counts)
+	})
+	t.Run("a comparison costs the same handful, and two dry runs for what a person has changed", func(t *testing.T) {
+		role := fleet(t, ns, digestOf("v1"), objects, deployments, replicas)
+		compared := func() (apply.Plan, map[string]int) {
+			log.since()
+			began := time.Now()
+			plan, err := c.Diff(t.Context(), role, silent)
+			require.NoError(t, err)
+			_, err = c.Observe(t.Context(), role)
+			require.NoError(t, err)
+			counts := log.since()
+			t.Logf("compared in %s, requests %v", time.Since(began), counts)
+			return plan, counts
+		}
+		plan, counts := compared()
+		require.Empty(t, plan.Changes)
+		require.LessOrEqual(t, counts["all"], 6, "%v", counts)
+		require.Zero(t, counts["patch"], "%v", counts)
+		_, err := c.kube.CoreV1().ConfigMaps(ns).Patch(t.Context(), fmt.Sprintf("c%d", deployments), types.MergePatchType, []byte(`{"data":{"byhand":"1"}}`), metav1.PatchOptions{FieldManager: "kubectl-edit"})
+		require.NoError(t, err)
+		plan, counts = compared()
+		require.Len(t, plan.Changes, 1)
+		require.Equal(t, []string{"- data.byhand: 1"}, plan.Changes[0].Lines)
+		require.Equal(t, 2, counts["patch"], "%v", counts)
+		a, err := c.Apply(t.Context(), role, silent)
+		require.NoError(t, err)
+		require.True(t, a.Changed())
 	})
 	t.Run("one changed object is one patch", func(t *testing.T) {
 		role := fleet(t, ns, digestOf("v1"), objects, deployments, replicas)
