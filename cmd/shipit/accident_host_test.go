@@ -182,3 +182,25 @@ func (s *shop) tellsTheTruth() {
 	}
 	require.Error(s.t, err, "%s", out)
 }
+
+// TestAStoppedRunChangesNothingOnHostsAfterATakeover is
+// TestAStoppedRunChangesNothingAfterATakeover for an app on a machine. What is
+// sent after the lock was asked for is the business of the host target's tests.
+func TestAStoppedRunChangesNothingOnHostsAfterATakeover(t *testing.T) {
+	g := machineGround(t)
+	all := g.hostShop(t, "stop-all", 900)
+	all.does(0, "release", all.sha["v1"])
+	writes := hostWrites(all.writes(0, "release", all.sha["v2"]))
+	tried := 0
+	for i, a := range accidents(syscall.SIGSTOP, writes, "before") {
+		if a.write == "host ledger lock.json" || !soaking() && a.write != "host seal" && a.write != "host stop" {
+			continue
+		}
+		tried++
+		t.Run(fmt.Sprintf("%s %d", a.write, a.number), func(t *testing.T) {
+			t.Parallel()
+			g.hostShop(t, fmt.Sprintf("stop-%d", i), 901+i).staysTakenOver(a)
+		})
+	}
+	require.Positive(t, tried, "%q", writes)
+}

@@ -95,8 +95,10 @@ func (l deployment) Close() error { return errors.Join(l.Engine.Close(), l.sessi
 // openTargets connects to all targets of the roles, concurrently. If one cannot be
 // reached, the command ends before it has done anything.
 func (s *session) openTargets(ctx context.Context, partial bool) (map[release.Target]deploy.Target, error) {
-	open := map[release.Target]deploy.Target{}
-	var used []release.Target
+	// Hosts are among them in any case: a former role's record tells its machine, and
+	// without a role nothing is connected to.
+	open := map[release.Target]deploy.Target{release.TargetHost: nil}
+	used := []release.Target{release.TargetHost}
 	for _, r := range s.cfg.Roles {
 		if _, seen := open[r.Target()]; !seen {
 			used = append(used, r.Target())

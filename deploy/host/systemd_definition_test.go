@@ -4,6 +4,7 @@ package host
 
 import (
 	"encoding/json"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/agent"
 
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/deploy"
@@ -243,4 +246,50 @@ func movedRole(t *testing.T, l *booted) {
 	require.Equal(t, old.Digest, seen.Live.Digest(), "it is where its record says")
 	require.NoError(t, target.Remove(t.Context(), old.role(t), keep(moved)))
 	require.Equal(t, "not-found", l.sh(t, `systemctl show -p LoadState --value "$1"`, old.File))
+}
+
+// lastRole is a role of a machine that no role of the configuration runs on any more:
+// the agent's key and the user's known_hosts let it be reached.
+func lastRole(t *testing.T, l *booted) {
+	d := service("last", 4076, "v1")
+	d.Address = l.Address
+	_, err := l.ship(t, d, "")
+	require.NoError(t, err)
+	target, err := Open(t.Context(), config.Config{App: "sample", Path: "shipit.yaml"}, l.options(t))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, target.Close()) })
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	t.Setenv("SSH_AUTH_SOCK", filepath.Join(home, "nobody"))
+	known, err := os.ReadFile(l.KnownHosts)
+	require.NoError(t, err)
+	require.NoError(t, os.Mkdir(filepath.Join(home, ".ssh"), 0o700))
+	require.NoError(t, writeFile(filepath.Join(home, ".ssh/known_hosts"), string(known)))
+	err = target.Remove(t.Context(), d.role(t), release.Release{})
+	var auth *authError
+	require.ErrorAs(t, err, &auth)
+	require.ErrorContains(t, err, "ssh-add", "the record of the next release says what to do")
+
+	key, err := os.ReadFile(l.Key)
+	require.NoError(t, err)
+	private, err := ssh.ParseRawPrivateKey(key)
+	require.NoError(t, err)
+	ring := agent.NewKeyring()
+	require.NoError(t, ring.Add(agent.AddedKey{PrivateKey: private}))
+	socket := filepath.Join(home, "agent")
+	listener, err := net.Listen("unix", socket)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() { _ = agent.ServeAgent(ring, conn) }()
+		}
+	}()
+	t.Setenv("SSH_AUTH_SOCK", socket)
+	require.NoError(t, target.Remove(t.Context(), d.role(t), release.Release{}))
+	require.Equal(t, "not-found", l.sh(t, `systemctl show -p LoadState --value "$1"`, d.File))
 }

@@ -80,6 +80,7 @@ func TestOnARealSystemd(t *testing.T) {
 		{"a service that got another name is taken away under the old one", renamedService},
 		{"a service that got another name takes the port over from the old one, and gives it back", renamedOnOnePort},
 		{"a role that moves to another machine is taken away from the old one, unless that is the same", movedRole},
+		{"the last role of a machine is taken away, or it is said what lets us in", lastRole},
 		{"one connection serves all roles of a machine", oneConnection},
 	} {
 		t.Run(story.name, func(t *testing.T) { story.run(t, l) })

@@ -81,7 +81,11 @@ func (t *Target) machine(ctx context.Context, role release.Role) (*machine, conf
 		h = recorded
 	}
 	m, err := t.machines.of(ctx, h)
-	if err != nil {
+	var auth *authError
+	switch {
+	case errors.As(err, &auth) && h.Key == "":
+		return nil, h, fmt.Errorf("%s: %w; load its key with ssh-add and run the command again", role.Name, err)
+	case err != nil:
 		return nil, h, fmt.Errorf("%s: %w", role.Name, err)
 	}
 	return m, h, nil
