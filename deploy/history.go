@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
 
 	"github.com/joelhooks/shipit/ledger"
 	"github.com/joelhooks/shipit/release"
@@ -27,21 +26,30 @@ func (e Engine) Read(ctx context.Context) (History, error) {
 type choice func(newest []release.Record) (release.Record, error)
 
 // find reads the entry that is chosen, ready to be rolled out: from what was read
-// already if it is there, otherwise from the whole ledger.
+// already if it is there, otherwise from as much of the ledger as it takes.
 func (e Engine) find(ctx context.Context, h History, choose choice) (ledger.Entry, error) {
 	if chosen, err := choose(h.Records()); err == nil {
 		i := slices.IndexFunc(h.Entries, func(entry ledger.Entry) bool { return entry.Record.Seq == chosen.Seq })
 		return h.Entries[i], e.Ledger.Trust(ctx, h.Entries[i])
 	}
-	all, err := e.Ledger.List(ctx)
+	newest, err := e.Ledger.Newest(ctx, func(newest []release.Record) bool {
+		_, err := choose(newest)
+		return err == nil
+	})
 	if err != nil {
 		return ledger.Entry{}, err
 	}
-	chosen, err := choose(all)
+	chosen, err := choose(newest)
 	if err != nil {
 		return ledger.Entry{}, err
 	}
 	return e.Ledger.Read(ctx, chosen.Seq)
+}
+
+// holdsGood reports whether one of the newest records is good.
+func holdsGood(newest []release.Record) bool {
+	_, ok := release.Current(newest)
+	return ok
 }
 
 // newestGood chooses the newest good record: what should be running.
@@ -76,21 +84,20 @@ func (e Engine) lastGood(ctx context.Context, h History, seq int64) (release.Rel
 }
 
 // commits names the commit of a digest that some release of the ledger recorded
-// for a role. The whole ledger is read, once, only if what was read already does
-// not hold the answer; "" if none does, or if it cannot be read.
+// for a role. The ledger is read only if what was read already does not hold the
+// answer; "" if none does, or if it cannot be read.
 func (e Engine) commits(ctx context.Context, known []release.Record) func(role, digest string) string {
-	all := sync.OnceValue(func() []release.Record {
-		records, err := e.Ledger.List(ctx)
-		if err != nil {
-			return nil
-		}
-		return records
-	})
+	whole := false
 	return func(role, digest string) string {
-		if sha := commitOf(known, role, digest); sha != "" {
+		if sha := commitOf(known, role, digest); sha != "" || digest == "" || whole {
 			return sha
 		}
-		return commitOf(all(), role, digest)
+		newest, err := e.Ledger.Newest(ctx, func(newest []release.Record) bool { return commitOf(newest, role, digest) != "" })
+		if err != nil {
+			return ""
+		}
+		known, whole = newest, commitOf(newest, role, digest) == ""
+		return commitOf(newest, role, digest)
 	}
 }
 

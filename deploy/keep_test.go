@@ -63,7 +63,7 @@ func TestAReleaseWhoseRecordIsNotYetSignedIsRestored(t *testing.T) {
 	signer.awayForRecords, a.target.switches = false, nil
 	_, err = a.ship(t, releaseOf(newSHA, newBits, "cluster"), deploy.Terms{})
 	require.NoError(t, err)
-	faults, err := a.Ledger.Verify(t.Context())
+	faults, err := a.Ledger.Verify(t.Context(), 0)
 	require.NoError(t, err)
 	require.Empty(t, faults, "the next run has brought the signatures")
 }

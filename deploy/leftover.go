@@ -46,7 +46,10 @@ func (e Engine) sinceGood(ctx context.Context, h History, seq int64) ([]ledger.E
 			return out, nil
 		}
 	}
-	records, err := e.Ledger.List(ctx)
+	records, err := e.Ledger.Newest(ctx, func(newest []release.Record) bool {
+		_, err := goodBefore(seq)(newest)
+		return err == nil
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -224,7 +224,7 @@ func (e Engine) concludeFailed(ctx context.Context, begun ledger.Begun, c Checke
 
 // prune lets every target delete what no good release needs.
 func (e Engine) prune(ctx context.Context, record release.Record) {
-	records := sync.OnceValues(func() ([]release.Record, error) { return e.Ledger.List(ctx) })
+	records := sync.OnceValues(func() ([]release.Record, error) { return e.Ledger.List(ctx, 0, 0) })
 	for _, role := range record.Release(nil).Roles {
 		t, err := e.target(role)
 		if err == nil {

@@ -17,7 +17,7 @@ type Status struct {
 // Status reads every role and compares it with the newest good release, or if
 // there is none with the newest. A *NothingReleasedError says that there is none.
 func (e Engine) Status(ctx context.Context) (Status, error) {
-	records, err := e.Ledger.List(ctx)
+	records, err := e.Ledger.Newest(ctx, holdsGood)
 	if err != nil {
 		return Status{}, err
 	}
@@ -34,8 +34,8 @@ type NothingReleasedError struct{}
 func (e *NothingReleasedError) Error() string { return "nothing was released yet" }
 
 // current compares what runs with the release that should be running: the newest
-// good one, or if there is none the newest. records are all, newest first; whole
-// reads content byte by byte.
+// good one, or if there is none the newest. records are the newest, with a good
+// one if there is any; whole reads content byte by byte.
 func (e Engine) current(ctx context.Context, records []release.Record, whole bool) (release.Record, error) {
 	should, ok := release.Current(records)
 	if !ok {
@@ -51,7 +51,7 @@ func (e Engine) current(ctx context.Context, records []release.Record, whole boo
 		return release.Record{}, err
 	}
 	seen := e.compare(ctx, rel, compareOptions{earlier: missing(earlier, rel), whole: whole})
-	record := seen.observed(should, func(role, digest string) string { return commitOf(records, role, digest) })
+	record := seen.observed(should, e.commits(ctx, records))
 	record.Functions, record.Failures = nil, seen.failures()
 	if functions, err := e.functions(ctx, rel, nil); functions != nil {
 		record.Functions = functions

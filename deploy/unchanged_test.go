@@ -14,7 +14,7 @@ import (
 
 func TestWhatRunsAsRecordedIsNotWrittenAgain(t *testing.T) {
 	count := func(a *app) int {
-		records, err := a.Ledger.List(t.Context())
+		records, err := a.Ledger.List(t.Context(), 0, 0)
 		require.NoError(t, err)
 		return len(records)
 	}

@@ -127,7 +127,7 @@ func TestWhatWasAlteredIsNamed(t *testing.T) {
 				l := threeRecords(t, p, signed(t))
 				attack.forge(t, p)
 
-				faults, err := l.Verify(t.Context())
+				faults, err := l.Verify(t.Context(), 0)
 				require.NoError(t, err)
 				requireFault(t, faults, attack.fault)
 				if attack.read == 0 {
@@ -173,7 +173,7 @@ func TestAnAlteredRecordIsShownAndNeverChosen(t *testing.T) {
 	onEveryStore(t, func(t *testing.T, p place) {
 		l := threeRecords(t, p, ledger.Options{})
 		p.forge(t, "000002", with(parts(t, p.store, "000002"), "record", `"1.2.0"`, `"1.9.0"`))
-		records, err := l.List(t.Context())
+		records, err := l.List(t.Context(), 0, 0)
 		require.NoError(t, err)
 		require.Len(t, records, 3)
 		require.Contains(t, records[1].Altered, "previousHash")
@@ -239,7 +239,7 @@ func TestAWithdrawnReleaseNeverRunsAgain(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, entry.Record.Withdrawn)
 		require.NotContains(t, string(entry.Raw), "withdrawn", "the record stays as it was sealed")
-		records, err := l.List(t.Context())
+		records, err := l.List(t.Context(), 0, 0)
 		require.NoError(t, err)
 		require.False(t, records[1].Good())
 		chosen, err := release.Choose(records, "")
@@ -259,17 +259,17 @@ func TestAWithdrawnReleaseNeverRunsAgain(t *testing.T) {
 		rec.Outcome, rec.Parity = release.Settled, true
 		require.NoError(t, settle(t.Context(), l, begun, rec))
 		require.NoError(t, withdraw(t.Context(), l, lock, rec.Seq, "that too"))
-		records, err = l.List(t.Context())
+		records, err = l.List(t.Context(), 0, 0)
 		require.NoError(t, err)
 		require.True(t, records[0].Withdrawn)
 		require.True(t, records[3].Withdrawn)
 
 		// Once another release began, taking the mark away does not bring it back.
 		p.forge(t, "000002-withdrawn", nil)
-		records, err = l.List(t.Context())
+		records, err = l.List(t.Context(), 0, 0)
 		require.NoError(t, err)
 		require.True(t, records[2].Withdrawn)
-		faults, err := l.Verify(t.Context())
+		faults, err := l.Verify(t.Context(), 0)
 		require.NoError(t, err)
 		requireFault(t, faults, ledger.Fault{Seq: 2, Kind: ledger.FaultMissing, Field: "withdrawn"})
 	})
@@ -294,7 +294,7 @@ func TestTheCopyInTheRegistryShowsWhichSideWasAltered(t *testing.T) {
 		opts := signed(t)
 		opts.Mirror = mirror
 		l := threeRecords(t, p, opts)
-		faults, err := l.Verify(t.Context())
+		faults, err := l.Verify(t.Context(), 0)
 		require.NoError(t, err)
 		requireFault(t, faults, ledger.Fault{Seq: 3, Kind: ledger.FaultUncopied, Place: where})
 
@@ -313,7 +313,7 @@ func TestTheCopyInTheRegistryShowsWhichSideWasAltered(t *testing.T) {
 
 		good := parts(t, p.store, "000002")
 		p.forge(t, "000002", with(good, "record", `"1.2.0"`, `"9.9.9"`))
-		faults, err = l.Verify(t.Context())
+		faults, err = l.Verify(t.Context(), 0)
 		require.NoError(t, err)
 		requireFault(t, faults, ledger.Fault{Seq: 2, Kind: ledger.FaultAltered, Place: p.store.Place(), Field: "version", Message: `"9.9.9"`})
 
@@ -326,7 +326,7 @@ func TestTheCopyInTheRegistryShowsWhichSideWasAltered(t *testing.T) {
 			require.NoError(t, forged.Put(t.Context(), entry, parts(t, p.store, entry)))
 		}
 		opts.Mirror = forged
-		faults, err = ledger.New(p.store, app, opts).Verify(t.Context())
+		faults, err = ledger.New(p.store, app, opts).Verify(t.Context(), 0)
 		require.NoError(t, err)
 		for _, place := range []string{p.store.Place(), forged.Place()} {
 			requireFault(t, faults, ledger.Fault{Seq: 2, Kind: ledger.FaultAltered, Place: place, Field: "previousHash"})
@@ -335,13 +335,13 @@ func TestTheCopyInTheRegistryShowsWhichSideWasAltered(t *testing.T) {
 
 		// Only in the registry.
 		p.forge(t, "000002", good)
-		faults, err = ledger.New(p.store, app, opts).Verify(t.Context())
+		faults, err = ledger.New(p.store, app, opts).Verify(t.Context(), 0)
 		require.NoError(t, err)
 		requireFault(t, faults, ledger.Fault{Seq: 2, Kind: ledger.FaultAltered, Place: forged.Place(), Field: "version", Message: `"9.9.9"`})
 
 		// Taken away in the store, the mark included.
 		p.forge(t, "000001-withdrawn", nil)
-		faults, err = l.Verify(t.Context())
+		faults, err = l.Verify(t.Context(), 0)
 		require.NoError(t, err)
 		requireFault(t, faults, ledger.Fault{Seq: 1, Kind: ledger.FaultMissing, Place: p.store.Place(), Field: "withdrawn", Message: where})
 	})

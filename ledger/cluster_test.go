@@ -35,7 +35,7 @@ func TestTheStoreInACluster(t *testing.T) {
 func TestAMissingNamespaceIsNamed(t *testing.T) {
 	c := testCluster(t)
 	l := ledger.New(kubestore.New(c, "nowhere", app), app, ledger.Options{})
-	records, err := l.List(t.Context())
+	records, err := l.List(t.Context(), 0, 0)
 	require.NoError(t, err)
 	require.Empty(t, records)
 	_, err = l.Lock(t.Context(), ledger.LockOptions{})
@@ -63,7 +63,7 @@ func TestWhatTheCallerMayNotDoIsNamed(t *testing.T) {
 	require.Equal(t, "get", forbidden.Verb)
 	require.Equal(t, "leases.coordination.k8s.io", forbidden.Resource)
 	require.Equal(t, namespace, forbidden.Namespace)
-	_, err = l.List(t.Context())
+	_, err = l.List(t.Context(), 0, 0)
 	require.ErrorAs(t, err, &forbidden)
 	require.Equal(t, "list", forbidden.Verb)
 	require.Equal(t, "configmaps", forbidden.Resource)
@@ -78,7 +78,7 @@ func TestARecordWithoutItsLabelsIsStillListed(t *testing.T) {
 			[]byte(`{"metadata":{"labels":null}}`), metav1.PatchOptions{})
 		require.NoError(t, err)
 	}
-	records, err := l.List(t.Context())
+	records, err := l.List(t.Context(), 0, 0)
 	require.NoError(t, err)
 	require.Len(t, records, 3)
 	requireWhole(t, l)

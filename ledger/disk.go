@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/joelhooks/shipit/release"
 )
@@ -76,6 +77,13 @@ func (localDisk) Replace(ctx context.Context, dir, name, was string, content []b
 	return replaced && err == nil, err
 }
 
+// A writer has the folder for a few milliseconds. One that has it for longer was
+// stopped: no wait for it is without end.
+const (
+	writerLimit = 10 * time.Second
+	writerPoll  = 2 * time.Millisecond
+)
+
 // exclusive lets one writer at a time into a folder. The kernel frees the lock of
 // a process that was killed.
 func exclusive(ctx context.Context, dir string, write func() error) error {
@@ -90,16 +98,20 @@ func exclusive(ctx context.Context, dir string, write func() error) error {
 		return err
 	}
 	defer guard.Close()
+	ctx, cancel := context.WithTimeoutCause(ctx, writerLimit, fmt.Errorf("another writer has had it for %s", writerLimit))
+	defer cancel()
 	for {
-		err = syscall.Flock(int(guard.Fd()), syscall.LOCK_EX)
-		if !errors.Is(err, syscall.EINTR) {
-			break
+		err := syscall.Flock(int(guard.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		switch {
+		case err == nil:
+			return write()
+		case !errors.Is(err, syscall.EINTR) && !errors.Is(err, syscall.EWOULDBLOCK):
+			return fmt.Errorf("lock %s: %w", guard.Name(), err)
+		}
+		if err := pause(ctx, writerPoll); err != nil {
+			return fmt.Errorf("lock %s: %w", guard.Name(), err)
 		}
 	}
-	if err != nil {
-		return fmt.Errorf("lock %s: %w", guard.Name(), err)
-	}
-	return write()
 }
 
 // writeDurably writes a file that is whole and on disk once it has its name.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -96,7 +97,7 @@ func TestAWriteOnItsWayDoesNotArriveAfterATakeover(t *testing.T) {
 			close(store.goOn)
 			var lost *ledger.LostError
 			require.ErrorAs(t, <-late, &lost)
-			records, err := l.List(t.Context())
+			records, err := l.List(t.Context(), 0, 0)
 			require.NoError(t, err)
 			require.Equal(t, []release.Record{rec}, records)
 		})
@@ -163,6 +164,26 @@ func settleWhenTold() {
 
 const stoppedTTL = 1500 * time.Millisecond
 
+// stopBetweenWrites stops a process while it does not write to its folder: one
+// that is stopped in the middle of a write keeps every other writer out.
+func stopBetweenWrites(t *testing.T, child *os.Process, folder string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		require.NoError(t, child.Signal(syscall.SIGSTOP))
+		if folder == "" {
+			return true
+		}
+		writer, err := os.OpenFile(filepath.Join(folder, app, ".writer"), os.O_RDWR, 0)
+		require.NoError(t, err)
+		defer writer.Close()
+		if syscall.Flock(int(writer.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+			return true
+		}
+		require.NoError(t, child.Signal(syscall.SIGCONT))
+		return false
+	}, 20*time.Second, 50*time.Millisecond)
+}
+
 func TestARunThatWasStoppedChangesNothingAfterATakeover(t *testing.T) {
 	onEveryLastingStore(t, func(t *testing.T, p place) {
 		child := exec.Command(os.Args[0])
@@ -179,7 +200,7 @@ func TestARunThatWasStoppedChangesNothingAfterATakeover(t *testing.T) {
 		require.Equal(t, "begun 1\n", line)
 
 		t.Cleanup(func() { _ = child.Process.Kill() })
-		require.NoError(t, child.Process.Signal(syscall.SIGSTOP))
+		stopBetweenWrites(t, child.Process, p.folder)
 		_, err = io.WriteString(in, "go on\n")
 		require.NoError(t, err)
 		l := ledger.New(p.store, app, ledger.Options{})
@@ -220,4 +241,21 @@ func TestHeldAsksNobodyAndCheckRenews(t *testing.T) {
 		require.Error(t, lock.Check(t.Context()))
 		require.False(t, errors.Is(lock.Check(t.Context()), context.Canceled))
 	})
+}
+
+func TestAWriterThatWasStoppedIsNotWaitedForWithoutEnd(t *testing.T) {
+	folder := t.TempDir()
+	store := ledger.NewDirectory(folder, app)
+	_, err := store.SwapLock(t.Context(), ledger.StoredLock{Fields: map[string]string{"holder": "joel"}})
+	require.NoError(t, err)
+	writer, err := os.OpenFile(filepath.Join(folder, app, ".writer"), os.O_RDWR, 0)
+	require.NoError(t, err)
+	defer writer.Close()
+	require.NoError(t, syscall.Flock(int(writer.Fd()), syscall.LOCK_EX))
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	_, err = store.Create(ctx, ledger.StoredEntry{Name: "000001"})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.Less(t, time.Since(start), 5*time.Second)
 }

@@ -54,7 +54,7 @@ func TestWhatIsSettledIsReadBackAndChained(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, fmt.Sprintf("sha256:%x", sha256.Sum256(before.Raw)), entry.Record.PreviousHash)
 
-		list, err := l.List(t.Context())
+		list, err := l.List(t.Context(), 0, 0)
 		require.NoError(t, err)
 		require.Equal(t, []release.Record{begun, first}, list)
 
@@ -116,7 +116,7 @@ func TestEightRunsAtOnceEachGetTheirNumber(t *testing.T) {
 		require.NoError(t, errors.Join(errs...))
 
 		l := ledger.New(p.store, app, ledger.Options{})
-		records, err := l.List(t.Context())
+		records, err := l.List(t.Context(), 0, 0)
 		require.NoError(t, err)
 		require.Len(t, records, runs*each)
 		var shas []string
@@ -167,7 +167,7 @@ func TestAnOutcomeIsKeptAfterTheUserGaveUp(t *testing.T) {
 
 		second := take(t, l)
 		settled(t, l, second, 2)
-		records, err := l.List(t.Context())
+		records, err := l.List(t.Context(), 0, 0)
 		require.NoError(t, err)
 		require.Equal(t, release.Pending, records[1].Outcome)
 		require.Equal(t, "interrupted: role cluster was waiting", records[1].Reason)

@@ -29,6 +29,8 @@ const (
 	partNote  = "dev.shipit.part." // and a part's name: the part itself, in base64
 	titleNote = "org.opencontainers.image.title"
 	copyLimit = 8 << 20 // of one part
+
+	entryLimit = 64 << 20 // of all parts of an entry
 )
 
 // RegistryMirror keeps copies in a repository of a registry: one artifact an
@@ -66,6 +68,14 @@ type artifact struct {
 	ArtifactType string `json:"artifactType"`
 
 	raw []byte
+}
+
+// size is how many bytes its layers say that they have.
+func (a artifact) size() (size int64) {
+	for _, layer := range a.Layers {
+		size += max(layer.Size, 0)
+	}
+	return size
 }
 
 func (a artifact) RawManifest() ([]byte, error)        { return a.raw, nil }
@@ -147,6 +157,9 @@ func (m *RegistryMirror) Get(ctx context.Context, entry string) (map[string][]by
 	if a.ArtifactType != RecordType || a.Config.MediaType != RecordType {
 		return nil, fmt.Errorf("%s is a %q, not a record", m.repository.Tag(entry), a.ArtifactType)
 	}
+	if size := a.size(); size > entryLimit {
+		return nil, fmt.Errorf("%s has %d bytes, which no record has", m.repository.Tag(entry), size)
+	}
 	parts := map[string][]byte{}
 	for note, coded := range a.Annotations {
 		if part, ok := strings.CutPrefix(note, partNote); ok {
@@ -179,7 +192,12 @@ func (m *RegistryMirror) part(layer v1.Descriptor, options []remote.Option) ([]b
 		return nil, err
 	}
 	defer r.Close()
-	return io.ReadAll(r)
+	// A registry that serves more than it said is not read to its end.
+	part, err := io.ReadAll(io.LimitReader(r, layer.Size+1))
+	if err == nil && int64(len(part)) != layer.Size {
+		err = fmt.Errorf("it has other than the %d bytes that its manifest says", layer.Size)
+	}
+	return part, err
 }
 
 // Names lists the entries; a repository that is not there yet has none.

@@ -70,26 +70,6 @@ func linked(e Entry, after release.Record) error {
 	return nil
 }
 
-// List returns every record, newest first. One that is not what was kept is
-// listed with Altered set, so that it is seen and never chosen.
-func (l *Ledger) List(ctx context.Context) ([]release.Record, error) {
-	var stored []StoredEntry
-	var gone withdrawn
-	err := atOnce(
-		func() (err error) { stored, err = l.all(ctx); return err },
-		func() (err error) { gone, err = l.withdrawn(ctx); return err },
-	)
-	if err != nil {
-		return nil, err
-	}
-	slices.Reverse(stored)
-	records := make([]release.Record, 0, len(stored))
-	for e := range l.entries(stored, gone) {
-		records = append(records, e.Record)
-	}
-	return records, nil
-}
-
 // entries are stored entries, newest first, each checked by itself and by the one
 // after it.
 func (l *Ledger) entries(newest []StoredEntry, gone withdrawn) iter.Seq[Entry] {

@@ -78,7 +78,7 @@ func TestWhatIsNotYetSignedIsTrustedIfItIsOurs(t *testing.T) {
 		require.Equal(t, entry.Attachments, rolledBack.Attachments)
 
 		// Until then it is told, and the next run brings both.
-		faults, err := l.Verify(t.Context())
+		faults, err := l.Verify(t.Context(), 0)
 		require.NoError(t, err)
 		requireFault(t, faults, ledger.Fault{Seq: 1, Kind: ledger.FaultUnsigned, Field: "signature"})
 		require.Equal(t, int64(2), second.Record.Seq)

@@ -99,22 +99,6 @@ func (l *Ledger) keepChunks(ctx context.Context, chunks []StoredEntry) error {
 	})
 }
 
-// chunksOf are the entries in which parts of records are kept. What a killed run
-// has left behind is not among them.
-func (l *Ledger) chunksOf(ctx context.Context, records []StoredEntry) ([]StoredEntry, error) {
-	named := map[string]bool{}
-	for _, e := range records {
-		for _, name := range chunkNames(e) {
-			named[name] = true
-		}
-	}
-	if len(named) == 0 {
-		return nil, nil
-	}
-	all, err := l.scan(ctx, kindPart)
-	return slices.DeleteFunc(all, func(e StoredEntry) bool { return !named[e.Name] }), err
-}
-
 // joined is an entry with the parts that were split off. A chunk that is gone or
 // altered is an *AlteredError, and its part is missing.
 func (l *Ledger) joined(ctx context.Context, e StoredEntry) (StoredEntry, error) {

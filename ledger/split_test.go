@@ -53,7 +53,7 @@ func TestALargeReleaseIsKeptInSeveralEntries(t *testing.T) {
 		view, err := l.View(t.Context(), 1)
 		require.NoError(t, err)
 		require.Equal(t, rel.Roles, view.Entries[0].Release().Roles)
-		records, err := l.List(t.Context())
+		records, err := l.List(t.Context(), 0, 0)
 		require.NoError(t, err)
 		require.Equal(t, []release.Record{rec}, records)
 
@@ -76,7 +76,7 @@ func TestALargeReleaseIsKeptInSeveralEntries(t *testing.T) {
 		var altered *ledger.AlteredError
 		require.ErrorAs(t, err, &altered)
 		require.Equal(t, "objects.json.gz", altered.Field)
-		faults, err := l.Verify(t.Context())
+		faults, err := l.Verify(t.Context(), 0)
 		require.NoError(t, err)
 		requireFault(t, faults, ledger.Fault{Seq: 1, Kind: ledger.FaultAltered, Place: p.store.Place(), Field: "objects.json.gz"})
 		view, err = l.View(t.Context(), 2)

@@ -36,6 +36,8 @@ type place struct {
 	loseLock func(t *testing.T)
 	// reopen gives a child process what it needs to open the same store.
 	reopen []string
+	// folder is where it is; "" if it is in none.
+	folder string
 	// manifests is how many bytes of them a large release has here.
 	manifests int
 }
@@ -96,6 +98,7 @@ func directory(t *testing.T) place {
 		},
 		loseLock: func(t *testing.T) { require.NoError(t, os.Remove(path("lock"))) },
 		reopen:   []string{"LEDGER_FOLDER=" + folder},
+		folder:   folder,
 
 		manifests: 3 << 20,
 	}
@@ -291,7 +294,7 @@ func withdraw(ctx context.Context, l *ledger.Ledger, lock *ledger.Lock, seq int6
 
 func requireWhole(t *testing.T, l *ledger.Ledger) {
 	t.Helper()
-	faults, err := l.Verify(t.Context())
+	faults, err := l.Verify(t.Context(), 0)
 	require.NoError(t, err)
 	require.Empty(t, faults)
 }

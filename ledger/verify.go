@@ -39,42 +39,73 @@ func (f Fault) String() string {
 	return s + ": " + f.Message
 }
 
-// Verify holds every record against its own hashes, the record after it, its
-// signature and its copy. No faults means that the ledger is whole. A run that
-// goes on is no fault.
-func (l *Ledger) Verify(ctx context.Context) ([]Fault, error) {
-	entries, err := l.all(ctx)
+// Verify holds the newest records against their own hashes, the records after
+// them, their signatures and their copies: limit of them, or all for 0. No faults
+// means that they are whole. A run that goes on is no fault.
+func (l *Ledger) Verify(ctx context.Context, limit int) ([]Fault, error) {
+	lock, err := l.store.ReadLock(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the lock: %w", err)
+	}
+	a := &audit{ledger: l, ctx: ctx, from: 1}
+	entries, err := l.latest(ctx, limit)
 	if err != nil {
 		return nil, err
+	}
+	if limit > 0 && len(entries) > 0 {
+		a.from = entries[0].seq()
 	}
 	marks, err := l.scan(ctx, kindWithdrawn)
 	if err != nil {
 		return nil, err
 	}
-	signatures, err := l.scan(ctx, kindSignature)
+	beside, err := l.beside(ctx, slices.Concat(entries, marks))
 	if err != nil {
 		return nil, err
 	}
-	chunks, err := l.chunksOf(ctx, entries)
-	if err != nil {
-		return nil, err
-	}
-	lock, err := l.store.ReadLock(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("read the lock: %w", err)
-	}
-	a := &audit{ledger: l, ctx: ctx}
-	a.know(l.store.Place(), signatures)
+	a.know(l.store.Place(), beside)
 	a.gaps(entries, parseLease(lock.Fields).newest)
 	a.chain(l.store.Place(), entries, func(name string) (StoredEntry, error) { return l.read(ctx, name) })
 	a.withdrawn(entries, marks)
 	if l.opts.Mirror != nil {
-		if err := a.copies(slices.Concat(entries, marks, signatures, chunks)); err != nil {
+		if err := a.copies(slices.Concat(entries, marks, beside)); err != nil {
 			return nil, err
 		}
 	}
 	slices.SortStableFunc(a.faults, func(x, y Fault) int { return cmp.Compare(x.Seq, y.Seq) })
 	return a.faults, nil
+}
+
+// latest are the newest records as they are kept, limit of them or all for 0,
+// oldest first.
+func (l *Ledger) latest(ctx context.Context, limit int) ([]StoredEntry, error) {
+	if limit <= 0 {
+		return l.all(ctx)
+	}
+	head, err := l.head(ctx)
+	if err != nil || !head.found() {
+		return nil, err
+	}
+	entries, err := l.page(ctx, limit, head.seq()+1, head)
+	slices.Reverse(entries)
+	return entries, err
+}
+
+// beside are the entries of signatures and of parts kept apart that belong to
+// records and withdrawals, where there are any.
+func (l *Ledger) beside(ctx context.Context, entries []StoredEntry) ([]StoredEntry, error) {
+	var names []string
+	for _, e := range entries {
+		names = append(names, chunkNames(e)...)
+		if e.Sealed && e.Parts[partSignature] == nil && (l.opts.Sign != nil || l.opts.VerifySig != nil) {
+			names = append(names, signatureName(e.Name))
+		}
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	found := make([]StoredEntry, len(names))
+	err := someAtOnce(pageReads, names, func(i int, name string) (err error) { found[i], err = l.read(ctx, name); return err })
+	return slices.DeleteFunc(found, func(e StoredEntry) bool { return !e.found() }), err
 }
 
 // scan returns every entry of a kind as it is kept.
@@ -97,6 +128,7 @@ type audit struct {
 	ledger *Ledger
 	ctx    context.Context
 	faults []Fault
+	from   int64 // the first number that is looked at
 
 	signatures map[string][]byte // by place and name of their entry
 }
@@ -107,6 +139,9 @@ func (a *audit) know(place string, signatures []StoredEntry) {
 		a.signatures = map[string][]byte{}
 	}
 	for _, e := range signatures {
+		if Kind(e.Name) != kindSignature {
+			continue
+		}
 		a.signatures[place+" "+e.Name] = e.Parts[partSignature]
 	}
 }
@@ -126,7 +161,7 @@ func (a *audit) altered(seq int64, place string, err error) {
 
 // gaps finds the numbers that were given and are not there.
 func (a *audit) gaps(entries []StoredEntry, given int64) {
-	place, expected := a.ledger.store.Place(), int64(1)
+	place, expected := a.ledger.store.Place(), a.from
 	for _, k := range entries {
 		if k.seq() > expected {
 			a.missing(place, expected, k.seq()-1)

@@ -20,12 +20,20 @@ func (a *audit) copies(entries []StoredEntry) error {
 	if err != nil {
 		return fmt.Errorf("list the copies in %s: %w", mirror.Place(), err)
 	}
+	kept := map[string]bool{}
+	for _, k := range entries {
+		kept[k.Name] = true
+	}
 	slices.Sort(names)
+	names = slices.DeleteFunc(names, func(name string) bool {
+		seq, _ := nameSeq(name)
+		return seq < a.from && !kept[name]
+	})
 	found, err := a.fetch(names)
 	if err != nil {
 		return err
 	}
-	a.know(mirror.Place(), slices.DeleteFunc(slices.Clone(found), func(c StoredEntry) bool { return Kind(c.Name) != kindSignature }))
+	a.know(mirror.Place(), found)
 	records := slices.DeleteFunc(slices.Clone(found), func(k StoredEntry) bool { return k.Name != recordName(k.seq()) })
 	slices.SortFunc(records, func(x, y StoredEntry) int { return cmp.Compare(x.seq(), y.seq()) })
 	copies := map[string]StoredEntry{}
@@ -41,10 +49,6 @@ func (a *audit) copies(entries []StoredEntry) error {
 		case k.Sealed:
 			a.add(k.seq(), FaultUncopied, mirror.Place(), k.what(""), "there is no copy")
 		}
-	}
-	kept := map[string]bool{}
-	for _, k := range entries {
-		kept[k.Name] = true
 	}
 	for _, c := range found {
 		if !kept[c.Name] {

@@ -118,7 +118,7 @@ func TestTwentyReleasesAtOnce(t *testing.T) {
 		require.NoError(t, ends[runs-1], "the newest is released")
 
 		l := ledger.New(p.store, app, ledger.Options{})
-		records, err := l.List(t.Context())
+		records, err := l.List(t.Context(), 0, 0)
 		require.NoError(t, err)
 		require.Len(t, records, settledNow)
 		require.Equal(t, version(runs).SHA, records[0].SHA, "and it is the last")

@@ -14,14 +14,20 @@ type historyOptions struct {
 	*globals
 	seq   int64
 	limit int
+
+	before int64
 }
+
+// historyPage is how many records are shown unless another limit is asked for.
+const historyPage = 50
 
 func newHistory(g *globals) *cobra.Command {
 	o := &historyOptions{globals: g}
 	cmd := &cobra.Command{
 		Use:   "history [SEQ]",
 		Short: "List records, newest first, or show one with its failure details",
-		Example: `  shipit history
+		Example: `  shipit history               the newest 50
+  shipit history --before 151  the next page
   shipit history 42            roles, cause, log lines and events of that record
   shipit history -o json | jq '.records[] | select(.parity | not)'`,
 		Args: atMost(1),
@@ -33,7 +39,8 @@ func newHistory(g *globals) *cobra.Command {
 			return o.run(cmd.Context())
 		},
 	}
-	cmd.Flags().IntVarP(&o.limit, "limit", "n", 0, "show at most `N` records (default: all)")
+	cmd.Flags().IntVarP(&o.limit, "limit", "n", historyPage, "show at most `N` records; 0: all")
+	cmd.Flags().Int64Var(&o.before, "before", 0, "show the records before `SEQ`: the next page")
 	return cmd
 }
 
@@ -50,15 +57,9 @@ func (o *historyOptions) run(ctx context.Context) error {
 		}
 		return o.result(entry.Record, func(w io.Writer) { recordText(w, entry.Record) })
 	}
-	records, err := s.Ledger.List(ctx)
+	records, err := s.Ledger.List(ctx, o.limit, o.before)
 	if err != nil {
 		return deploy.Unchanged(err)
-	}
-	if o.limit > 0 && len(records) > o.limit {
-		records = records[:o.limit]
-	}
-	if records == nil {
-		records = []release.Record{}
 	}
 	doc := struct {
 		Records []release.Record `json:"records"`

@@ -17,6 +17,7 @@ import (
 type verifyOptions struct {
 	*globals
 	seq     int64
+	records int
 	rebuild bool
 	attest  bool
 }
@@ -46,6 +47,7 @@ Exit code 3 if a check fails, 6 if the only difference is in what runs.`,
 			return o.run(cmd.Context())
 		},
 	}
+	cmd.Flags().IntVar(&o.records, "records", 100, "check the chain of the newest `N` records; 0: all")
 	cmd.Flags().BoolVar(&o.rebuild, "rebuild", false, "build the recorded commit again and compare")
 	cmd.Flags().BoolVar(&o.attest, "attest", false, "with --rebuild: attach an attestation that the rebuild is identical")
 	return cmd
@@ -57,7 +59,7 @@ func (o *verifyOptions) run(ctx context.Context) error {
 		return err
 	}
 	defer s.Close()
-	entry, checks, err := s.Verify(ctx, o.seq)
+	entry, checks, err := s.Verify(ctx, o.seq, o.records)
 	if err != nil {
 		return deploy.Unchanged(err)
 	}
