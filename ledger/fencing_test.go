@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -170,6 +171,10 @@ func stopBetweenWrites(t *testing.T, child *os.Process, folder string) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		require.NoError(t, child.Signal(syscall.SIGSTOP))
+		state, err := exec.Command("ps", "-o", "state=", "-p", strconv.Itoa(child.Pid)).Output()
+		if err != nil || !strings.HasPrefix(strings.TrimSpace(string(state)), "T") {
+			return false
+		}
 		if folder == "" {
 			return true
 		}

@@ -18,8 +18,8 @@ func (l *Ledger) List(ctx context.Context, limit int, before int64) ([]release.R
 	var head StoredEntry
 	var gone withdrawn
 	err := atOnce(
-		func() (err error) { head, err = l.head(ctx); return err },
 		func() (err error) { gone, err = l.withdrawn(ctx); return err },
+		func() (err error) { head, err = l.head(ctx); return err },
 	)
 	if err != nil {
 		return nil, err
