@@ -61,7 +61,7 @@ func (c *Client) Artifact(ctx context.Context, ref string) (Artifact, error) {
 	case got.MediaType.IsImage():
 		a, err = got.Image()
 	default:
-		return nil, fmt.Errorf("%s is neither an image nor an index: %s", ref, got.MediaType)
+		return nil, fmt.Errorf("%s is neither an image nor an index: %q", ref, got.MediaType)
 	}
 	if err != nil {
 		return nil, c.explain(ctx, s, r.Name(), err)

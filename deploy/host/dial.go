@@ -41,8 +41,9 @@ func dialSSH(ctx context.Context, h config.Host, o Options) (*sshConn, error) {
 	if err != nil {
 		return nil, &unreachableError{Host: addr, Err: cause(ctx, err)}
 	}
-	// The handshake takes no context: closing the connection ends it.
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	// The handshake takes no context: closing the connection ends it, and letting the
+	// agent go ends a wait for the agent.
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close(); done() })
 	defer stop()
 	settings := &ssh.ClientConfig{User: name, Auth: auth, HostKeyCallback: check, HostKeyAlgorithms: algorithms, Timeout: o.Timeout}
 	c, channels, requests, err := ssh.NewClientConn(conn, addr, settings)
