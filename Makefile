@@ -43,7 +43,7 @@ soak: tools ## hours of what make test does in minutes: every accident, every fa
 	SHIPIT_PARITY_TIME=$(SOAKTIME) go test -count=1 -timeout 2h -v -run Parity ./deploy/...
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=2m
 
-SOAK_TESTS = TestAKilledRunNeedsNoRepair|TestAStoppedRunChangesNothingAfterATakeover|TestEveryCommandEndsWhateverItsServersDo|TestANameThatDoesNotResolve|TestNoSecret
+SOAK_TESTS = TestAKilledRunNeedsNoRepair|TestAStoppedRunChangesNothingAfterATakeover|TestEveryCommandEndsWhateverItsServersDo|TestANameThatDoesNotResolve
 
 unit: ## tests that need no cluster
 	go test -short ./...

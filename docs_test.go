@@ -32,3 +32,27 @@ func TestTheMapNamesEveryPackage(t *testing.T) {
 		require.NoError(t, err, "docs/architecture.md names %s", path[1])
 	}
 }
+
+// TestEveryPromiseIsHeldByATestThatExists holds docs/guarantees.md to the tests
+// that it names, and each promise to at least one.
+func TestEveryPromiseIsHeldByATestThatExists(t *testing.T) {
+	page, err := os.ReadFile("docs/guarantees.md")
+	require.NoError(t, err)
+	named := regexp.MustCompile("`([\\w./-]+_test\\.go)` `((?:Test|Fuzz)\\w+)`")
+	promises := 0
+	for _, line := range strings.Split(string(page), "\n") {
+		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| promise |") {
+			continue
+		}
+		promises++
+		tests := named.FindAllStringSubmatch(line, -1)
+		require.True(t, len(tests) > 0 || strings.HasSuffix(line, "| the same |"), "no test holds: %s", line)
+		require.Equal(t, strings.Count(line, "_test.go"), len(tests), "a test is not named in full: %s", line)
+		for _, test := range tests {
+			source, err := os.ReadFile(test[1])
+			require.NoError(t, err)
+			require.Contains(t, string(source), "\nfunc "+test[2]+"(", "%s", test[1])
+		}
+	}
+	require.Greater(t, promises, 20)
+}
