@@ -197,6 +197,7 @@ func (t *Target) Compare(ctx context.Context, step deploy.Step) (deploy.Comparis
 		plan  apply.Plan
 		state apply.State
 		found running
+		note  string
 	)
 	group, gctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
@@ -205,6 +206,7 @@ func (t *Target) Compare(ctx context.Context, step deploy.Step) (deploy.Comparis
 		return err
 	})
 	group.Go(func() (err error) { state, plan, err = t.plan(gctx, step); return err })
+	group.Go(func() (err error) { note, err = foreignTraffic(gctx, t.client, step.Release, step.Role); return err })
 	if err := group.Wait(); err != nil {
 		return deploy.Comparison{}, err
 	}
@@ -212,6 +214,7 @@ func (t *Target) Compare(ctx context.Context, step deploy.Step) (deploy.Comparis
 		out.Changes = append(out.Changes, deploy.Change{Role: step.Role.Name, Object: c.Object.String(), Action: string(c.Action), Diff: strings.Join(c.Lines, "\n")})
 	}
 	out.Changes = append(out.Changes, podChanges(step.Role, found)...)
+	out.Live.Note = note
 	out.Findings, out.Present = plan.Findings, state.Present()
 	return out, nil
 }

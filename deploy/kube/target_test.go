@@ -51,7 +51,7 @@ func TestTarget(t *testing.T) {
 		require.Equal(t, "configured", seen.Changes[0].Action)
 		require.Equal(t, "Deployment "+ns+"/web", seen.Changes[0].Object)
 		require.Equal(t, []string{v1.Role.Digest}, seen.Live.Digests)
-		require.Equal(t, 1, log.since()["list"], "of the pods only")
+		require.Equal(t, 2, log.since()["list"], "of the pods, and of those that the Service selects")
 
 		live, err := target.Switch(t.Context(), v2)
 		require.NoError(t, err)
