@@ -6,13 +6,17 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/ledger"
+	"github.com/joelhooks/shipit/ledger/ledgertest"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -133,4 +137,54 @@ func TestAWeakerPolicyIsRefusedUnlessItIsAllowedByName(t *testing.T) {
 	record, err = a.ship(t, releaseOf(oldSHA, oldBits, "cluster"), deploy.Terms{Allow: []release.Code{release.CodePolicyWeaker}})
 	require.NoError(t, err)
 	require.Empty(t, record.Allowed, "what is allowed and not needed is not kept")
+}
+
+// memoryMirror stands in for the registry: no registry is needed to see what is copied.
+type memoryMirror struct {
+	mu     sync.Mutex
+	copies map[string]map[string][]byte
+}
+
+func (m *memoryMirror) Put(_ context.Context, name string, parts map[string][]byte) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.copies[name] = parts
+	return nil
+}
+
+func (m *memoryMirror) PutParts(context.Context, map[string][]byte) error { return nil }
+
+func (m *memoryMirror) Get(_ context.Context, name string) (map[string][]byte, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.copies[name], nil
+}
+
+func (m *memoryMirror) Names(context.Context) ([]string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Sorted(maps.Keys(m.copies)), nil
+}
+
+func (m *memoryMirror) Place() string { return "a mirror in memory" }
+
+func TestAWithdrawalIsCopiedToTheRegistryToo(t *testing.T) {
+	a, signer := signingApp(t)
+	mirror, opts := &memoryMirror{copies: map[string]map[string][]byte{}}, signer.options()
+	opts.Mirror = mirror
+	a.Ledger = ledger.New(a.store, "bus", opts)
+	_, err := a.ship(t, releaseOf(oldSHA, oldBits, "cluster"), deploy.Terms{})
+	require.NoError(t, err)
+	_, err = a.Withdraw(t.Context(), 1, "CVE-2026-1")
+	require.NoError(t, err)
+	names, err := mirror.Names(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []string{"000001", "000001-signature", "000001-signature-withdrawn", "000001-withdrawn"}, names)
+
+	// What the store has lost is brought back.
+	a.Ledger = ledger.New(ledgertest.NewStore(), "bus", opts)
+	require.NoError(t, a.Recover(t.Context()))
+	entry, err := a.Ledger.Read(t.Context(), 1)
+	require.NoError(t, err)
+	require.True(t, entry.Record.Withdrawn)
 }

@@ -117,6 +117,22 @@ func (e Engine) liveChecks(ctx context.Context, records []release.Record) ([]Che
 	return checks, nil
 }
 
+// Recover brings back from the registry the records that the ledger's store has lost.
+func (e Engine) Recover(ctx context.Context) error {
+	lock, err := e.Ledger.Lock(ctx, e.Lock)
+	if err != nil {
+		return Unchanged(err)
+	}
+	defer e.unlock(lock)
+	held, stop := lock.Context(ctx)
+	defer stop()
+	count, err := e.Ledger.Recover(held, lock)
+	if count == 0 {
+		err = Unchanged(err)
+	}
+	return err
+}
+
 // Withdraw marks a release so that it never runs again, and returns its record.
 func (e Engine) Withdraw(ctx context.Context, seq int64, reason string) (release.Record, error) {
 	lock, err := e.Ledger.Lock(ctx, e.Lock)

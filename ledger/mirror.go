@@ -34,7 +34,7 @@ func (l *Ledger) CopyAhead(ctx context.Context, begun Begun) (Copied, error) {
 	if l.opts.Mirror == nil {
 		return Copied{}, nil
 	}
-	copied, _, err := l.copyMissing(ctx, before(begun.entry.seq(), begun.withdrawn))
+	copied, _, err := l.copyMissing(ctx, l.before(begun.entry.seq(), begun.withdrawn))
 	return copied, errors.Join(err, l.copyChunks(ctx, begun.entry, copied), l.copyParts(ctx, begun.entry))
 }
 
@@ -73,7 +73,7 @@ func (l *Ledger) Copy(ctx context.Context, known Copied, sealed ...Sealed) (int,
 func (l *Ledger) earlier(ctx context.Context, sealed []Sealed) ([]string, error) {
 	for _, s := range sealed {
 		if Kind(s.entry.Name) == kindRecord {
-			return before(s.entry.seq(), s.withdrawn), nil
+			return l.before(s.entry.seq(), s.withdrawn), nil
 		}
 	}
 	var all []string
@@ -88,16 +88,23 @@ func (l *Ledger) earlier(ctx context.Context, sealed []Sealed) ([]string, error)
 	return all, nil
 }
 
-// before are the names of all entries that there can be before a record.
-func before(seq int64, gone withdrawn) (names []string) {
+// before are the names of all entries that there can be before a record. A
+// signature goes with what it signs; of the last records it may have come later.
+func (l *Ledger) before(seq int64, gone withdrawn) (names []string) {
 	for earlier := int64(1); earlier < seq; earlier++ {
 		names = append(names, recordName(earlier))
+		if l.signed() && earlier >= seq-unsignedLookback {
+			names = append(names, signatureName(recordName(earlier)))
+		}
 	}
 	for _, seq := range gone {
 		names = append(names, markName(seq))
 	}
 	return names
 }
+
+// signed reports whether this ledger has to do with signatures.
+func (l *Ledger) signed() bool { return l.opts.Sign != nil || l.opts.VerifySig != nil }
 
 // copyMissing copies those of the named entries that the mirror lacks. What it
 // could not copy is not among what is known of the mirror.
@@ -145,7 +152,14 @@ func (l *Ledger) copyEntry(ctx context.Context, e StoredEntry, known Copied) err
 	if err := l.copyChunks(ctx, e, known); err != nil {
 		return err
 	}
-	return l.put(ctx, e)
+	if err := l.put(ctx, e); err != nil || !l.signed() || Kind(e.Name) == kindSignature || known.names[signatureName(e.Name)] {
+		return err
+	}
+	signature, err := l.read(ctx, signatureName(e.Name))
+	if err != nil || !signature.found() {
+		return err
+	}
+	return l.put(ctx, signature)
 }
 
 // copyChunks brings what is kept apart of an entry, before the entry itself.

@@ -97,7 +97,7 @@ func (l *Ledger) beside(ctx context.Context, entries []StoredEntry) ([]StoredEnt
 	var names []string
 	for _, e := range entries {
 		names = append(names, chunkNames(e)...)
-		if e.Sealed && e.Parts[partSignature] == nil && (l.opts.Sign != nil || l.opts.VerifySig != nil) {
+		if e.Sealed && e.Parts[partSignature] == nil && l.signed() {
 			names = append(names, signatureName(e.Name))
 		}
 	}

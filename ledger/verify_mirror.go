@@ -33,14 +33,7 @@ func (a *audit) copies(entries []StoredEntry) error {
 	if err != nil {
 		return err
 	}
-	a.know(mirror.Place(), found)
-	records := slices.DeleteFunc(slices.Clone(found), func(k StoredEntry) bool { return k.Name != recordName(k.seq()) })
-	slices.SortFunc(records, func(x, y StoredEntry) int { return cmp.Compare(x.seq(), y.seq()) })
-	copies := map[string]StoredEntry{}
-	for _, c := range found {
-		copies[c.Name] = c
-	}
-	a.chain(mirror.Place(), records, func(name string) (StoredEntry, error) { return copies[name], nil })
+	copies := a.copyChain(found)
 	for _, k := range entries {
 		c, copied := copies[k.Name]
 		switch {
@@ -56,6 +49,20 @@ func (a *audit) copies(entries []StoredEntry) error {
 		}
 	}
 	return nil
+}
+
+// copyChain checks copies among themselves, and returns them by name.
+func (a *audit) copyChain(found []StoredEntry) map[string]StoredEntry {
+	place := a.ledger.opts.Mirror.Place()
+	a.know(place, found)
+	records := slices.DeleteFunc(slices.Clone(found), func(k StoredEntry) bool { return k.Name != recordName(k.seq()) })
+	slices.SortFunc(records, func(x, y StoredEntry) int { return cmp.Compare(x.seq(), y.seq()) })
+	copies := map[string]StoredEntry{}
+	for _, c := range found {
+		copies[c.Name] = c
+	}
+	a.chain(place, records, func(name string) (StoredEntry, error) { return copies[name], nil })
+	return copies
 }
 
 func (a *audit) fetch(names []string) ([]StoredEntry, error) {

@@ -15,7 +15,8 @@ type historyOptions struct {
 	seq   int64
 	limit int
 
-	before int64
+	before       int64
+	fromRegistry bool
 }
 
 // historyPage is how many records are shown unless another limit is asked for.
@@ -29,6 +30,7 @@ func newHistory(g *globals) *cobra.Command {
 		Example: `  shipit history               the newest 50
   shipit history --before 151  the next page
   shipit history 42            roles, cause, log lines and events of that record
+  shipit history --from-registry   after a cluster was lost; then shipit rollback
   shipit history -o json | jq '.records[] | select(.parity | not)'`,
 		Args: atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -41,6 +43,7 @@ func newHistory(g *globals) *cobra.Command {
 	}
 	cmd.Flags().IntVarP(&o.limit, "limit", "n", historyPage, "show at most `N` records; 0: all")
 	cmd.Flags().Int64Var(&o.before, "before", 0, "show the records before `SEQ`: the next page")
+	cmd.Flags().BoolVar(&o.fromRegistry, "from-registry", false, "first bring back from the registry what the cluster or host has lost")
 	return cmd
 }
 
@@ -50,6 +53,11 @@ func (o *historyOptions) run(ctx context.Context) error {
 		return err
 	}
 	defer s.Close()
+	if o.fromRegistry {
+		if err := s.Recover(ctx); err != nil {
+			return err
+		}
+	}
 	if o.seq > 0 {
 		entry, err := s.Ledger.Read(ctx, o.seq)
 		if err != nil {
