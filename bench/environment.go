@@ -40,8 +40,8 @@ type environment struct {
 	closers  []func(context.Context) error
 }
 
-// newGround brings up the cluster and the registry.
-func newGround(ctx context.Context, dir string, o options) (*environment, error) {
+// newEnvironment brings up the cluster and the registry.
+func newEnvironment(ctx context.Context, dir string, o options) (*environment, error) {
 	g := &environment{dir: dir, real: o.real, rounds: o.rounds, limit: o.limit}
 	how := cluster.Options{Real: o.real, Nodes: 3, Audit: true, Progress: say}
 	if o.real {
@@ -87,7 +87,7 @@ func (g *environment) open(ctx context.Context, c *cluster.Cluster) error {
 	return err
 }
 
-// close takes down what newGround brought up, also when ctx has ended.
+// close takes down what newEnvironment brought up, also when ctx has ended.
 func (g *environment) close(ctx context.Context) error {
 	var errs []error
 	for i := len(g.closers) - 1; i >= 0; i-- {

@@ -71,7 +71,7 @@ func bench(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	g, err := newGround(ctx, dir, o)
+	g, err := newEnvironment(ctx, dir, o)
 	if err != nil {
 		return err
 	}
