@@ -77,7 +77,7 @@ func (s *suspended) run(ctx context.Context, cmd command) (result, error) {
 // lateWrites holds up a release at each of its writes, lets another take over, and
 // lets it go on. SHIPIT_SOAK tries every write.
 func lateWrites(t *testing.T, l *booted) {
-	v1, v2 := service("late", 4060, "v1"), service("late", 4060, "v2")
+	v1, v2 := service("late", 4097, "v1"), service("late", 4097, "v2")
 	_, err := l.ship(t, v1, "")
 	require.NoError(t, err)
 	ship := func(ctx context.Context, m *machine, d definition) error {

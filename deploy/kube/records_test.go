@@ -25,6 +25,13 @@ func TestTheRecordsWhenTheFirstRoleMoves(t *testing.T) {
 		require.Contains(t, f.Hint, "ledger: "+before)
 		require.False(t, a.exists(after, "web"))
 	})
+	t.Run("records of another environment are told, and refuse nothing", func(t *testing.T) {
+		other := web(namespace(t, c))
+		b := newApp(t, "moving", other)
+		b.fresh = true
+		b.settled("v1", other)
+		require.Contains(t, b.noted(), "has records of this app")
+	})
 	t.Run("with ledger: the history goes on, and the role runs in the new namespace only", func(t *testing.T) {
 		a.ledger = before
 		record := a.settled("v3", web(after))

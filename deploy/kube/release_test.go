@@ -31,6 +31,7 @@ type app struct {
 	notes  []string // what was reported as a note
 	ledger string   // namespace of the records, as the configuration says
 	count  int      // of releases: every one is of a commit of its own
+	fresh  bool     // no commit follows another: what is elsewhere is another environment's
 }
 
 // part is one role of a test's release.
@@ -54,7 +55,8 @@ func (a *app) configure(name string, parts ...part) {
 	for _, p := range parts {
 		cfg.Roles = append(cfg.Roles, p.role())
 	}
-	opened, err := Open(a.t.Context(), cfg, Options{Kubeconfig: plane.path, Timeout: 30 * time.Second, Progress: a.report})
+	opened, err := Open(a.t.Context(), cfg, Options{Kubeconfig: plane.path, Timeout: 30 * time.Second, Progress: a.report,
+		Follows: func(context.Context, string) bool { return !a.fresh }})
 	require.NoError(a.t, err)
 	a.Engine = deploy.Engine{Config: cfg, Targets: map[release.Target]deploy.Target{release.TargetKubernetes: opened},
 		Ledger: ledger.New(opened.Store(), name, ledger.Options{Progress: a.report}), Timeout: 30 * time.Second, Progress: a.report}

@@ -18,12 +18,15 @@ import (
 // Records are those of an app in a namespace.
 type Records struct {
 	Namespace string
-	Newest    int64 // its number
+	Newest    int64  // its number
+	SHA       string // its commit; "" if it is unknown
+	Before    bool   // the release's commit follows that one: the first role has moved
 }
 
 // records checks, before a first release, that its namespace can keep records, and
 // that the app has none in another one: a first role that has moved would begin the
-// history anew, and what ran before would go on beside it.
+// history anew, and what ran before would go on beside it. That it has moved is
+// known by the commit, which follows that of the newest record there.
 func (r *run) records(ctx context.Context) error {
 	ns := cmp.Or(r.o.Namespace, r.roles[0].set.Parent.Namespace)
 	if isNew, err := r.anyNew(); err != nil || !isNew || r.o.Elsewhere == nil {
@@ -37,7 +40,11 @@ func (r *run) records(ctx context.Context) error {
 		return r.unchecked("whether another namespace has records of this app is", err)
 	}
 	if elsewhere.Namespace != "" {
-		r.found(release.Finding{Code: release.CodeRecordsElsewhere, Severity: release.Refuses,
+		severity := release.Warns // another environment, or another app of that name
+		if elsewhere.Before {
+			severity = release.Refuses
+		}
+		r.found(release.Finding{Code: release.CodeRecordsElsewhere, Severity: severity,
 			Message: fmt.Sprintf("namespace %s has records of this app, up to #%d, and %s has none", elsewhere.Namespace, elsewhere.Newest, ns),
 			Hint: fmt.Sprintf("`ledger: %s` in shipit.yaml goes on with that history, and takes away what runs there; for another environment, "+
 				"or to leave that alone, allow RecordsElsewhere once", elsewhere.Namespace)})

@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -13,7 +15,8 @@ import (
 // Records are those of an app in one namespace.
 type Records struct {
 	Namespace string
-	Newest    int64 // its number
+	Newest    int64  // its number
+	SHA       string // its commit; "" if it cannot be read
 }
 
 // Elsewhere are the records of the app in another namespace of the cluster, those with
@@ -36,5 +39,21 @@ func (s *Store) Elsewhere(ctx context.Context) (Records, error) {
 			newest = Records{Namespace: item.Namespace, Newest: seq}
 		}
 	}
+	if newest.Namespace != "" {
+		newest.SHA = New(s.client, newest.Namespace, s.app).commitOf(ctx, newest.Newest)
+	}
 	return newest, nil
+}
+
+// commitOf is the commit of a record; "" if it cannot be read.
+func (s *Store) commitOf(ctx context.Context, seq int64) string {
+	entry, err := s.Read(ctx, fmt.Sprintf("%06d", seq))
+	if err != nil {
+		return ""
+	}
+	var record struct {
+		SHA string `json:"sha"`
+	}
+	_ = json.Unmarshal(entry.Parts["record"], &record)
+	return record.SHA
 }
