@@ -81,7 +81,7 @@ func faultTable() []faulty {
 	}
 	for _, f := range []faults.Fault{faults.TooMany, faults.Internal, faults.BadGateway, faults.Conflict, faults.Gone, faults.Cut, faults.Altered, faults.Silence, faults.Trickle, faults.Hangup} {
 		all = append(all, faulty{name: "api-" + string(f), where: "api", rule: faults.Rule{Fault: f}, untouched: []string{"build"}, always: f == faults.Cut})
-		all = append(all, faulty{name: "api-late-" + string(f), where: "api", rule: faults.Rule{Fault: f}, late: true, untouched: []string{"build", "status", "history", "plan"}, always: f == faults.BadGateway})
+		all = append(all, faulty{name: "api-late-" + string(f), where: "api", rule: faults.Rule{Fault: f}, late: true, untouched: []string{"build", "status", "history", "plan"}, always: f == faults.Gone})
 	}
 	for _, f := range []faults.Fault{faults.Silence, faults.Trickle} {
 		// The connection stands, and the records can be read no more.
