@@ -137,3 +137,35 @@ func TestARegistryThatServesMoreThanItSaidIsNotReadToItsEnd(t *testing.T) {
 	require.ErrorContains(t, err, "part objects.json.gz")
 	require.NoError(t, ctx.Err())
 }
+
+func TestWhatARunCostsDoesNotGrow(t *testing.T) {
+	p := inMemory()
+	l := ledger.New(p.store, app, ledger.Options{})
+	shipMany := func(from, to int) {
+		lock, err := l.Lock(t.Context(), ledger.LockOptions{TTL: time.Hour})
+		require.NoError(t, err)
+		for n := from; n <= to; n++ {
+			settled(t, l, lock, n)
+		}
+		require.NoError(t, lock.Release(t.Context()))
+	}
+	asked := func(n int) int {
+		store := &counting{Store: p.store}
+		l := ledger.New(store, app, ledger.Options{})
+		view, err := l.View(t.Context(), 4)
+		require.NoError(t, err)
+		_, err = l.List(t.Context(), 10, 0)
+		require.NoError(t, err)
+		_, err = l.Read(t.Context(), view.Entries[3].Record.Seq)
+		require.NoError(t, err)
+		lock, err := l.Lock(t.Context(), ledger.LockOptions{TTL: time.Hour, View: view})
+		require.NoError(t, err)
+		settled(t, l, lock, n)
+		require.NoError(t, lock.Release(t.Context()))
+		return len(store.asked)
+	}
+	shipMany(1, 20)
+	few := asked(21)
+	shipMany(22, 1000)
+	require.Equal(t, few, asked(1001))
+}

@@ -1,11 +1,9 @@
 package ledger
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/joelhooks/shipit/release"
@@ -99,9 +97,5 @@ func (l *Ledger) bringBack(ctx context.Context, e StoredEntry) (int, error) {
 	if version != "" {
 		return 1, nil
 	}
-	there, err := l.read(ctx, e.Name)
-	if err == nil && !maps.EqualFunc(there.Parts, e.Parts, bytes.Equal) {
-		err = &ConflictError{Seq: e.seq(), Place: l.store.Place()}
-	}
-	return 0, err
+	return 0, sameEntry(ctx, l.store, e)
 }

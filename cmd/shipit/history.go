@@ -3,10 +3,13 @@ package main
 import (
 	"context"
 	"io"
+	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/joelhooks/shipit/deploy"
+	"github.com/joelhooks/shipit/ledger"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -16,6 +19,7 @@ type historyOptions struct {
 	limit int
 
 	before       int64
+	since        time.Duration
 	fromRegistry bool
 }
 
@@ -43,6 +47,7 @@ func newHistory(g *globals) *cobra.Command {
 	}
 	cmd.Flags().IntVarP(&o.limit, "limit", "n", historyPage, "show at most `N` records; 0: all")
 	cmd.Flags().Int64Var(&o.before, "before", 0, "show the records before `SEQ`: the next page")
+	cmd.Flags().DurationVar(&o.since, "since", 0, "show the records of the last `TIME`, such as 72h")
 	cmd.Flags().BoolVar(&o.fromRegistry, "from-registry", false, "first bring back from the registry what the cluster or host has lost")
 	return cmd
 }
@@ -65,7 +70,7 @@ func (o *historyOptions) run(ctx context.Context) error {
 		}
 		return o.result(entry.Record, func(w io.Writer) { recordText(w, entry.Record) })
 	}
-	records, err := s.Ledger.List(ctx, o.limit, o.before)
+	records, err := o.list(ctx, s.Ledger)
 	if err != nil {
 		return deploy.Unchanged(err)
 	}
@@ -73,4 +78,18 @@ func (o *historyOptions) run(ctx context.Context) error {
 		Records []release.Record `json:"records"`
 	}{records}
 	return o.result(doc, func(w io.Writer) { recordsText(w, records) })
+}
+
+// list reads the page that is asked for, or with since what began after that.
+func (o *historyOptions) list(ctx context.Context, l *ledger.Ledger) ([]release.Record, error) {
+	if o.since <= 0 {
+		return l.List(ctx, o.limit, o.before)
+	}
+	earlier := func(r release.Record) bool { return time.Since(r.StartedAt) > o.since }
+	newest, err := l.Newest(ctx, func(newest []release.Record) bool { return slices.ContainsFunc(newest, earlier) })
+	newest = slices.DeleteFunc(newest, func(r release.Record) bool { return earlier(r) || o.before > 0 && r.Seq >= o.before })
+	if o.limit > 0 && len(newest) > o.limit {
+		newest = newest[:o.limit]
+	}
+	return append([]release.Record{}, newest...), err
 }
