@@ -76,21 +76,21 @@ func (s *state) start(c command) (*process, error) {
 	return p, s.save()
 }
 
-// stop ends the named process: SIGTERM and patience first, if there is any,
+// stop ends the named process: SIGTERM and a grace period first, if there is any,
 // then SIGKILL. It returns when the process is gone; one that is not there is fine.
-func (s *state) stop(ctx context.Context, name string, patience time.Duration) error {
+func (s *state) stop(ctx context.Context, name string, grace time.Duration) error {
 	s.mu.Lock()
 	p := s.running[name]
 	s.mu.Unlock()
 	if p == nil {
 		return nil
 	}
-	if patience > 0 {
+	if grace > 0 {
 		_ = p.cmd.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-p.done:
 		case <-ctx.Done():
-		case <-time.After(patience):
+		case <-time.After(grace):
 		}
 	}
 	_ = p.cmd.Process.Kill()
@@ -132,7 +132,7 @@ func (p *process) await(ctx context.Context, limit time.Duration, ready func(con
 	}
 }
 
-// failure tells that p ended by itself, and its last words.
+// failure tells that p ended by itself, and its last log lines.
 func (p *process) failure() error {
 	<-p.done
 	why := p.err

@@ -100,7 +100,7 @@ func TestRealCluster(t *testing.T) {
 			require.True(t, strings.HasSuffix(p.Status.ContainerStatuses[0].ImageID, digest))
 		}
 	})
-	t.Run("a crash loop leaves its last words", func(t *testing.T) {
+	t.Run("a crash loop leaves its last log lines", func(t *testing.T) {
 		deploy(t, kube, "broken", 1, pod("broken", probed(bunImage(t, c.Registry, `throw new Error("broken on purpose")`, authn.Anonymous))))
 		p := awaitPods(t, kube, "broken", waits("CrashLoopBackOff"))[0]
 		log, err := kube.CoreV1().Pods("default").GetLogs(p.Name, &corev1.PodLogOptions{Previous: true}).DoRaw(t.Context())

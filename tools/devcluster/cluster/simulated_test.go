@@ -22,7 +22,7 @@ import (
 	"github.com/joelhooks/shipit/tools/devcluster/cluster"
 )
 
-const patience = 30 * time.Second
+const grace = 30 * time.Second
 
 // up brings a cluster up for the time of the test.
 func up(t *testing.T, o cluster.Options) *cluster.Cluster {
@@ -76,7 +76,7 @@ func awaitPods(t *testing.T, kube kubernetes.Interface, name string, good func([
 		}
 		seen = list.Items
 		return len(seen) > 0 && good(seen)
-	}, patience, 50*time.Millisecond, "pods of %s", name)
+	}, grace, 50*time.Millisecond, "pods of %s", name)
 	return seen
 }
 
@@ -200,7 +200,7 @@ func TestSimulatedCluster(t *testing.T) {
 					}
 				}
 				return false
-			}, patience, 50*time.Millisecond, "job %s", name)
+			}, grace, 50*time.Millisecond, "job %s", name)
 		}
 	})
 	t.Run("logs are answered", func(t *testing.T) {

@@ -134,11 +134,11 @@ func (s *state) remove(ctx context.Context) error {
 	var errs []error
 	for _, name := range names {
 		// Nobody will read what the control plane and kwok could still write.
-		patience := time.Duration(0)
+		grace := time.Duration(0)
 		if name == "node" {
-			patience = 10 * time.Second
+			grace = 10 * time.Second
 		}
-		errs = append(errs, s.stop(ctx, name, patience))
+		errs = append(errs, s.stop(ctx, name, grace))
 	}
 	s.launcher.close()
 	errs = append(errs, sweep(s.dir), os.Remove(filepath.Join(s.dir, lockFile)), s.lock.Close())
