@@ -3,7 +3,6 @@ package deploy_test
 import (
 	"context"
 	"errors"
-	"strings"
 	"testing"
 	"time"
 
@@ -133,11 +132,18 @@ func TestSignaturesAreDemandedBeforeAnythingChanges(t *testing.T) {
 func TestAProbeThatDoesNotHoldFailsTheRelease(t *testing.T) {
 	a := newApp(t, "cluster")
 	a.Config.Roles[0].Port = 3111
-	a.Config.Roles[0].Probe = &config.Probe{Path: "/", Expect: []string{"status == 204"}, Within: config.Duration(50 * time.Millisecond), Every: config.Duration(10 * time.Millisecond)}
+	a.Config.Roles[0].Probe = &config.Probe{Path: "/", Expect: []string{`text == "fine"`}, Within: config.Duration(50 * time.Millisecond), Every: config.Duration(10 * time.Millisecond)}
 	record, err := a.ship(t, releaseOf(oldSHA, oldBits, "cluster"), deploy.Terms{})
 	require.NoError(t, err)
 	require.Equal(t, release.Failed, record.Outcome)
-	require.True(t, strings.Contains(record.Reason, "status == 204"), record.Reason)
+	require.Contains(t, record.Reason, "withheld: the secrets of the role cannot be read")
+
+	a.target.secret = "zqx1"
+	record, err = a.ship(t, releaseOf(newSHA, newBits, "cluster"), deploy.Terms{})
+	require.NoError(t, err)
+	require.Contains(t, record.Reason, "text == ")
+	require.Contains(t, record.Reason, "[hidden]")
+	require.NotContains(t, record.Reason, "zqx1")
 }
 
 // slowStore notes how long it had to keep an outcome.

@@ -1,11 +1,12 @@
 package deploy_test
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -29,6 +30,7 @@ type memory struct {
 	stuck    map[string]error           // roles that cannot be removed
 	away     map[string]error           // roles that cannot be read
 	stopped  map[string]bool            // roles of which no instance is ready
+	secret   string                     // of every role; "": it cannot be read
 	restarts string                     // what is told of instances that were started again by themselves
 	whole    bool                       // content was read whole
 }
@@ -98,7 +100,14 @@ func (m *memory) Prune(context.Context, release.Role, func() ([]release.Record, 
 }
 
 func (m *memory) Do(_ context.Context, _ release.Role, req *http.Request) (*http.Response, error) {
-	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(nil)), Request: req}, nil
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("the token is zqx1")), Request: req}, nil
+}
+
+func (m *memory) Mask(context.Context, release.Role) (func(string) string, error) {
+	if m.secret == "" {
+		return nil, errors.New("forbidden")
+	}
+	return func(s string) string { return strings.ReplaceAll(s, m.secret, "[hidden]") }, nil
 }
 
 func (m *memory) Close() error { return nil }

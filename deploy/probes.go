@@ -43,6 +43,27 @@ func (e Engine) probe(ctx context.Context, role release.Role) (registered string
 	return registered, nil
 }
 
+// masked hides the role's secrets in a failure that quotes its answers. What may
+// hold them is withheld if they cannot be read.
+func (e Engine) masked(ctx context.Context, role release.Role, err error) error {
+	var failure *release.Failure
+	if !errors.As(err, &failure) {
+		return err
+	}
+	mask := func(string) string { return "withheld: the secrets of the role cannot be read" }
+	if t, terr := e.target(role); terr == nil {
+		if known, merr := t.Mask(context.WithoutCancel(ctx), role); merr == nil {
+			mask = known
+		}
+	}
+	hidden := *failure
+	hidden.Message, hidden.Log = mask(failure.Message), nil
+	for _, line := range failure.Log {
+		hidden.Log = append(hidden.Log, mask(line))
+	}
+	return &hidden
+}
+
 // runProbes runs probes in order, each until it holds.
 func (e Engine) runProbes(ctx context.Context, role release.Role, cfg config.Role, probes []config.Probe) error {
 	for _, p := range probes {

@@ -37,6 +37,9 @@ type Target interface {
 	Prune(ctx context.Context, role release.Role, records func() ([]release.Record, error)) error
 	// Do sends an HTTP request to the role itself; the URL holds port, path and query.
 	Do(ctx context.Context, role release.Role, req *http.Request) (*http.Response, error)
+	// Mask returns what hides, in what the role says, the values of the secrets that
+	// it is given. The error says that they cannot be read.
+	Mask(ctx context.Context, role release.Role) (func(string) string, error)
 	io.Closer
 }
 

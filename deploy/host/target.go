@@ -299,6 +299,23 @@ func (t *Target) Prune(ctx context.Context, role release.Role, records func() ([
 	return err
 }
 
+// Mask hides the values of the role's environment file.
+func (t *Target) Mask(ctx context.Context, role release.Role) (func(string) string, error) {
+	m, _, err := t.machine(ctx, role)
+	if err != nil {
+		return nil, err
+	}
+	d, err := define(role)
+	if err != nil {
+		return nil, err
+	}
+	mask, ok := m.masking(ctx, d)
+	if !ok {
+		return nil, fmt.Errorf("%s: its environment file cannot be read", role.Name)
+	}
+	return mask, nil
+}
+
 // Do sends a request as if from the role's machine: the URL names a port of
 // 127.0.0.1 there.
 func (t *Target) Do(ctx context.Context, role release.Role, req *http.Request) (*http.Response, error) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/joelhooks/shipit/deploy/kube/client"
@@ -50,7 +51,7 @@ func failureOf(role, object string, c diagnose.Cause) *release.Failure {
 // evidence adds to a failure the log and the warnings of the pod in which it was found.
 func evidence(ctx context.Context, c *client.Client, f *release.Failure, e *failed) *release.Failure {
 	f.Object = "Pod " + e.pod.Namespace + "/" + e.pod.Name
-	secrets := secretValues(ctx, c, e.pod.Pod)
+	secrets, _ := SecretValues(ctx, c, e.pod.Pod)
 	f.Events = podWarnings(ctx, c, e.pod)
 	if e.Ran {
 		f.Log = lastLogLines(ctx, c, e.pod.Pod, e.Container)
@@ -139,20 +140,24 @@ func podWarnings(ctx context.Context, c *client.Client, p *pod) []string {
 	return p.history.Warnings()
 }
 
-// secretValues are the values of the Secrets that a pod can write to its log. Those
-// that may not be read are left to the patterns of release.Redact.
-func secretValues(ctx context.Context, c *client.Client, p *corev1.Pod) []string {
+// SecretValues are the values of the Secrets that a pod can write to its log. The
+// error says that some could not be read; one that does not exist is none.
+func SecretValues(ctx context.Context, c *client.Client, p *corev1.Pod) ([]string, error) {
 	var values []string
+	var failed error
 	for name := range object.SecretsOf(&p.Spec) {
 		var s corev1.Secret
-		if c.GetInto(ctx, client.Secrets, p.Namespace, name, &s) != nil {
+		if err := c.GetInto(ctx, client.Secrets, p.Namespace, name, &s); err != nil {
+			if !apierrors.IsNotFound(err) {
+				failed = err
+			}
 			continue
 		}
 		for _, v := range s.Data {
 			values = append(values, string(v))
 		}
 	}
-	return values
+	return values, failed
 }
 
 // clip shortens a line in its middle: it begins with what it is about, and ends with

@@ -220,7 +220,7 @@ func (r *run) show(done bool) {
 func (r *run) missing(t *tracked) string {
 	for _, p := range r.newPods(t) {
 		if c, ok := diagnose.Pod(p.Pod, p.history); ok {
-			return string(c.Code) + ": " + clip(release.Redact(c.Message, nil))
+			return string(c.Code) + " in Pod " + p.Name // its message may quote the program, and with it secrets
 		}
 	}
 	if p := r.keptPod(t, time.Now()); p != nil {
