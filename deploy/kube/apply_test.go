@@ -2,21 +2,16 @@ package kube
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	autoscalingv1 "k8s.io/api/autoscaling/v1"
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/joelhooks/shipit/deploy/kube/apply"
 	"github.com/joelhooks/shipit/deploy/kube/compare"
-	"github.com/joelhooks/shipit/deploy/kube/object"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -212,68 +207,6 @@ func imageOf(t *testing.T, c *user, ns string) string {
 	return d.Spec.Template.Spec.Containers[0].Image
 }
 
-func TestReplicas(t *testing.T) {
-	c := connect(t)
-	scale := func(t *testing.T, ns, manager string, to int32) {
-		s, err := c.kube.AppsV1().Deployments(ns).GetScale(t.Context(), "web", metav1.GetOptions{})
-		require.NoError(t, err)
-		s.Spec.Replicas = to
-		_, err = c.kube.AppsV1().Deployments(ns).UpdateScale(t.Context(), "web", &autoscalingv1.Scale{ObjectMeta: s.ObjectMeta, Spec: s.Spec}, metav1.UpdateOptions{FieldManager: manager})
-		require.NoError(t, err)
-	}
-	for _, tc := range []struct {
-		name, manager string
-		ceded         bool
-	}{
-		{"an autoscaler's replicas are ceded", "kube-controller-manager", true},
-		{"a person's replicas are not", "kubectl", false},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			ns := namespace(t, c)
-			v1, v2 := roleOf(t, ns, digestOf("v1"), deployment("web", 1)), roleOf(t, ns, digestOf("v2"), deployment("web", 1))
-			_, _, err := roll(t, c, v1)
-			require.NoError(t, err)
-			scale(t, ns, tc.manager, 3)
-			_, err = c.Apply(t.Context(), v2, options(t))
-			require.NoError(t, err)
-			if !tc.ceded {
-				got, err := c.kube.AppsV1().Deployments(ns).Get(t.Context(), "web", metav1.GetOptions{})
-				require.NoError(t, err)
-				require.EqualValues(t, 1, *got.Spec.Replicas)
-				return
-			}
-			live, a, err := roll(t, c, v2)
-			require.NoError(t, err)
-			require.Equal(t, 3, live.Ready)
-			require.False(t, a.Changed(), "what is ceded does not change the object again: %v", results(a))
-			plan, err := c.Diff(t.Context(), v2, options(t))
-			require.NoError(t, err)
-			require.Empty(t, plan.Changes, "nor is it a difference")
-		})
-	}
-}
-
-func TestForceTakesNoReplicasFromAnAutoscaler(t *testing.T) {
-	c := connect(t)
-	ns := namespace(t, c)
-	v1, v2 := roleOf(t, ns, digestOf("v1"), deployment("web", 1)), roleOf(t, ns, digestOf("v2"), deployment("web", 1))
-	_, _, err := roll(t, c, v1)
-	require.NoError(t, err)
-	s, err := c.kube.AppsV1().Deployments(ns).GetScale(t.Context(), "web", metav1.GetOptions{})
-	require.NoError(t, err)
-	s.Spec.Replicas = 3
-	_, err = c.kube.AppsV1().Deployments(ns).UpdateScale(t.Context(), "web", &autoscalingv1.Scale{ObjectMeta: s.ObjectMeta, Spec: s.Spec}, metav1.UpdateOptions{FieldManager: "kube-controller-manager"})
-	require.NoError(t, err)
-	o := options(t)
-	o.policy.Force = true
-	_, err = c.Apply(t.Context(), v2, o)
-	require.NoError(t, err)
-	got, err := c.kube.AppsV1().Deployments(ns).Get(t.Context(), "web", metav1.GetOptions{})
-	require.NoError(t, err)
-	require.EqualValues(t, 3, *got.Spec.Replicas)
-	require.Equal(t, v2.Reference(), imageOf(t, c, ns))
-}
-
 func TestAnObjectThatIsGoingIsMadeAgain(t *testing.T) {
 	c := connect(t)
 	ns := namespace(t, c)
@@ -310,153 +243,4 @@ func TestAnObjectThatIsGoingIsMadeAgain(t *testing.T) {
 	require.NotEqual(t, before.UID, after.UID)
 	_, err = maps.Patch(t.Context(), "held", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{})
 	require.NoError(t, err)
-}
-
-func TestPrune(t *testing.T) {
-	c := connect(t)
-	ns := namespace(t, c)
-	foreign := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "foreign", Namespace: ns, Labels: map[string]string{"shipit.dev/app": "test"}}}
-	_, err := c.kube.CoreV1().ConfigMaps(ns).Create(t.Context(), foreign, metav1.CreateOptions{})
-	require.NoError(t, err)
-	const extra = `apiVersion: v1
-kind: ConfigMap
-metadata: {name: extra, namespace: $NS}
----
-apiVersion: v1
-kind: PersistentVolumeClaim
-metadata: {name: data, namespace: $NS}
-spec: {accessModes: [ReadWriteOnce], storageClassName: none, resources: {requests: {storage: 1Gi}}}`
-	full, small := roleOf(t, ns, digestOf("v1"), deployment("web", 1), service, extra), roleOf(t, ns, digestOf("v1"), deployment("web", 1))
-	_, err = c.Apply(t.Context(), full, options(t))
-	require.NoError(t, err)
-	other := small
-	other.Name = "other"
-	other.Objects = roleOf(t, ns, digestOf("v1"), deployment("second", 1)).Objects
-	_, _, err = roll(t, c, other)
-	require.NoError(t, err)
-
-	t.Run("a plan shows what would go", func(t *testing.T) {
-		plan, err := c.Diff(t.Context(), small, options(t))
-		require.NoError(t, err)
-		require.Equal(t, []apply.Change{{Object: object.ID{Kind: "ConfigMap", Namespace: ns, Name: "extra"}, Action: apply.Pruned}, {Object: object.ID{Kind: "Service", Namespace: ns, Name: "web"}, Action: apply.Pruned}}, plan.Changes)
-	})
-	broken := small
-	broken.Objects = roleOf(t, ns, digestOf("v2"), deployment("web", 1, fate("missing"))).Objects
-	t.Run("nothing goes while the new release does not serve", func(t *testing.T) {
-		fail(t, c, broken, 30e9)
-		_, err := c.kube.CoreV1().Services(ns).Get(t.Context(), "web", metav1.GetOptions{})
-		require.NoError(t, err)
-	})
-	t.Run("what the role no longer has goes when it serves; claims and what is not its own stay", func(t *testing.T) {
-		_, _, err := roll(t, c, small)
-		require.NoError(t, err)
-		_, err = c.kube.CoreV1().Services(ns).Get(t.Context(), "web", metav1.GetOptions{})
-		require.True(t, apierrors.IsNotFound(err), "%v", err)
-		_, err = c.kube.CoreV1().ConfigMaps(ns).Get(t.Context(), "extra", metav1.GetOptions{})
-		require.True(t, apierrors.IsNotFound(err), "%v", err)
-		_, err = c.kube.CoreV1().PersistentVolumeClaims(ns).Get(t.Context(), "data", metav1.GetOptions{})
-		require.NoError(t, err)
-		_, err = c.kube.CoreV1().ConfigMaps(ns).Get(t.Context(), "foreign", metav1.GetOptions{})
-		require.NoError(t, err)
-		_, err = c.kube.AppsV1().Deployments(ns).Get(t.Context(), "second", metav1.GetOptions{})
-		require.NoError(t, err)
-	})
-	t.Run("the set's parent names the kinds that are left", func(t *testing.T) {
-		parent, err := c.kube.CoreV1().ConfigMaps(ns).Get(t.Context(), "shipit-test.web", metav1.GetOptions{})
-		require.NoError(t, err)
-		require.Equal(t, "Deployment.apps", parent.Annotations["applyset.kubernetes.io/contains-group-kinds"])
-		require.Equal(t, apply.SetOf("test", "web", ns, nil).ID, parent.Labels["applyset.kubernetes.io/id"])
-	})
-	t.Run("what another role of the app has taken over stays", func(t *testing.T) {
-		const shared = "{apiVersion: v1, kind: ConfigMap, metadata: {name: shared, namespace: $NS}}"
-		_, _, err := roll(t, c, roleOf(t, ns, digestOf("v1"), deployment("web", 1), shared))
-		require.NoError(t, err)
-		a, err := c.Apply(t.Context(), small, options(t))
-		require.NoError(t, err)
-		other.Objects = append(other.Objects, roleOf(t, ns, digestOf("v1"), shared).Objects...)
-		_, _, err = roll(t, c, other)
-		require.NoError(t, err)
-		_, err = c.Wait(t.Context(), small, a, Options{})
-		require.NoError(t, err)
-		_, err = c.kube.CoreV1().ConfigMaps(ns).Get(t.Context(), "shared", metav1.GetOptions{})
-		require.NoError(t, err)
-	})
-	t.Run("what moves to a role that is still to come stays too", func(t *testing.T) {
-		const moved = "{apiVersion: v1, kind: ConfigMap, metadata: {name: moved, namespace: $NS}}"
-		_, _, err := roll(t, c, roleOf(t, ns, digestOf("v1"), deployment("web", 1), moved))
-		require.NoError(t, err)
-		before, err := c.kube.CoreV1().ConfigMaps(ns).Get(t.Context(), "moved", metav1.GetOptions{})
-		require.NoError(t, err)
-		next := other
-		next.Objects = append(slices.Clone(other.Objects), roleOf(t, ns, digestOf("v1"), moved).Objects...)
-		o := options(t)
-		o.roles = []release.Role{small, next}
-		plan, err := c.Diff(t.Context(), small, o)
-		require.NoError(t, err)
-		require.Empty(t, plan.Changes)
-		for _, role := range o.roles {
-			a, err := c.Apply(t.Context(), role, o)
-			require.NoError(t, err)
-			_, err = c.Wait(t.Context(), role, a, Options{})
-			require.NoError(t, err)
-		}
-		after, err := c.kube.CoreV1().ConfigMaps(ns).Get(t.Context(), "moved", metav1.GetOptions{})
-		require.NoError(t, err)
-		require.Equal(t, before.UID, after.UID)
-		require.Equal(t, apply.SetOf("test", "other", ns, nil).ID, after.Labels[object.PartOfLabel])
-	})
-	t.Run("after that there is nothing to do", func(t *testing.T) {
-		_, a, err := roll(t, c, small)
-		require.NoError(t, err)
-		require.False(t, a.Changed())
-	})
-}
-
-func TestDiff(t *testing.T) {
-	c := connect(t)
-	ns := namespace(t, c)
-	before := roleOf(t, ns, digestOf("v1"), deployment("web", 1), "{apiVersion: v1, kind: Secret, metadata: {name: keys, namespace: $NS}, data: {token: b2xkb2xk}}")
-	_, _, err := roll(t, c, before)
-	require.NoError(t, err)
-
-	t.Run("changes are shown by field, and secrets are not", func(t *testing.T) {
-		after := roleOf(t, ns, digestOf("v2"), deployment("web", 2), "{apiVersion: v1, kind: Secret, metadata: {name: keys, namespace: $NS}, data: {token: bmV3bmV3}}", service)
-		plan, err := c.Diff(t.Context(), after, options(t))
-		require.NoError(t, err)
-		require.Equal(t, []apply.Change{
-			{Object: object.ID{Group: "apps", Kind: "Deployment", Namespace: ns, Name: "web"}, Action: apply.Configured, Lines: []string{
-				"- spec.replicas: 1",
-				"+ spec.replicas: 2",
-				"- spec.template.spec.containers[main].image: " + repository + "@" + digestOf("v1"),
-				"+ spec.template.spec.containers[main].image: " + repository + "@" + digestOf("v2"),
-			}},
-			{Object: object.ID{Kind: "Secret", Namespace: ns, Name: "keys"}, Action: apply.Configured, Lines: []string{"- data.token: (hidden)", "+ data.token: (hidden, changed)"}},
-			{Object: object.ID{Kind: "Service", Namespace: ns, Name: "web"}, Action: apply.Created},
-		}, plan.Changes)
-		require.Equal(t, repository+"@"+digestOf("v1"), imageOf(t, c, ns), "nothing was changed")
-	})
-	for _, tc := range []struct{ name, doc, code, message string }{
-		{"an invalid value is named by its field", deployment("web", -1), "InvalidObject", "spec.replicas: Invalid value"},
-		{"an unknown field is named", deployment("web", 1) + "\n      hostNetwrk: true", "InvalidObject", "hostNetwrk"},
-		{"a missing namespace is named", "{apiVersion: v1, kind: ConfigMap, metadata: {name: x, namespace: nowhere-at-all}}", "NamespaceMissing", `"nowhere-at-all" not found`},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			plan, err := c.Diff(t.Context(), roleOf(t, ns, digestOf("v2"), tc.doc), options(t))
-			require.NoError(t, err)
-			require.Len(t, plan.Findings, 1)
-			require.EqualValues(t, tc.code, plan.Findings[0].Code)
-			require.Contains(t, plan.Findings[0].Message, tc.message)
-			require.True(t, plan.Findings[0].Fixed)
-		})
-	}
-	t.Run("what stands in a namespace of the same release can be planned", func(t *testing.T) {
-		doc := "{apiVersion: v1, kind: Namespace, metadata: {name: kube-test-new}}\n---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: x, namespace: kube-test-new}}"
-		plan, err := c.Diff(t.Context(), roleOf(t, ns, digestOf("v2"), doc), options(t))
-		require.NoError(t, err)
-		require.Empty(t, plan.Findings)
-		require.Equal(t, []apply.Change{
-			{Object: object.ID{Kind: "Namespace", Name: "kube-test-new"}, Action: apply.Created},
-			{Object: object.ID{Kind: "ConfigMap", Namespace: "kube-test-new", Name: "x"}, Action: apply.Created},
-		}, plan.Changes)
-	})
 }
