@@ -95,6 +95,11 @@ func (m *memory) Remove(_ context.Context, role release.Role, keep release.Relea
 	return m.stuck[role.Name]
 }
 
+func (m *memory) Undo(_ context.Context, role release.Role) error {
+	m.note("undo " + role.Name)
+	return nil
+}
+
 func (m *memory) Prune(context.Context, release.Role, func() ([]release.Record, error)) error {
 	return nil
 }

@@ -28,7 +28,7 @@ func (e Engine) restore(ctx context.Context, begun ledger.Begun, c Checked, reco
 		return record, good
 	case !found:
 		record.Reason += "; there is no earlier good release to restore"
-		for _, fault := range e.removeFirstServices(ctx, c.Release, record, out.switched) {
+		for _, fault := range e.undoFirst(ctx, c.Release, out.switched) {
 			record.Reason += "; " + fault
 		}
 		return record, good
@@ -54,14 +54,21 @@ func (e Engine) restore(ctx context.Context, begun ledger.Begun, c Checked, reco
 	return record, good
 }
 
-// removeFirstServices removes the host services that a failed first release has
-// started, which puts back any unit that had the same name before. Pods of a
-// failed first release stay, as evidence.
-func (e Engine) removeFirstServices(ctx context.Context, rel release.Release, record release.Record, switched []string) []string {
-	onHosts := slices.DeleteFunc(asFormer(rel, record), func(f former) bool {
-		return f.role.Target != release.TargetHost || !slices.Contains(switched, f.role.Name)
-	})
-	return e.removeFormer(ctx, onHosts, release.Release{})
+// undoFirst takes back the switches of a first release that failed. It returns what
+// could not be taken back.
+func (e Engine) undoFirst(ctx context.Context, rel release.Release, switched []string) []string {
+	var faults []string
+	for _, name := range switched {
+		role, _ := rel.Role(name)
+		t, err := e.target(role)
+		if err == nil {
+			err = t.Undo(ctx, role)
+		}
+		if err != nil {
+			faults = append(faults, fmt.Sprintf("undo %s: %s", name, release.OneLine(err.Error())))
+		}
+	}
+	return faults
 }
 
 // restoreRoles switches every role that was begun back to the good release. It

@@ -32,6 +32,9 @@ type Target interface {
 	// Remove takes away what a role of an earlier release has and no role of keep
 	// has. What holds data stays, and is reported.
 	Remove(ctx context.Context, role release.Role, keep release.Release) error
+	// Undo takes back the switch of a role of a first release that failed: no release
+	// is there to go back to. What shows why it failed may stay.
+	Undo(ctx context.Context, role release.Role) error
 	// Prune drops what no good release of the role needs any more. records gives all
 	// that the ledger holds, newest first.
 	Prune(ctx context.Context, role release.Role, records func() ([]release.Record, error)) error

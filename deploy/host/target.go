@@ -240,6 +240,12 @@ func (t *Target) Remove(ctx context.Context, role release.Role, keep release.Rel
 	return m.remove(ctx, role, stays)
 }
 
+// Undo takes the role's service off its machine again, and puts the unit back that
+// stood there before shipit came.
+func (t *Target) Undo(ctx context.Context, role release.Role) error {
+	return t.Remove(ctx, role, release.Release{})
+}
+
 // sameService reports whether two roles are one service of one machine, by whatever
 // names the machine is reached. A record that does not tell the machine is of the
 // one that the configuration has for the role.

@@ -256,6 +256,9 @@ func (t *Target) Remove(ctx context.Context, role release.Role, keep release.Rel
 	return apply.Remove(ctx, t.client, gone, kept, t.options.Progress)
 }
 
+// Undo changes nothing: the pods of a failed first release show why it failed.
+func (t *Target) Undo(context.Context, release.Role) error { return nil }
+
 func (t *Target) placedSet(role release.Role) (apply.Placed, error) {
 	p, err := t.placed(role, false)
 	if err != nil {
