@@ -172,7 +172,7 @@ type Forbid struct {
 	Why     string   `yaml:"why"`
 }
 
-// Signing says who signs and what is demanded before a release runs.
+// Signing says who signs and what is required before a release runs.
 type Signing struct {
 	Mode         string  `yaml:"mode"` // none (default), key or keyless
 	Key          string  `yaml:"key"`  // private key: a file, or env:NAME; its password is in COSIGN_PASSWORD

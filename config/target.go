@@ -31,7 +31,7 @@ func (r Role) Target() release.Target {
 	return ""
 }
 
-// validateTarget demands the settings of exactly one target.
+// validateTarget requires the settings of exactly one target.
 func validateTarget(key string, r Role, fail failFunc) {
 	var names []string
 	found := 0

@@ -73,7 +73,7 @@ func TestAccidents(t *testing.T) {
 		other := ledger.New(a.store, "bus", ledger.Options{})
 		lock, err := other.Lock(t.Context(), ledger.LockOptions{Holder: "another"})
 		require.NoError(t, err)
-		defer func() { require.NoError(t, lock.Release(context.WithoutCancel(t.Context()))) }()
+		defer func() { require.NoError(t, lock.Unlock(context.WithoutCancel(t.Context()))) }()
 		_, err = a.ship(t, releaseOf(newSHA, newBits, "cluster"), deploy.Terms{})
 		var held *ledger.HeldError
 		require.ErrorAs(t, err, &held)
@@ -108,7 +108,7 @@ func (a *app) kill(t *testing.T, rel release.Release) {
 	t.Helper()
 	lock, err := a.Ledger.Lock(t.Context(), ledger.LockOptions{})
 	require.NoError(t, err)
-	_, err = a.Ledger.Begin(t.Context(), lock, ledger.Intent{Release: rel})
+	_, err = a.Ledger.Begin(t.Context(), lock, ledger.PendingRecord{Release: rel})
 	require.NoError(t, err)
-	require.NoError(t, lock.Release(t.Context()))
+	require.NoError(t, lock.Unlock(t.Context()))
 }

@@ -18,30 +18,30 @@ import (
 // while it is used, and what a step learns is what the step returns.
 type Engine struct {
 	Config   config.Config
-	Targets  map[release.Target]Target // one for every kind of place that a role names
+	Targets  map[release.Target]Target // one for every Target that a role names
 	Ledger   *ledger.Ledger
-	Policy   Policy             // zero: no signature is demanded
+	Policy   Policy             // zero: no signature is required
 	Timeout  time.Duration      // of one rollout; must be set
 	Lock     ledger.LockOptions // how the lock is taken; the zero value does not wait for it
 	Progress release.Progress   // nil is silent
 }
 
-// Policy is what is demanded of an image before it runs. The zero value demands nothing.
+// Policy is what is required of an image before it runs. The zero value requires nothing.
 type Policy struct {
-	// Demands is what is demanded, as the records keep it; nil: nothing. What demands
+	// Requires is what is required, as the records have it; nil: nothing. What requires
 	// less than the last record did is refused.
-	Demands func() (*release.Policy, error)
-	// Verify holds a role's image against the signing policy. kept are the bundles
-	// that were kept with the record of an earlier release; nil: the registry is
+	Requires func() (*release.Policy, error)
+	// Verify verifies a role's image by the signing policy. stored are the bundles
+	// that were stored with the record of an earlier release; nil: the registry is
 	// asked. An *UntrustedError says that the image does not satisfy the policy.
-	Verify func(ctx context.Context, role release.Role, kept map[string][]byte) (Verified, error)
+	Verify func(ctx context.Context, role release.Role, stored map[string][]byte) (Verified, error)
 	// Attest publishes where a settled release runs; nil: nobody is told.
 	Attest func(ctx context.Context, record release.Record) error
 }
 
 // Verified is what satisfied the policy.
 type Verified struct {
-	Bundles map[string][]byte // to be kept with the record, by name
+	Bundles map[string][]byte // to be stored with the record, by name
 	Signers []string          // "https://cosign… by key 4f2a…", for people
 }
 

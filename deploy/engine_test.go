@@ -159,7 +159,7 @@ func (s *slowStore) Swap(ctx context.Context, e ledger.StoredEntry) (string, err
 	return s.Store.Swap(ctx, e)
 }
 
-func TestAnOutcomeIsTriedToBeKeptLongerThanWhatFollows(t *testing.T) {
+func TestAnOutcomeIsTriedToBeWrittenLongerThanWhatFollows(t *testing.T) {
 	a := newApp(t, "cluster")
 	store := &slowStore{Store: a.store}
 	a.Ledger = ledger.New(store, "bus", ledger.Options{})

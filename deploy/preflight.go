@@ -22,18 +22,18 @@ type Terms struct {
 	Record    bool              // what runs already as recorded is recorded again
 	Known     []release.Finding // what is known of the release already, from its tree
 	History   History           // as Read before
-	Kept      map[string][]byte // attachments of the record that is rolled out again; nil: a new release
+	Attached  map[string][]byte // attachments of the record that is rolled out again; nil: a new release
 }
 
 // Checked is a release that nothing stands in the way of, with what was learnt
 // on the way to know it.
 type Checked struct {
 	Release   release.Release
-	bundles   map[string][]byte // what satisfied the policy and the signature of the content; kept with the record
+	bundles   map[string][]byte // what satisfied the policy and the signature of the content; stored with the record
 	snapshots map[release.Target]Snapshot
 	history   History
 	earlier   []former // what earlier releases have brought
-	demands   *release.Policy
+	required  *release.Policy
 	allowed   []release.Code // what was let pass by name
 	force     bool           // take over fields that other managers hold
 	noRestore bool
@@ -48,7 +48,7 @@ func (c Checked) step(role release.Role) Step {
 // write. A *release.Refusal lists what does and is not allowed.
 func (e Engine) Preflight(ctx context.Context, rel release.Release, t Terms) (Checked, error) {
 	e.report(release.PhaseCheck, release.MarkStart, "", "check what could stop %s", release.Short(rel.SHA))
-	demands, weaker, err := e.demands(t.History)
+	required, weaker, err := e.required(t.History)
 	if err != nil {
 		return Checked{}, err
 	}
@@ -61,9 +61,9 @@ func (e Engine) Preflight(ctx context.Context, rel release.Release, t Terms) (Ch
 		used      []release.Code
 	)
 	group, gctx := errgroup.WithContext(ctx)
-	group.Go(func() (err error) { bundles, untrusted, err = e.verifyImages(gctx, rel, t.Kept); return err })
+	group.Go(func() (err error) { bundles, untrusted, err = e.verifyImages(gctx, rel, t.Attached); return err })
 	group.Go(func() (err error) { found, err = e.ask(gctx, rel, false); return err })
-	group.Go(func() error { signature, unsigned = e.signContent(gctx, rel, t.Kept); return nil })
+	group.Go(func() error { signature, unsigned = e.signContent(gctx, rel, t.Attached); return nil })
 	if err := group.Wait(); err != nil {
 		return Checked{}, err
 	}
@@ -84,7 +84,7 @@ func (e Engine) Preflight(ctx context.Context, rel release.Release, t Terms) (Ch
 	e.report(release.PhaseCheck, release.MarkDone, "", "nothing stands in the way")
 	return Checked{
 		Release: rel, bundles: bundles, snapshots: found.snapshots, history: t.History,
-		demands: demands, allowed: slices.Compact(slices.Sorted(slices.Values(used))),
+		required: required, allowed: slices.Compact(slices.Sorted(slices.Values(used))),
 		force: slices.Contains(t.Allow, release.CodeFieldConflict), noRestore: t.NoRestore,
 	}, nil
 }
@@ -148,9 +148,9 @@ func contentID(rel release.Release) string {
 	return release.Short(rel.SHA)
 }
 
-// verifyImages holds every image against the policy, and collects the bundles
+// verifyImages verifies every image by the policy, and collects the bundles
 // that satisfy it.
-func (e Engine) verifyImages(ctx context.Context, rel release.Release, kept map[string][]byte) (map[string][]byte, []release.Finding, error) {
+func (e Engine) verifyImages(ctx context.Context, rel release.Release, stored map[string][]byte) (map[string][]byte, []release.Finding, error) {
 	bundles := map[string][]byte{}
 	if e.Policy.Verify == nil {
 		return bundles, nil, nil
@@ -162,7 +162,7 @@ func (e Engine) verifyImages(ctx context.Context, rel release.Release, kept map[
 			continue
 		}
 		seen[role.Digest] = true
-		verified, err := e.Policy.Verify(ctx, role, kept)
+		verified, err := e.Policy.Verify(ctx, role, stored)
 		var untrusted *UntrustedError
 		if errors.As(err, &untrusted) {
 			found = append(found, release.Finding{

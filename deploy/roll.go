@@ -41,7 +41,7 @@ func (e Engine) Rollback(ctx context.Context, to string, t Terms) (release.Recor
 	}
 	rel := entry.Release()
 	rel.Kind, rel.Origin, rel.Seq = release.KindRollback, entry.Record.Content(), 0
-	t.Kept = entry.Attachments
+	t.Attached = entry.Attachments
 	e.report(release.PhaseCheck, release.MarkNote, "", "rolling back to %s %s", entry.Record.ID(), entry.Record.Version)
 	return e.Release(ctx, rel, t)
 }
@@ -76,7 +76,7 @@ func (e Engine) Roll(ctx context.Context, c Checked) (release.Record, error) {
 		return release.Record{}, Unchanged(err)
 	}
 	// The pending record is written before the first change, so that a crash leaves a trace.
-	begun, err := e.Ledger.Begin(lockCtx, lock, ledger.Intent{Release: c.Release, Attachments: c.bundles, Policy: c.demands, Allowed: c.allowed})
+	begun, err := e.Ledger.Begin(lockCtx, lock, ledger.PendingRecord{Release: c.Release, Attachments: c.bundles, Policy: c.required, Allowed: c.allowed})
 	if err != nil {
 		return release.Record{}, Unchanged(fmt.Errorf("record the start of %s: %w", release.Short(c.Release.SHA), err))
 	}
@@ -88,8 +88,8 @@ func (e Engine) Roll(ctx context.Context, c Checked) (release.Record, error) {
 	ahead := e.copyAhead(ctx, begun)
 	record := e.conclude(lockCtx, begun, c, e.switchRoles(lockCtx, c))
 
-	// The outcome is kept even when the user has given up waiting.
-	return record, e.settle(context.WithoutCancel(ctx), begun, record, ahead)
+	// The outcome is stored even when the user has given up waiting.
+	return record, e.seal(context.WithoutCancel(ctx), begun, record, ahead)
 }
 
 // rollout is the progress of one run over its roles.
@@ -189,7 +189,7 @@ func (e Engine) concludeFailed(ctx context.Context, begun ledger.Begun, c Checke
 		record.Failures = append(record.Failures, failure)
 		e.report(release.PhaseWait, release.MarkFail, "", "%s", failure.Error())
 	}
-	shown := c.Release // what the roles are held against
+	shown := c.Release // what the roles are compared with
 	var lost *ledger.LostError
 	switch {
 	case errors.As(context.Cause(ctx), &lost):
@@ -240,8 +240,8 @@ func (e Engine) prune(ctx context.Context, record release.Record) {
 func (e Engine) unlock(l *ledger.Lock) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	if err := l.Release(ctx); err != nil {
-		e.report(release.PhaseLock, release.MarkNote, "", "could not release the lock; it will expire: %s", release.OneLine(err.Error()))
+	if err := l.Unlock(ctx); err != nil {
+		e.report(release.PhaseLock, release.MarkNote, "", "could not unlock; the lock will expire: %s", release.OneLine(err.Error()))
 	}
 }
 

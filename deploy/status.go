@@ -8,7 +8,7 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// Status is what runs now, held against the release that should be running.
+// Status is what runs now, compared with the release that should be running.
 type Status struct {
 	Record release.Record // of the release that should run, with parity as it is now; Drift is never nil
 	Newest release.Record // the newest of all records

@@ -1,7 +1,7 @@
 // Package deploy carries a release to everything that runs it and back again:
 // plan, preflight, roll, restore, status, verify. It knows what a release is and
 // in which order things happen; how a role is run is a Target's business, where
-// records are kept is the ledger's.
+// records are stored is the ledger's.
 package deploy
 
 import (
@@ -12,9 +12,9 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// Target runs the roles of one app at one kind of place: a cluster, or the
+// Target runs the roles of one app on one kind of platform: a cluster, or the
 // machines that the configuration names. It is safe for concurrent use, and
-// keeps nothing of a run: what a preflight read is the Snapshot that it returns.
+// holds no state of a run: what a preflight read is the Snapshot that it returns.
 type Target interface {
 	// Preflight reports what would stop the roles of a release or trouble them. It
 	// changes nothing. dryRun says that Compare is called for every role as well, so

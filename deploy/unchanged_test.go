@@ -61,7 +61,7 @@ func TestWhatRunsAsRecordedIsNotWrittenAgain(t *testing.T) {
 	t.Run("and not while another run holds the lock", func(t *testing.T) {
 		lock, err := ledger.New(a.store, "bus", ledger.Options{}).Lock(t.Context(), ledger.LockOptions{Holder: "another"})
 		require.NoError(t, err)
-		defer func() { require.NoError(t, lock.Release(context.WithoutCancel(t.Context()))) }()
+		defer func() { require.NoError(t, lock.Unlock(context.WithoutCancel(t.Context()))) }()
 		_, err = a.ship(t, same, deploy.Terms{})
 		var held *ledger.HeldError
 		require.ErrorAs(t, err, &held)

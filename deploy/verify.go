@@ -74,7 +74,7 @@ func chainChecks(faults []ledger.Fault, limit int) []Check {
 		if limit > 0 {
 			object = fmt.Sprintf("the newest %d records", limit)
 		}
-		return []Check{{Subject: SubjectChain, Object: object, OK: true, Detail: "every record is what was once kept, and follows the one before"}}
+		return []Check{{Subject: SubjectChain, Object: object, OK: true, Detail: "every record is what was once stored, and follows the one before"}}
 	}
 	var checks []Check
 	for _, f := range faults {
@@ -86,7 +86,7 @@ func chainChecks(faults []ledger.Fault, limit int) []Check {
 
 func (e Engine) imageChecks(ctx context.Context, entry ledger.Entry) []Check {
 	if e.Policy.Verify == nil {
-		return []Check{{Subject: SubjectSignature, Object: entry.Record.ID(), OK: true, Detail: "no policy demands one"}}
+		return []Check{{Subject: SubjectSignature, Object: entry.Record.ID(), OK: true, Detail: "no policy requires one"}}
 	}
 	var checks []Check
 	for _, role := range entry.Release().Roles {
@@ -100,7 +100,7 @@ func (e Engine) imageChecks(ctx context.Context, entry ledger.Entry) []Check {
 	return checks
 }
 
-// liveChecks hold what runs against the release that should be running.
+// liveChecks compare what runs with the release that should be running.
 func (e Engine) liveChecks(ctx context.Context, records []release.Record) ([]Check, error) {
 	record, err := e.current(ctx, records, true)
 	if err != nil {
@@ -124,9 +124,9 @@ func (e Engine) Recover(ctx context.Context) error {
 		return Unchanged(err)
 	}
 	defer e.unlock(lock)
-	held, stop := lock.Context(ctx)
+	locked, stop := lock.Context(ctx)
 	defer stop()
-	count, err := e.Ledger.Recover(held, lock)
+	count, err := e.Ledger.Recover(locked, lock)
 	if count == 0 {
 		err = Unchanged(err)
 	}

@@ -27,12 +27,12 @@ func signed(t *testing.T) ledger.Options {
 	public, private, err := ed25519.GenerateKey(nil)
 	require.NoError(t, err)
 	return ledger.Options{
-		Sign: func(_ context.Context, kept []byte) ([]byte, error) { return ed25519.Sign(private, kept), nil },
-		VerifySig: func(_ context.Context, kept, signature []byte) error {
+		Sign: func(_ context.Context, content []byte) ([]byte, error) { return ed25519.Sign(private, content), nil },
+		VerifySig: func(_ context.Context, content, signature []byte) error {
 			if signature == nil {
 				return nil // a careless verifier
 			}
-			if !ed25519.Verify(public, kept, signature) {
+			if !ed25519.Verify(public, content, signature) {
 				return errors.New("it was not made over these bytes by this key")
 			}
 			return nil
@@ -40,7 +40,7 @@ func signed(t *testing.T) ledger.Options {
 	}
 }
 
-// parts reads an entry as it is kept.
+// parts reads an entry as it is stored.
 func parts(t *testing.T, store ledger.Store, name string) map[string][]byte {
 	t.Helper()
 	found, err := store.Read(t.Context(), name)
@@ -94,7 +94,7 @@ func TestWhatWasAlteredIsNamed(t *testing.T) {
 			},
 			fault: ledger.Fault{Seq: 1, Kind: ledger.FaultAltered, Field: "signature"}, read: 1,
 		},
-		"a signature within the record, as it was kept once, of another record": {
+		"a signature within the record, as it was stored once, of another record": {
 			forge: func(t *testing.T, p place) {
 				forged := parts(t, p.store, "000001")
 				forged["record.sig"] = parts(t, p.store, "000002-signature")["record.sig"]
@@ -152,7 +152,7 @@ func threeRecords(t *testing.T, p place, opts ledger.Options) *ledger.Ledger {
 	for n := 1; n <= 3; n++ {
 		settled(t, l, lock, n)
 	}
-	require.NoError(t, lock.Release(t.Context()))
+	require.NoError(t, lock.Unlock(t.Context()))
 	opts.Mirror = nil
 	requireWhole(t, ledger.New(p.store, app, opts))
 	return l
@@ -161,7 +161,7 @@ func threeRecords(t *testing.T, p place, opts ledger.Options) *ledger.Ledger {
 func requireFault(t *testing.T, faults []ledger.Fault, want ledger.Fault) {
 	t.Helper()
 	for _, f := range faults {
-		if f.Seq == want.Seq && f.Kind == want.Kind && f.Field == want.Field && (want.Place == "" || f.Place == want.Place) &&
+		if f.Seq == want.Seq && f.Kind == want.Kind && f.Field == want.Field && (want.Location == "" || f.Location == want.Location) &&
 			strings.Contains(f.Message, want.Message) {
 			return
 		}
@@ -252,12 +252,12 @@ func TestAWithdrawnReleaseNeverRunsAgain(t *testing.T) {
 		// A rollback to it is withdrawn with it, and marking the rollback marks the release.
 		back := version(1)
 		back.Kind, back.Origin = release.KindRollback, 1
-		begun, err := l.Begin(t.Context(), lock, ledger.Intent{Release: back})
+		begun, err := l.Begin(t.Context(), lock, ledger.PendingRecord{Release: back})
 		require.NoError(t, err)
 		rec := begun.Record
 		require.Equal(t, []int64{2}, rec.Withdrawals)
 		rec.Outcome, rec.Parity = release.Settled, true
-		require.NoError(t, settle(t.Context(), l, begun, rec))
+		require.NoError(t, seal(t.Context(), l, begun, rec))
 		require.NoError(t, withdraw(t.Context(), l, lock, rec.Seq, "that too"))
 		records, err = l.List(t.Context(), 0, 0)
 		require.NoError(t, err)
@@ -296,7 +296,7 @@ func TestTheCopyInTheRegistryShowsWhichSideWasAltered(t *testing.T) {
 		l := threeRecords(t, p, opts)
 		faults, err := l.Verify(t.Context(), 0)
 		require.NoError(t, err)
-		requireFault(t, faults, ledger.Fault{Seq: 3, Kind: ledger.FaultUncopied, Place: where})
+		requireFault(t, faults, ledger.Fault{Seq: 3, Kind: ledger.FaultUncopied, Location: where})
 
 		lock := take(t, l)
 		sealed, err := l.Withdraw(t.Context(), lock, 1, "old")
@@ -315,7 +315,7 @@ func TestTheCopyInTheRegistryShowsWhichSideWasAltered(t *testing.T) {
 		p.forge(t, "000002", with(good, "record", `"1.2.0"`, `"9.9.9"`))
 		faults, err = l.Verify(t.Context(), 0)
 		require.NoError(t, err)
-		requireFault(t, faults, ledger.Fault{Seq: 2, Kind: ledger.FaultAltered, Place: p.store.Place(), Field: "version", Message: `"9.9.9"`})
+		requireFault(t, faults, ledger.Fault{Seq: 2, Kind: ledger.FaultAltered, Location: p.store.Location(), Field: "version", Message: `"9.9.9"`})
 
 		var different *ledger.DifferentError
 		require.ErrorAs(t, mirror.Put(t.Context(), "000002", parts(t, p.store, "000002")), &different)
@@ -328,22 +328,22 @@ func TestTheCopyInTheRegistryShowsWhichSideWasAltered(t *testing.T) {
 		opts.Mirror = forged
 		faults, err = ledger.New(p.store, app, opts).Verify(t.Context(), 0)
 		require.NoError(t, err)
-		for _, place := range []string{p.store.Place(), forged.Place()} {
-			requireFault(t, faults, ledger.Fault{Seq: 2, Kind: ledger.FaultAltered, Place: place, Field: "previousHash"})
-			requireFault(t, faults, ledger.Fault{Seq: 2, Kind: ledger.FaultAltered, Place: place, Field: "signature"})
+		for _, place := range []string{p.store.Location(), forged.Location()} {
+			requireFault(t, faults, ledger.Fault{Seq: 2, Kind: ledger.FaultAltered, Location: place, Field: "previousHash"})
+			requireFault(t, faults, ledger.Fault{Seq: 2, Kind: ledger.FaultAltered, Location: place, Field: "signature"})
 		}
 
 		// Only in the registry.
 		p.forge(t, "000002", good)
 		faults, err = ledger.New(p.store, app, opts).Verify(t.Context(), 0)
 		require.NoError(t, err)
-		requireFault(t, faults, ledger.Fault{Seq: 2, Kind: ledger.FaultAltered, Place: forged.Place(), Field: "version", Message: `"9.9.9"`})
+		requireFault(t, faults, ledger.Fault{Seq: 2, Kind: ledger.FaultAltered, Location: forged.Location(), Field: "version", Message: `"9.9.9"`})
 
 		// Taken away in the store, the mark included.
 		p.forge(t, "000001-withdrawn", nil)
 		faults, err = l.Verify(t.Context(), 0)
 		require.NoError(t, err)
-		requireFault(t, faults, ledger.Fault{Seq: 1, Kind: ledger.FaultMissing, Place: p.store.Place(), Field: "withdrawn", Message: where})
+		requireFault(t, faults, ledger.Fault{Seq: 1, Kind: ledger.FaultMissing, Location: p.store.Location(), Field: "withdrawn", Message: where})
 	})
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// Begun is a release whose intent is kept, and that has not ended yet.
+// Begun is a release whose pending record is written, and that has not ended yet.
 type Begun struct {
 	Record release.Record // as it was begun
 	Lock   *Lock          // under which it was begun
@@ -25,20 +25,20 @@ type Begun struct {
 // its lock may still have written at the last moment: then all is read again.
 const beginTries = 3
 
-// Intent is what is kept of a release before its first change.
-type Intent struct {
+// PendingRecord is what is stored of a release before its first change.
+type PendingRecord struct {
 	Release     release.Release
-	Attachments map[string][]byte // kept beside it, such as the signatures that a later rollback verifies
+	Attachments map[string][]byte // stored beside it, such as the signatures that a later rollback verifies
 	Policy      *release.Policy   // that its images satisfy; nil: none
 	Allowed     []release.Code    // what was let pass by name
 }
 
-// Begin keeps the intent of a release and gives it the next number.
+// Begin writes the pending record of a release and gives it the next number.
 //
-// An intent that a killed run left behind is sealed first, as it stands. A
+// A pending record that a killed run left behind is sealed first, as it stands. A
 // *LostError, *ConflictError, *SizeError or *release.WeakerPolicyError says that
 // nothing was begun.
-func (l *Ledger) Begin(ctx context.Context, lock *Lock, in Intent) (begun Begun, err error) {
+func (l *Ledger) Begin(ctx context.Context, lock *Lock, in PendingRecord) (begun Begun, err error) {
 	in.Release.App = l.app
 	for range beginTries {
 		begun, err = l.begin(ctx, lock, in)
@@ -50,7 +50,7 @@ func (l *Ledger) Begin(ctx context.Context, lock *Lock, in Intent) (begun Begun,
 	return begun, err
 }
 
-func (l *Ledger) begin(ctx context.Context, lock *Lock, in Intent) (Begun, error) {
+func (l *Ledger) begin(ctx context.Context, lock *Lock, in PendingRecord) (Begun, error) {
 	before, gone, err := l.standing(ctx, lock)
 	if err != nil {
 		return Begun{}, err
@@ -74,27 +74,27 @@ func (l *Ledger) begin(ctx context.Context, lock *Lock, in Intent) (Begun, error
 		rec.Previous, rec.PreviousHash = before.seq(), hash(before.Parts[partRecord])
 	}
 	rec.Withdrawals = gone.and(before.record())
-	parts, chunks, err := intent(rec, in)
+	parts, chunks, err := pendingParts(rec, in)
 	if err != nil {
 		return Begun{}, err
 	}
-	if err := l.keepChunks(ctx, chunks); err != nil {
+	if err := l.writeChunks(ctx, chunks); err != nil {
 		return Begun{}, err
 	}
 	entry := StoredEntry{Name: recordName(rec.Seq), Parts: parts}
 	if entry.Version, err = l.store.Create(ctx, entry); err != nil {
-		return Begun{}, fmt.Errorf("keep record #%d: %w", rec.Seq, err)
+		return Begun{}, fmt.Errorf("write record #%d: %w", rec.Seq, err)
 	}
 	if !entry.found() {
-		return Begun{}, &ConflictError{Seq: rec.Seq, Place: l.store.Place()}
+		return Begun{}, &ConflictError{Seq: rec.Seq, Location: l.store.Location()}
 	}
 	lock.newest.Store(rec.Seq)
 	return Begun{Record: rec, Lock: lock, entry: entry, withdrawn: gone, interrupted: interrupted}, nil
 }
 
-// weaker refuses what demands less of its images than the record before, unless
+// weaker refuses what requires less of its images than the record before, unless
 // that was allowed by name.
-func weaker(in Intent, before release.Record) error {
+func weaker(in PendingRecord, before release.Record) error {
 	faults := in.Policy.Weaker(before.Policy)
 	if len(faults) == 0 || slices.Contains(in.Allowed, release.CodePolicyWeaker) {
 		return nil
@@ -123,9 +123,9 @@ func (l *Ledger) standing(ctx context.Context, lock *Lock) (newest StoredEntry, 
 	return newest, gone, err
 }
 
-// intent is what is kept of a release before its first change: the parts of its
+// pendingParts are what is stored of a release before its first change: the parts of its
 // entry, and the entries of those that are too large for it.
-func intent(rec release.Record, in Intent) (parts map[string][]byte, chunks []StoredEntry, err error) {
+func pendingParts(rec release.Record, in PendingRecord) (parts map[string][]byte, chunks []StoredEntry, err error) {
 	parts = map[string][]byte{}
 	if parts[partRecord], err = encode(rec); err != nil {
 		return nil, nil, err
@@ -165,9 +165,9 @@ func (l *Ledger) sealInterrupted(ctx context.Context, left StoredEntry) (StoredE
 		return left, fmt.Errorf("seal record #%d: %w", left.seq(), err)
 	}
 	if version == "" {
-		return left, &ConflictError{Seq: left.seq(), Place: l.store.Place()}
+		return left, &ConflictError{Seq: left.seq(), Location: l.store.Location()}
 	}
-	l.report(release.PhaseRecord, release.MarkNote, "record #%d was left by %s, which did not come back: kept as %s", left.seq(), rec.Holder, rec.Outcome)
+	l.report(release.PhaseRecord, release.MarkNote, "record #%d was left by %s, which did not come back: sealed as %s", left.seq(), rec.Holder, rec.Outcome)
 	left.Version = version
 	return left, nil
 }

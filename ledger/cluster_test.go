@@ -94,7 +94,7 @@ func TestAnOutcomeIsKeptThroughARestartOfTheAPIServer(t *testing.T) {
 	c := connect(t, up.Kubeconfig)
 	l := ledger.New(kubestore.New(c, newNamespace(t, up.Kubeconfig), app), app, ledger.Options{})
 	lock := take(t, l)
-	begun, err := l.Begin(t.Context(), lock, ledger.Intent{Release: version(1)})
+	begun, err := l.Begin(t.Context(), lock, ledger.PendingRecord{Release: version(1)})
 	require.NoError(t, err)
 	rec := begun.Record
 	ctx, stop := lock.Context(t.Context())
@@ -103,7 +103,7 @@ func TestAnOutcomeIsKeptThroughARestartOfTheAPIServer(t *testing.T) {
 	require.NoError(t, up.StopAPIServer(t.Context()))
 	rec.Outcome, rec.Parity = release.Settled, true
 	kept := make(chan error, 1)
-	go func() { kept <- settle(context.WithoutCancel(ctx), l, begun, rec) }()
+	go func() { kept <- seal(context.WithoutCancel(ctx), l, begun, rec) }()
 	select {
 	case err := <-kept:
 		require.Failf(t, "it cannot have been kept", "%v", err)

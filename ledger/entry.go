@@ -13,7 +13,7 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// The cluster keeps at most 1 MiB in one ConfigMap. An intent leaves space for
+// The cluster keeps at most 1 MiB in one ConfigMap. A pending record leaves space for
 // the autopsy that may be added to it.
 const (
 	sizeLimit  = 1 << 20
@@ -21,7 +21,7 @@ const (
 	objectsMax = 64 << 20 // of one release, unpacked
 )
 
-// Entry is a record as it is kept, with what is kept beside it.
+// Entry is a record as it is stored, with what is stored beside it.
 type Entry struct {
 	Record      release.Record
 	Objects     map[string][]json.RawMessage // by role
@@ -51,7 +51,7 @@ func newEntry(seq int64, app string, parts map[string][]byte, sealed bool) (Entr
 		return e, &AlteredError{Seq: seq, Field: "outcome", Message: fmt.Sprintf("it says %s, and was never sealed", e.Record.Outcome)}
 	}
 	if _, apart := parts[partSplit]; apart {
-		return e, nil // a listing does not read what is kept apart
+		return e, nil // a listing does not read what is stored apart
 	}
 	objects, err := unpackObjects(parts[partObjects])
 	if err != nil {
@@ -75,7 +75,7 @@ func needsSeal(r release.Record) bool {
 	return r.Outcome == release.Settled || r.Outcome == release.Restored
 }
 
-// Fits is a *SizeError if the objects of a release are more than is kept of one.
+// Fits is a *SizeError if the objects of a release are more than is stored of one.
 func Fits(rel release.Release) error {
 	size := 0
 	for _, role := range rel.Roles {
@@ -90,7 +90,7 @@ func Fits(rel release.Release) error {
 }
 
 // packObjects compresses the objects of every role. The objects' own bytes are
-// kept as they are, because they were hashed as they are.
+// stored as they are, because they were hashed as they are.
 func packObjects(roles []release.Role) ([]byte, error) {
 	var plain bytes.Buffer
 	plain.WriteByte('{')

@@ -57,13 +57,13 @@ func TestAWriteOnItsWayDoesNotArriveAfterATakeover(t *testing.T) {
 			l := ledger.New(p.store, app, ledger.Options{})
 			lock, err := l.Lock(t.Context(), ledger.LockOptions{TTL: time.Hour})
 			require.NoError(t, err)
-			begun, err := l.Begin(t.Context(), lock, ledger.Intent{Release: version(1)})
+			begun, err := l.Begin(t.Context(), lock, ledger.PendingRecord{Release: version(1)})
 			require.NoError(t, err)
 			store := newStalling(p.store)
 			late := make(chan error, 1)
 			rec := begun.Record
 			rec.Outcome, rec.Parity = release.Settled, true
-			go func() { late <- settle(t.Context(), ledger.New(store, app, ledger.Options{}), begun, rec) }()
+			go func() { late <- seal(t.Context(), ledger.New(store, app, ledger.Options{}), begun, rec) }()
 			<-store.stalled
 
 			diesUnheard(t, p.store)
@@ -78,7 +78,7 @@ func TestAWriteOnItsWayDoesNotArriveAfterATakeover(t *testing.T) {
 			requireWhole(t, l)
 		})
 	})
-	t.Run("the intent of a run", func(t *testing.T) {
+	t.Run("the pending record of a run", func(t *testing.T) {
 		onEveryStore(t, func(t *testing.T, p place) {
 			l, store := ledger.New(p.store, app, ledger.Options{}), newStalling(p.store)
 			stopped := ledger.New(store, app, ledger.Options{})
@@ -86,7 +86,7 @@ func TestAWriteOnItsWayDoesNotArriveAfterATakeover(t *testing.T) {
 			require.NoError(t, err)
 			late := make(chan error, 1)
 			go func() {
-				_, err := stopped.Begin(t.Context(), lock, ledger.Intent{Release: version(1)})
+				_, err := stopped.Begin(t.Context(), lock, ledger.PendingRecord{Release: version(1)})
 				late <- err
 			}()
 			<-store.stalled
@@ -110,7 +110,7 @@ func TestALateOutcomeDoesNotStopTheNextRun(t *testing.T) {
 		l := ledger.New(p.store, app, ledger.Options{})
 		lock, err := l.Lock(t.Context(), ledger.LockOptions{TTL: time.Hour})
 		require.NoError(t, err)
-		begun, err := l.Begin(t.Context(), lock, ledger.Intent{Release: version(1)})
+		begun, err := l.Begin(t.Context(), lock, ledger.PendingRecord{Release: version(1)})
 		require.NoError(t, err)
 		// Its outcome was on its way when the lock was taken over, and arrives
 		// just before the next run would seal its record.
@@ -122,7 +122,7 @@ func TestALateOutcomeDoesNotStopTheNextRun(t *testing.T) {
 		require.NoError(t, err)
 		done := make(chan error, 1)
 		go func() {
-			rec, err := ledger.New(store, app, ledger.Options{}).Begin(t.Context(), next, ledger.Intent{Release: version(2)})
+			rec, err := ledger.New(store, app, ledger.Options{}).Begin(t.Context(), next, ledger.PendingRecord{Release: version(2)})
 			if err == nil && rec.Record.Seq != 2 {
 				err = fmt.Errorf("it is #%d", rec.Record.Seq)
 			}
@@ -137,7 +137,7 @@ func TestALateOutcomeDoesNotStopTheNextRun(t *testing.T) {
 		require.NotEmpty(t, version)
 		close(store.goOn)
 		require.NoError(t, <-done)
-		require.NoError(t, next.Release(t.Context()))
+		require.NoError(t, next.Unlock(t.Context()))
 	})
 }
 
@@ -150,7 +150,7 @@ func settleWhenTold() {
 	if err != nil {
 		panic(err)
 	}
-	begun, err := l.Begin(ctx, lock, ledger.Intent{Release: version(9)})
+	begun, err := l.Begin(ctx, lock, ledger.PendingRecord{Release: version(9)})
 	if err != nil {
 		panic(err)
 	}
@@ -160,7 +160,7 @@ func settleWhenTold() {
 	fmt.Println("checked:", lock.Check(ctx))
 	rec := begun.Record
 	rec.Outcome, rec.Parity = release.Settled, true
-	fmt.Println("settled:", settle(ctx, l, begun, rec))
+	fmt.Println("sealed:", seal(ctx, l, begun, rec))
 }
 
 const stoppedTTL = 1500 * time.Millisecond
@@ -192,7 +192,7 @@ func stopBetweenWrites(t *testing.T, child *os.Process, folder string) {
 func TestARunThatWasStoppedChangesNothingAfterATakeover(t *testing.T) {
 	onEveryLastingStore(t, func(t *testing.T, p place) {
 		child := exec.Command(os.Args[0])
-		child.Env = append(append(os.Environ(), "LEDGER_CHILD=settle"), p.reopen...)
+		child.Env = append(append(os.Environ(), "LEDGER_CHILD=seal"), p.reopen...)
 		child.Stderr = os.Stderr
 		in, err := child.StdinPipe()
 		require.NoError(t, err)
@@ -211,7 +211,7 @@ func TestARunThatWasStoppedChangesNothingAfterATakeover(t *testing.T) {
 		l := ledger.New(p.store, app, ledger.Options{})
 		next, err := l.Lock(t.Context(), ledger.LockOptions{Wait: time.Hour, TTL: time.Minute})
 		require.NoError(t, err)
-		t.Cleanup(func() { require.NoError(t, next.Release(context.Background())) })
+		t.Cleanup(func() { require.NoError(t, next.Unlock(context.Background())) })
 		require.Equal(t, int64(2), settled(t, l, next, 2).Seq)
 		require.NoError(t, child.Process.Signal(syscall.SIGCONT))
 
@@ -220,7 +220,7 @@ func TestARunThatWasStoppedChangesNothingAfterATakeover(t *testing.T) {
 		require.NoError(t, child.Wait())
 		lines := strings.Split(strings.TrimSpace(string(rest)), "\n")
 		require.Len(t, lines, 3)
-		for i, what := range []string{"held", "checked", "settled"} {
+		for i, what := range []string{"held", "checked", "sealed"} {
 			require.True(t, strings.HasPrefix(lines[i], what+": the lock "), lines[i])
 		}
 		left, err := l.Read(t.Context(), 1)

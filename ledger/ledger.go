@@ -1,4 +1,4 @@
-// Package ledger keeps what was released. A release becomes a numbered record
+// Package ledger records what was released. A release becomes a numbered record
 // before its first change, the record is sealed with what became of it, and
 // each carries the hash of the one before. A lock lets one run write at a time.
 //
@@ -24,14 +24,14 @@ type Options struct {
 	Progress release.Progress
 	Mirror   Mirror // holds a second copy of what is sealed; nil: none
 
-	// Sign makes the signature that is kept beside a sealed record; nil: none. A
-	// record whose signing fails is kept all the same, and that is reported.
-	Sign func(ctx context.Context, kept []byte) ([]byte, error)
+	// Sign makes the signature that is stored beside a sealed record; nil: none. A
+	// record whose signing fails is stored all the same, and that is reported.
+	Sign func(ctx context.Context, content []byte) ([]byte, error)
 	// VerifySig checks such a signature; nil: signatures are not looked at.
-	VerifySig func(ctx context.Context, kept, signature []byte) error
+	VerifySig func(ctx context.Context, content, signature []byte) error
 }
 
-// Ledger is the lock and the records of one app. It keeps nothing of a run: what
+// Ledger is the lock and the records of one app. It holds no state of a run: what
 // was read, begun and sealed are values that one call returns and the next takes.
 // It may be used by several goroutines at once.
 type Ledger struct {
@@ -48,7 +48,7 @@ func New(store Store, app string, opts Options) *Ledger {
 	return &Ledger{store: store, app: app, opts: opts}
 }
 
-// now is the time in the precision in which records keep it.
+// now is the time in the precision in which records have it.
 func (l *Ledger) now() time.Time { return l.opts.Now().UTC().Truncate(time.Millisecond) }
 
 func (l *Ledger) report(phase release.Phase, mark release.Mark, format string, args ...any) {
@@ -58,25 +58,25 @@ func (l *Ledger) report(phase release.Phase, mark release.Mark, format string, a
 // ConflictError says that another writer came first: the entry is not what
 // this run would have made it. Nothing was written.
 type ConflictError struct {
-	Seq   int64
-	Place string
+	Seq      int64
+	Location string
 }
 
 func (e *ConflictError) Error() string {
-	return fmt.Sprintf("record #%d in %s was written by another run", e.Seq, e.Place)
+	return fmt.Sprintf("record #%d in %s was written by another run", e.Seq, e.Location)
 }
 
 // MissingError says that there is no record of that number.
 type MissingError struct {
-	Seq   int64
-	Place string
+	Seq      int64
+	Location string
 }
 
 func (e *MissingError) Error() string {
-	return fmt.Sprintf("there is no record #%d in %s", e.Seq, e.Place)
+	return fmt.Sprintf("there is no record #%d in %s", e.Seq, e.Location)
 }
 
-// AlteredError says that a record is not what was once kept. It must not run.
+// AlteredError says that a record is not what was once stored. It must not run.
 type AlteredError struct {
 	Seq     int64
 	Field   string // the part or the JSON field that shows it
@@ -87,11 +87,11 @@ func (e *AlteredError) Error() string {
 	return fmt.Sprintf("record #%d was altered: %s: %s", e.Seq, e.Field, e.Message)
 }
 
-// SizeError says that a release is too large to be kept.
+// SizeError says that a release is too large to be stored.
 type SizeError struct{ Size, Limit int }
 
 func (e *SizeError) Error() string {
-	return fmt.Sprintf("the release takes %d bytes, and %d is the most that is kept of one", e.Size, e.Limit)
+	return fmt.Sprintf("the release takes %d bytes, and %d is the most that is stored of one", e.Size, e.Limit)
 }
 
 // hash is the digest of a part in the form in which records carry it.
@@ -100,12 +100,12 @@ func hash(part []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// encode is the one form in which records and marks are kept.
+// encode is the one form in which records and marks are stored.
 func encode(v any) ([]byte, error) {
-	var kept bytes.Buffer
-	e := json.NewEncoder(&kept)
+	var encoded bytes.Buffer
+	e := json.NewEncoder(&encoded)
 	e.SetEscapeHTML(false) // people read it
 	e.SetIndent("", "  ")
 	err := e.Encode(v)
-	return kept.Bytes(), err
+	return encoded.Bytes(), err
 }

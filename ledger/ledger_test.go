@@ -18,7 +18,7 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-func TestWhatIsSettledIsReadBackAndChained(t *testing.T) {
+func TestWhatIsSealedIsReadBackAndChained(t *testing.T) {
 	onEveryStore(t, func(t *testing.T, p place) {
 		l := ledger.New(p.store, app, ledger.Options{})
 		none, err := l.View(t.Context(), 1)
@@ -27,7 +27,7 @@ func TestWhatIsSettledIsReadBackAndChained(t *testing.T) {
 
 		lock := take(t, l)
 		first := settled(t, l, lock, 1)
-		second, err := l.Begin(t.Context(), lock, ledger.Intent{Release: version(2), Attachments: map[string][]byte{"worker.bundle": {0xff, 0x00}, "note.txt": []byte("text")}})
+		second, err := l.Begin(t.Context(), lock, ledger.PendingRecord{Release: version(2), Attachments: map[string][]byte{"worker.bundle": {0xff, 0x00}, "note.txt": []byte("text")}})
 		require.NoError(t, err)
 		begun := second.Record
 		require.Equal(t, int64(2), begun.Seq)
@@ -40,7 +40,7 @@ func TestWhatIsSettledIsReadBackAndChained(t *testing.T) {
 		require.False(t, view.Entries[0].Sealed)
 
 		begun.Outcome, begun.Reason = release.Failed, "the gateway never got healthy"
-		require.NoError(t, settle(t.Context(), l, second, begun))
+		require.NoError(t, seal(t.Context(), l, second, begun))
 
 		entry, err := l.Read(t.Context(), 2)
 		require.NoError(t, err)
@@ -76,16 +76,16 @@ func TestASealedRecordCannotBeWrittenAgain(t *testing.T) {
 	onEveryStore(t, func(t *testing.T, p place) {
 		l := ledger.New(p.store, app, ledger.Options{})
 		lock := take(t, l)
-		begun, err := l.Begin(t.Context(), lock, ledger.Intent{Release: version(1)})
+		begun, err := l.Begin(t.Context(), lock, ledger.PendingRecord{Release: version(1)})
 		require.NoError(t, err)
 		rec := begun.Record
 		rec.Outcome, rec.Parity = release.Settled, true
-		require.NoError(t, settle(t.Context(), l, begun, rec))
-		require.NoError(t, settle(t.Context(), l, begun, rec), "the same outcome twice is an answer that was lost")
+		require.NoError(t, seal(t.Context(), l, begun, rec))
+		require.NoError(t, seal(t.Context(), l, begun, rec), "the same outcome twice is an answer that was lost")
 
 		rec.Outcome = release.Failed
 		var conflict *ledger.ConflictError
-		require.ErrorAs(t, settle(t.Context(), l, begun, rec), &conflict)
+		require.ErrorAs(t, seal(t.Context(), l, begun, rec), &conflict)
 
 		sealed, err := p.store.Read(t.Context(), "000001")
 		require.NoError(t, err)
@@ -137,13 +137,13 @@ func shipOnce(ctx context.Context, l *ledger.Ledger, n int) error {
 	if err != nil {
 		return err
 	}
-	begun, err := l.Begin(ctx, lock, ledger.Intent{Release: version(n)})
+	begun, err := l.Begin(ctx, lock, ledger.PendingRecord{Release: version(n)})
 	if err != nil {
 		return err
 	}
 	rec := begun.Record
 	rec.Outcome, rec.Parity = release.Settled, true
-	return errors.Join(settle(ctx, l, begun, rec), lock.Release(ctx))
+	return errors.Join(seal(ctx, l, begun, rec), lock.Unlock(ctx))
 }
 
 func TestAnOutcomeIsKeptAfterTheUserGaveUp(t *testing.T) {
@@ -152,7 +152,7 @@ func TestAnOutcomeIsKeptAfterTheUserGaveUp(t *testing.T) {
 		ctx, interrupt := context.WithCancel(t.Context())
 		lock, err := l.Lock(ctx, ledger.LockOptions{TTL: 3 * time.Second})
 		require.NoError(t, err)
-		begun, err := l.Begin(ctx, lock, ledger.Intent{Release: version(1)})
+		begun, err := l.Begin(ctx, lock, ledger.PendingRecord{Release: version(1)})
 		require.NoError(t, err)
 		rec := begun.Record
 		interrupt()
@@ -161,9 +161,9 @@ func TestAnOutcomeIsKeptAfterTheUserGaveUp(t *testing.T) {
 		renewed := renewals(t, p.store)
 		require.Eventually(t, func() bool { return renewals(t, p.store) != renewed }, 5*time.Second, 20*time.Millisecond)
 		rec.Reason = "interrupted: role cluster was waiting"
-		require.Error(t, settle(ctx, l, begun, rec))
-		require.NoError(t, settle(context.WithoutCancel(ctx), l, begun, rec))
-		require.NoError(t, lock.Release(ctx))
+		require.Error(t, seal(ctx, l, begun, rec))
+		require.NoError(t, seal(context.WithoutCancel(ctx), l, begun, rec))
+		require.NoError(t, lock.Unlock(ctx))
 
 		second := take(t, l)
 		settled(t, l, second, 2)
@@ -188,19 +188,19 @@ func TestAReleaseThatDoesNotFitIsRefusedAndAnAutopsyIsCutShort(t *testing.T) {
 		lock := take(t, l)
 		big := version(1)
 		big.Roles[0].Objects = []json.RawMessage{json.RawMessage(`"` + strings.Repeat("x", 64<<20) + `"`)}
-		_, err := l.Begin(t.Context(), lock, ledger.Intent{Release: big})
+		_, err := l.Begin(t.Context(), lock, ledger.PendingRecord{Release: big})
 		var size *ledger.SizeError
 		require.ErrorAs(t, err, &size)
-		_, err = l.Begin(t.Context(), lock, ledger.Intent{Release: version(1), Attachments: map[string][]byte{"a/b": nil}})
+		_, err = l.Begin(t.Context(), lock, ledger.PendingRecord{Release: version(1), Attachments: map[string][]byte{"a/b": nil}})
 		require.ErrorContains(t, err, `attachment "a/b"`)
 
-		begun, err := l.Begin(t.Context(), lock, ledger.Intent{Release: version(1)})
+		begun, err := l.Begin(t.Context(), lock, ledger.PendingRecord{Release: version(1)})
 		require.NoError(t, err)
 		rec := begun.Record
 		require.Equal(t, int64(1), rec.Seq, "a refused one takes no number")
 		rec.Outcome = release.Failed
 		rec.Failures = []*release.Failure{{Role: "cluster", Code: release.CodeCrashLoop, Log: []string{strings.Repeat("x", 2<<20)}}}
-		require.NoError(t, settle(t.Context(), l, begun, rec))
+		require.NoError(t, seal(t.Context(), l, begun, rec))
 		entry, err := l.Read(t.Context(), 1)
 		require.NoError(t, err)
 		require.Equal(t, release.Failed, entry.Record.Outcome)

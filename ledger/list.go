@@ -12,7 +12,7 @@ const pageReads = 16
 
 // List returns records, newest first: at most limit of them, or all for 0, of
 // those before a number, or from the newest on for 0. What it costs grows with
-// the limit, not with the number of records. One that is not what was kept is
+// the limit, not with the number of records. One that is not what was stored is
 // listed with Altered set, so that it is seen and never chosen.
 func (l *Ledger) List(ctx context.Context, limit int, before int64) ([]release.Record, error) {
 	var head StoredEntry

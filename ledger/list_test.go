@@ -45,7 +45,7 @@ func TestAListHasPages(t *testing.T) {
 			require.Equal(t, tc.want, seqs(records), "%d before %d", tc.limit, tc.before)
 		}
 
-		// The first of a page is held against the one after it, and what is gone is passed over.
+		// The first of a page is compared with the one after it, and what is gone is passed over.
 		p.forge(t, "000004", with(parts(t, p.store, "000004"), "record", `"1.4.0"`, `"1.9.0"`))
 		p.forge(t, "000003", nil)
 		records, err := l.List(t.Context(), 2, 5)
@@ -147,7 +147,7 @@ func TestWhatARunCostsDoesNotGrow(t *testing.T) {
 		for n := from; n <= to; n++ {
 			settled(t, l, lock, n)
 		}
-		require.NoError(t, lock.Release(t.Context()))
+		require.NoError(t, lock.Unlock(t.Context()))
 	}
 	asked := func(n int) int {
 		store := &counting{Store: p.store}
@@ -161,7 +161,7 @@ func TestWhatARunCostsDoesNotGrow(t *testing.T) {
 		lock, err := l.Lock(t.Context(), ledger.LockOptions{TTL: time.Hour, View: view})
 		require.NoError(t, err)
 		settled(t, l, lock, n)
-		require.NoError(t, lock.Release(t.Context()))
+		require.NoError(t, lock.Unlock(t.Context()))
 		return len(store.asked)
 	}
 	shipMany(1, 20)

@@ -48,7 +48,7 @@ func heldBy(l lease, err error) *HeldError {
 	return &HeldError{Holder: l.holder, Since: l.acquired, Expires: l.renewed.Add(l.ttl), Err: err}
 }
 
-// Lock takes the app's lock and keeps it by a heartbeat until Release, also
+// Lock takes the app's lock and renews it by a heartbeat until Unlock, also
 // after ctx has ended. A *HeldError says that another living run holds it, a
 // *SupersededError that it need not be waited for.
 //

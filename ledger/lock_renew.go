@@ -11,14 +11,14 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// releaseLimit is how long giving back the lock may take: expiry does it too.
-const releaseLimit = 5 * time.Second
+// unlockLimit is how long giving back the lock may take: expiry does it too.
+const unlockLimit = 5 * time.Second
 
-// Lock is the right to write, kept by a heartbeat. It is lost when another run
+// Lock is the right to write, renewed by a heartbeat. It is lost when another run
 // takes it over, or when it could not be renewed in time.
 type Lock struct {
 	Holder string
-	Fence  int64 // fencing token: grows with every holder; kept in the records
+	Fence  int64 // fencing token: grows with every holder; written into the records
 
 	ledger *Ledger
 	view   *View           // as it was read, if nobody can have written between it and the lock; else nil
@@ -71,7 +71,7 @@ func (k *Lock) Context(parent context.Context) (ctx context.Context, stop contex
 	ctx = release.WithGuard(ctx, release.Guard{Before: func(context.Context, release.Write) error {
 		return k.Check(context.WithoutCancel(parent)) // parent lets the renewal pass
 	}})
-	ctx = release.WithFence(ctx, release.Fence{Ledger: k.ledger.store.Place(), Number: k.Fence})
+	ctx = release.WithFence(ctx, release.Fence{Ledger: k.ledger.store.Location(), Number: k.Fence})
 	unhook := context.AfterFunc(k.lost, func() { cancel(context.Cause(k.lost)) })
 	return ctx, func() {
 		unhook()
@@ -110,9 +110,9 @@ func (k *Lock) Check(ctx context.Context) error {
 // age is how long ago the last renewal was begun.
 func (k *Lock) age() time.Duration { return sinceBoot() - time.Duration(k.renewedAt.Load()) }
 
-// Release gives the lock back, so that the next run need not wait for its
+// Unlock gives the lock back, so that the next run need not wait for its
 // expiry. It works after ctx has ended. A lock that was lost is left alone.
-func (k *Lock) Release(ctx context.Context) error {
+func (k *Lock) Unlock(ctx context.Context) error {
 	k.stop()
 	<-k.done
 	removeMarker(k.process)
@@ -120,10 +120,10 @@ func (k *Lock) Release(ctx context.Context) error {
 		return nil
 	}
 	defer k.lose(&LostError{})
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseLimit)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockLimit)
 	defer cancel()
 	if err := k.write(ctx, func(l *lease) { l.holder, l.process = "", "" }); err != nil {
-		return fmt.Errorf("release the lock: %w", err)
+		return fmt.Errorf("unlock: %w", err)
 	}
 	return nil
 }
@@ -220,7 +220,7 @@ func (k *Lock) loseIfLost(err error) {
 	}
 }
 
-// stored is this run's lease as it is kept, or a *LostError.
+// stored is this run's lease as it is stored, or a *LostError.
 func (k *Lock) stored(ctx context.Context) (version string, now lease, err error) {
 	stored, err := k.ledger.store.ReadLock(ctx)
 	if err != nil {

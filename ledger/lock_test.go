@@ -45,11 +45,11 @@ func TestAnotherLivingRunHoldsTheLock(t *testing.T) {
 				err = errors.New("the fence did not grow by one")
 			}
 			if err == nil {
-				err = second.Release(t.Context())
+				err = second.Unlock(t.Context())
 			}
 			waited <- err
 		}()
-		require.NoError(t, first.Release(t.Context()))
+		require.NoError(t, first.Unlock(t.Context()))
 		require.NoError(t, <-waited)
 	})
 }
@@ -60,13 +60,13 @@ func TestTheFenceGrowsAlsoWhenTheLockWasDeleted(t *testing.T) {
 		for range 3 {
 			lock, err := l.Lock(t.Context(), ledger.LockOptions{})
 			require.NoError(t, err)
-			require.NoError(t, lock.Release(t.Context()))
+			require.NoError(t, lock.Unlock(t.Context()))
 		}
 		lock, err := l.Lock(t.Context(), ledger.LockOptions{})
 		require.NoError(t, err)
 		rec := settled(t, l, lock, 1)
 		require.Equal(t, int64(4), rec.Fence)
-		require.NoError(t, lock.Release(t.Context()))
+		require.NoError(t, lock.Unlock(t.Context()))
 
 		p.loseLock(t)
 		lock = take(t, l)
@@ -75,7 +75,7 @@ func TestTheFenceGrowsAlsoWhenTheLockWasDeleted(t *testing.T) {
 	})
 }
 
-func TestAKilledRunIsTakenOverAndItsIntentIsKept(t *testing.T) {
+func TestAKilledRunIsTakenOverAndItsPendingRecordIsSealed(t *testing.T) {
 	onEveryLastingStore(t, func(t *testing.T, p place) {
 		child := exec.Command(os.Args[0])
 		child.Env = append(append(os.Environ(), "LEDGER_CHILD=hold"), p.reopen...)
@@ -204,7 +204,7 @@ func TestALivingHolderIsNotTakenOverByOneWhoLooksTooSeldom(t *testing.T) {
 		_, err = ledger.New(slow{p.store, 2 * ttl}, app, ledger.Options{}).Lock(t.Context(), ledger.LockOptions{})
 		var held *ledger.HeldError
 		require.ErrorAs(t, err, &held)
-		require.NoError(t, theirs.Release(t.Context()))
+		require.NoError(t, theirs.Unlock(t.Context()))
 	})
 }
 
@@ -213,14 +213,14 @@ func TestARecordIsSettledUnderTheLockThatBeganIt(t *testing.T) {
 		l := ledger.New(p.store, app, ledger.Options{})
 		first, err := l.Lock(t.Context(), ledger.LockOptions{})
 		require.NoError(t, err)
-		begun, err := l.Begin(t.Context(), first, ledger.Intent{Release: version(1)})
+		begun, err := l.Begin(t.Context(), first, ledger.PendingRecord{Release: version(1)})
 		require.NoError(t, err)
 		rec := begun.Record
-		require.NoError(t, first.Release(t.Context()))
+		require.NoError(t, first.Unlock(t.Context()))
 
 		take(t, l)
 		var lost *ledger.LostError
-		require.ErrorAs(t, settle(t.Context(), l, begun, rec), &lost)
+		require.ErrorAs(t, seal(t.Context(), l, begun, rec), &lost)
 	})
 }
 
@@ -241,7 +241,7 @@ func TestALostLockEndsTheRun(t *testing.T) {
 			l := ledger.New(p.store, app, ledger.Options{})
 			lock, err := l.Lock(t.Context(), ledger.LockOptions{TTL: time.Second})
 			require.NoError(t, err)
-			begun, err := l.Begin(t.Context(), lock, ledger.Intent{Release: version(1)})
+			begun, err := l.Begin(t.Context(), lock, ledger.PendingRecord{Release: version(1)})
 			require.NoError(t, err)
 			rec := begun.Record
 			ctx, stop := lock.Context(t.Context())
@@ -254,11 +254,11 @@ func TestALostLockEndsTheRun(t *testing.T) {
 			require.ErrorAs(t, context.Cause(ctx), &lost)
 			require.Equal(t, "the thief", lost.Holder)
 
-			_, err = l.Begin(t.Context(), lock, ledger.Intent{Release: version(2)})
+			_, err = l.Begin(t.Context(), lock, ledger.PendingRecord{Release: version(2)})
 			require.ErrorAs(t, err, &lost)
-			require.ErrorAs(t, settle(t.Context(), l, begun, rec), &lost)
+			require.ErrorAs(t, seal(t.Context(), l, begun, rec), &lost)
 			require.ErrorAs(t, withdraw(t.Context(), l, lock, 1, "no"), &lost)
-			require.NoError(t, lock.Release(t.Context()))
+			require.NoError(t, lock.Unlock(t.Context()))
 			held, err := p.store.ReadLock(t.Context())
 			require.NoError(t, err)
 			require.Equal(t, "the thief", held.Fields["holder"], "what was lost is not released")
@@ -269,12 +269,12 @@ func TestALostLockEndsTheRun(t *testing.T) {
 			l := ledger.New(p.store, app, ledger.Options{})
 			lock, err := l.Lock(t.Context(), ledger.LockOptions{TTL: time.Hour})
 			require.NoError(t, err)
-			begun, err := l.Begin(t.Context(), lock, ledger.Intent{Release: version(1)})
+			begun, err := l.Begin(t.Context(), lock, ledger.PendingRecord{Release: version(1)})
 			require.NoError(t, err)
 			rec := begun.Record
 			steal(t, p.store)
 			var lost *ledger.LostError
-			require.ErrorAs(t, settle(t.Context(), l, begun, rec), &lost)
+			require.ErrorAs(t, seal(t.Context(), l, begun, rec), &lost)
 			stored, err := p.store.Read(t.Context(), "000001")
 			require.NoError(t, err)
 			require.False(t, stored.Sealed)
@@ -287,7 +287,7 @@ func TestALostLockEndsTheRun(t *testing.T) {
 			l := ledger.New(far, app, ledger.Options{})
 			lock, err := l.Lock(t.Context(), ledger.LockOptions{TTL: ttl})
 			require.NoError(t, err)
-			begun, err := l.Begin(t.Context(), lock, ledger.Intent{Release: version(1)})
+			begun, err := l.Begin(t.Context(), lock, ledger.PendingRecord{Release: version(1)})
 			require.NoError(t, err)
 			rec := begun.Record
 			ctx, stop := lock.Context(t.Context())
@@ -300,9 +300,9 @@ func TestALostLockEndsTheRun(t *testing.T) {
 			require.ErrorAs(t, context.Cause(ctx), &lost)
 			require.ErrorContains(t, lost, "no route to host")
 
-			// Nobody took it, so its outcome may still be kept.
+			// Nobody took it, so its outcome may still be stored.
 			rec.Reason = "the API server was away"
-			require.NoError(t, settle(t.Context(), l, begun, rec))
+			require.NoError(t, seal(t.Context(), l, begun, rec))
 		})
 	})
 }
@@ -353,24 +353,24 @@ func TestAnAnswerThatDidNotArriveLosesNothing(t *testing.T) {
 		require.Eventually(t, func() bool { return renewals(t, store) != before }, 5*time.Second, 10*time.Millisecond)
 		require.NoError(t, ctx.Err())
 
-		begun, err := l.Begin(ctx, lock, ledger.Intent{Release: version(1)})
+		begun, err := l.Begin(ctx, lock, ledger.PendingRecord{Release: version(1)})
 		require.NoError(t, err)
 		rec := begun.Record
 		rec.Outcome, rec.Parity = release.Settled, true
 		store.refused.Store(2)
-		require.NoError(t, settle(ctx, l, begun, rec))
-		require.NoError(t, lock.Release(ctx))
+		require.NoError(t, seal(ctx, l, begun, rec))
+		require.NoError(t, lock.Unlock(ctx))
 
 		quiet := ledger.New(store, app, ledger.Options{}) // no heartbeat may take the lost answer
 		second, err := quiet.Lock(t.Context(), ledger.LockOptions{TTL: time.Hour})
 		require.NoError(t, err)
-		begun, err = quiet.Begin(t.Context(), second, ledger.Intent{Release: version(2)})
+		begun, err = quiet.Begin(t.Context(), second, ledger.PendingRecord{Release: version(2)})
 		require.NoError(t, err)
 		rec = begun.Record
 		rec.Outcome, rec.Parity = release.Settled, true
 		store.unheard.Store(1)
-		require.NoError(t, settle(t.Context(), quiet, begun, rec))
-		require.NoError(t, second.Release(t.Context()))
+		require.NoError(t, seal(t.Context(), quiet, begun, rec))
+		require.NoError(t, second.Unlock(t.Context()))
 		requireWhole(t, quiet)
 	})
 }

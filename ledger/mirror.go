@@ -8,10 +8,10 @@ import (
 	"slices"
 )
 
-// Mirror keeps a second copy of what is sealed, apart from the store. It cannot
+// Mirror stores a second copy of what is sealed, apart from the store. It cannot
 // arbitrate, so it never decides; it shows whether the first copy was altered.
 type Mirror interface {
-	// Put keeps an entry. A different entry of that name is left alone: error.
+	// Put stores an entry. A different entry of that name is left alone: error.
 	Put(ctx context.Context, name string, parts map[string][]byte) error
 	// PutParts brings parts ahead of the entry that will have them. Nobody sees them,
 	// and it need not be done.
@@ -20,8 +20,8 @@ type Mirror interface {
 	Get(ctx context.Context, name string) (parts map[string][]byte, err error)
 	// Names lists the entries of every kind, in any order.
 	Names(ctx context.Context) ([]string, error)
-	// Place names where it keeps things, for messages: "ghcr.io/joelhooks/worker/releases".
-	Place() string
+	// Location names where it stores things, for messages: "ghcr.io/joelhooks/worker/releases".
+	Location() string
 }
 
 // Copied is what is known of the mirror. The zero value knows nothing.
@@ -80,7 +80,7 @@ func (l *Ledger) earlier(ctx context.Context, sealed []Sealed) ([]string, error)
 	for _, kind := range []string{kindRecord, kindWithdrawn, kindSignature} {
 		names, err := l.store.Names(ctx, kind)
 		if err != nil {
-			return nil, fmt.Errorf("list the records in %s: %w", l.store.Place(), err)
+			return nil, fmt.Errorf("list the records in %s: %w", l.store.Location(), err)
 		}
 		slices.Sort(names)
 		all = append(all, names...)
@@ -111,7 +111,7 @@ func (l *Ledger) signed() bool { return l.opts.Sign != nil || l.opts.VerifySig !
 func (l *Ledger) copyMissing(ctx context.Context, names []string) (known Copied, count int, failed error) {
 	there, err := l.opts.Mirror.Names(ctx)
 	if err != nil {
-		return Copied{}, 0, fmt.Errorf("list the copies in %s: %w", l.opts.Mirror.Place(), err)
+		return Copied{}, 0, fmt.Errorf("list the copies in %s: %w", l.opts.Mirror.Location(), err)
 	}
 	known.names = map[string]bool{}
 	for _, name := range there {
@@ -143,7 +143,7 @@ func (l *Ledger) copyParts(ctx context.Context, begun StoredEntry) error {
 	stays := maps.Clone(begun.Parts)
 	delete(stays, partRecord)
 	if err := l.opts.Mirror.PutParts(ctx, stays); err != nil {
-		return fmt.Errorf("bring parts of record %s to %s: %w", begun.Name, l.opts.Mirror.Place(), err)
+		return fmt.Errorf("bring parts of record %s to %s: %w", begun.Name, l.opts.Mirror.Location(), err)
 	}
 	return nil
 }
@@ -162,7 +162,7 @@ func (l *Ledger) copyEntry(ctx context.Context, e StoredEntry, known Copied) err
 	return l.put(ctx, signature)
 }
 
-// copyChunks brings what is kept apart of an entry, before the entry itself.
+// copyChunks brings what is stored apart of an entry, before the entry itself.
 func (l *Ledger) copyChunks(ctx context.Context, e StoredEntry, known Copied) error {
 	return someAtOnce(chunksAtOnce, chunkNames(e), func(_ int, name string) error {
 		if known.names[name] {
@@ -178,7 +178,7 @@ func (l *Ledger) copyChunks(ctx context.Context, e StoredEntry, known Copied) er
 
 func (l *Ledger) put(ctx context.Context, e StoredEntry) error {
 	if err := l.opts.Mirror.Put(ctx, e.Name, e.Parts); err != nil {
-		return fmt.Errorf("copy record %s to %s: %w", e.Name, l.opts.Mirror.Place(), err)
+		return fmt.Errorf("copy record %s to %s: %w", e.Name, l.opts.Mirror.Location(), err)
 	}
 	return nil
 }

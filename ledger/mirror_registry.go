@@ -33,7 +33,7 @@ const (
 	entryLimit = 64 << 20 // of all parts of an entry
 )
 
-// RegistryMirror keeps copies in a repository of a registry: one artifact an
+// RegistryMirror stores copies in a repository of a registry: one artifact an
 // entry, tagged with the entry's name. Each part is a layer, but for those that
 // only the outcome brings: they are annotations, so that once the others went
 // ahead the outcome costs one write.
@@ -43,7 +43,7 @@ type RegistryMirror struct {
 	pusher     func() (*remote.Pusher, error) // one, which remembers what it has sent
 }
 
-// NewRegistryMirror keeps copies in a repository of their own, conventionally
+// NewRegistryMirror stores copies in a repository of their own, conventionally
 // the image's with "/releases" added: as referrers of the image they would be
 // fetched by everything that looks for its signature.
 func NewRegistryMirror(repository name.Repository, options ...remote.Option) *RegistryMirror {
@@ -51,14 +51,14 @@ func NewRegistryMirror(repository name.Repository, options ...remote.Option) *Re
 	return &RegistryMirror{repository: repository, options: options, pusher: pusher}
 }
 
-// Place is the repository's name.
-func (m *RegistryMirror) Place() string { return m.repository.Name() }
+// Location is the repository's name.
+func (m *RegistryMirror) Location() string { return m.repository.Name() }
 
 // DifferentError says that the registry holds another copy under an entry's name.
 type DifferentError struct{ Reference, Digest string }
 
 func (e *DifferentError) Error() string {
-	return fmt.Sprintf("%s holds a different copy already (%s)", e.Reference, e.Digest)
+	return fmt.Sprintf("%s has a different copy already (%s)", e.Reference, e.Digest)
 }
 
 // artifact is a manifest that has a type of its own. Both artifactType and the
@@ -81,7 +81,7 @@ func (a artifact) size() (size int64) {
 func (a artifact) RawManifest() ([]byte, error)        { return a.raw, nil }
 func (a artifact) MediaType() (types.MediaType, error) { return types.OCIManifestSchema1, nil }
 
-// Put keeps an entry. Another one of that name is left alone: *DifferentError.
+// Put stores an entry. Another one of that name is left alone: *DifferentError.
 func (m *RegistryMirror) Put(ctx context.Context, entry string, parts map[string][]byte) error {
 	made, layers, err := newArtifact(entry, parts)
 	if err != nil {

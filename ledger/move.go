@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// Move copies all that one store keeps into another that is empty, sealed as it
+// Move copies all that one store has into another that is empty, sealed as it
 // was, and gives the number of entries. One that is not empty stays as it is,
 // unless a Move that was killed has left it so: then it is given the rest. The
 // first store is only read.
@@ -59,16 +59,16 @@ func moveEntry(ctx context.Context, e StoredEntry, from, to Store, moved *int) e
 		*moved++
 	}
 	if err != nil {
-		return fmt.Errorf("move %s from %s to %s: %w", e.Name, from.Place(), to.Place(), err)
+		return fmt.Errorf("move %s from %s to %s: %w", e.Name, from.Location(), to.Location(), err)
 	}
 	return nil
 }
 
-// sameEntry is a *ConflictError if a store keeps something else under the entry's name.
+// sameEntry is a *ConflictError if a store has something else under the entry's name.
 func sameEntry(ctx context.Context, store Store, e StoredEntry) error {
 	there, err := store.Read(ctx, e.Name)
 	if err == nil && !maps.EqualFunc(there.Parts, e.Parts, bytes.Equal) {
-		err = &ConflictError{Seq: e.seq(), Place: store.Place()}
+		err = &ConflictError{Seq: e.seq(), Location: store.Location()}
 	}
 	return err
 }

@@ -12,12 +12,12 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// Trust holds an entry against its signature, where the ledger verifies those. The
+// Trust checks the signature of an entry, where the ledger verifies those. The
 // error is an *AlteredError.
 func (l *Ledger) Trust(ctx context.Context, e Entry) error { return l.verifySignature(ctx, e) }
 
 // Read returns one record with its objects, ready to be rolled out again, if it
-// is what was once kept: by its own hashes, by the record after it, and by its
+// is what was once stored: by its own hashes, by the record after it, and by its
 // signature where the ledger verifies those. Otherwise the error is an
 // *AlteredError, or a *MissingError.
 func (l *Ledger) Read(ctx context.Context, seq int64) (Entry, error) {
@@ -49,7 +49,7 @@ func (l *Ledger) readWithNext(ctx context.Context, seq int64) (e Entry, next Sto
 		return Entry{}, next, err
 	}
 	if !stored.found() {
-		return Entry{}, next, &MissingError{Seq: seq, Place: l.store.Place()}
+		return Entry{}, next, &MissingError{Seq: seq, Location: l.store.Location()}
 	}
 	if stored, err = l.joined(ctx, stored); err != nil {
 		return Entry{}, next, err
@@ -102,7 +102,7 @@ func alteration(err error) string {
 	return err.Error()
 }
 
-// all returns every record as it is kept, oldest first.
+// all returns every record as it is stored, oldest first.
 func (l *Ledger) all(ctx context.Context) ([]StoredEntry, error) {
 	entries, err := l.scan(ctx, kindRecord)
 	if err != nil {

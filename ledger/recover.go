@@ -44,7 +44,7 @@ func (l *Ledger) Recover(ctx context.Context, lock *Lock) (int, error) {
 			lock.newest.Store(max(lock.newest.Load(), e.seq()))
 		}
 	}
-	l.report(release.PhaseRecord, release.MarkDone, "%d entries brought back from %s", count, l.opts.Mirror.Place())
+	l.report(release.PhaseRecord, release.MarkDone, "%d entries brought back from %s", count, l.opts.Mirror.Location())
 	return count, nil
 }
 
@@ -60,7 +60,7 @@ func rank(e StoredEntry) int {
 func (l *Ledger) soundCopies(ctx context.Context) ([]StoredEntry, error) {
 	names, err := l.opts.Mirror.Names(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("list the copies in %s: %w", l.opts.Mirror.Place(), err)
+		return nil, fmt.Errorf("list the copies in %s: %w", l.opts.Mirror.Location(), err)
 	}
 	slices.Sort(names)
 	a := &audit{ledger: l, ctx: ctx, from: 1}
@@ -71,7 +71,7 @@ func (l *Ledger) soundCopies(ctx context.Context) ([]StoredEntry, error) {
 	a.copyChain(copies)
 	for _, f := range a.faults {
 		if f.Kind != FaultUnsigned || !l.oursByContent(ctx, f.Seq, copies) {
-			return nil, &AlteredError{Seq: f.Seq, Field: f.Field, Message: f.Message + " in " + f.Place}
+			return nil, &AlteredError{Seq: f.Seq, Field: f.Field, Message: f.Message + " in " + f.Location}
 		}
 	}
 	return copies, nil

@@ -61,11 +61,11 @@ func contentOf(rec release.Record) ([]byte, error) {
 }
 
 // SignContent signs what a release is, before it runs, and returns the attachment
-// to give to Begin: nothing if this ledger signs nothing. kept are the attachments of the
+// to give to Begin: nothing if this ledger signs nothing. stored are the attachments of the
 // record that is rolled out again; its signature is of the same content, and is
 // taken over, so that a rollback needs no signer.
-func (l *Ledger) SignContent(ctx context.Context, rel release.Release, kept map[string][]byte) (map[string][]byte, error) {
-	if signature, ok := kept[partContent]; ok {
+func (l *Ledger) SignContent(ctx context.Context, rel release.Release, stored map[string][]byte) (map[string][]byte, error) {
+	if signature, ok := stored[partContent]; ok {
 		return map[string][]byte{partContent: signature}, nil
 	}
 	if l.opts.Sign == nil {
@@ -84,7 +84,7 @@ func (l *Ledger) SignContent(ctx context.Context, rel release.Release, kept map[
 }
 
 // Sign brings the signatures of what this run has sealed, and returns them as they
-// are kept, to be copied. It needs no lock. One that cannot be brought is brought
+// are stored, to be copied. It needs no lock. One that cannot be brought is brought
 // by the next run.
 func (l *Ledger) Sign(ctx context.Context, sealed ...Sealed) ([]Sealed, error) {
 	if l.opts.Sign == nil {
@@ -105,7 +105,7 @@ func (l *Ledger) Sign(ctx context.Context, sealed ...Sealed) ([]Sealed, error) {
 	return brought, errors.Join(failed...)
 }
 
-// signEntry keeps the signature of a sealed entry; nothing is found if another run
+// signEntry stores the signature of a sealed entry; nothing is found if another run
 // has brought it already.
 func (l *Ledger) signEntry(ctx context.Context, e StoredEntry) (StoredEntry, error) {
 	made, err := l.opts.Sign(ctx, e.Parts[partRecord])
@@ -163,11 +163,11 @@ func (l *Ledger) signatureOf(ctx context.Context, e Entry) ([]byte, error) {
 	if e.Signature != nil {
 		return e.Signature, nil
 	}
-	kept, err := l.read(ctx, signatureName(recordName(e.Record.Seq)))
-	return kept.Parts[partSignature], err
+	entry, err := l.read(ctx, signatureName(recordName(e.Record.Seq)))
+	return entry.Parts[partSignature], err
 }
 
-// verifySignature holds a sealed record against its signature. One that has none
+// verifySignature checks the signature of a sealed record. One that has none
 // yet is believed if it can be told to be ours.
 func (l *Ledger) verifySignature(ctx context.Context, e Entry) error {
 	if l.opts.VerifySig == nil || !e.Sealed {
@@ -217,7 +217,7 @@ func (l *Ledger) ours(ctx context.Context, e Entry) error {
 	return &AlteredError{Seq: rec.Seq, Field: "signature", Message: "there is none"}
 }
 
-// repeats holds a rollback against the record that it went back to.
+// repeats compares a rollback with the record that it went back to.
 func (l *Ledger) repeats(ctx context.Context, e Entry, signed []byte) error {
 	origin, err := l.Read(ctx, e.Record.Origin)
 	if err == nil && !origin.Record.Good() {

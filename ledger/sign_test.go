@@ -21,12 +21,12 @@ func TestASlowSignerDoesNotDelayTheSeal(t *testing.T) {
 			return nil, context.Cause(ctx)
 		}
 		l := ledger.New(p.store, app, opts)
-		begun, err := l.Begin(t.Context(), take(t, l), ledger.Intent{Release: version(1)})
+		begun, err := l.Begin(t.Context(), take(t, l), ledger.PendingRecord{Release: version(1)})
 		require.NoError(t, err)
 		rec := begun.Record
 		rec.Outcome, rec.Parity = release.Settled, true
 		start := time.Now()
-		require.NoError(t, settle(t.Context(), l, begun, rec))
+		require.NoError(t, seal(t.Context(), l, begun, rec))
 		require.Less(t, time.Since(start), 10*time.Second)
 		stored, err := p.store.Read(t.Context(), "000001")
 		require.NoError(t, err)
@@ -40,11 +40,11 @@ func shipped(t *testing.T, l *ledger.Ledger, lock *ledger.Lock, rel release.Rele
 	t.Helper()
 	content, err := l.SignContent(t.Context(), rel, kept)
 	require.NoError(t, err)
-	begun, err := l.Begin(t.Context(), lock, ledger.Intent{Release: rel, Attachments: content})
+	begun, err := l.Begin(t.Context(), lock, ledger.PendingRecord{Release: rel, Attachments: content})
 	require.NoError(t, err)
 	rec := begun.Record
 	rec.Outcome, rec.Parity = release.Settled, true
-	sealed, err := l.Settle(t.Context(), begun, rec)
+	sealed, err := l.Seal(t.Context(), begun, rec)
 	require.NoError(t, err)
 	return begun, sealed
 }
@@ -103,11 +103,11 @@ func TestARollbackOfASignedRecordIsOursToo(t *testing.T) {
 		settled(t, l, lock, 1) // from before contents were signed
 		back := version(1)
 		back.Kind, back.Origin = release.KindRollback, 1
-		begun, err := l.Begin(t.Context(), lock, ledger.Intent{Release: back})
+		begun, err := l.Begin(t.Context(), lock, ledger.PendingRecord{Release: back})
 		require.NoError(t, err)
 		rec := begun.Record
 		rec.Outcome, rec.Parity = release.Settled, true
-		require.NoError(t, settle(t.Context(), l, begun, rec))
+		require.NoError(t, seal(t.Context(), l, begun, rec))
 		_, err = l.Read(t.Context(), 2)
 		require.NoError(t, err)
 	})
@@ -151,7 +151,7 @@ func TestWhatIsNotOursIsNeitherTrustedNorSigned(t *testing.T) {
 				require.ErrorAs(t, err, &altered)
 				require.Equal(t, int64(2), altered.Seq)
 
-				begun, err := l.Begin(t.Context(), lock, ledger.Intent{Release: version(3)})
+				begun, err := l.Begin(t.Context(), lock, ledger.PendingRecord{Release: version(3)})
 				require.NoError(t, err)
 				brought, err := l.SignEarlier(t.Context(), begun)
 				require.NoError(t, err)
@@ -169,7 +169,7 @@ func TestWhatAKilledRunLeftCanBeSettledByTheNext(t *testing.T) {
 		_, found, err := l.Left(t.Context(), lock)
 		require.NoError(t, err)
 		require.False(t, found)
-		killed, err := l.Begin(t.Context(), lock, ledger.Intent{Release: version(1)})
+		killed, err := l.Begin(t.Context(), lock, ledger.PendingRecord{Release: version(1)})
 		require.NoError(t, err)
 		diesUnheard(t, p.store)
 
@@ -180,9 +180,9 @@ func TestWhatAKilledRunLeftCanBeSettledByTheNext(t *testing.T) {
 		require.Equal(t, killed.Record, left.Begun.Record)
 		rec := left.Begun.Record
 		rec.Outcome, rec.Parity = release.Settled, true
-		require.NoError(t, settle(t.Context(), l, left.Begun, rec))
+		require.NoError(t, seal(t.Context(), l, left.Begun, rec))
 		var lost *ledger.LostError
-		require.ErrorAs(t, settle(t.Context(), l, killed, killed.Record), &lost)
+		require.ErrorAs(t, seal(t.Context(), l, killed, killed.Record), &lost)
 		entry, err := l.Read(t.Context(), 1)
 		require.NoError(t, err)
 		require.True(t, entry.Record.Good())

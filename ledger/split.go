@@ -12,7 +12,7 @@ import (
 )
 
 // A store takes about 1 MiB in one entry. What is larger of a release is split
-// into entries of their own, which are kept before the record that names them.
+// into entries of their own, which are stored before the record that names them.
 // Their names hold their hash, so that what a killed run has left behind is used
 // or ignored, and never mistaken for something else.
 
@@ -30,7 +30,7 @@ const (
 type split map[string][]string
 
 // splitParts moves the largest parts out of an entry until the rest fits, and
-// returns the entries that they are kept in.
+// returns the entries that they are stored in.
 func splitParts(seq int64, parts map[string][]byte) (rest map[string][]byte, chunks []StoredEntry, err error) {
 	rest = maps.Clone(parts)
 	moved := split{}
@@ -66,7 +66,7 @@ func chunkName(seq int64, hash string) string {
 	return recordName(seq) + "-" + kindPart + "-" + hash[len("sha256:"):][:16]
 }
 
-// chunkNames are the entries in which parts of an entry are kept.
+// chunkNames are the entries in which parts of an entry are stored.
 func chunkNames(e StoredEntry) []string {
 	var moved split
 	_ = json.Unmarshal(e.Parts[partSplit], &moved) // what cannot be read is found when it is joined
@@ -81,19 +81,19 @@ func chunkNames(e StoredEntry) []string {
 	return names
 }
 
-// keepChunks keeps the entries of split parts. One whose name is taken was kept
-// by a run that was killed, and holds the same.
-func (l *Ledger) keepChunks(ctx context.Context, chunks []StoredEntry) error {
+// writeChunks writes the entries of split parts. One whose name is taken was stored
+// by a run that was killed, and has the same content.
+func (l *Ledger) writeChunks(ctx context.Context, chunks []StoredEntry) error {
 	return someAtOnce(chunksAtOnce, chunks, func(_ int, chunk StoredEntry) error {
 		version, err := l.store.Create(ctx, chunk)
 		if err == nil && version == "" {
 			var there StoredEntry
 			if there, err = l.read(ctx, chunk.Name); err == nil && !bytes.Equal(there.Parts[partChunk], chunk.Parts[partChunk]) {
-				err = &ConflictError{Seq: there.seq(), Place: l.store.Place()}
+				err = &ConflictError{Seq: there.seq(), Location: l.store.Location()}
 			}
 		}
 		if err != nil {
-			return fmt.Errorf("keep part %s: %w", chunk.Name, err)
+			return fmt.Errorf("write part %s: %w", chunk.Name, err)
 		}
 		return nil
 	})

@@ -33,13 +33,13 @@ func TestALargeReleaseIsKeptInSeveralEntries(t *testing.T) {
 		l := ledger.New(p.store, app, ledger.Options{Mirror: mirror})
 		lock := take(t, l)
 		rel := large(t, 1, p.manifests)
-		begun, err := l.Begin(t.Context(), lock, ledger.Intent{Release: rel, Attachments: map[string][]byte{"note.txt": []byte("text")}})
+		begun, err := l.Begin(t.Context(), lock, ledger.PendingRecord{Release: rel, Attachments: map[string][]byte{"note.txt": []byte("text")}})
 		require.NoError(t, err)
 		ahead, err := l.CopyAhead(t.Context(), begun)
 		require.NoError(t, err)
 		rec := begun.Record
 		rec.Outcome, rec.Parity = release.Settled, true
-		sealed, err := l.Settle(t.Context(), begun, rec)
+		sealed, err := l.Seal(t.Context(), begun, rec)
 		require.NoError(t, err)
 		copied, err := l.Copy(t.Context(), ahead, sealed)
 		require.NoError(t, err)
@@ -57,10 +57,10 @@ func TestALargeReleaseIsKeptInSeveralEntries(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, []release.Record{rec}, records)
 
-		// A rollback to it is kept as well, and what was altered is named.
+		// A rollback to it is stored as well, and what was altered is named.
 		back := entry.Release()
 		back.Kind, back.Origin = release.KindRollback, 1
-		_, err = l.Begin(t.Context(), lock, ledger.Intent{Release: back, Attachments: entry.Attachments})
+		_, err = l.Begin(t.Context(), lock, ledger.PendingRecord{Release: back, Attachments: entry.Attachments})
 		require.NoError(t, err)
 		chunks, err := p.store.Names(t.Context(), "part")
 		require.NoError(t, err)
@@ -78,7 +78,7 @@ func TestALargeReleaseIsKeptInSeveralEntries(t *testing.T) {
 		require.Equal(t, "objects.json.gz", altered.Field)
 		faults, err := l.Verify(t.Context(), 0)
 		require.NoError(t, err)
-		requireFault(t, faults, ledger.Fault{Seq: 1, Kind: ledger.FaultAltered, Place: p.store.Place(), Field: "objects.json.gz"})
+		requireFault(t, faults, ledger.Fault{Seq: 1, Kind: ledger.FaultAltered, Location: p.store.Location(), Field: "objects.json.gz"})
 		view, err = l.View(t.Context(), 2)
 		require.NoError(t, err)
 		require.NotEmpty(t, view.Entries[1].Record.Altered)
@@ -89,15 +89,15 @@ func TestPartsThatAKilledRunLeftAreUsedOrIgnored(t *testing.T) {
 	onEveryStore(t, func(t *testing.T, p place) {
 		l := ledger.New(p.store, app, ledger.Options{})
 		lock := take(t, l)
-		first, err := l.Begin(t.Context(), lock, ledger.Intent{Release: large(t, 1, 2<<20)})
+		first, err := l.Begin(t.Context(), lock, ledger.PendingRecord{Release: large(t, 1, 2<<20)})
 		require.NoError(t, err)
 		p.forge(t, "000001", nil) // as if it had been killed before it began
 
 		other := ledger.New(p.store, app, ledger.Options{})
-		require.NoError(t, lock.Release(t.Context()))
+		require.NoError(t, lock.Unlock(t.Context()))
 		p.loseLock(t)
 		next := take(t, other)
-		rec, err := other.Begin(t.Context(), next, ledger.Intent{Release: large(t, 1, 2<<20)})
+		rec, err := other.Begin(t.Context(), next, ledger.PendingRecord{Release: large(t, 1, 2<<20)})
 		require.NoError(t, err)
 		require.Equal(t, first.Record.Seq, rec.Record.Seq)
 		_, err = other.Read(t.Context(), 1)

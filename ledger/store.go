@@ -10,16 +10,16 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// Store keeps the entries and the lock of one app. Its writes compare and swap:
+// Store has the entries and the lock of one app. Its writes compare and swap:
 // the version that a write returns is "", without an error, if another writer
 // came first, unless it wrote just the same. An error with a method Temporary() bool that returns true is worth
-// another try. ledgertest holds a store against this contract.
+// another try. ledgertest checks a store by this contract.
 //
 // An entry is a set of named parts and is known by its name: a sequence number
 // of six digits or more, followed for other kinds than records by "-" and the
 // kind, and by "-" and a suffix where there are several of a kind.
 type Store interface {
-	// Create keeps a new entry; the version is "" if its name is taken.
+	// Create stores a new entry; the version is "" if its name is taken.
 	Create(ctx context.Context, e StoredEntry) (version string, err error)
 	// Read returns an entry; its version is "" if there is none.
 	Read(ctx context.Context, name string) (StoredEntry, error)
@@ -37,11 +37,11 @@ type Store interface {
 	// there is none. The version is "" if another writer came first.
 	SwapLock(ctx context.Context, next StoredLock) (version string, err error)
 
-	// Place names where it keeps things, for messages: "namespace joelclaw".
-	Place() string
+	// Location names where it stores things, for messages: "namespace joelclaw".
+	Location() string
 }
 
-// StoredEntry is an entry as a store keeps it.
+// StoredEntry is an entry as it is stored.
 type StoredEntry struct {
 	Name    string
 	Parts   map[string][]byte
@@ -49,7 +49,7 @@ type StoredEntry struct {
 	Sealed  bool   // it cannot be written again
 }
 
-// StoredLock is the lock as a store keeps it.
+// StoredLock is the lock as it is stored.
 type StoredLock struct {
 	// Fields are holder, process, ttl, acquired, renewed, fence, head, what, order and
 	// waiting. Times are in RFC 3339; an empty one may be left out.

@@ -16,7 +16,7 @@ type Directory struct {
 	dir  string
 }
 
-// Disk is where a Directory is kept: this machine's disk, or that of another one.
+// Disk is where a Directory is stored: this machine's disk, or that of another one.
 type Disk interface {
 	// Read reads files of a folder, in any order, and leaves out those that are not there.
 	Read(ctx context.Context, dir string, names []string, each func(name string, content []byte) error) error
@@ -39,8 +39,8 @@ func NewDirectoryOn(disk Disk, folder, app string) *Directory {
 	return &Directory{disk: disk, dir: path.Join(folder, app)}
 }
 
-// Place is the folder's name, with that of the machine if it is another one.
-func (d *Directory) Place() string {
+// Location is the folder's name, with that of the machine if it is another one.
+func (d *Directory) Location() string {
 	if name := d.disk.Name(); name != "" {
 		return d.dir + " on " + name
 	}
@@ -56,7 +56,7 @@ type file struct {
 	Binary   map[string][]byte `json:"binary,omitempty"`
 }
 
-// Create keeps a new entry; the version is "" if its name is taken.
+// Create stores a new entry; the version is "" if its name is taken.
 func (d *Directory) Create(ctx context.Context, e StoredEntry) (version string, err error) {
 	return d.put(ctx, e.Name, "", newFile(e.Parts, e.Sealed))
 }

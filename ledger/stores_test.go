@@ -138,7 +138,7 @@ func TestMain(m *testing.M) {
 	case "hold":
 		holdForEver()
 		return
-	case "settle":
+	case "seal":
 		settleWhenTold()
 		return
 	}
@@ -226,7 +226,7 @@ func holdForEver() {
 	if err != nil {
 		panic(err)
 	}
-	begun, err := l.Begin(ctx, lock, ledger.Intent{Release: version(9)})
+	begun, err := l.Begin(ctx, lock, ledger.PendingRecord{Release: version(9)})
 	if err != nil {
 		panic(err)
 	}
@@ -258,28 +258,28 @@ func takeWith(t *testing.T, l *ledger.Ledger, view ledger.View) *ledger.Lock {
 	t.Helper()
 	lock, err := l.Lock(t.Context(), ledger.LockOptions{TTL: time.Minute, View: view})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, lock.Release(context.Background())) })
+	t.Cleanup(func() { require.NoError(t, lock.Unlock(context.Background())) })
 	return lock
 }
 
 // settled ships the n-th release and returns its record as it was settled.
 func settled(t *testing.T, l *ledger.Ledger, lock *ledger.Lock, n int) release.Record {
 	t.Helper()
-	begun, err := l.Begin(t.Context(), lock, ledger.Intent{Release: version(n)})
+	begun, err := l.Begin(t.Context(), lock, ledger.PendingRecord{Release: version(n)})
 	require.NoError(t, err)
 	_, err = l.SignEarlier(t.Context(), begun)
 	require.NoError(t, err)
 	rec := begun.Record
 	rec.Outcome, rec.Parity, rec.SettledAt = release.Settled, true, rec.StartedAt.Add(time.Second)
-	sealed, err := l.Settle(t.Context(), begun, rec)
+	sealed, err := l.Seal(t.Context(), begun, rec)
 	require.NoError(t, err)
 	_, err = l.Sign(t.Context(), sealed)
 	require.NoError(t, err)
 	return rec
 }
 
-func settle(ctx context.Context, l *ledger.Ledger, begun ledger.Begun, rec release.Record) error {
-	_, err := l.Settle(ctx, begun, rec)
+func seal(ctx context.Context, l *ledger.Ledger, begun ledger.Begun, rec release.Record) error {
+	_, err := l.Seal(ctx, begun, rec)
 	return err
 }
 

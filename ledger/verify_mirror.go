@@ -12,22 +12,22 @@ import (
 // copiesAtOnce are read from a registry, which answers slowly.
 const copiesAtOnce = 8
 
-// copies holds what is kept against the mirror: the copies among themselves,
-// and each against the entry of its name.
+// copies compares what is stored with the mirror: the copies among themselves,
+// and each with the entry of its name.
 func (a *audit) copies(entries []StoredEntry) error {
 	mirror := a.ledger.opts.Mirror
 	names, err := mirror.Names(a.ctx)
 	if err != nil {
-		return fmt.Errorf("list the copies in %s: %w", mirror.Place(), err)
+		return fmt.Errorf("list the copies in %s: %w", mirror.Location(), err)
 	}
-	kept := map[string]bool{}
+	known := map[string]bool{}
 	for _, k := range entries {
-		kept[k.Name] = true
+		known[k.Name] = true
 	}
 	slices.Sort(names)
 	names = slices.DeleteFunc(names, func(name string) bool {
 		seq, _ := nameSeq(name)
-		return seq < a.from && !kept[name]
+		return seq < a.from && !known[name]
 	})
 	found, err := a.fetch(names)
 	if err != nil {
@@ -40,12 +40,12 @@ func (a *audit) copies(entries []StoredEntry) error {
 		case copied:
 			a.compare(k, c)
 		case k.Sealed:
-			a.add(k.seq(), FaultUncopied, mirror.Place(), k.what(""), "there is no copy")
+			a.add(k.seq(), FaultUncopied, mirror.Location(), k.what(""), "there is no copy")
 		}
 	}
 	for _, c := range found {
-		if !kept[c.Name] {
-			a.add(c.seq(), FaultMissing, a.ledger.store.Place(), c.what(""), "%s has a copy of it", mirror.Place())
+		if !known[c.Name] {
+			a.add(c.seq(), FaultMissing, a.ledger.store.Location(), c.what(""), "%s has a copy of it", mirror.Location())
 		}
 	}
 	return nil
@@ -53,15 +53,15 @@ func (a *audit) copies(entries []StoredEntry) error {
 
 // copyChain checks copies among themselves, and returns them by name.
 func (a *audit) copyChain(found []StoredEntry) map[string]StoredEntry {
-	place := a.ledger.opts.Mirror.Place()
-	a.know(place, found)
+	location := a.ledger.opts.Mirror.Location()
+	a.know(location, found)
 	records := slices.DeleteFunc(slices.Clone(found), func(k StoredEntry) bool { return k.Name != recordName(k.seq()) })
 	slices.SortFunc(records, func(x, y StoredEntry) int { return cmp.Compare(x.seq(), y.seq()) })
 	copies := map[string]StoredEntry{}
 	for _, c := range found {
 		copies[c.Name] = c
 	}
-	a.chain(place, records, func(name string) (StoredEntry, error) { return copies[name], nil })
+	a.chain(location, records, func(name string) (StoredEntry, error) { return copies[name], nil })
 	return copies
 }
 
@@ -77,7 +77,7 @@ func (a *audit) fetch(names []string) ([]StoredEntry, error) {
 			return nil, a.ctx.Err()
 		}
 		if err != nil {
-			a.add(found[i].seq(), FaultAltered, a.ledger.opts.Mirror.Place(), "", "%v", err)
+			a.add(found[i].seq(), FaultAltered, a.ledger.opts.Mirror.Location(), "", "%v", err)
 		}
 	}
 	return slices.DeleteFunc(found, func(k StoredEntry) bool { return k.Parts == nil }), nil
@@ -89,33 +89,33 @@ func (a *audit) compare(k, c StoredEntry) {
 	if maps.EqualFunc(k.Parts, c.Parts, bytes.Equal) {
 		return
 	}
-	store, mirror := a.ledger.store.Place(), a.ledger.opts.Mirror.Place()
-	place := store + " or " + mirror
+	store, mirror := a.ledger.store.Location(), a.ledger.opts.Mirror.Location()
+	location := store + " or " + mirror
 	switch suspectStore, suspectMirror := a.suspects(k.seq(), store), a.suspects(k.seq(), mirror); {
 	case suspectStore && suspectMirror:
-		place = store + " and " + mirror
+		location = store + " and " + mirror
 	case suspectStore:
-		place = store
+		location = store
 	case suspectMirror:
-		place = mirror
+		location = mirror
 	}
 	for _, part := range unionOf(k.Parts, c.Parts) {
 		if part == partRecord || bytes.Equal(k.Parts[part], c.Parts[part]) {
 			continue
 		}
-		a.add(k.seq(), FaultAltered, place, k.what(part), "%s and %s keep different bytes", store, mirror)
+		a.add(k.seq(), FaultAltered, location, k.what(part), "%s and %s have different bytes", store, mirror)
 	}
 	here, there := fieldsOf(k.Parts[partRecord]), fieldsOf(c.Parts[partRecord])
 	for _, field := range unionOf(here, there) {
 		if !bytes.Equal(here[field], there[field]) {
-			a.add(k.seq(), FaultAltered, place, k.what(field), "%s in %s, %s in %s", value(here[field]), store, value(there[field]), mirror)
+			a.add(k.seq(), FaultAltered, location, k.what(field), "%s in %s, %s in %s", value(here[field]), store, value(there[field]), mirror)
 		}
 	}
 }
 
-func (a *audit) suspects(seq int64, place string) bool {
+func (a *audit) suspects(seq int64, location string) bool {
 	return slices.ContainsFunc(a.faults, func(f Fault) bool {
-		return f.Seq == seq && f.Place == place && f.Kind == FaultAltered
+		return f.Seq == seq && f.Location == location && f.Kind == FaultAltered
 	})
 }
 

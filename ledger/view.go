@@ -108,7 +108,7 @@ func (l *Ledger) window(ctx context.Context, hint int64, n int) ([]StoredEntry, 
 func (l *Ledger) lastListed(ctx context.Context) (int64, error) {
 	names, err := l.store.Names(ctx, kindRecord)
 	if err != nil {
-		return 0, fmt.Errorf("list the records in %s: %w", l.store.Place(), err)
+		return 0, fmt.Errorf("list the records in %s: %w", l.store.Location(), err)
 	}
 	var last int64
 	for _, name := range names {

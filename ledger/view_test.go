@@ -69,19 +69,19 @@ func TestAReleaseReadsTheLedgerOnce(t *testing.T) {
 		lock, err := l.Lock(t.Context(), ledger.LockOptions{TTL: time.Hour, View: view})
 		require.NoError(t, err)
 		require.True(t, lock.ViewHolds())
-		begun, err := l.Begin(t.Context(), lock, ledger.Intent{Release: version(4)})
+		begun, err := l.Begin(t.Context(), lock, ledger.PendingRecord{Release: version(4)})
 		require.NoError(t, err)
 		rec := begun.Record
 		require.Equal(t, int64(4), rec.Seq)
 		rec.Outcome, rec.Parity = release.Settled, true
-		sealed, err := l.Settle(t.Context(), begun, rec)
+		sealed, err := l.Seal(t.Context(), begun, rec)
 		require.NoError(t, err)
-		require.NoError(t, lock.Release(t.Context()))
+		require.NoError(t, lock.Unlock(t.Context()))
 
 		slices.Sort(store.asked)
 		require.Equal(t, []string{
 			"create 000004", "list withdrawn", "read 000003", "read 000004",
-			"read the lock", "read the lock", // before it is taken, and before the outcome is kept
+			"read the lock", "read the lock", // before it is taken, and before the outcome is stored
 			"write 000004", "write the lock", "write the lock",
 		}, store.asked)
 
@@ -102,14 +102,14 @@ func TestAViewThatIsOutOfDateIsNotUsed(t *testing.T) {
 			lock, err := other.Lock(t.Context(), ledger.LockOptions{})
 			require.NoError(t, err)
 			settled(t, other, lock, 1)
-			require.NoError(t, lock.Release(t.Context()))
+			require.NoError(t, lock.Unlock(t.Context()))
 			view, err := l.View(t.Context(), 1)
 			require.NoError(t, err)
 
 			lock, err = other.Lock(t.Context(), ledger.LockOptions{})
 			require.NoError(t, err)
 			settled(t, other, lock, 2)
-			require.NoError(t, lock.Release(t.Context()))
+			require.NoError(t, lock.Unlock(t.Context()))
 
 			mine := takeWith(t, l, view)
 			require.False(t, mine.ViewHolds())
@@ -124,14 +124,14 @@ func TestAViewThatIsOutOfDateIsNotUsed(t *testing.T) {
 			l, other := ledger.New(p.store, app, ledger.Options{}), ledger.New(p.store, app, ledger.Options{})
 			lock, err := other.Lock(t.Context(), ledger.LockOptions{TTL: time.Hour})
 			require.NoError(t, err)
-			begun, err := other.Begin(t.Context(), lock, ledger.Intent{Release: version(1)})
+			begun, err := other.Begin(t.Context(), lock, ledger.PendingRecord{Release: version(1)})
 			require.NoError(t, err)
 			rec := begun.Record
 			rec.Outcome, rec.Parity = release.Settled, true
 			diesUnheard(t, p.store)
 			view, err := l.View(t.Context(), 1) // the record is begun
 			require.NoError(t, err)
-			require.NoError(t, settle(t.Context(), other, begun, rec))
+			require.NoError(t, seal(t.Context(), other, begun, rec))
 
 			mine := takeWith(t, l, view)
 			require.False(t, mine.ViewHolds())
@@ -160,7 +160,7 @@ func TestPartsGoAheadOfTheOutcome(t *testing.T) {
 	p := directory(t)
 	l := ledger.New(p.store, app, ledger.Options{Mirror: mirror})
 	lock := take(t, l)
-	begun, err := l.Begin(t.Context(), lock, ledger.Intent{Release: version(1), Attachments: map[string][]byte{"worker.bundle": {1, 2, 3}}})
+	begun, err := l.Begin(t.Context(), lock, ledger.PendingRecord{Release: version(1), Attachments: map[string][]byte{"worker.bundle": {1, 2, 3}}})
 	require.NoError(t, err)
 	rec := begun.Record
 	ahead, err := l.CopyAhead(t.Context(), begun)
@@ -171,7 +171,7 @@ func TestPartsGoAheadOfTheOutcome(t *testing.T) {
 
 	uploads, lists = 0, 0
 	rec.Outcome, rec.Parity = release.Settled, true
-	sealed, err := l.Settle(t.Context(), begun, rec)
+	sealed, err := l.Seal(t.Context(), begun, rec)
 	require.NoError(t, err)
 	copied, err := l.Copy(t.Context(), ahead, sealed)
 	require.NoError(t, err)
@@ -186,13 +186,13 @@ func TestWhatWasNotedOutlivesItsRun(t *testing.T) {
 		l := ledger.New(p.store, app, ledger.Options{})
 		lock, err := l.Lock(t.Context(), ledger.LockOptions{})
 		require.NoError(t, err)
-		begun, err := l.Begin(t.Context(), lock, ledger.Intent{Release: version(1)})
+		begun, err := l.Begin(t.Context(), lock, ledger.PendingRecord{Release: version(1)})
 		require.NoError(t, err)
 		rec := begun.Record
 		rec.Reason, rec.Failures = "cluster: CrashLoop", []*release.Failure{{Code: release.CodeCrashLoop, Log: []string{"the last line"}}}
 		_, err = l.Note(t.Context(), begun, rec)
 		require.NoError(t, err)
-		require.NoError(t, lock.Release(t.Context())) // and nothing more is heard of it
+		require.NoError(t, lock.Unlock(t.Context())) // and nothing more is heard of it
 
 		next := take(t, l)
 		require.Equal(t, int64(2), settled(t, l, next, 2).Seq)

@@ -19,7 +19,7 @@ func (e *SupersededError) Error() string {
 	return fmt.Sprintf("superseded by %s, which %s releases", e.By, e.Holder)
 }
 
-// ticket is the place of the one run that waits for the lock, kept in the lock
+// ticket is the turn of the one run that waits for the lock, written in the lock
 // itself. Of two that wait the one with the higher order goes on waiting.
 type ticket struct {
 	What    string    `json:"what"` // such as a commit
@@ -66,7 +66,7 @@ func (l *Ledger) newWaiter(opts LockOptions) *waiter {
 	}}
 }
 
-// turn takes this run's place among those that wait. It reports whether the lock
+// turn enters this run among those that wait. It reports whether the lock
 // may be taken when it is free; a *SupersededError ends the waiting.
 func (w *waiter) turn(ctx context.Context, stored StoredLock, now lease, free bool) (bool, error) {
 	if w.opts.Wait == 0 || w.opts.Order == 0 || stored.Version == "" {
@@ -108,7 +108,7 @@ func (w *waiter) behind(there ticket) (gone bool, err error) {
 	return false, nil
 }
 
-// write takes or keeps this run's place. If another run has written the lock in
+// write takes or renews this run's turn. If another run has written the lock in
 // between it is tried again with the next reading.
 func (w *waiter) write(ctx context.Context, stored StoredLock) error {
 	w.mine.Renewed = w.ledger.now()

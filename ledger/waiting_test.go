@@ -20,7 +20,7 @@ func waits(ctx context.Context, l *ledger.Ledger, order int64) <-chan error {
 	go func() {
 		lock, err := l.Lock(ctx, ledger.LockOptions{Wait: time.Hour, TTL: 1500 * time.Millisecond, What: fmt.Sprint("commit ", order), Order: order})
 		if err == nil {
-			err = lock.Release(ctx)
+			err = lock.Unlock(ctx)
 		}
 		ended <- err
 	}()
@@ -40,7 +40,7 @@ func TestANewerReleaseThatWaitsSupersedesAnOlderOne(t *testing.T) {
 		require.Equal(t, "commit 9", superseded.By)
 		require.ErrorAs(t, <-waits(t.Context(), l, 7), &superseded, "it comes later and is older")
 		require.NoError(t, working.Held(), "who has begun goes on")
-		require.NoError(t, working.Release(t.Context()))
+		require.NoError(t, working.Unlock(t.Context()))
 		require.NoError(t, <-newer)
 		require.Empty(t, waiting(t, p.store))
 	})
@@ -75,7 +75,7 @@ func TestARollbackThatWaitsIsNotSuperseded(t *testing.T) {
 			require.Failf(t, "it must wait", "%v", err)
 		case <-time.After(300 * time.Millisecond):
 		}
-		require.NoError(t, working.Release(t.Context()))
+		require.NoError(t, working.Unlock(t.Context()))
 		require.NoError(t, <-back)
 	})
 }
@@ -92,7 +92,7 @@ func TestOneThatWaitedAndIsGoneSupersedesNobody(t *testing.T) {
 		require.ErrorIs(t, <-newer, context.Canceled)
 
 		older := waits(t.Context(), l, 5)
-		time.AfterFunc(2*time.Second, func() { _ = working.Release(context.Background()) })
+		time.AfterFunc(2*time.Second, func() { _ = working.Unlock(context.Background()) })
 		require.NoError(t, <-older)
 	})
 }
@@ -132,12 +132,12 @@ func shipInTurn(ctx context.Context, store ledger.Store, n int) error {
 	if err != nil {
 		return err
 	}
-	begun, err := l.Begin(ctx, lock, ledger.Intent{Release: version(n)})
+	begun, err := l.Begin(ctx, lock, ledger.PendingRecord{Release: version(n)})
 	if err != nil {
 		return err
 	}
 	time.Sleep(50 * time.Millisecond) // the rollout
 	rec := begun.Record
 	rec.Outcome, rec.Parity = release.Settled, true
-	return errors.Join(settle(ctx, l, begun, rec), lock.Release(ctx))
+	return errors.Join(seal(ctx, l, begun, rec), lock.Unlock(ctx))
 }

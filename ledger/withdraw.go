@@ -34,7 +34,7 @@ func (l *Ledger) Withdraw(ctx context.Context, lock *Lock, seq int64, reason str
 		return nil, err
 	}
 	if !stored.found() {
-		return nil, &MissingError{Seq: seq, Place: l.store.Place()}
+		return nil, &MissingError{Seq: seq, Location: l.store.Location()}
 	}
 	if !stored.Sealed {
 		return nil, fmt.Errorf("record #%d has not ended: only a sealed record can be withdrawn", seq)
@@ -78,7 +78,7 @@ func (w withdrawn) and(rec release.Record) withdrawn {
 func (l *Ledger) withdrawn(ctx context.Context) (withdrawn, error) {
 	names, err := l.store.Names(ctx, kindWithdrawn)
 	if err != nil {
-		return nil, fmt.Errorf("list the withdrawals in %s: %w", l.store.Place(), err)
+		return nil, fmt.Errorf("list the withdrawals in %s: %w", l.store.Location(), err)
 	}
 	var gone withdrawn
 	for _, name := range names {

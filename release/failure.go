@@ -7,7 +7,7 @@ import (
 )
 
 // Failure is why a role did not come up: the cause in one line, the evidence,
-// and what to do. It is an error, and it is kept with the record.
+// and what to do. It is an error, and it is stored with the record.
 type Failure struct {
 	Role     string   `json:"role"`
 	Code     Code     `json:"code"`               // stable: ImageNotFound, CrashLoop, Unschedulable, …

@@ -3,10 +3,10 @@ package release
 import "context"
 
 // Fence is the fencing token of the lock under which a run writes. Where a target
-// keeps the greatest number that it has seen, a run that was held up on its way,
+// stores the greatest number that it has seen, a run that was delayed on its way,
 // after it had asked for its lock, changes nothing there once a later run has been.
 type Fence struct {
-	Ledger string // where the lock is kept: numbers of other ledgers do not compare
+	Ledger string // where the lock is stored: numbers of other ledgers do not compare
 	Number int64  // grows with every holder
 }
 

@@ -32,7 +32,7 @@ func (d Drift) String() string {
 	return s
 }
 
-// Compare holds what runs against a release, role by role. No drift means
+// Compare compares what runs with a release, role by role. No drift means
 // parity: the live digest of every role is the one that this release names.
 func Compare(rel Release, live map[string]Live) []Drift {
 	var drifts []Drift

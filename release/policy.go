@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Policy is what is demanded of every image before it runs, as the records keep
-// it: what a later release demands is held against it. nil demands nothing.
+// Policy is what is required of every image before it runs, as the records keep
+// it: what a later release requires is compared with it. nil requires nothing.
 type Policy struct {
 	Keys       []string `json:"keys,omitempty"`     // sha256:… of the public keys whose signatures count
 	Identity   string   `json:"identity,omitempty"` // regular expression of the certificates' subjects that count
@@ -18,14 +18,14 @@ type Policy struct {
 }
 
 // Weaker lists what p lets pass that before did not, in words; nothing if p
-// demands as much. A regular expression that changed counts as weaker: what two
+// requires as much. A regular expression that changed counts as weaker: what two
 // of them match cannot be compared.
 func (p *Policy) Weaker(before *Policy) []string {
 	if before == nil {
 		return nil
 	}
 	if p == nil {
-		return []string{"it demands no signature"}
+		return []string{"it requires no signature"}
 	}
 	var weaker []string
 	for _, key := range p.Keys {
@@ -38,7 +38,7 @@ func (p *Policy) Weaker(before *Policy) []string {
 	}
 	for _, predicate := range before.Predicates {
 		if !slices.Contains(p.Predicates, predicate) {
-			weaker = append(weaker, "it demands no "+predicate)
+			weaker = append(weaker, "it requires no "+predicate)
 		}
 	}
 	if before.Repository != "" && p.Repository != before.Repository {
@@ -50,7 +50,7 @@ func (p *Policy) Weaker(before *Policy) []string {
 	return weaker
 }
 
-// WeakerPolicyError says that a release demands less of its images than the
+// WeakerPolicyError says that a release requires less of its images than the
 // record before it did.
 type WeakerPolicyError struct {
 	Seq    int64 // the record that stood under the stronger policy

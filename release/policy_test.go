@@ -19,12 +19,12 @@ func TestAWeakerPolicyIsNamed(t *testing.T) {
 	}{
 		"the same":           {func(*release.Policy) {}, ""},
 		"a key taken away":   {func(p *release.Policy) { p.Keys = p.Keys[:1] }, ""},
-		"more demanded":      {func(p *release.Policy) { p.Predicates = append(p.Predicates, "sbom") }, ""},
+		"more required":      {func(p *release.Policy) { p.Predicates = append(p.Predicates, "sbom") }, ""},
 		"no identity":        {func(p *release.Policy) { p.Identity, p.Issuer = "", "" }, ""},
 		"another key":        {func(p *release.Policy) { p.Keys = []string{"sha256:a", "sha256:c"} }, "it believes another key, sha256:c"},
 		"another identity":   {func(p *release.Policy) { p.Identity = ".*" }, "it believes another identity"},
 		"another issuer":     {func(p *release.Policy) { p.Issuer = "https://accounts.example.com" }, "it believes another identity"},
-		"no provenance":      {func(p *release.Policy) { p.Predicates = []string{"signature"} }, "it demands no provenance"},
+		"no provenance":      {func(p *release.Policy) { p.Predicates = []string{"signature"} }, "it requires no provenance"},
 		"another repository": {func(p *release.Policy) { p.Repository = "https://github.com/mallory/joelclaw" }, "it asks for the repository"},
 		"no branch":          {func(p *release.Policy) { p.Branch = "" }, "it asks for the branch"},
 	} {
@@ -41,7 +41,7 @@ func TestAWeakerPolicyIsNamed(t *testing.T) {
 		})
 	}
 	var none *release.Policy
-	require.Equal(t, []string{"it demands no signature"}, none.Weaker(&before))
+	require.Equal(t, []string{"it requires no signature"}, none.Weaker(&before))
 	require.Empty(t, before.Weaker(nil))
 	require.Empty(t, none.Weaker(nil))
 }

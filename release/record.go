@@ -20,7 +20,7 @@ const (
 )
 
 // Record is a release with what became of it. Its JSON is what commands print
-// and what the ledger keeps; fields are added, never renamed.
+// and what the ledger stores; fields are added, never renamed.
 type Record struct {
 	App       string       `json:"app"`
 	Seq       int64        `json:"seq"`
@@ -41,15 +41,15 @@ type Record struct {
 	Holder       string     `json:"holder,omitempty"`       // who held the lock
 	Fence        int64      `json:"fence,omitempty"`        // the lock's number, which only grows
 	ObjectsHash  string     `json:"objectsHash,omitempty"`  // sha256:… over the rendered objects of all roles
-	PreviousHash string     `json:"previousHash,omitempty"` // sha256:… of the record before it, as it was kept
+	PreviousHash string     `json:"previousHash,omitempty"` // sha256:… of the record before it, as it was stored
 	Withdrawn    bool       `json:"withdrawn,omitempty"`    // set when read, from a later mark: it must not run again
 
-	Altered string `json:"altered,omitempty"` // set when read: what shows that this is not what was kept; it must not run again
+	Altered string `json:"altered,omitempty"` // set when read: what shows that this is not what was stored; it must not run again
 	// Withdrawals are the releases that had been withdrawn when this one began, so
 	// that taking away a mark does not bring a release back.
 	Withdrawals []int64 `json:"withdrawals,omitempty"`
 
-	Policy  *Policy `json:"policy,omitempty"`  // that its images satisfied; nil: none was demanded
+	Policy  *Policy `json:"policy,omitempty"`  // that its images satisfied; nil: none was required
 	Allowed []Code  `json:"allowed,omitempty"` // findings that were let pass by name
 
 	Unchanged bool       `json:"unchanged,omitempty"` // of a run that wrote nothing: this record stands already
@@ -95,7 +95,7 @@ type RoleFunctions struct {
 func (r Record) ID() string { return fmt.Sprintf("#%d %s", r.Seq, Short(r.SHA)) }
 
 // Good reports whether the record can be rolled back to: it settled in parity,
-// was not withdrawn, and is what was kept.
+// was not withdrawn, and is what was stored.
 func (r Record) Good() bool {
 	return r.Outcome == Settled && r.Parity && !r.Withdrawn && r.Altered == ""
 }
@@ -124,7 +124,7 @@ func Begin(rel Release, now time.Time) Record {
 	return rec
 }
 
-// Release rebuilds the release that a record tells of. objects are those kept
+// Release rebuilds the release that a record tells of. objects are those stored
 // with it, by role name.
 func (r Record) Release(objects map[string][]json.RawMessage) Release {
 	rel := Release{App: r.App, Kind: r.Kind, Seq: r.Seq, SHA: r.SHA, Version: r.Version, Origin: r.Origin}

@@ -39,7 +39,7 @@ func (s *session) policy(verify verifyImage) deploy.Policy {
 	if !s.attestor.HasPolicy() {
 		return p
 	}
-	p.Demands = s.attestor.Policy
+	p.Requires = s.attestor.Policy
 	p.Verify = func(ctx context.Context, role release.Role, stored map[string][]byte) (deploy.Verified, error) {
 		got, err := verify(ctx, role, stored)
 		var untrusted *attest.UntrustedError

@@ -149,7 +149,7 @@ func (s *session) moveOldRecords(ctx context.Context, store ledger.Store) error 
 	}
 	moved, err := ledger.Move(ctx, ledger.NewDirectory(former, s.cfg.App), store)
 	if moved > 0 {
-		s.report(release.Event{Phase: release.PhaseRecord, Mark: release.MarkNote, Message: fmt.Sprintf("moved %d record(s) from %s to %s", moved, former, store.Place())})
+		s.report(release.Event{Phase: release.PhaseRecord, Mark: release.MarkNote, Message: fmt.Sprintf("moved %d record(s) from %s to %s", moved, former, store.Location())})
 	}
 	return err
 }

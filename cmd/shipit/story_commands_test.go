@@ -186,7 +186,7 @@ func (s *story) hold(ts *testscript.TestScript, _ bool, _ []string) {
 	l := ledger.New(kubestore.New(c, s.namespace, s.namespace), s.namespace, ledger.Options{})
 	lock, err := l.Lock(context.Background(), ledger.LockOptions{Holder: "somebody@elsewhere"})
 	ts.Check(err)
-	ts.Defer(func() { _ = lock.Release(context.Background()) })
+	ts.Defer(func() { _ = lock.Unlock(context.Background()) })
 }
 
 // user FILE: a kubeconfig of a service account that may do nothing.

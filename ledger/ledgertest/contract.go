@@ -14,11 +14,11 @@ import (
 	"github.com/joelhooks/shipit/ledger"
 )
 
-// Run holds a store against the contract of ledger.Store. open makes an empty one.
+// Run checks a store by the contract of ledger.Store. open makes an empty one.
 func Run(t *testing.T, open func(t *testing.T) ledger.Store) {
 	contract := map[string]func(*testing.T, ledger.Store){
 		"what is not there has no version":             whatIsNotThere,
-		"what was kept is read back, bit by bit":       whatWasKept,
+		"what was stored is read back, bit by bit":     whatWasKept,
 		"a name is given once":                         aNameIsGivenOnce,
 		"an entry is written only as it was read":      anEntryIsWrittenAsRead,
 		"a sealed entry is never written again":        aSealedEntryStays,
@@ -68,7 +68,7 @@ func whatIsNotThere(t *testing.T, store ledger.Store) {
 	version, err := store.Swap(t.Context(), e)
 	require.NoError(t, err)
 	require.Empty(t, version, "what is not there cannot be replaced")
-	require.NotEmpty(t, store.Place())
+	require.NotEmpty(t, store.Location())
 }
 
 func whatWasKept(t *testing.T, store ledger.Store) {

@@ -1,4 +1,4 @@
-// Package ledgertest holds a ledger.Store against its contract, and has a store
+// Package ledgertest checks a ledger.Store by its contract, and has a store
 // in memory for the tests of what uses a ledger.
 package ledgertest
 
@@ -25,17 +25,17 @@ type Store struct {
 // NewStore is an empty store.
 func NewStore() *Store { return &Store{entries: map[string]ledger.StoredEntry{}} }
 
-// Place is "memory".
-func (s *Store) Place() string { return "memory" }
+// Location is "memory".
+func (s *Store) Location() string { return "memory" }
 
-// Create keeps a new entry; the version is "" if its name is taken.
+// Create stores a new entry; the version is "" if its name is taken.
 func (s *Store) Create(ctx context.Context, e ledger.StoredEntry) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, taken := s.entries[e.Name]; taken || ctx.Err() != nil {
 		return "", ctx.Err()
 	}
-	return s.keep(e), nil
+	return s.put(e), nil
 }
 
 // Read returns an entry; its version is "" if there is none.
@@ -53,7 +53,7 @@ func (s *Store) Swap(ctx context.Context, e ledger.StoredEntry) (string, error) 
 	if !found || was.Sealed || was.Version != e.Version || ctx.Err() != nil {
 		return "", ctx.Err()
 	}
-	return s.keep(e), nil
+	return s.put(e), nil
 }
 
 // Remove takes an entry away, as an attacker or an accident does.
@@ -119,7 +119,7 @@ func (s *Store) RemoveLock() {
 	s.lock = ledger.StoredLock{}
 }
 
-func (s *Store) keep(e ledger.StoredEntry) (version string) {
+func (s *Store) put(e ledger.StoredEntry) (version string) {
 	e = cloned(e)
 	e.Version = s.version()
 	s.entries[e.Name] = e

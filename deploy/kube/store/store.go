@@ -65,8 +65,8 @@ const (
 	pageSize   = 50                 // entries of one answer; each entry may have up to 1 MiB
 )
 
-// Place is the namespace's name.
-func (s *Store) Place() string { return "namespace " + s.namespace }
+// Location is the namespace's name.
+func (s *Store) Location() string { return "namespace " + s.namespace }
 
 // Create keeps a new entry; the version is "" if its name is taken. An answer that
 // was lost is looked for: the entry may be there.

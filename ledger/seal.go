@@ -12,9 +12,9 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// settleLimit is how long an outcome is tried to be kept while the store
+// sealLimit is how long an outcome is tried to be stored while the store
 // answers that it is only out of order for the moment.
-const settleLimit = 30 * time.Second
+const sealLimit = 30 * time.Second
 
 // Sealed is an entry that this run has sealed: a record with its outcome, or a withdrawal.
 type Sealed struct {
@@ -22,7 +22,7 @@ type Sealed struct {
 	withdrawn withdrawn // when it was begun; nothing for a withdrawal
 }
 
-// Note keeps what is known of a begun release so far, without sealing its record:
+// Note writes what is known of a begun release so far, without sealing its record:
 // a run that is killed later does not take it along.
 func (l *Ledger) Note(ctx context.Context, begun Begun, rec release.Record) (Begun, error) {
 	entry, err := l.write(ctx, begun, rec, false)
@@ -32,13 +32,13 @@ func (l *Ledger) Note(ctx context.Context, begun Begun, rec release.Record) (Beg
 	return begun, err
 }
 
-// Settle seals the record of a begun release with what became of it. Nobody can
+// Seal seals the record of a begun release with what became of it. Nobody can
 // write it again. It is retried for 30 seconds while the store is out of order;
 // pass a context that outlives an interrupt.
 //
 // A *LostError or *ConflictError says that another run has sealed it already.
-func (l *Ledger) Settle(ctx context.Context, begun Begun, rec release.Record) (Sealed, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, settleLimit, fmt.Errorf("the outcome could not be kept within %s", settleLimit))
+func (l *Ledger) Seal(ctx context.Context, begun Begun, rec release.Record) (Sealed, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, sealLimit, fmt.Errorf("the outcome could not be written within %s", sealLimit))
 	defer cancel()
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		entry, err := l.write(ctx, begun, rec, true)
@@ -52,7 +52,7 @@ func (l *Ledger) Settle(ctx context.Context, begun Begun, rec release.Record) (S
 }
 
 // write puts a record into the entry of a begun release, as this run wrote it
-// last, and returns it as it is kept.
+// last, and returns it as it is stored.
 func (l *Ledger) write(ctx context.Context, begun Begun, rec release.Record, seal bool) (next StoredEntry, err error) {
 	next = begun.entry
 	if next.Parts, err = outcome(next.Parts, asBegun(rec, begun.Record)); err != nil {
@@ -63,7 +63,7 @@ func (l *Ledger) write(ctx context.Context, begun Begun, rec release.Record, sea
 	if err == nil {
 		var version string
 		if version, err = l.store.Swap(ctx, next); err != nil {
-			err = fmt.Errorf("keep record #%d: %w", rec.Seq, err)
+			err = fmt.Errorf("write record #%d: %w", rec.Seq, err)
 		} else if version != "" {
 			next.Version = version
 			return next, nil
@@ -88,16 +88,16 @@ func (l *Ledger) writeAgain(ctx context.Context, begun Begun, next StoredEntry, 
 	case lost != nil:
 		return StoredEntry{}, lost
 	case !now.found():
-		return StoredEntry{}, &MissingError{Seq: begun.Record.Seq, Place: l.store.Place()}
+		return StoredEntry{}, &MissingError{Seq: begun.Record.Seq, Location: l.store.Location()}
 	case now.Sealed || now.record().Fence != begun.Record.Fence:
-		return StoredEntry{}, &ConflictError{Seq: begun.Record.Seq, Place: l.store.Place()}
+		return StoredEntry{}, &ConflictError{Seq: begun.Record.Seq, Location: l.store.Location()}
 	}
 	next.Version = now.Version
 	if next.Version, err = l.store.Swap(ctx, next); err != nil {
-		return StoredEntry{}, fmt.Errorf("keep record #%d: %w", begun.Record.Seq, err)
+		return StoredEntry{}, fmt.Errorf("write record #%d: %w", begun.Record.Seq, err)
 	}
 	if !next.found() {
-		return StoredEntry{}, &ConflictError{Seq: begun.Record.Seq, Place: l.store.Place()}
+		return StoredEntry{}, &ConflictError{Seq: begun.Record.Seq, Location: l.store.Location()}
 	}
 	return next, nil
 }

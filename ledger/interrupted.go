@@ -9,11 +9,11 @@ import (
 // Interrupted is a release that a run had begun that did not come back.
 type Interrupted struct {
 	Release release.Release
-	Begun   Begun // as if this run had begun it: Settle takes it
+	Begun   Begun // as if this run had begun it: Seal takes it
 }
 
 // Left is the newest release if a killed run had begun it and has not sealed it,
-// for this run to settle it if all of it runs; found is false if there is none, or
+// for this run to seal it as settled if all of it runs; found is false if there is none, or
 // if its record cannot be read. Begin seals it as it stands.
 func (l *Ledger) Left(ctx context.Context, lock *Lock) (left Interrupted, found bool, err error) {
 	var newest StoredEntry
@@ -37,6 +37,6 @@ func (l *Ledger) Left(ctx context.Context, lock *Lock) (left Interrupted, found 
 	if err != nil || entry.Record.Outcome != release.Pending {
 		return Interrupted{}, false, nil
 	}
-	lock.wrote.Store(true) // what was read before the lock is the past once this is settled
+	lock.wrote.Store(true) // what was read before the lock is the past once this is sealed
 	return Interrupted{entry.Release(), Begun{Record: entry.Record, Lock: lock, entry: newest}}, true, nil
 }

@@ -22,7 +22,7 @@ func (e Engine) settleInterrupted(ctx context.Context, lock *ledger.Lock, h Hist
 		return h, nil
 	}
 	record.Outcome, record.SettledAt = release.Settled, time.Now().UTC().Truncate(time.Millisecond)
-	if _, err := e.Ledger.Settle(ctx, left.Begun, record); err != nil {
+	if _, err := e.Ledger.Seal(ctx, left.Begun, record); err != nil {
 		return h, err
 	}
 	e.report(release.PhaseRecord, release.MarkNote, "", "%s was interrupted and runs everywhere: settled", record.ID())

@@ -109,13 +109,13 @@ func TestAReleaseThatIsTooLargeIsFoundInThePlan(t *testing.T) {
 
 func TestAWeakerPolicyIsRefusedUnlessItIsAllowedByName(t *testing.T) {
 	a, _ := signingApp(t)
-	demands := &release.Policy{Keys: []string{"sha256:a"}, Predicates: []string{"signature"}}
-	a.Policy.Demands = func() (*release.Policy, error) { return demands, nil }
+	requires := &release.Policy{Keys: []string{"sha256:a"}, Predicates: []string{"signature"}}
+	a.Policy.Requires = func() (*release.Policy, error) { return requires, nil }
 	_, err := a.ship(t, releaseOf(oldSHA, oldBits, "cluster"), deploy.Terms{})
 	require.NoError(t, err)
 
 	// A commit brings a configuration without the policy.
-	a.Policy.Verify, a.Policy.Demands = nil, nil
+	a.Policy.Verify, a.Policy.Requires = nil, nil
 	_, err = a.ship(t, releaseOf(newSHA, newBits, "cluster"), deploy.Terms{})
 	var refusal *release.Refusal
 	require.ErrorAs(t, err, &refusal)
@@ -133,7 +133,7 @@ func TestAWeakerPolicyIsRefusedUnlessItIsAllowedByName(t *testing.T) {
 	require.Nil(t, record.Policy)
 	first, err := a.Ledger.Read(t.Context(), 1)
 	require.NoError(t, err)
-	require.Equal(t, demands, first.Record.Policy)
+	require.Equal(t, requires, first.Record.Policy)
 	record, err = a.ship(t, releaseOf(oldSHA, oldBits, "cluster"), deploy.Terms{Allow: []release.Code{release.CodePolicyWeaker}})
 	require.NoError(t, err)
 	require.Empty(t, record.Allowed, "what is allowed and not needed is not kept")
@@ -166,7 +166,7 @@ func (m *memoryMirror) Names(context.Context) ([]string, error) {
 	return slices.Sorted(maps.Keys(m.copies)), nil
 }
 
-func (m *memoryMirror) Place() string { return "a mirror in memory" }
+func (m *memoryMirror) Location() string { return "a mirror in memory" }
 
 func TestAWithdrawalIsCopiedToTheRegistryToo(t *testing.T) {
 	a, signer := signingApp(t)

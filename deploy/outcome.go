@@ -16,13 +16,13 @@ const (
 	signLimit  = 30 * time.Second // of the signature of the record, which a signer elsewhere makes
 )
 
-// demands is what is demanded of the images, and the finding that it is less than
-// was demanded of those of the last record.
-func (e Engine) demands(h History) (*release.Policy, []release.Finding, error) {
+// required is what is required of the images, and the finding that it is less than
+// was required of those of the last record.
+func (e Engine) required(h History) (*release.Policy, []release.Finding, error) {
 	var now *release.Policy
-	if e.Policy.Demands != nil {
+	if e.Policy.Requires != nil {
 		var err error
-		if now, err = e.Policy.Demands(); err != nil {
+		if now, err = e.Policy.Requires(); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -32,13 +32,13 @@ func (e Engine) demands(h History) (*release.Policy, []release.Finding, error) {
 	}
 	err := &release.WeakerPolicyError{Seq: records[0].Seq, Weaker: now.Weaker(records[0].Policy)}
 	return now, []release.Finding{{Code: release.CodePolicyWeaker, Severity: release.Refuses, Message: err.Error(),
-		Hint: "release from a commit with the policy, or say --allow PolicyWeaker if it is meant: the record keeps that"}}, nil
+		Hint: "release from a commit with the policy, or say --allow PolicyWeaker if it is meant: the record says so"}}, nil
 }
 
 // signContent signs what is released before it runs: until its record is signed
 // too, that tells that it is ours.
-func (e Engine) signContent(ctx context.Context, rel release.Release, kept map[string][]byte) (map[string][]byte, []release.Finding) {
-	signature, err := e.Ledger.SignContent(ctx, rel, kept)
+func (e Engine) signContent(ctx context.Context, rel release.Release, stored map[string][]byte) (map[string][]byte, []release.Finding) {
+	signature, err := e.Ledger.SignContent(ctx, rel, stored)
 	if err == nil {
 		return signature, nil
 	}
@@ -62,7 +62,7 @@ func (e Engine) copyAhead(ctx context.Context, begun ledger.Begun) copying {
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan ledger.Copied, 1)
 	go func() {
-		// What fails here is done again by the next run, or for the copy when the outcome is kept.
+		// What fails here is done again by the next run, or for the copy when the outcome is stored.
 		brought, _ := e.Ledger.SignEarlier(ctx, begun)
 		copied, _ := e.Ledger.CopyAhead(ctx, begun)
 		if len(brought) > 0 {
@@ -73,11 +73,11 @@ func (e Engine) copyAhead(ctx context.Context, begun ledger.Begun) copying {
 	return copying{done, stop}
 }
 
-// settle keeps the outcome. What follows from it is done at the same time, and
+// seal writes the outcome. What follows from it is done at the same time, and
 // fails nothing.
-func (e Engine) settle(ctx context.Context, begun ledger.Begun, record release.Record, ahead copying) error {
+func (e Engine) seal(ctx context.Context, begun ledger.Begun, record release.Record, ahead copying) error {
 	defer ahead.stop()
-	sealed, err := e.Ledger.Settle(ctx, begun, record)
+	sealed, err := e.Ledger.Seal(ctx, begun, record)
 	if err != nil {
 		return fmt.Errorf("record %s: %w", record.ID(), err)
 	}
@@ -88,9 +88,9 @@ func (e Engine) settle(ctx context.Context, begun ledger.Begun, record release.R
 	var after sync.WaitGroup
 	after.Go(func() {
 		if record.Outcome == release.Settled {
-			held, stop := begun.Lock.Context(limited)
+			locked, stop := begun.Lock.Context(limited)
 			defer stop()
-			e.prune(held, record) // under the lock: the next run may be about to use what goes
+			e.prune(locked, record) // under the lock: the next run may be about to use what goes
 		}
 		e.unlock(begun.Lock)
 	})
