@@ -152,7 +152,7 @@ func treeCaches(img config.Image) []string {
 	for _, at := range img.Caches {
 		at = path.Clean(at)
 		if path.IsAbs(at) {
-			rest, ok := strings.CutPrefix(at, treeRoot+"/")
+			rest, ok := strings.CutPrefix(at, buildRoot+"/app/")
 			if !ok {
 				continue
 			}

@@ -55,7 +55,7 @@ func (s staging) run(ctx context.Context, in Inputs, args []string) error {
 	started := time.Now()
 	s.opts.report(release.MarkStart, "run %s", strings.Join(args, " "))
 	env, secrets := s.environment(in.Image.Secrets)
-	line := append([]string{"/bin/sh", "-c", `umask 022 && exec "$@"`, "sh"}, args...)
+	line := s.opts.around.shell(args)
 	if !s.opts.shared {
 		line = s.isolate(ctx, line)
 	}
@@ -89,10 +89,10 @@ func passed(name string) bool {
 	}, upper)
 }
 
-// buildVariables is the environment of every build command, with either builder.
-func buildVariables(home, caches string) map[string]string {
+// variables is the environment of every build command, with either builder.
+func (a around) variables(home, caches string) map[string]string {
 	return map[string]string{
-		"PATH": os.Getenv("PATH"), "HOME": home, "CI": "1", "LANG": "C.UTF-8", "TZ": "UTC", "SOURCE_DATE_EPOCH": "0", "NO_COLOR": "1",
+		"PATH": os.Getenv("PATH"), "HOME": home, "CI": "1", "LANG": "C.UTF-8", "TZ": a.timeZone(), "SOURCE_DATE_EPOCH": "0", "NO_COLOR": "1",
 		"npm_config_store_dir":  filepath.Join(caches, "pnpm"),
 		"npm_config_cache":      filepath.Join(caches, "npm"),
 		"BUN_INSTALL_CACHE_DIR": filepath.Join(caches, "bun"),
@@ -109,7 +109,7 @@ func buildVariables(home, caches string) map[string]string {
 // environment is the environment of a command, and the values of secrets in it.
 func (s staging) environment(secretNames []string) (env, secrets []string) {
 	home := filepath.Join(s.seen, "home")
-	set := buildVariables(home, s.caches)
+	set := s.opts.around.variables(home, s.caches)
 	set["TMPDIR"] = filepath.Join(home, "tmp")
 	_ = mkdir(filepath.Join(s.home(), "tmp"))
 	for _, kv := range os.Environ() {

@@ -25,6 +25,7 @@ type daggerRun struct {
 	in     Inputs
 	source *dagger.Directory // the closure
 	salt   string            // unique for each run
+	root   string            // folder of the tree and the home folder
 }
 
 // daggerBuilds makes the content in an engine. The images of an engine are not
@@ -45,7 +46,10 @@ func daggerBuilds(e *engine.Engine, opts Options) builder {
 		if err := errors.Join(mkdir(closure), c.export(ctx, closure)); err != nil {
 			return fmt.Errorf("export the closure: %w", err)
 		}
-		r := daggerRun{client: e.Client, opts: opts, in: in, source: e.Client.Host().Directory(closure), salt: filepath.Base(tmp)}
+		r := daggerRun{client: e.Client, opts: opts, in: in, source: e.Client.Host().Directory(closure), salt: filepath.Base(tmp), root: buildRoot}
+		if opts.around != (around{}) {
+			r.root += "-elsewhere"
+		}
 		return r.each(ctx, list, func(names []string, platform dagger.Platform) error {
 			out := filepath.Join(tmp, "out", strings.ReplaceAll(names[0], "/", "-"))
 			return r.build(ctx, platform, out, func(c content) error { return use(names, c) })
@@ -80,7 +84,7 @@ func (r daggerRun) build(ctx context.Context, p dagger.Platform, out string, use
 	tree, built := r.source, (*dagger.Container)(nil)
 	if len(r.in.Image.Run)+len(r.in.Image.Test) > 0 {
 		built = r.toolchain(p).With(r.withClosure).With(r.withCaches).With(r.withEnvironment).With(r.withSecrets).With(r.withCommands)
-		tree = built.Directory(treeRoot)
+		tree = built.Directory(r.tree())
 	}
 	r.opts.report(release.MarkStep, "dagger builds %s for %s", r.in.Name, p)
 	if _, err := tree.Export(ctx, out); err != nil {
@@ -91,7 +95,7 @@ func (r daggerRun) build(ctx context.Context, p dagger.Platform, out string, use
 		return fmt.Errorf("read what dagger made: %w", err)
 	}
 	if len(r.in.Image.Run) > 0 {
-		if c, err = normalise(c, treeRoot); err != nil {
+		if c, err = normalise(c, r.tree()); err != nil {
 			return err
 		}
 	}
@@ -106,13 +110,11 @@ func (r daggerRun) build(ctx context.Context, p dagger.Platform, out string, use
 	return nil
 }
 
-// Paths of the tree, the home folder and the caches in the engine. They are those of
-// the embedded builder, because tools write paths into their output.
-const (
-	treeRoot  = buildRoot + "/app"
-	homeRoot  = buildRoot + "/home"
-	cacheRoot = homeRoot + "/caches"
-)
+// Paths of the tree, the home folder and the package stores in the engine. They are
+// those of the embedded builder, because tools write paths into their output.
+func (r daggerRun) tree() string   { return r.root + "/app" }
+func (r daggerRun) home() string   { return r.root + "/home" }
+func (r daggerRun) stores() string { return r.home() + "/caches" }
 
 // toolchain is the image that commands run in. They run as root, whatever user the
 // image names: root owns the closure and the caches in the engine.
@@ -121,18 +123,26 @@ func (r daggerRun) toolchain(p dagger.Platform) *dagger.Container {
 }
 
 func (r daggerRun) withClosure(c *dagger.Container) *dagger.Container {
-	return c.WithDirectory(treeRoot, r.source).WithWorkdir(treeRoot)
+	return c.WithDirectory(r.tree(), r.source).WithWorkdir(r.tree())
 }
 
 // withCaches mounts the package stores and the image's caches, which persist between
-// builds. An engine may serve many apps, so each image repository has its own.
+// builds. An engine may serve many apps, so each image repository has its own, and
+// so have a build without caches and the builds of a comparison.
 func (r daggerRun) withCaches(c *dagger.Container) *dagger.Container {
-	for _, at := range append([]string{cacheRoot}, r.in.Image.Caches...) {
-		key := "shipit-" + r.in.Image.Repository + path.Clean("/"+at)
-		if r.opts.cold() {
-			key += "-" + r.salt
-		}
-		c = c.WithMountedCache(at, r.client.CacheVolume(key))
+	suffix := ""
+	switch {
+	case r.opts.stores != "":
+		suffix = "-" + filepath.Base(filepath.Dir(r.opts.stores))
+	case r.opts.cold():
+		suffix = "-" + r.salt
+	}
+	mount := func(at, name string) {
+		c = c.WithMountedCache(at, r.client.CacheVolume("shipit-"+r.in.Image.Repository+path.Clean("/"+name)+suffix))
+	}
+	mount(r.stores(), buildRoot+"/home/caches")
+	for _, at := range r.in.Image.Caches {
+		mount(strings.TrimPrefix(at, buildRoot+"/app/"), at) // relative to the tree, wherever it is
 	}
 	return c
 }
@@ -145,7 +155,7 @@ var (
 )
 
 func (r daggerRun) withEnvironment(c *dagger.Container) *dagger.Container {
-	set := buildVariables(homeRoot, cacheRoot)
+	set := r.opts.around.variables(r.home(), r.stores())
 	delete(set, "PATH") // the toolchain has its own
 	if r.opts.cold() {
 		set["SHIPIT_NO_CACHE"] = r.salt // or the engine knows the result already
@@ -182,16 +192,16 @@ func (r daggerRun) withSecrets(c *dagger.Container) *dagger.Container {
 }
 
 func (r daggerRun) withCommands(c *dagger.Container) *dagger.Container {
-	return withExecs(c, r.in.Image.Run)
+	return r.withExecs(c, r.in.Image.Run)
 }
 
 func (r daggerRun) withTests(c *dagger.Container) *dagger.Container {
-	return withExecs(c, r.in.Image.Test)
+	return r.withExecs(c, r.in.Image.Test)
 }
 
-func withExecs(c *dagger.Container, commands [][]string) *dagger.Container {
+func (r daggerRun) withExecs(c *dagger.Container, commands [][]string) *dagger.Container {
 	for _, args := range commands {
-		c = c.WithExec(append([]string{"/bin/sh", "-c", `umask 022 && exec "$@"`, "sh"}, args...))
+		c = c.WithExec(r.opts.around.shell(args))
 	}
 	return c
 }

@@ -173,6 +173,8 @@ func (s *standIn) exported() chain {
 	return found[0]
 }
 
+const treeRoot = buildRoot + "/app"
+
 const toolchain = "docker.io/library/node@sha256:0000000000000000000000000000000000000000000000000000000000000000"
 
 func daggerOptions(t *testing.T) (Options, *standIn) {
@@ -240,7 +242,7 @@ func TestTheQueriesOfADaggerBuild(t *testing.T) {
 		caches[m.args["path"]] = engine.object(m.args["cache"])[0].args["key"]
 	}
 	require.Equal(t, map[any]any{
-		cacheRoot: "shipit-registry.test/worker/tmp/shipit-build/home/caches", "/root/.bun": "shipit-registry.test/worker/root/.bun",
+		buildRoot + "/home/caches": "shipit-registry.test/worker/tmp/shipit-build/home/caches", "/root/.bun": "shipit-registry.test/worker/root/.bun",
 	}, caches)
 
 	env := map[any]any{}
@@ -359,6 +361,49 @@ func TestNothingOfAnEarlierBuildIsUsedWithoutCache(t *testing.T) {
 	require.NotEqual(t, keys[0], keys[1])
 	require.Len(t, salts, 2)
 	require.NotEqual(t, salts[0], salts[1])
+}
+
+// The stand-in knows no caches, so this shows only that the second build of a
+// comparison is given those of the first, and that everything around it is another.
+func TestAComparisonInAnEngineIsColdAndWarmInOtherSurroundings(t *testing.T) {
+	r := sample.New(t, sample.Options{})
+	img := workerImage()
+	img.Toolchain, img.Run, img.Caches = toolchain, [][]string{{"true"}}, []string{".turbo", treeRoot + "/.next"}
+	opts, engine := daggerOptions(t)
+	_, err := checkReproducible(t.Context(), resolve(t, r.Dir, img), opts)
+	require.NoError(t, err)
+	var caches, mounts, roots, zones, salts, commands []any
+	for _, c := range engine.asked {
+		if c[len(c)-1].name != "export" {
+			continue
+		}
+		var keys, paths []any
+		for _, m := range c.all("withMountedCache") {
+			keys, paths = append(keys, engine.object(m.args["cache"])[0].args["key"]), append(paths, m.args["path"])
+		}
+		caches, mounts = append(caches, keys), append(mounts, paths[1:])
+		roots = append(roots, c.all("withWorkdir")[0].args["path"])
+		require.Equal(t, c.all("withWorkdir")[0].args["path"], c.all("directory")[0].args["path"])
+		for _, e := range c.all("withEnvVariable") {
+			switch e.args["name"] {
+			case "TZ":
+				zones = append(zones, e.args["value"])
+			case "SHIPIT_NO_CACHE":
+				salts = append(salts, e.args["value"])
+			}
+		}
+		commands = append(commands, c.all("withExec")[0].args["args"].([]any)[2])
+	}
+	require.Len(t, caches, 2)
+	require.Equal(t, caches[0], caches[1], "the second build is warm")
+	require.Equal(t, 3, strings.Count(fmt.Sprint(caches[0]), "-shipit-reproducible-"), "and the first one is cold: its caches are nobody else's")
+	require.Equal(t, []any{[]any{".turbo", ".next"}, []any{".turbo", ".next"}}, mounts, "caches in the tree are found wherever it is")
+	require.Equal(t, treeRoot, roots[1])
+	require.NotEqual(t, roots[0], roots[1])
+	require.Equal(t, "UTC", zones[1])
+	require.NotEqual(t, zones[0], zones[1])
+	require.NotEqual(t, salts[0], salts[1], "the engine runs the commands of both")
+	require.NotEqual(t, commands[0], commands[1])
 }
 
 func TestARealEngine(t *testing.T) {

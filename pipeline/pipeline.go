@@ -89,6 +89,7 @@ type Options struct {
 	unproven  bool                  // no proof, because the result is only compared
 	rebuild   bool                  // layers of earlier builds are not read; package stores are
 	stores    string                // folder of package stores; "" is the one in CacheDir
+	around    around                // varied for one build of a comparison
 	shared    bool                  // commands run in the PID namespace of shipit
 	conn      engineconn.EngineConn // to a fake engine, in tests
 	drain     time.Duration         // of a Dagger session; 0 is the default

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -30,9 +31,10 @@ func (e *NotReproducibleError) Error() string {
 	return fmt.Sprintf("%s is not reproducible: the %s of %s is %s in one build and %s in another", e.Image, e.Field, e.Path, e.First, e.Second)
 }
 
-// checkReproducible builds the inputs twice, in different folders, and compares the
-// results: first with empty package stores, then with those that the first build
-// filled. In an engine both builds use no cache. A difference is a
+// checkReproducible builds the inputs twice and compares the results. The first build
+// has empty package stores, another folder, umask, local day and number of CPUs; the
+// second is an ordinary one with the stores that the first has filled. Both run their
+// commands: an engine knows no result of either. A difference is a
 // *NotReproducibleError. It returns the second build.
 func checkReproducible(ctx context.Context, in Inputs, opts Options) (Built, error) {
 	dir, err := os.MkdirTemp("", "shipit-reproducible-")
@@ -44,6 +46,7 @@ func checkReproducible(ctx context.Context, in Inputs, opts Options) (Built, err
 	elsewhere := opts
 	elsewhere.unproven = true // the second build is proven
 	elsewhere.CacheDir, elsewhere.buildRoot = dir, filepath.Join(dir, "build")
+	elsewhere.around = surroundings(time.Now())
 	first, err := Build(ctx, in, elsewhere)
 	if err != nil {
 		return Built{}, fmt.Errorf("first build: %w", err)
@@ -53,7 +56,7 @@ func checkReproducible(ctx context.Context, in Inputs, opts Options) (Built, err
 		return Built{}, fmt.Errorf("second build: %w", err)
 	}
 	if first.Digest == second.Digest {
-		opts.report(release.MarkDone, "two builds in different folders gave %s", second.Digest)
+		opts.report(release.MarkDone, "two builds, cold and warm, that differ in folder, umask, local day and CPUs gave %s", second.Digest)
 		return second, nil
 	}
 	return second, compare(in.Name, first.Artifact, second.Artifact)

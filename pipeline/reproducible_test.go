@@ -5,7 +5,11 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"os/exec"
+	"runtime"
+	"strings"
 	"testing"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -104,4 +108,37 @@ func TestWhatACommandTakesFromAWarmStoreIsADifference(t *testing.T) {
 	require.ErrorAs(t, err, &differs)
 	require.Equal(t, "/app/packages/system-bus/state", differs.Path)
 	require.Equal(t, "content", differs.Field)
+}
+
+func TestWhatTheSurroundingsOfABuildShowIsADifference(t *testing.T) {
+	r := sample.New(t, sample.Options{})
+	for _, tt := range []struct{ name, script string }{
+		{"umask", "umask"},
+		{"day", "date +%F"},
+		{"folder, in a binary file that is not rewritten", `printf '\0%s' "$PWD"`},
+		{"CPUs", "nproc"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.name == "CPUs" && runtime.NumCPU() == 1 {
+				t.Skip("this machine has one CPU")
+			}
+			img := workerImage()
+			img.Run = [][]string{{"sh", "-c", "touch packages/system-bus/a; { " + tt.script + "; } > packages/system-bus/seen"}}
+			_, err := checkReproducible(t.Context(), resolve(t, r.Dir, img), testOptions(t))
+			var differs *NotReproducibleError
+			require.ErrorAs(t, err, &differs)
+			require.Equal(t, "/app/packages/system-bus/seen", differs.Path)
+			require.Equal(t, "content", differs.Field)
+		})
+	}
+}
+
+func TestTheLocalDayOfTheFirstBuildIsAnother(t *testing.T) {
+	for hour := range 24 {
+		now := time.Date(2026, 11, 28, hour, 30, 0, 0, time.UTC)
+		v := surroundings(now)
+		out, err := exec.Command("env", "TZ="+v.zone, "date", "-d", now.Format(time.RFC3339), "+%F").Output()
+		require.NoError(t, err)
+		require.NotEqual(t, "2026-11-28", strings.TrimSpace(string(out)), v.zone)
+	}
 }

@@ -38,7 +38,7 @@ under its SHA tag. An image of the same inputs that is in the registry is not bu
 Standard output is one digest reference a line, so that $(shipit build) composes.`,
 		Example: `  shipit build
   docker pull $(shipit build v1.4.2)
-  shipit build --check-reproducible    build twice without caches and compare
+  shipit build --check-reproducible    build twice, cold and warm, and compare
   shipit build --no-push --cache DIR   one CI job runs the repository's commands, without push rights;
   shipit build --no-run --cache DIR    another pushes and signs, without running them`,
 		Args: atMost(1),
@@ -47,7 +47,7 @@ Standard output is one digest reference a line, so that $(shipit build) composes
 			return o.run(cmd.Context())
 		},
 	}
-	cmd.Flags().BoolVar(&o.check, "check-reproducible", false, "build twice in different folders without caches; name the first difference; push nothing")
+	cmd.Flags().BoolVar(&o.check, "check-reproducible", false, "build twice, cold and warm, in different surroundings; name the first difference; push nothing")
 	cmd.Flags().BoolVar(&o.noPush, "no-push", false, "build, store the layers in the cache, and push nothing")
 	o.add(cmd.Flags())
 	return cmd
