@@ -25,7 +25,9 @@ func may() map[string][]string {
 		"registry":          below,
 		"manifests":         below,
 		"probe":             below,
-		"check":             append([]string{"probe"}, below...),
+		"check":             append([]string{"pipeline/git", "pipeline/workspace", "probe"}, below...),
+		"scaffold":          below,
+		"actions":           below,
 		"ledger":            {"release"},
 		"ledger/ledgertest": {"ledger"},
 		"pipeline": append([]string{
@@ -57,7 +59,8 @@ func may() map[string][]string {
 		"deploy/kube/store":   {"deploy/kube/client", "deploy/kube/object", "ledger", "release"},
 		"deploy/host":         append([]string{"deploy"}, withRegistry...),
 		"cmd/shipit": {
-			"attest", "check", "config", "deploy", "ledger", "manifests", "pipeline", "pipeline/git", "pipeline/workspace", "probe", "registry", "release", "deploy/host", "deploy/kube",
+			"actions", "attest", "check", "config", "deploy", "deploy/host", "deploy/kube", "ledger", "manifests", "pipeline", "pipeline/git",
+			"registry", "release", "scaffold",
 		},
 	}
 }

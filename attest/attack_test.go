@@ -163,9 +163,9 @@ func TestAttacksOnImages(t *testing.T) {
 		sign(t, n, good)
 		verified, err := n.Verify(t.Context(), good, attest.VerifyOptions{})
 		require.NoError(t, err)
-		_, err = n.VerifyBundles(t.Context(), verified.Stored(), digestOf(t, good), attest.VerifyOptions{})
+		_, err = n.VerifyBundles(t.Context(), storedBundles(verified), digestOf(t, good), attest.VerifyOptions{})
 		require.NoError(t, err)
-		_, err = n.VerifyBundles(t.Context(), verified.Stored(), digestOf(t, other), attest.VerifyOptions{})
+		_, err = n.VerifyBundles(t.Context(), storedBundles(verified), digestOf(t, other), attest.VerifyOptions{})
 		refused(t, err, attest.OtherDigest)
 	})
 }
@@ -184,4 +184,13 @@ func rewrite(t *testing.T, bundle []byte, old, new string) []byte {
 	out, err := json.Marshal(b)
 	require.NoError(t, err)
 	return out
+}
+
+// storedBundles is the bundles as VerifyBundles takes them.
+func storedBundles(v attest.Verified) [][]byte {
+	var all [][]byte
+	for _, b := range v.Bundles {
+		all = append(all, b.JSON)
+	}
+	return all
 }

@@ -1,6 +1,12 @@
 package attest
 
-import "github.com/joelhooks/shipit/release"
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/joelhooks/shipit/release"
+)
 
 // Deployment is the predicate, attested after a rollout, that says what runs where.
 type Deployment struct {
@@ -31,6 +37,24 @@ func DeploymentOf(r release.Record) Deployment {
 		d.Roles = append(d.Roles, DeploymentRole{role.Name, role.Target, role.Digest, role.LiveDigest, role.InParity})
 	}
 	return d
+}
+
+// AttestDeployment attaches to every image of a record where it runs now, for those
+// who can read only the registry.
+func (a *Attestor) AttestDeployment(ctx context.Context, record release.Record) error {
+	var errs []error
+	seen := map[string]bool{}
+	for _, r := range record.Roles {
+		ref := r.Repository + "@" + r.Digest
+		if seen[ref] {
+			continue
+		}
+		seen[ref] = true
+		if _, _, err := a.Attest(ctx, ref, DeploymentType, DeploymentOf(record)); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", r.Name, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Rebuild is the predicate that says that a rebuild of an image from its source

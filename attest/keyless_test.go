@@ -52,7 +52,7 @@ func TestKeyless(t *testing.T) {
 			verified, err := verifier.Verify(t.Context(), ref, attest.VerifyOptions{})
 			require.NoError(t, err)
 			require.Equal(t, sigstore.workflow+" of "+sigstore.issuer, verified.Bundles[0].Signer)
-			_, err = verifier.VerifyBundles(t.Context(), verified.Stored(), digestOf(t, ref), attest.VerifyOptions{})
+			_, err = verifier.VerifyBundles(t.Context(), storedBundles(verified), digestOf(t, ref), attest.VerifyOptions{})
 			require.NoError(t, err)
 			_, err = verifier.VerifyBlob(t.Context(), record, bundle)
 			require.NoError(t, err)
@@ -64,7 +64,7 @@ func TestKeyless(t *testing.T) {
 	stored := func(t *testing.T) []byte {
 		verified, err := attestor(t, sigstore.signing(2), nil).Verify(t.Context(), ref, attest.VerifyOptions{})
 		require.NoError(t, err)
-		return verified.Stored()[0]
+		return storedBundles(verified)[0]
 	}
 
 	for _, tc := range []struct {

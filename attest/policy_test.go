@@ -114,9 +114,9 @@ func TestProvenancePolicy(t *testing.T) {
 		require.Equal(t, merged, verified.Commit)
 		require.Len(t, verified.Bundles, 3)
 
-		_, err = n.VerifyBundles(t.Context(), verified.Stored(), digestOf(t, ref), attest.VerifyOptions{Recorded: true})
+		_, err = n.VerifyBundles(t.Context(), storedBundles(verified), digestOf(t, ref), attest.VerifyOptions{Recorded: true})
 		require.NoError(t, err, "a rollback needs no git")
-		_, err = n.VerifyBundles(t.Context(), verified.Stored()[:2], digestOf(t, ref), attest.VerifyOptions{Recorded: true})
+		_, err = n.VerifyBundles(t.Context(), storedBundles(verified)[:2], digestOf(t, ref), attest.VerifyOptions{Recorded: true})
 		require.ErrorContains(t, err, "no valid sbom")
 	})
 	t.Run("another repository is refused", func(t *testing.T) {

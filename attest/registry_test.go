@@ -121,7 +121,7 @@ func TestAttacksByTheRegistry(t *testing.T) {
 		})
 		_, err := fresh().Verify(t.Context(), good, attest.VerifyOptions{})
 		require.Error(t, err)
-		again, err := fresh().VerifyBundles(t.Context(), stored.Stored(), digestOf(t, good), attest.VerifyOptions{})
+		again, err := fresh().VerifyBundles(t.Context(), storedBundles(stored), digestOf(t, good), attest.VerifyOptions{})
 		require.NoError(t, err)
 		require.Equal(t, stored.Bundles[0].Signer, again.Bundles[0].Signer)
 	})

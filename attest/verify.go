@@ -35,15 +35,6 @@ type Bundle struct {
 	JSON      json.RawMessage `json:"bundle"`
 }
 
-// Stored is the bundles as VerifyBundles takes them.
-func (v Verified) Stored() [][]byte {
-	var all [][]byte
-	for _, b := range v.Bundles {
-		all = append(all, b.JSON)
-	}
-	return all
-}
-
 // Verify checks the bundles attached to the image (by digest) against the policy.
 // Without a policy it returns at once. *UntrustedError: not satisfied; any other
 // error: could not be determined.

@@ -3,7 +3,9 @@
 package config
 
 import (
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +14,9 @@ import (
 
 // File is the name of the configuration at the monorepo's root.
 const File = "shipit.yaml"
+
+// PlaceholderDigest stands where a digest is not known yet. `shipit init` writes it.
+const PlaceholderDigest = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
 
 // Config is what one monorepo ships.
 type Config struct {
@@ -212,6 +217,15 @@ func (c Config) Beside(file string) string {
 		return file
 	}
 	return filepath.Join(c.Dir, file)
+}
+
+// ImageNames are the images that roles use, sorted.
+func (c Config) ImageNames() []string {
+	used := map[string]bool{}
+	for _, r := range c.Roles {
+		used[r.Image] = true
+	}
+	return slices.Sorted(maps.Keys(used))
 }
 
 // Role returns the role of that name.

@@ -22,6 +22,19 @@ func (e Engine) Read(ctx context.Context) (History, error) {
 	return History{view}, err
 }
 
+// Built reports whether a record says that the image with that digest was built from
+// the inputs with that key. A record that was altered says nothing.
+func (h History) Built(key, digest string) bool {
+	for _, record := range h.Records() {
+		for _, role := range record.Roles {
+			if record.Altered == "" && role.Key == key && role.Digest == digest {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // choice picks a record among the newest, or returns a *release.NoneError.
 type choice func(newest []release.Record) (release.Record, error)
 

@@ -100,6 +100,25 @@ func (e Engine) imageChecks(ctx context.Context, entry ledger.Entry) []Check {
 	return checks
 }
 
+// RebuildChecks compare every image of an entry with what rebuild makes of its source.
+// rebuild returns what it found, or why the image is not what its source gives.
+func RebuildChecks(entry ledger.Entry, rebuild func(release.Role) (string, error)) []Check {
+	var checks []Check
+	seen := map[string]bool{}
+	for _, role := range entry.Release().Roles {
+		if seen[role.Image] {
+			continue
+		}
+		seen[role.Image] = true
+		detail, err := rebuild(role)
+		if err != nil {
+			detail = release.OneLine(err.Error())
+		}
+		checks = append(checks, Check{Subject: SubjectRebuild, Object: role.Image + " " + role.Reference(), OK: err == nil, Detail: detail})
+	}
+	return checks
+}
+
 // liveChecks compare what runs with the release that should be running.
 func (e Engine) liveChecks(ctx context.Context, records []release.Record) ([]Check, error) {
 	record, err := e.current(ctx, records, true)

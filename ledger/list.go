@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/joelhooks/shipit/release"
 )
@@ -38,6 +39,17 @@ func (l *Ledger) List(ctx context.Context, limit int, before int64) ([]release.R
 		}
 	}
 	return records, nil
+}
+
+// ListSince is List of the records that began at that time or later.
+func (l *Ledger) ListSince(ctx context.Context, since time.Time, limit int, before int64) ([]release.Record, error) {
+	earlier := func(r release.Record) bool { return r.StartedAt.Before(since) }
+	newest, err := l.Newest(ctx, func(newest []release.Record) bool { return slices.ContainsFunc(newest, earlier) })
+	newest = slices.DeleteFunc(newest, func(r release.Record) bool { return earlier(r) || before > 0 && r.Seq >= before })
+	if limit > 0 && len(newest) > limit {
+		newest = newest[:limit]
+	}
+	return append([]release.Record{}, newest...), err
 }
 
 // page reads the limit entries before a number or some more, or all for 0, newest

@@ -1,11 +1,13 @@
 package manifests_test
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/manifests"
 	"github.com/joelhooks/shipit/release"
 )
@@ -16,7 +18,7 @@ func refused(t *testing.T, manifest string, allow ...release.Code) string {
 	in := simple(ownImage, map[string]string{"k.yaml": ownPod + manifest}, "k.yaml")
 	objects, err := manifests.Render(in)
 	require.NoError(t, err)
-	notes, err := manifests.Notes(in.Role, objects, objects)
+	notes, err := notesOf(in.Role, objects)
 	require.NoError(t, err)
 	if err := release.Refuse(notes, allow); err != nil {
 		return err.Error()
@@ -43,4 +45,9 @@ func TestAJobThatIsDeletedAfterItEndedIsRefused(t *testing.T) {
 	require.Empty(t, refused(t, strings.Replace(job, "  ttlSecondsAfterFinished: 2\n", "", 1)))
 	cron := "apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: nightly}\nspec:\n  schedule: '0 3 * * *'\n  jobTemplate: {spec: {ttlSecondsAfterFinished: 2, template: {spec: {restartPolicy: Never, containers: [{name: c, image: " + ownImage + "}]}}}}\n"
 	require.Empty(t, refused(t, cron), "the Jobs of a CronJob are nobody's record")
+}
+
+// notesOf are the notes of a release of one role.
+func notesOf(role config.Role, objects []json.RawMessage) ([]release.Finding, error) {
+	return manifests.Notes(config.Config{Roles: config.Roles{role}}, release.Release{Roles: []release.Role{{Name: role.Name, Objects: objects}}})
 }

@@ -135,9 +135,8 @@ func unique(objects []object) error {
 	return nil
 }
 
-// Notes says what is odd about rendered objects of a role and yet no fault. all
-// are the objects of every role of the release.
-func Notes(role config.Role, objects, all []json.RawMessage) ([]release.Finding, error) {
+// roleNotes are the notes of one role. all are the objects of every role of the release.
+func roleNotes(role config.Role, objects, all []json.RawMessage) ([]release.Finding, error) {
 	if role.Kubernetes == nil {
 		return nil, nil
 	}

@@ -186,7 +186,7 @@ stringData: {password: hunter2}
 `}, "k.yaml")
 	objects, err := manifests.Render(in)
 	require.NoError(t, err)
-	notes, err := manifests.Notes(in.Role, objects, objects)
+	notes, err := notesOf(in.Role, objects)
 	require.NoError(t, err)
 	var lines []string
 	for _, n := range notes {
@@ -205,7 +205,7 @@ func TestAProbeOfTheRoleStandsInForAReadinessProbe(t *testing.T) {
 	objects, err := manifests.Render(in)
 	require.NoError(t, err)
 	in.Role.Probe = &config.Probe{Path: "/"}
-	notes, err := manifests.Notes(in.Role, objects, objects)
+	notes, err := notesOf(in.Role, objects)
 	require.NoError(t, err)
 	require.Empty(t, notes)
 }

@@ -87,6 +87,28 @@ func (r *Refusal) Error() string {
 	return strings.Join(lines, "; ")
 }
 
+// Hint is what to do about the findings, or which of them can be allowed; "" if
+// neither is known.
+func (r *Refusal) Hint() string {
+	var hints, codes []string
+	for _, f := range r.Findings {
+		if f.Hint != "" && !slices.Contains(hints, f.Hint) {
+			hints = append(hints, f.Hint)
+		}
+		if f.Allowable() && !slices.Contains(codes, "--allow "+string(f.Code)) {
+			codes = append(codes, "--allow "+string(f.Code))
+		}
+	}
+	switch {
+	case len(hints) > 0:
+		return strings.Join(hints, "; ")
+	case len(codes) > 0:
+		return "fix it, or release in spite of it with " + strings.Join(codes, " ")
+	default:
+		return ""
+	}
+}
+
 // Refuse returns a *Refusal of the findings that stop a release and are not
 // allowed by code, or nil if there are none.
 func Refuse(findings []Finding, allowed []Code) error {

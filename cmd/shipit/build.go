@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/joelhooks/shipit/deploy"
+	"github.com/joelhooks/shipit/manifests"
 	"github.com/joelhooks/shipit/pipeline"
 )
 
@@ -59,24 +60,24 @@ func (o *buildOptions) run(ctx context.Context) error {
 		return err
 	}
 	defer s.Close()
-	do := pipeline.Publisher.Publish
+	step := pipeline.Publisher.Publish
 	switch {
 	case o.check:
-		do = pipeline.Publisher.CheckReproducible
+		step = pipeline.Publisher.CheckReproducible
 	case o.noPush:
-		do = pipeline.Publisher.FindOrBuild
+		step = pipeline.Publisher.FindOrBuild
 	}
-	images, err := s.eachImage(ctx, s.publisher(o.buildFlags, nil), do)
+	images, err := s.images(ctx, s.publisher(o.buildFlags, nil), step)
 	if err != nil {
 		return deploy.Unchanged(err)
 	}
 	res := buildResult{App: s.cfg.App, SHA: s.source.SHA, Version: s.version}
-	for _, name := range s.imageNames() {
+	for _, name := range s.cfg.ImageNames() {
 		res.Images = append(res.Images, images[name])
 	}
 	return o.result(res, func(w io.Writer) {
 		if o.check || o.noPush {
-			return // what was not pushed is no reference to renderRelease with
+			return // what was not pushed is no reference to run
 		}
 		for _, i := range res.Images {
 			fmt.Fprintln(w, i.Reference)
@@ -119,7 +120,11 @@ func (o *renderOptions) run(ctx context.Context) error {
 	if _, ok := s.cfg.Role(o.role); o.role != "" && !ok {
 		return &usageError{fmt.Sprintf("--role %q is not among roles", o.role)}
 	}
-	rel, err := s.buildWithoutPush(ctx)
+	images, err := s.images(ctx, s.publisher(buildFlags{}, nil), pipeline.Publisher.FindOrBuild)
+	if err != nil {
+		return deploy.Unchanged(err)
+	}
+	rel, err := s.release(ctx, images)
 	if err != nil {
 		return deploy.Unchanged(err)
 	}
@@ -129,7 +134,7 @@ func (o *renderOptions) run(ctx context.Context) error {
 			objects = append(objects, role.Objects...)
 		}
 	}
-	text, err := objectsYAML(objects)
+	text, err := manifests.YAML(objects)
 	if err != nil {
 		return err
 	}

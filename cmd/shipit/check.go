@@ -2,16 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
 
+	"github.com/joelhooks/shipit/actions"
 	"github.com/joelhooks/shipit/check"
-	"github.com/joelhooks/shipit/pipeline/git"
-	"github.com/joelhooks/shipit/pipeline/workspace"
-	"github.com/joelhooks/shipit/probe"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -48,7 +45,7 @@ func (o *checkOptions) run(ctx context.Context) error {
 		return err
 	}
 	defer t.Close()
-	findings, err := t.check(ctx)
+	findings, err := check.Commit(ctx, t.source, t.cfg)
 	if err != nil {
 		return err
 	}
@@ -60,7 +57,7 @@ func (o *checkOptions) run(ctx context.Context) error {
 	if err := o.result(doc, func(w io.Writer) { findingsText(w, findings) }); err != nil {
 		return err
 	}
-	if err := actionsOf(o.globals).reportFindings("shipit check", findings); err != nil {
+	if err := actions.Current(o.term.err).ReportFindings("shipit check", findings); err != nil {
 		return fmt.Errorf("write the job's summary: %w", err)
 	}
 	if err := release.Refuse(findings, o.allow); err != nil {
@@ -68,27 +65,4 @@ func (o *checkOptions) run(ctx context.Context) error {
 	}
 	t.report(release.Event{Phase: release.PhaseCheck, Mark: release.MarkDone, Message: "no findings in " + release.Short(t.source.SHA)})
 	return nil
-}
-
-func (t *commit) check(ctx context.Context) ([]release.Finding, error) {
-	findings := append([]release.Finding{}, zeroBase(t.cfg)...)
-	closures := map[string][]string{}
-	for _, name := range t.imageNames() {
-		closure, err := workspace.NewClosure(ctx, t.source, t.cfg.Images[name])
-		var refusal *release.Refusal
-		switch {
-		case errors.As(err, &refusal):
-			findings = append(findings, refusal.Findings...)
-		case err != nil:
-			return nil, err
-		}
-		closures[name] = closure.Paths()
-	}
-	files := t.files(ctx)
-	files.missing = &[]*git.MissingObjectError{}
-	more, err := check.Run(ctx, check.Input{Config: t.cfg, Tree: files, Closures: closures, Keyed: probe.Validate(t.cfg)})
-	for _, absent := range *files.missing {
-		findings = append(findings, release.Finding{Code: release.CodeNotRead, Severity: release.Warns, Object: absent.Path, Message: absent.Error()})
-	}
-	return append(findings, more...), err
 }

@@ -2,14 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -77,7 +74,7 @@ func open(ctx context.Context, g *globals, rev string, connect func(*session, co
 		return nil
 	})
 	group.Go(func() error { dirty, _ = src.Dirty(gctx); return nil }) // only for a note, so an error does not matter
-	s.newAttestor(ctx, t.files(ctx).ReadFile)
+	s.newAttestor(ctx, src.Files(ctx).ReadFile)
 	if err := group.Wait(); err != nil {
 		return nil, s.closeUnchanged(err)
 	}
@@ -117,75 +114,13 @@ func configOf(ctx context.Context, g *globals, src git.Source) (config.Config, e
 	return cfg, err
 }
 
-// imageNames are the images that roles use, sorted.
-func (t *commit) imageNames() []string {
-	used := map[string]bool{}
-	for _, r := range t.cfg.Roles {
-		used[r.Image] = true
-	}
-	return slices.Sorted(maps.Keys(used))
+// images makes the images of the commit, by name.
+func (t *commit) images(ctx context.Context, p pipeline.Publisher, step pipeline.Step) (map[string]pipeline.Image, error) {
+	return p.EachImage(ctx, pipeline.Commit{Source: t.source, Config: t.cfg}, step)
 }
 
-// publish builds and pushes every image and renders every role.
-func (t *commit) publish(ctx context.Context, p pipeline.Publisher) (release.Release, error) {
-	images, err := t.eachImage(ctx, p, pipeline.Publisher.Publish)
-	if err != nil {
-		return release.Release{}, err
-	}
-	return t.renderRelease(ctx, images)
+// release is the release of the commit with these images.
+func (t *commit) release(ctx context.Context, images map[string]pipeline.Image) (release.Release, error) {
+	rel := release.Release{App: t.cfg.App, Kind: release.KindRelease, SHA: t.source.SHA, Version: t.version, Roles: pipeline.Roles(t.cfg, images)}
+	return manifests.Complete(rel, t.cfg, t.source.Files(ctx))
 }
-
-// buildWithoutPush is publish without a push.
-func (t *commit) buildWithoutPush(ctx context.Context) (release.Release, error) {
-	images, err := t.eachImage(ctx, t.publisher(buildFlags{}, nil), pipeline.Publisher.FindOrBuild)
-	if err != nil {
-		return release.Release{}, err
-	}
-	return t.renderRelease(ctx, images)
-}
-
-// renderRelease renders every role of the release.
-func (t *commit) renderRelease(ctx context.Context, images map[string]pipeline.Image) (release.Release, error) {
-	rel := release.Release{App: t.cfg.App, Kind: release.KindRelease, SHA: t.source.SHA, Version: t.version}
-	pinned := map[string]string{}
-	for _, b := range images {
-		pinned[b.Repository] = b.Digest
-	}
-	var together []manifests.Input
-	var at []int // index in rel.Roles of each
-	for i, r := range t.cfg.Roles {
-		b := images[r.Image]
-		role := release.Role{Name: r.Name, Target: r.Target(), Image: r.Image, Repository: b.Repository, Digest: b.Digest, Key: b.Key, Aliases: b.Aliases}
-		in := manifests.Input{
-			App: t.cfg.App, SHA: t.source.SHA, Version: t.version,
-			Role: r, Image: t.cfg.Images[r.Image], Repository: role.Repository, Digest: role.Digest, Pinned: pinned,
-			Deadline: t.cfg.Timeout.Or(0), Tree: t.files(ctx),
-		}
-		if render := targetKinds()[r.Target()].render; render != nil {
-			objects, err := render(in)
-			if err != nil {
-				return release.Release{}, fmt.Errorf("render %s: %w", r.Name, err)
-			}
-			role.Objects = objects
-		} else {
-			together, at = append(together, in), append(at, i)
-		}
-		rel.Roles = append(rel.Roles, role)
-	}
-	// All at once: two roles may have one object, and pods of one may read data of another.
-	objects, err := manifests.Compose(together)
-	if err != nil {
-		return release.Release{}, fmt.Errorf("render: %w", err)
-	}
-	for i, role := range at {
-		rel.Roles[role].Objects = objects[i]
-	}
-	return rel, nil
-}
-
-// files reads the commit's tree for packages whose readers take no context.
-func (t *commit) files(ctx context.Context) sourceFiles {
-	return sourceFiles{ctx: ctx, src: t.source}
-}
-
-func objectsYAML(objects []json.RawMessage) ([]byte, error) { return manifests.YAML(objects) }

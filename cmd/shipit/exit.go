@@ -6,12 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/joelhooks/shipit/actions"
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/ledger"
@@ -112,7 +112,7 @@ func (g *globals) reportError(ctx context.Context, cmd *cobra.Command, err error
 		g.refusedDocument(code, err)
 	}
 	if !errors.As(err, &done) && cmd != nil {
-		_ = actionsOf(g).reportError(cmd.CommandPath(), err) // the exit code says it too
+		_ = actions.Current(g.term.err).ReportError(cmd.CommandPath(), err) // the exit code says it too
 	}
 	if msg := err.Error(); msg != "" {
 		fmt.Fprintf(g.term.err, "shipit: %s\n", release.OneLine(msg))
@@ -175,7 +175,7 @@ func isUnknownCommand(err error) bool {
 func hintFor(cmd *cobra.Command, err error, code int) string {
 	var refuse *release.Refusal
 	if errors.As(err, &refuse) {
-		return refusalHint(refuse)
+		return refuse.Hint() // not that of an error that it joins
 	}
 	var fault *config.Error
 	if errors.As(err, &fault) {
@@ -201,25 +201,6 @@ func hintFor(cmd *cobra.Command, err error, code int) string {
 	default:
 		return ""
 	}
-}
-
-func refusalHint(r *release.Refusal) string {
-	var hints, codes []string
-	for _, f := range r.Findings {
-		if f.Hint != "" && !slices.Contains(hints, f.Hint) {
-			hints = append(hints, f.Hint)
-		}
-		if f.Allowable() && !slices.Contains(codes, "--allow "+string(f.Code)) {
-			codes = append(codes, "--allow "+string(f.Code))
-		}
-	}
-	if len(hints) > 0 {
-		return strings.Join(hints, "; ")
-	}
-	if len(codes) > 0 {
-		return "fix it, or release in spite of it with " + strings.Join(codes, " ")
-	}
-	return ""
 }
 
 // refusedDocument prints the JSON document of a command that ended before it had a

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"io"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -80,16 +79,10 @@ func (o *historyOptions) run(ctx context.Context) error {
 	return o.result(doc, func(w io.Writer) { recordsText(w, records) })
 }
 
-// list reads the page that is asked for, or with since what began after that.
+// list reads the page that is asked for.
 func (o *historyOptions) list(ctx context.Context, l *ledger.Ledger) ([]release.Record, error) {
-	if o.since <= 0 {
-		return l.List(ctx, o.limit, o.before)
+	if o.since > 0 {
+		return l.ListSince(ctx, time.Now().Add(-o.since), o.limit, o.before)
 	}
-	earlier := func(r release.Record) bool { return time.Since(r.StartedAt) > o.since }
-	newest, err := l.Newest(ctx, func(newest []release.Record) bool { return slices.ContainsFunc(newest, earlier) })
-	newest = slices.DeleteFunc(newest, func(r release.Record) bool { return earlier(r) || o.before > 0 && r.Seq >= o.before })
-	if o.limit > 0 && len(newest) > o.limit {
-		newest = newest[:o.limit]
-	}
-	return append([]release.Record{}, newest...), err
+	return l.List(ctx, o.limit, o.before)
 }

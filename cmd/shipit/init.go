@@ -1,28 +1,17 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"maps"
 	"os"
-	"os/exec"
-	"path"
 	"path/filepath"
-	"regexp"
-	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/deploy"
-	"github.com/joelhooks/shipit/release"
+	"github.com/joelhooks/shipit/scaffold"
 )
 
 type initOptions struct {
@@ -52,11 +41,11 @@ func (o *initOptions) run(ctx context.Context) error {
 	if _, err := os.Stat(path); err == nil && !o.force {
 		return &exitError{code: exitRefused, msg: path + " exists already", hint: "shipit init --force overwrites it"}
 	}
-	repo, err := survey(ctx, o.dir)
+	repo, err := scaffold.Read(ctx, o.dir)
 	if err != nil {
-		return err
+		return deploy.Unchanged(err)
 	}
-	text := repo.yaml()
+	text := repo.YAML()
 	if _, err := config.Parse(path, []byte(text), ""); err != nil {
 		return fmt.Errorf("the generated configuration does not parse: %w", err)
 	}
@@ -67,202 +56,7 @@ func (o *initOptions) run(ctx context.Context) error {
 		File  string   `json:"file"`
 		App   string   `json:"app"`
 		Roles []string `json:"roles"`
-	}{path, repo.app(), repo.roles()}
-	fmt.Fprintf(o.term.err, "✓ wrote %s: %d package(s), %d manifest(s)\n  → fill in the digest of the base image, commit it, then shipit check\n", path, len(repo.packages), len(repo.manifests))
+	}{path, repo.App(), repo.Roles()}
+	fmt.Fprintf(o.term.err, "✓ wrote %s: %s\n  → fill in the digest of the base image, commit it, then shipit check\n", path, repo.Summary())
 	return o.result(doc, func(w io.Writer) { fmt.Fprintln(w, path) })
-}
-
-// repository is what init found in the repository.
-type repository struct {
-	remote    string // owner/name of origin on GitHub, or empty
-	packages  []foundPackage
-	manifests map[string]string // image repository → manifest that names it
-}
-
-// foundPackage is one workspace package that can be started.
-type foundPackage struct {
-	name  string // of its image and its role
-	dir   string
-	start []string
-}
-
-var (
-	remoteRule = regexp.MustCompile(`github\.com[:/]([\w.-]+/[\w.-]+?)(?:\.git)?/?$`)
-	// imageRule finds only what can be the repository of an image: web:latest names no registry to push to.
-	imageRule = regexp.MustCompile(`(?m)^\s*(?:-\s*)?image:\s*["']?([a-zA-Z0-9.-]+(?::\d+)?(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)+)(?:[:@"'\s]|$)`)
-)
-
-// survey finds packages with a start script and manifests that name an image.
-func survey(ctx context.Context, dir string) (repository, error) {
-	repo := repository{manifests: map[string]string{}}
-	if out, err := exec.CommandContext(ctx, "git", "-C", dir, "remote", "get-url", "origin").Output(); err == nil {
-		if m := remoteRule.FindStringSubmatch(strings.TrimSpace(string(out))); m != nil {
-			repo.remote = m[1]
-		}
-	}
-	tree := os.DirFS(dir)
-	err := fs.WalkDir(tree, ".", func(at string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		name := d.Name()
-		switch {
-		case d.IsDir() && at != "." && (strings.HasPrefix(name, ".") || slices.Contains([]string{"node_modules", "dist", "vendor"}, name)):
-			return fs.SkipDir
-		case !d.Type().IsRegular():
-			return nil
-		}
-		return repo.visit(tree, at)
-	})
-	if err != nil {
-		return repo, fmt.Errorf("read %s: %w", dir, err)
-	}
-	if len(repo.packages) == 0 {
-		return repo, deploy.Unchanged(errors.New("no package with a start script in " + dir))
-	}
-	return repo, nil
-}
-
-func (r *repository) visit(tree fs.FS, at string) error {
-	dir, base := path.Split(at)
-	switch {
-	case base == "package.json" && dir != "":
-		data, err := fs.ReadFile(tree, at)
-		if err != nil {
-			return err
-		}
-		var pkg struct {
-			Scripts map[string]string `json:"scripts"`
-		}
-		if json.Unmarshal(data, &pkg) != nil || pkg.Scripts["start"] == "" {
-			return nil
-		}
-		dir = path.Clean(dir)
-		r.packages = append(r.packages, foundPackage{r.uniqueName(dir), dir, strings.Fields(pkg.Scripts["start"])})
-	case strings.HasSuffix(base, ".yaml") || strings.HasSuffix(base, ".yml"):
-		data, err := fs.ReadFile(tree, at)
-		if err != nil {
-			return err
-		}
-		if !strings.Contains(string(data), "apiVersion:") {
-			return nil
-		}
-		for _, m := range imageRule.FindAllStringSubmatch(string(data), -1) {
-			r.manifests[m[1]] = at
-		}
-	}
-	return nil
-}
-
-// uniqueName is a name for the package in dir that no other package has.
-func (r *repository) uniqueName(dir string) string {
-	name := slug(path.Base(dir))
-	if r.taken(name) {
-		name = slug(dir)
-	}
-	for n, stem := 2, name; r.taken(name); n++ {
-		name = fmt.Sprintf("%s-%d", stem, n)
-	}
-	return name
-}
-
-func (r *repository) taken(name string) bool { return slices.Contains(r.roles(), name) }
-
-// imageFor is the repository of a package's image and the manifest that names it:
-// the image with the package's name, otherwise the first whose name contains it and
-// is not the name of another package.
-func (r *repository) imageFor(name string) (image, manifest string) {
-	for _, at := range slices.Sorted(maps.Keys(r.manifests)) {
-		base := path.Base(at)
-		if base == name {
-			return at, r.manifests[at]
-		}
-		if image == "" && strings.Contains(base, name) && !r.taken(base) {
-			image = at
-		}
-	}
-	return image, r.manifests[image]
-}
-
-func (r *repository) app() string { return r.packages[0].name }
-
-func (r *repository) roles() []string {
-	var names []string
-	for _, p := range r.packages {
-		names = append(names, p.name)
-	}
-	return names
-}
-
-var notSlug = regexp.MustCompile(`[^a-z0-9]+`)
-
-// slug makes a valid role name of s, short enough to append a number.
-func slug(s string) string {
-	s = strings.Trim(notSlug.ReplaceAllString(strings.ToLower(s), "-"), "-")
-	return cmp.Or(strings.TrimRight(s[:min(len(s), 36)], "-"), "app")
-}
-
-const zeroDigest = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
-
-// yaml is the configuration: an image and a role for each package, in the cluster if
-// a manifest names its image, otherwise on a host.
-func (r *repository) yaml() string {
-	var images, roles strings.Builder
-	owner := "owner"
-	if r.remote != "" {
-		owner = strings.ToLower(strings.SplitN(r.remote, "/", 2)[0])
-	}
-	for _, p := range r.packages {
-		repository, manifest := r.imageFor(p.name)
-		base := "docker.io/oven/bun@" + zeroDigest + "  # TODO: the digest of the version you run"
-		if manifest == "" {
-			repository = "ghcr.io/" + owner + "/" + p.name
-			base = "scratch  # a host role: the runtime is the host's"
-		}
-		fmt.Fprintf(&images, "  %s:\n    repository: %s\n    package: %s\n    base: %s\n    entrypoint: [%s]\n", scalar(p.name), repository, scalar(p.dir), base, scalar(noInstall(p.start)...))
-		fmt.Fprintf(&roles, "  %s:\n    image: %s\n", scalar(p.name), scalar(p.name))
-		if manifest != "" {
-			fmt.Fprintf(&roles, "    kubernetes: {namespace: default, manifests: [%s]}\n", scalar(manifest))
-		} else {
-			fmt.Fprintf(&roles, "    host: {manager: systemd, service: %s}\n", scalar(p.name))
-		}
-	}
-	source := ""
-	if r.remote != "" {
-		source = "source: https://github.com/" + r.remote + "\n"
-	}
-	return "app: " + scalar(r.app()) + "\n" + source + "images:\n" + images.String() + "roles:\n" + roles.String()
-}
-
-var plainRule = regexp.MustCompile(`^(--?)?[\w./][\w./@=+-]*$`)
-
-// scalar writes texts as items of a YAML list, quoted where necessary.
-func scalar(texts ...string) string {
-	var items []string
-	for _, s := range texts {
-		if !plainRule.MatchString(s) || strings.EqualFold(s, "null") {
-			s = strconv.Quote(s)
-		}
-		items = append(items, s)
-	}
-	return strings.Join(items, ", ")
-}
-
-// noInstall adds the flag that keeps bun from installing packages at run time.
-func noInstall(start []string) []string {
-	if len(start) > 0 && start[0] == "bun" && !slices.Contains(start, "--no-install") {
-		return slices.Insert(slices.Clone(start), 1, "--no-install")
-	}
-	return start
-}
-
-// zeroBase finds images whose base is still the placeholder that init wrote.
-func zeroBase(cfg config.Config) []release.Finding {
-	var findings []release.Finding
-	for name, img := range cfg.Images {
-		if strings.HasSuffix(img.Base, zeroDigest) {
-			findings = append(findings, release.Finding{Code: release.CodeBasePlaceholder, Severity: release.Refuses, Object: config.File + " images." + name + ".base", Message: "the digest of the base image is still to be filled in", Fixed: true})
-		}
-	}
-	return findings
 }

@@ -129,21 +129,9 @@ func eventText(e release.Event) string {
 		fmt.Fprintf(&b, " %d/%d", e.Ready, e.Desired)
 	}
 	if e.Mark == release.MarkDone && e.Took >= 10*time.Millisecond {
-		fmt.Fprintf(&b, " (%s)", took(e.Took))
+		fmt.Fprintf(&b, " (%s)", release.Took(e.Took))
 	}
 	return b.String()
-}
-
-// took is a duration for humans: 240ms, 2.1s, 1m12s.
-func took(d time.Duration) string {
-	switch {
-	case d < time.Second:
-		return d.Round(time.Millisecond).String()
-	case d < time.Minute:
-		return fmt.Sprintf("%.1fs", d.Seconds())
-	default:
-		return d.Round(time.Second).String()
-	}
 }
 
 func (p *progressLines) clearOpen() {

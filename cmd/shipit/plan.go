@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"sync"
@@ -81,20 +80,20 @@ func (o *planOptions) run(ctx context.Context) error {
 func (t *commit) plan(ctx context.Context, engine deploy.Engine) (planResult, error) {
 	p := planResult{App: t.cfg.App, SHA: t.source.SHA, Version: t.version, Images: []pipeline.Image{}, Changes: []deploy.Change{}, Findings: []release.Finding{}}
 	read := sync.OnceValues(func() (deploy.History, error) { return engine.Read(ctx) })
-	images, err := t.eachImage(ctx, t.publisher(buildFlags{}, isRecorded(read)), pipeline.Publisher.FindOrBuild)
+	images, err := t.images(ctx, t.publisher(buildFlags{}, read), pipeline.Publisher.FindOrBuild)
 	if err != nil {
 		return p, err
 	}
 	unpushed := map[string]bool{}
-	for _, name := range t.imageNames() {
+	for _, name := range t.cfg.ImageNames() {
 		unpushed[name] = images[name].Built
 		p.Images = append(p.Images, images[name])
 	}
-	rel, err := t.renderRelease(ctx, images)
+	rel, err := t.release(ctx, images)
 	if err != nil {
 		return p, err
 	}
-	notes, err := t.notes(rel)
+	notes, err := manifests.Notes(t.cfg, rel)
 	if err != nil {
 		return p, err
 	}
@@ -103,27 +102,6 @@ func (t *commit) plan(ctx context.Context, engine deploy.Engine) (planResult, er
 	p.Running, p.Changed = plan.Running, len(plan.Changes) > 0
 	p.Changes, p.Findings = append(p.Changes, plan.Changes...), append(p.Findings, plan.Findings...)
 	return p, err
-}
-
-// notes returns warnings about the manifests of every role.
-func (t *commit) notes(rel release.Release) ([]release.Finding, error) {
-	var all []release.Finding
-	var objects []json.RawMessage
-	for _, role := range rel.Roles {
-		objects = append(objects, role.Objects...)
-	}
-	for _, role := range rel.Roles {
-		cfg, ok := t.cfg.Role(role.Name)
-		if !ok || cfg.Kubernetes == nil {
-			continue
-		}
-		notes, err := manifests.Notes(cfg, role.Objects, objects)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, notes...)
-	}
-	return all, nil
 }
 
 func planText(w io.Writer, p planResult) {

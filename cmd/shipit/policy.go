@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
-	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
 
@@ -34,7 +31,7 @@ type verifyImage func(ctx context.Context, role release.Role, stored map[string]
 func (s *session) policy(verify verifyImage) deploy.Policy {
 	var p deploy.Policy
 	if s.attestor.Signs() {
-		p.Attest = s.attestDeployment
+		p.Attest = s.attestor.AttestDeployment
 	}
 	if !s.attestor.HasPolicy() {
 		return p
@@ -46,10 +43,7 @@ func (s *session) policy(verify verifyImage) deploy.Policy {
 		if errors.As(err, &untrusted) {
 			return deploy.Verified{}, &deploy.UntrustedError{Err: untrusted, Hint: untrusted.Hint()}
 		}
-		out := deploy.Verified{Bundles: map[string][]byte{}}
-		for i, bundle := range got.Stored() {
-			out.Bundles[bundlePrefix(role.Digest)+fmt.Sprint(i)] = bundle
-		}
+		out := deploy.Verified{Bundles: got.Attachments(role.Digest)}
 		for _, b := range got.Bundles {
 			out.Signers = append(out.Signers, fmt.Sprintf("%s by %s", b.Predicate, b.Signer))
 		}
@@ -58,52 +52,14 @@ func (s *session) policy(verify verifyImage) deploy.Policy {
 	return p
 }
 
-// bundlePrefix begins the names of the attachments that are an image's bundles.
-func bundlePrefix(digest string) string {
-	return "bundle." + strings.TrimPrefix(digest, "sha256:")[:12] + "."
-}
-
-// verifyRecorded verifies the bundles that are stored with a record, so that neither
-// Sigstore nor the registry is needed; without any, those in the registry.
-func (s *session) verifyRecorded(ctx context.Context, role release.Role, stored map[string][]byte) (attest.Verified, error) {
-	var bundles [][]byte
-	for _, key := range slices.Sorted(maps.Keys(stored)) {
-		if strings.HasPrefix(key, bundlePrefix(role.Digest)) {
-			bundles = append(bundles, stored[key])
-		}
-	}
-	if len(bundles) > 0 {
-		got, err := s.attestor.VerifyBundles(ctx, bundles, role.Digest, attest.VerifyOptions{Recorded: true})
-		var untrusted *attest.UntrustedError
-		if !errors.As(err, &untrusted) {
-			return got, err
-		}
-		// The policy may require more than is stored; the registry may have it.
-		if attached, aerr := s.attestor.Verify(ctx, role.Reference(), attest.VerifyOptions{Recorded: true}); aerr == nil {
-			return attached, nil
-		}
-		return got, err
-	}
-	return s.attestor.Verify(ctx, role.Reference(), attest.VerifyOptions{Recorded: true})
-}
-
 // verifyNew verifies the bundles in the registry, and the branch by the git history.
 func (t *commit) verifyNew(ctx context.Context, role release.Role, _ map[string][]byte) (attest.Verified, error) {
 	return t.attestor.Verify(ctx, role.Reference(), attest.VerifyOptions{Ancestor: t.ancestor})
 }
 
 // ancestor reports whether branch contains a commit.
-func (t *commit) ancestor(ctx context.Context, commit, branch string) (bool, error) {
-	src, err := git.Open(ctx, t.globals.dir, commit)
-	var none *git.NoSuchRevError
-	if errors.As(err, &none) {
-		return false, nil // a commit that is not in this repository is on none of its branches
-	}
-	if err != nil {
-		return false, err
-	}
-	defer src.Close()
-	return src.IsAncestor(ctx, branch)
+func (s *session) ancestor(ctx context.Context, commit, branch string) (bool, error) {
+	return git.Contains(ctx, s.globals.dir, commit, branch)
 }
 
 // ledgerOptions say who signs records, who verifies them, and which registry holds
@@ -127,22 +83,4 @@ func (s *session) ledgerOptions(ctx context.Context) ledger.Options {
 		}
 	}
 	return o
-}
-
-// attestDeployment attaches to every image where it runs now, for those who can read
-// only the registry.
-func (s *session) attestDeployment(ctx context.Context, record release.Record) error {
-	var errs []error
-	seen := map[string]bool{}
-	for _, r := range record.Roles {
-		ref := r.Repository + "@" + r.Digest
-		if seen[ref] {
-			continue
-		}
-		seen[ref] = true
-		if _, _, err := s.attestor.Attest(ctx, ref, attest.DeploymentType, attest.DeploymentOf(record)); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", r.Name, err))
-		}
-	}
-	return errors.Join(errs...)
 }

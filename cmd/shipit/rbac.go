@@ -8,6 +8,7 @@ import (
 
 	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/deploy/kube"
+	"github.com/joelhooks/shipit/pipeline"
 )
 
 func newRBAC(g *globals) *cobra.Command {
@@ -30,7 +31,7 @@ func (g *globals) rbac(ctx context.Context, rev string) error {
 		return err
 	}
 	defer t.Close()
-	rel, err := t.releaseWithoutImages(ctx)
+	rel, err := t.release(ctx, pipeline.PlaceholderImages(t.cfg))
 	if err != nil {
 		return deploy.Unchanged(err)
 	}

@@ -12,8 +12,11 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/joelhooks/shipit/actions"
 	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/ledger"
+	"github.com/joelhooks/shipit/manifests"
+	"github.com/joelhooks/shipit/pipeline"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -66,7 +69,7 @@ func (o *releaseOptions) run(ctx context.Context) error {
 	if err != nil {
 		return deploy.Unchanged(err)
 	}
-	notes, err := t.notes(rel)
+	notes, err := manifests.Notes(t.cfg, rel)
 	if err != nil {
 		return deploy.Unchanged(err)
 	}
@@ -91,7 +94,14 @@ func (t *commit) published(ctx context.Context, engine deploy.Engine, how buildF
 	group, gctx := errgroup.WithContext(ctx)
 	read := sync.OnceValues(func() (deploy.History, error) { return engine.Read(gctx) })
 	group.Go(func() error { history, _ = read(); return nil })
-	group.Go(func() (err error) { rel, err = t.publish(gctx, t.publisher(how, isRecorded(read))); return err })
+	group.Go(func() error {
+		images, err := t.images(gctx, t.publisher(how, read), pipeline.Publisher.Publish)
+		if err != nil {
+			return err
+		}
+		rel, err = t.release(gctx, images)
+		return err
+	})
 	return rel, history, group.Wait()
 }
 
@@ -105,7 +115,7 @@ func (g *globals) conclude(record release.Record, err error) error {
 	if perr := g.result(record, func(w io.Writer) { recordText(w, record) }); perr != nil && err == nil {
 		return perr
 	}
-	if aerr := actionsOf(g).reportRecord(record, err); aerr != nil && err == nil {
+	if aerr := actions.Current(g.term.err).ReportRecord(record, err); aerr != nil && err == nil {
 		return fmt.Errorf("write the job's summary and outputs: %w", aerr)
 	}
 	if err != nil {

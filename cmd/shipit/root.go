@@ -45,29 +45,12 @@ func (g *globals) file(def string) string {
 	return filepath.Join(g.dir, name)
 }
 
-// diskFile is the configuration file that --config names, or shipit.yaml in DIR or
-// the nearest folder above it, up to the top of its git repository.
+// diskFile is the configuration file that --config names, or the one that is found from DIR.
 func (g *globals) diskFile() string {
-	at := g.file(config.File)
-	if _, err := os.Stat(at); err == nil || g.config != "" {
-		return at
+	if g.config != "" {
+		return g.file("")
 	}
-	dir, err := filepath.Abs(g.dir)
-	if err != nil {
-		return at
-	}
-	for {
-		file := filepath.Join(dir, config.File)
-		if _, err := os.Stat(file); err == nil {
-			return file
-		}
-		_, top := os.Stat(filepath.Join(dir, ".git"))
-		if parent := filepath.Dir(dir); top != nil && parent != dir {
-			dir = parent
-			continue
-		}
-		return at // which says what is missing
-	}
+	return config.Find(g.dir)
 }
 
 // execute runs one command line and returns its exit code.

@@ -75,7 +75,7 @@ func openFromDisk(ctx context.Context, g *globals, partial bool) (deployment, er
 	if err != nil {
 		return deployment{}, s.closeUnchanged(err)
 	}
-	return s.engine(ctx, targets, s.verifyRecorded)
+	return s.engine(ctx, targets, s.attestor.VerifyRecorded)
 }
 
 // engine adds the ledger and the deployment engine to connected targets.

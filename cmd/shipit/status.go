@@ -55,7 +55,7 @@ func statusText(w io.Writer, r, newest release.Record) {
 	rolesText(w, r.Roles)
 	functionsText(w, r.Functions)
 	if newest.Seq != r.Seq {
-		fmt.Fprintf(w, "  newest record: %s %s: %s %s\n", newest.ID(), newest.Kind, outcomeText(newest), newest.Reason)
+		fmt.Fprintf(w, "  newest record: %s %s: %s %s\n", newest.ID(), newest.Kind, newest.OutcomeText(), newest.Reason)
 	}
 	for _, d := range r.Drift {
 		fmt.Fprintf(w, "✗ drift: %s\n", d)

@@ -2,24 +2,19 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 
 	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/deploy/host"
 	"github.com/joelhooks/shipit/deploy/kube"
 	"github.com/joelhooks/shipit/ledger"
-	"github.com/joelhooks/shipit/manifests"
 	"github.com/joelhooks/shipit/registry"
 	"github.com/joelhooks/shipit/release"
 )
 
-// targetKind is how to connect to one kind of target, how to render its objects, and
-// where it stores the ledger.
+// targetKind is how to connect to one kind of target, and where it stores the ledger.
 type targetKind struct {
 	// open connects. With partial, a part that cannot be reached is no error.
 	open func(ctx context.Context, s *session, partial bool) (deploy.Target, error)
-	// render makes the objects of a role; nil: manifests.Compose makes them, for all such roles together.
-	render func(manifests.Input) ([]json.RawMessage, error)
 	// store is where the target stores the ledger of an app.
 	store func(t deploy.Target, app string) ledger.Store
 }
@@ -54,7 +49,7 @@ func (s *session) follows(ctx context.Context, earlier string) bool {
 	if s.sha == "" || s.globals.env != "" || earlier == s.sha {
 		return false
 	}
-	contains, err := (&commit{session: s}).ancestor(ctx, earlier, s.sha)
+	contains, err := s.ancestor(ctx, earlier, s.sha)
 	return err == nil && contains
 }
 

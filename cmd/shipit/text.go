@@ -13,7 +13,7 @@ import (
 
 // recordText writes one record for humans.
 func recordText(w io.Writer, r release.Record) {
-	fmt.Fprintf(w, "%s %s %s %s: %s\n", r.App, r.ID(), versionOr(r), r.Kind, outcomeText(r))
+	fmt.Fprintf(w, "%s %s %s %s: %s\n", r.App, r.ID(), versionOr(r), r.Kind, r.OutcomeText())
 	if r.Reason != "" && len(r.Failures) == 0 {
 		fmt.Fprintf(w, "  %s\n", r.Reason)
 	}
@@ -28,25 +28,6 @@ func versionOr(r release.Record) string {
 		return "-"
 	}
 	return r.Version
-}
-
-func outcomeText(r release.Record) string {
-	s := string(r.Outcome)
-	switch {
-	case r.Outcome == release.Restored:
-		s += fmt.Sprintf(" (#%d runs again)", r.Restored)
-	case r.Outcome == release.Settled && r.Parity:
-		s += ", in parity"
-	case r.Outcome == release.Settled:
-		s += ", NOT in parity"
-	}
-	if r.Withdrawn {
-		s += ", withdrawn"
-	}
-	if r.Unchanged {
-		s += "; it runs already, nothing was changed"
-	}
-	return s
 }
 
 // withCodesOnly are the roles with the code of a failure as the reason: the failure
@@ -127,7 +108,7 @@ func recordsText(w io.Writer, records []release.Record) {
 			parity = "yes"
 		}
 		if !r.SettledAt.IsZero() {
-			span = took(r.SettledAt.Sub(r.StartedAt))
+			span = release.Took(r.SettledAt.Sub(r.StartedAt))
 		}
 		outcome := string(r.Outcome)
 		if r.Withdrawn {

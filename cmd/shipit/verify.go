@@ -76,40 +76,29 @@ func (o *verifyOptions) rebuilt(ctx context.Context, entry ledger.Entry) []deplo
 		return []deploy.Check{{Subject: deploy.SubjectRebuild, Object: entry.Record.ID(), Detail: release.OneLine(err.Error())}}
 	}
 	defer t.Close()
-	var checks []deploy.Check
-	seen := map[string]bool{}
-	for _, role := range entry.Release().Roles {
-		if seen[role.Image] {
-			continue
-		}
-		seen[role.Image] = true
-		v := deploy.Check{Subject: deploy.SubjectRebuild, Object: role.Image + " " + role.Reference()}
-		diff, err := t.rebuild(ctx, role)
-		switch {
-		case err != nil:
-			v.Detail = release.OneLine(err.Error())
-		case !diff.Same():
-			v.Detail = "differs: " + diff.String()
-		default:
-			v.OK, v.Detail = true, "rebuilt from "+release.Short(t.source.SHA)+": identical diffIDs and config"
-			if o.attest {
-				_, _, err = t.attestor.Attest(ctx, role.Reference(), attest.RebuildType, attest.Rebuild{Repository: t.cfg.Source, SHA: t.source.SHA, Builder: t.cfg.Builder, Version: version()})
-				if v.OK = err == nil; err != nil {
-					v.Detail = "the rebuild is identical, but attaching the attestation failed: " + release.OneLine(err.Error())
-				}
-			}
-		}
-		checks = append(checks, v)
-	}
-	return checks
+	return deploy.RebuildChecks(entry, func(role release.Role) (string, error) { return o.rebuildImage(ctx, t, role) })
 }
 
-func (t *commit) rebuild(ctx context.Context, role release.Role) (attest.Difference, error) {
+// rebuildImage compares an image with what its source gives, and attests it if asked to.
+func (o *verifyOptions) rebuildImage(ctx context.Context, t *commit, role release.Role) (string, error) {
 	in, err := pipeline.Resolve(ctx, t.source, t.cfg, role.Image)
 	if err != nil {
-		return attest.Difference{}, err
+		return "", err
 	}
-	return t.publisher(buildFlags{}, nil).Rebuild(ctx, in, role.Reference())
+	diff, err := t.publisher(buildFlags{}, nil).Rebuild(ctx, in, role.Reference())
+	if err != nil {
+		return "", err
+	}
+	if !diff.Same() {
+		return "", fmt.Errorf("differs: %s", diff)
+	}
+	if o.attest {
+		predicate := attest.Rebuild{Repository: t.cfg.Source, SHA: t.source.SHA, Builder: t.cfg.Builder, Version: version()}
+		if _, _, err := t.attestor.Attest(ctx, role.Reference(), attest.RebuildType, predicate); err != nil {
+			return "", fmt.Errorf("the rebuild is identical, but attaching the attestation failed: %w", err)
+		}
+	}
+	return "rebuilt from " + release.Short(t.source.SHA) + ": identical diffIDs and config", nil
 }
 
 func (o *verifyOptions) verdict(record release.Record, checks []deploy.Check) error {

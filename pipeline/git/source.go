@@ -150,6 +150,20 @@ func (s Source) Committed(ctx context.Context) (time.Time, error) {
 	return time.Unix(seconds, 0), nil
 }
 
+// Contains reports whether branch of the repository that holds dir contains a commit.
+func Contains(ctx context.Context, dir, commit, branch string) (bool, error) {
+	s, err := Open(ctx, dir, commit)
+	var none *NoSuchRevError
+	if errors.As(err, &none) {
+		return false, nil // a commit that is not in this repository is on none of its branches
+	}
+	if err != nil {
+		return false, err
+	}
+	defer s.Close()
+	return s.IsAncestor(ctx, branch)
+}
+
 // locate finds the repository, the commit and its tree by one git process, which
 // prints line by line up to what it cannot find.
 func (s *Source) locate(ctx context.Context, dir string) error {

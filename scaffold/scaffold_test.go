@@ -1,4 +1,4 @@
-package main
+package scaffold_test
 
 import (
 	"fmt"
@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/scaffold"
 )
 
 // initialized is the configuration that init writes for a tree of these files.
@@ -24,9 +25,9 @@ func initialized(t *testing.T, files map[string]string, links map[string]string)
 	for name, to := range links {
 		require.NoError(t, os.Symlink(to, filepath.Join(dir, name)))
 	}
-	got := shipit(t, "init", "-C", dir)
-	require.Equal(t, exitOK, got.code, got.err)
-	cfg, err := config.Load(filepath.Join(dir, config.File), "")
+	repo, err := scaffold.Read(t.Context(), dir)
+	require.NoError(t, err)
+	cfg, err := config.Parse(config.File, []byte(repo.YAML()), "")
 	require.NoError(t, err)
 	return cfg
 }
@@ -37,7 +38,7 @@ func deploymentManifest(image string) string {
 	return "apiVersion: apps/v1\nkind: Deployment\nspec:\n  containers:\n  - image: " + image
 }
 
-func TestInit(t *testing.T) {
+func TestRead(t *testing.T) {
 	t.Run("a start script keeps its characters", func(t *testing.T) {
 		cfg := initialized(t, map[string]string{"packages/web/package.json": starting(`bun run {x}: #1 [a, *b] - null "q" 'p' C:\d & env: --flag=1`)}, nil)
 		require.Equal(t, []string{"bun", "--no-install", "run", "{x}:", "#1", "[a,", "*b]", "-", "null", `"q"`, "'p'", `C:\d`, "&", "env:", "--flag=1"}, cfg.Images["web"].Entrypoint)
@@ -94,7 +95,7 @@ func TestInit(t *testing.T) {
 		require.NoError(t, os.MkdirAll(filepath.Join(dir, "repo", "packages", "web"), 0o755))
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "repo", "packages", "web", "package.json"), []byte(starting("bun a.ts")), 0o644))
 		require.NoError(t, os.Symlink("repo", filepath.Join(dir, "link")))
-		got := shipit(t, "init", "-C", filepath.Join(dir, "link"))
-		require.Equal(t, exitOK, got.code, got.err)
+		_, err := scaffold.Read(t.Context(), filepath.Join(dir, "link"))
+		require.NoError(t, err)
 	})
 }

@@ -1,6 +1,9 @@
-package main
+// Package actions tells GitHub Actions what a command did: a record, findings or an
+// error become annotations, the summary of the job and outputs for later steps.
+package actions
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -12,39 +15,40 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// actions is the GitHub Actions step that a command runs in. The zero value, outside
-// of GitHub Actions, writes nothing.
-type actions struct {
+// Step is the step of a job that a command runs in. The zero value, outside of GitHub
+// Actions, writes nothing.
+type Step struct {
 	summary string // file that takes Markdown
 	output  string // file that takes names and values
-	err     io.Writer
+	log     io.Writer
 }
 
-func actionsOf(g *globals) actions {
+// Current is the step that the environment describes. Annotations go to log.
+func Current(log io.Writer) Step {
 	if os.Getenv("GITHUB_ACTIONS") != "true" {
-		return actions{}
+		return Step{}
 	}
-	return actions{summary: os.Getenv("GITHUB_STEP_SUMMARY"), output: os.Getenv("GITHUB_OUTPUT"), err: g.term.err}
+	return Step{summary: os.Getenv("GITHUB_STEP_SUMMARY"), output: os.Getenv("GITHUB_OUTPUT"), log: log}
 }
 
-// reportRecord writes the job summary, the outputs and, for an error, an annotation.
-func (a actions) reportRecord(r release.Record, err error) error {
-	if a.err == nil {
+// ReportRecord writes the job summary, the outputs and, for an error, an annotation.
+func (s Step) ReportRecord(r release.Record, err error) error {
+	if s.log == nil {
 		return nil
 	}
 	if err != nil {
-		a.annotate("error", fmt.Sprintf("shipit %s %s", r.Kind, r.Outcome), "", err.Error())
+		s.annotate("error", fmt.Sprintf("shipit %s %s", r.Kind, r.Outcome), "", err.Error())
 	}
-	if e := appendTo(a.summary, summaryMarkdown(r)); e != nil {
+	if e := appendTo(s.summary, summaryMarkdown(r)); e != nil {
 		return e
 	}
-	return appendTo(a.output, outputsOf(r))
+	return appendTo(s.output, outputsOf(r))
 }
 
-// reportError reports a command that ended before it had a record: an annotation for
+// ReportError reports a command that ended before it had a record: an annotation for
 // each cause, the causes in the summary, and the outcome.
-func (a actions) reportError(command string, err error) error {
-	if a.err == nil {
+func (s Step) ReportError(command string, err error) error {
+	if s.log == nil {
 		return nil
 	}
 	var (
@@ -58,15 +62,15 @@ func (a actions) reportError(command string, err error) error {
 	case errors.As(err, &fault):
 		findings[0].Object = lineOf(fault)
 	}
-	if e := a.reportFindings(command, findings); e != nil {
+	if e := s.ReportFindings(command, findings); e != nil {
 		return e
 	}
-	return appendTo(a.output, output("outcome", string(release.Refused)))
+	return appendTo(s.output, output("outcome", string(release.Refused)))
 }
 
-// reportFindings writes an annotation for each finding, and all of them into the summary.
-func (a actions) reportFindings(command string, findings []release.Finding) error {
-	if a.err == nil || len(findings) == 0 {
+// ReportFindings writes an annotation for each finding, and all of them into the summary.
+func (s Step) ReportFindings(command string, findings []release.Finding) error {
+	if s.log == nil || len(findings) == 0 {
 		return nil
 	}
 	var b strings.Builder
@@ -84,23 +88,23 @@ func (a actions) reportFindings(command string, findings []release.Finding) erro
 		if f.Code == "" {
 			line = f.Message
 		}
-		a.annotate(level, strings.TrimSpace(command+" "+string(f.Code)), f.Object, line)
+		s.annotate(level, strings.TrimSpace(command+" "+string(f.Code)), f.Object, line)
 		fmt.Fprintf(&b, "- %s\n", escapeMarkdown(release.OneLine(line)))
 		if f.Hint != "" {
 			fmt.Fprintf(&b, "  → %s\n", escapeMarkdown(release.OneLine(f.Hint)))
 		}
 	}
-	return appendTo(a.summary, b.String()+"\n")
+	return appendTo(s.summary, b.String()+"\n")
 }
 
 // annotate writes one workflow command. If object is file:line, GitHub shows the
 // annotation at that line of the diff.
-func (a actions) annotate(level, title, object, message string) {
+func (s Step) annotate(level, title, object, message string) {
 	at := ""
 	if file, line, ok := strings.Cut(object, ":"); ok && isNumber(line) && !strings.ContainsAny(file, "@ ") {
 		at = fmt.Sprintf("file=%s,line=%s,", escapeProperty(file), line)
 	}
-	fmt.Fprintf(a.err, "::%s %stitle=%s::%s\n", level, at, escapeProperty(title), escapeCommand(message))
+	fmt.Fprintf(s.log, "::%s %stitle=%s::%s\n", level, at, escapeProperty(title), escapeCommand(message))
 }
 
 func lineOf(e *config.Error) string {
@@ -151,14 +155,14 @@ func summaryMarkdown(r release.Record) string {
 	var b strings.Builder
 	sign := map[bool]string{true: "✅", false: "❌"}
 	fmt.Fprintf(&b, "## %s %s %s %s\n\n", sign[r.Good()], r.App, r.Kind, r.ID())
-	fmt.Fprintf(&b, "**%s** · version `%s` · commit `%s`", outcomeText(r), versionOr(r), r.SHA)
+	fmt.Fprintf(&b, "**%s** · version `%s` · commit `%s`", r.OutcomeText(), cmp.Or(r.Version, "-"), r.SHA)
 	if !r.SettledAt.IsZero() {
-		fmt.Fprintf(&b, " · took %s", took(r.SettledAt.Sub(r.StartedAt)))
+		fmt.Fprintf(&b, " · took %s", release.Took(r.SettledAt.Sub(r.StartedAt)))
 	}
 	b.WriteString("\n\n| role | target | digest | live | ready | parity | took |\n|---|---|---|---|---|---|---|\n")
 	for _, role := range r.Roles {
 		fmt.Fprintf(&b, "| %s | %s | `%s` | `%s` | %d/%d | %s | %d ms |\n", role.Name, role.Target, release.ShortDigest(role.Digest),
-			dash(release.ShortDigest(role.LiveDigest)), role.Ready, role.Desired, sign[role.InParity], role.TookMS)
+			cmp.Or(release.ShortDigest(role.LiveDigest), "-"), role.Ready, role.Desired, sign[role.InParity], role.TookMS)
 	}
 	for _, f := range r.Failures {
 		fmt.Fprintf(&b, "\n### ❌ %s\n\n%s\n", f.Code, escapeMarkdown(f.Error()))

@@ -1,8 +1,9 @@
-package main
+package actions
 
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,20 +13,19 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/joelhooks/shipit/config"
-	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/release"
 )
 
 // job is a step of Actions whose files a test reads back.
 type job struct {
-	actions
+	Step
 	log *bytes.Buffer
 }
 
 func newJob(t *testing.T) job {
 	t.Helper()
 	dir, log := t.TempDir(), &bytes.Buffer{}
-	return job{actions{summary: filepath.Join(dir, "summary"), output: filepath.Join(dir, "output"), err: log}, log}
+	return job{Step{summary: filepath.Join(dir, "summary"), output: filepath.Join(dir, "output"), log: log}, log}
 }
 
 func (j job) text(t *testing.T, path string) string {
@@ -49,7 +49,7 @@ func settled() release.Record {
 
 func TestAGoodRecordIsOutputsAndASummary(t *testing.T) {
 	j := newJob(t)
-	require.NoError(t, j.reportRecord(settled(), nil))
+	require.NoError(t, j.ReportRecord(settled(), nil))
 	require.Empty(t, j.log.String(), "nothing to annotate")
 	require.Equal(t, "sha="+strings.Repeat("a", 40)+"\nversion=1.4.2\nseq=42\nparity=true\noutcome=settled\n"+
 		"digest=sha256:"+strings.Repeat("1", 64)+"\ndigest-cluster=sha256:"+strings.Repeat("1", 64)+"\ndigest-gateway=sha256:"+strings.Repeat("2", 64)+"\n",
@@ -67,7 +67,7 @@ func TestAFailedRecordIsAnnotatedWithItsCause(t *testing.T) {
 	r := settled()
 	r.Outcome, r.Parity, r.Restored, r.Roles[0].InParity = release.Restored, false, 41, false
 	r.Failures = []*release.Failure{{Role: "cluster", Code: release.CodeCrashLoop, Message: "exit 1 | <b>", Log: []string{"one", "```", "two"}, Hint: "read the log"}}
-	require.NoError(t, j.reportRecord(r, errors.New("100% gone\r\n::warning::not a command")))
+	require.NoError(t, j.ReportRecord(r, errors.New("100% gone\r\n::warning::not a command")))
 	require.Equal(t, "::error title=shipit release restored::100%25 gone%0D%0A::warning::not a command\n", j.log.String())
 	summary := j.text(t, j.summary)
 	require.Contains(t, summary, "## ❌ system-bus")
@@ -92,11 +92,11 @@ func TestARefusalIsAnnotatedAtItsPlace(t *testing.T) {
 			"::error title=shipit release NoSuchImage::NoSuchImage ghcr.io/x/y@sha256:77: is not there\n"},
 		{"a fault of the configuration", &config.Error{File: "shipit.yaml", Line: 3, Msg: "unknown key"},
 			"::error file=shipit.yaml,line=3,title=shipit release::shipit.yaml:3: unknown key\n"},
-		{"anything else", errors.New("no route\nto host"), "::error title=shipit release::no route; to host\n"},
+		{"anything else", errors.New("no route\nto host"), "::error title=shipit release::release: no route; to host\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			j := newJob(t)
-			require.NoError(t, j.reportError("shipit release", deploy.Unchanged(c.err)))
+			require.NoError(t, j.ReportError("shipit release", fmt.Errorf("release: %w", c.err)))
 			require.Equal(t, c.want, j.log.String())
 			require.Equal(t, "outcome=refused\n", j.text(t, j.output))
 			require.Contains(t, j.text(t, j.summary), "## ❌ shipit release\n\n- ")
@@ -106,7 +106,7 @@ func TestARefusalIsAnnotatedAtItsPlace(t *testing.T) {
 
 func TestAWarningFailsNothing(t *testing.T) {
 	j := newJob(t)
-	require.NoError(t, j.reportFindings("shipit check", []release.Finding{{Code: release.CodeWorkflowPaths, Severity: release.Warns, Object: "w.yml:1", Message: "m", Hint: "h"}}))
+	require.NoError(t, j.ReportFindings("shipit check", []release.Finding{{Code: release.CodeWorkflowPaths, Severity: release.Warns, Object: "w.yml:1", Message: "m", Hint: "h"}}))
 	require.Equal(t, "::warning file=w.yml,line=1,title=shipit check WorkflowPaths::WorkflowPaths w.yml:1: m\n", j.log.String())
 	require.Equal(t, "## ⚠️ shipit check\n\n- WorkflowPaths w.yml:1: m\n  → h\n\n", j.text(t, j.summary))
 	require.NoFileExists(t, j.output)
@@ -123,14 +123,14 @@ func TestOutsideOfActionsNothingIsWritten(t *testing.T) {
 	summary := filepath.Join(t.TempDir(), "summary")
 	t.Setenv("GITHUB_ACTIONS", "")
 	t.Setenv("GITHUB_STEP_SUMMARY", summary)
-	a := actionsOf(&globals{term: terminal{err: &log}})
-	require.NoError(t, a.reportRecord(settled(), errors.New("x")))
-	require.NoError(t, a.reportError("shipit release", errors.New("x")))
+	a := Current(&log)
+	require.NoError(t, a.ReportRecord(settled(), errors.New("x")))
+	require.NoError(t, a.ReportError("shipit release", errors.New("x")))
 	require.Empty(t, log.String())
 	require.NoFileExists(t, summary)
 
 	t.Setenv("GITHUB_ACTIONS", "true")
-	require.NoError(t, actionsOf(&globals{term: terminal{err: &log}}).reportError("shipit release", errors.New("x")))
+	require.NoError(t, Current(&log).ReportError("shipit release", errors.New("x")))
 	require.FileExists(t, summary)
 	require.NotEmpty(t, log.String())
 }
