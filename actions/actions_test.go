@@ -92,11 +92,11 @@ func TestARefusalIsAnnotatedAtItsPlace(t *testing.T) {
 			"::error title=shipit release NoSuchImage::NoSuchImage ghcr.io/x/y@sha256:77: is not there\n"},
 		{"a fault of the configuration", &config.Error{File: "shipit.yaml", Line: 3, Msg: "unknown key"},
 			"::error file=shipit.yaml,line=3,title=shipit release::shipit.yaml:3: unknown key\n"},
-		{"anything else", errors.New("no route\nto host"), "::error title=shipit release::release: no route; to host\n"},
+		{"anything else", errors.New("no route\nto host"), "::error title=shipit release::no route; to host\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			j := newJob(t)
-			require.NoError(t, j.ReportError("shipit release", fmt.Errorf("release: %w", c.err)))
+			require.NoError(t, j.ReportError("shipit release", fmt.Errorf("%w", c.err)))
 			require.Equal(t, c.want, j.log.String())
 			require.Equal(t, "outcome=refused\n", j.text(t, j.output))
 			require.Contains(t, j.text(t, j.summary), "## ❌ shipit release\n\n- ")
