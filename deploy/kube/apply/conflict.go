@@ -88,8 +88,9 @@ func send(ctx context.Context, c *client.Client, r request, p compare.Policy) (c
 			case f.Field == ".metadata.labels."+object.PartOfLabel, f.Field == ".metadata.labels."+object.ManagedByLabel:
 				// The preflight has decided whose the object is.
 				r.how.Force = true
-			case compare.IsHand(f.Manager), strings.HasSuffix(f.Field, ".image"):
-				// The release wins over what people change. The image is what it is about: it is taken back from anyone.
+			case compare.IsHand(f.Manager), f.Manager == object.HandoverManager, strings.HasSuffix(f.Field, ".image"):
+				// The release wins over what people change, and states again what it had handed over. The image is what
+				// it is about: it is taken back from anyone.
 				r.how.Force = true
 			case f.Field == ownDeadline && compare.RemoveField(r.body, f.Field):
 			default:

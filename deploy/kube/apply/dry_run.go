@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/joelhooks/shipit/deploy/kube/client"
 	"github.com/joelhooks/shipit/deploy/kube/compare"
@@ -28,7 +29,7 @@ type Plan struct {
 
 // Diff has the server try every object of the role in a dry run.
 func Diff(ctx context.Context, c *client.Client, s State, o Options) (Plan, error) {
-	try := DryRun{Client: c, State: s, Policy: o.Policy}
+	try := DryRun{Client: c, State: s, Policy: o.Policy, Roles: o.Roles}
 	changes, findings := make([]*Change, len(s.Objects)), make([][]release.Finding, len(s.Objects))
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(client.Parallel)
@@ -65,6 +66,7 @@ type DryRun struct {
 	Client *client.Client
 	State  State
 	Policy compare.Policy
+	Roles  []release.Role // of the whole release
 }
 
 // Object tries one object. No change and no finding: an apply would change nothing.
@@ -76,8 +78,10 @@ func (d DryRun) Object(ctx context.Context, o *object.Object) (*Change, []releas
 	if object.FailedJob(live) {
 		return &Change{Object: o.ID, Action: Replaced}, nil, nil
 	}
-	want := d.State.Set.body(o)
-	compare.CedeFields(want, live, d.Policy)
+	want, err := d.wanted(ctx, o, live)
+	if err != nil {
+		return nil, nil, fmt.Errorf("try %s: %w", o.ID, err)
+	}
 	got, err := send(ctx, d.Client, request{o, want, client.ApplyOptions{DryRun: true, Strict: true, Whole: true}}, d.Policy)
 	if t := compare.ByHand(want, live, d.Policy); !t.Empty() && (err == nil || apierrors.IsInvalid(err)) {
 		// What is added by hand goes away as well, and may be what is invalid beside what is wanted.
@@ -100,6 +104,18 @@ func (d DryRun) Object(ctx context.Context, o *object.Object) (*Change, []releas
 		return nil, nil, fmt.Errorf("try %s: %w", o.ID, err)
 	}
 	return nil, findings, nil
+}
+
+// wanted is the object as it will be sent, with the replicas that are handed over with
+// it: those stay.
+func (d DryRun) wanted(ctx context.Context, o *object.Object, live *unstructured.Unstructured) (map[string]any, error) {
+	want := d.State.Set.body(o)
+	compare.CedeFields(want, live, d.Policy)
+	replicas, err := handover{d.Client, d.Roles}.replicas(ctx, o, want, live)
+	if err != nil || replicas == nil {
+		return want, err
+	}
+	return want, unstructured.SetNestedField(want, replicas, "spec", "replicas")
 }
 
 // needsOther reports whether an object can only be tried when another of the same

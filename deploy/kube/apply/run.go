@@ -159,6 +159,9 @@ func (r *run) one(ctx context.Context, o *object.Object) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	if err := r.handOver(ctx, o, want, live); err != nil {
+		return Result{}, err
+	}
 	got, err := r.sendToNewKind(ctx, o, want)
 	if o.ID.Kind == "Job" && apierrors.IsInvalid(err) && live != nil {
 		return r.replace(ctx, o, live.GetUID())

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -131,6 +132,8 @@ type ApplyOptions struct {
 	DryRun bool
 	Strict bool // refuse fields that the schema does not have
 	Whole  bool // answer with the whole object, not only its metadata
+	// Manager is the field manager; default object.Manager.
+	Manager string
 }
 
 // Applied is what the server answers to a server-side apply.
@@ -149,7 +152,7 @@ func (c *Client) Apply(ctx context.Context, o *object.Object, body map[string]an
 	var got Applied
 	err = c.retry(ctx, func() error {
 		req := c.rest().Patch(types.ApplyPatchType).AbsPath(o.Kind.Path(o.ID.Namespace, o.ID.Name)).
-			Param("fieldManager", object.Manager).Param("force", strconv.FormatBool(how.Force)).Body(data)
+			Param("fieldManager", cmp.Or(how.Manager, object.Manager)).Param("force", strconv.FormatBool(how.Force)).Body(data)
 		if how.DryRun {
 			req = req.Param("dryRun", metav1.DryRunAll)
 		}

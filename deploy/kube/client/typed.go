@@ -30,6 +30,7 @@ var (
 	Namespaces    = object.Kind{GVR: corev1.SchemeGroupVersion.WithResource("namespaces")}
 	RulesReviews  = object.Kind{GVR: authorizationv1.SchemeGroupVersion.WithResource("selfsubjectrulesreviews")}
 	AccessReviews = object.Kind{GVR: authorizationv1.SchemeGroupVersion.WithResource("selfsubjectaccessreviews")}
+	Autoscalers   = object.Kind{GVR: schema.GroupVersionResource{Group: "autoscaling", Version: "v2", Resource: "horizontalpodautoscalers"}, Namespaced: true}
 	ReplicaSets   = object.Kind{GVR: schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "replicasets"}, Namespaced: true}
 )
 

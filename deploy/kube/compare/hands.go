@@ -22,7 +22,7 @@ var controllerWords = []string{"-controller", "-operator", "-autoscaler", "-inje
 // hand changed is put back; what a controller changed is left.
 func IsHand(manager string) bool {
 	name := strings.ToLower(manager)
-	return manager != object.Manager && !strings.HasPrefix(name, "kube-") && !slices.Contains(controllers, name) &&
+	return manager != object.Manager && manager != object.HandoverManager && !strings.HasPrefix(name, "kube-") && !slices.Contains(controllers, name) &&
 		!slices.ContainsFunc(controllerWords, func(word string) bool { return strings.Contains(name, word) })
 }
 

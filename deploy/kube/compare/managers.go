@@ -95,6 +95,30 @@ func CedeFields(want map[string]any, live *unstructured.Unstructured, p Policy) 
 	return ceded
 }
 
+// ReplicasGivenUp is how many replicas a live object has that shipit alone holds and
+// that want does not state any more: once want is applied, the server puts its default
+// in their place. nil: there are none such.
+func ReplicasGivenUp(want map[string]any, live *unstructured.Unstructured) any {
+	if live == nil {
+		return nil
+	}
+	replicas, own := fieldpath.MakePathOrDie("spec", "replicas"), false
+	for _, m := range managersOf(live) {
+		if !m.fields.Has(replicas) {
+			continue
+		}
+		if !m.isOwn() {
+			return nil
+		}
+		own = true
+	}
+	if _, stated := lookup(want, replicas); stated || !own {
+		return nil
+	}
+	n, _ := lookup(live.Object, replicas)
+	return n
+}
+
 // Unchanged reports whether a live object holds everything that a rendered one
 // does, apart from the fields that the policy cedes, and nothing that another hand
 // has added to it.

@@ -25,6 +25,7 @@ const (
 	ManagedByLabel     = "app.kubernetes.io/managed-by"      // Manager
 	RoleLabel          = "shipit.dev/role"                   // name of the role
 	Manager            = "shipit"                            // the field manager of every write
+	HandoverManager    = "shipit-handover"                   // the field manager of replicas that an autoscaler is to take over
 	RevisionAnnotation = "deployment.kubernetes.io/revision" // annotation by which a Deployment numbers its ReplicaSets
 )
 

@@ -55,7 +55,7 @@ func (r *run) attempts() ([]attempt, error) {
 		if state.Inventory.Members == nil {
 			continue // it could not be read, which is a finding
 		}
-		dryRun := apply.DryRun{Client: r.c, State: state, Policy: role.Policy}
+		dryRun := apply.DryRun{Client: r.c, State: state, Policy: role.Policy, Roles: r.releaseRoles()}
 		tried := map[object.Kind]bool{}
 		for _, o := range role.objects {
 			switch {

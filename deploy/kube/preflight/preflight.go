@@ -189,6 +189,15 @@ func (r *run) refuse(findings ...release.Finding) {
 	r.refused = append(r.refused, findings...)
 }
 
+// releaseRoles are the roles as the release has them.
+func (r *run) releaseRoles() []release.Role {
+	out := make([]release.Role, 0, len(r.roles))
+	for _, role := range r.roles {
+		out = append(out, role.Role.Role)
+	}
+	return out
+}
+
 // sorted are all findings. What a dry run says is left out where another check,
 // which has more to say, has found it too.
 func (r *run) sorted() []release.Finding {
