@@ -22,7 +22,7 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-var update = flag.Bool("update", false, "rewrite docs/codes.md")
+var update = flag.Bool("update", false, "rewrite what is generated")
 
 // listed is a package as `go list` tells it.
 type listed struct {
@@ -147,11 +147,5 @@ func codesDoc() string {
 }
 
 func TestCodesDoc(t *testing.T) {
-	const file = "docs/codes.md"
-	if *update {
-		require.NoError(t, os.WriteFile(file, []byte(codesDoc()), 0o644))
-	}
-	data, err := os.ReadFile(file)
-	require.NoError(t, err)
-	require.True(t, codesDoc() == string(data), "docs/codes.md is not the table: `go test -run TestCodesDoc -update .` writes it")
+	generated(t, "docs/codes.md", codesDoc())
 }

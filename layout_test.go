@@ -22,6 +22,7 @@ func may() map[string][]string {
 	return map[string][]string{
 		"release":           {},
 		"config":            {"release"},
+		"explain":           below,
 		"registry":          below,
 		"manifests":         below,
 		"probe":             below,
@@ -59,7 +60,7 @@ func may() map[string][]string {
 		"deploy/kube/store":   {"deploy/kube/client", "deploy/kube/object", "ledger", "release"},
 		"deploy/host":         append([]string{"deploy"}, withRegistry...),
 		"cmd/shipit": {
-			"actions", "attest", "check", "config", "deploy", "deploy/host", "deploy/kube", "ledger", "manifests", "pipeline", "pipeline/git",
+			"actions", "attest", "check", "config", "deploy", "deploy/host", "deploy/kube", "explain", "ledger", "manifests", "pipeline", "pipeline/git",
 			"registry", "release", "scaffold",
 		},
 	}

@@ -61,7 +61,7 @@ func Parse(path string, data []byte, env string) (Config, error) {
 	}
 	p := parser{file: path}
 	root := p.expand(doc.Content[0], "")
-	p.checkShape(root, "", configShape())
+	p.checkShape(root, "", Settings())
 	if env != "" {
 		p.overlay(root, env)
 	}

@@ -3,13 +3,9 @@ package config
 import (
 	"fmt"
 	"regexp"
-	"slices"
 )
 
 func validateSigning(s Signing, fail failFunc) {
-	if !slices.Contains([]string{"", "none", "key", "keyless"}, s.Mode) {
-		fail("signing.mode", fmt.Sprintf("%q is none of none, key, keyless", s.Mode), "")
-	}
 	if s.Mode == "key" && s.Key == "" {
 		fail("signing.key", "is missing", "a file, or env:NAME")
 	}
@@ -54,10 +50,5 @@ func validatePolicy(p Policy, fail failFunc) {
 	}
 	if _, err := regexp.Compile(p.Identity); err != nil {
 		fail("signing.policy.identity", fmt.Sprintf("%q is no regular expression", p.Identity), "")
-	}
-	for i, name := range p.Predicates {
-		if !slices.Contains([]string{"signature", "provenance", "sbom"}, name) {
-			fail(fmt.Sprintf("signing.policy.predicates[%d]", i), fmt.Sprintf("%q is none of signature, provenance, sbom", name), "")
-		}
 	}
 }

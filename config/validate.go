@@ -27,9 +27,6 @@ func (p *parser) validate(c *Config, root *yaml.Node) {
 	if !nameRule.MatchString(c.App) {
 		fail("app", fmt.Sprintf("%q must be lower-case letters, digits and dashes, at most 40", c.App), "it names objects in the cluster")
 	}
-	if !slices.Contains([]string{"", "auto", "dagger", "embedded"}, c.Builder) {
-		fail("builder", fmt.Sprintf("%q is none of auto, dagger, embedded", c.Builder), "")
-	}
 	if len(c.Images) == 0 {
 		fail("images", "names no image", "")
 	}
@@ -97,19 +94,12 @@ func validateRole(key string, r Role, c *Config, fail failFunc) {
 	if r.Port < 0 || r.Port > 65535 {
 		fail(key+".port", fmt.Sprintf("%d is no port", r.Port), "")
 	}
-	if k := r.Kubernetes; k != nil {
-		if k.Namespace == "" {
-			fail(key+".kubernetes.namespace", "is missing", "")
-		}
-		for manager, policy := range k.Conflicts {
-			if policy != "force" && policy != "cede" {
-				fail(key+".kubernetes.conflicts", fmt.Sprintf("%s: %q is neither force nor cede", manager, policy), "")
-			}
-		}
+	if k := r.Kubernetes; k != nil && k.Namespace == "" {
+		fail(key+".kubernetes.namespace", "is missing", "")
 	}
 	if h := r.Host; h != nil {
-		if h.Manager != "systemd" && h.Manager != "launchd" {
-			fail(key+".host.manager", fmt.Sprintf("%q is neither systemd nor launchd", h.Manager), "")
+		if h.Manager == "" {
+			fail(key+".host.manager", "is missing", "systemd or launchd")
 		}
 		if h.Service == "" || strings.ContainsAny(h.Service, "/ \t\n'\"") {
 			fail(key+".host.service", fmt.Sprintf("%q is no service name", h.Service), "")

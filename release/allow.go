@@ -1,9 +1,6 @@
 package release
 
-import (
-	"fmt"
-	"strings"
-)
+import "fmt"
 
 // AllowError says why --allow does not take what was asked for.
 type AllowError struct {
@@ -33,40 +30,17 @@ func ParseAllowed(text string) (Code, error) {
 	case ok:
 		return "", &AllowError{Asked: text, known: true}
 	default:
-		return "", &AllowError{Asked: text, Meant: similar(text)}
+		return "", &AllowError{Asked: text, Meant: Code(Similar(text, allowable()))}
 	}
 }
 
-// similar is the code that can be allowed and that takes the fewest edits to
-// come from text; empty if the nearest takes more than a third of its length.
-func similar(text string) Code {
-	var nearest Code
-	fewest := len(text)/3 + 1
+// allowable are the codes that can be allowed.
+func allowable() []string {
+	var codes []string
 	for _, e := range Codes() {
-		if n := edits(strings.ToLower(text), strings.ToLower(string(e.Code))); e.Allow && n < fewest {
-			nearest, fewest = e.Code, n
+		if e.Allow {
+			codes = append(codes, string(e.Code))
 		}
 	}
-	return nearest
-}
-
-// edits counts the letters to insert, delete or replace to make b of a.
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replace := diagonal
-			if a[i] != b[j] {
-				replace++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replace, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
+	return codes
 }

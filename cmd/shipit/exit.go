@@ -14,6 +14,7 @@ import (
 	"github.com/joelhooks/shipit/actions"
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/deploy"
+	"github.com/joelhooks/shipit/explain"
 	"github.com/joelhooks/shipit/ledger"
 	"github.com/joelhooks/shipit/pipeline/git"
 	"github.com/joelhooks/shipit/release"
@@ -156,15 +157,16 @@ func exitCode(ctx context.Context, err error) int {
 	}
 }
 
-// isUsage reports whether the argument is not a valid revision or release name.
+// isUsage reports whether the argument names no revision, release, setting or code.
 func isUsage(err error) bool {
 	var (
 		rev       *git.NoSuchRevError
 		ambiguous *git.AmbiguousRevError
 		dir       *git.NotRepositoryError
 		unclear   *release.UnclearError
+		unknown   *explain.UnknownError
 	)
-	return errors.As(err, &unclear) || errors.As(err, &rev) || errors.As(err, &ambiguous) || errors.As(err, &dir)
+	return errors.As(err, &unknown) || errors.As(err, &unclear) || errors.As(err, &rev) || errors.As(err, &ambiguous) || errors.As(err, &dir)
 }
 
 func isUnknownCommand(err error) bool {
