@@ -29,6 +29,7 @@ func may() map[string][]string {
 		"check":             append([]string{"pipeline/git", "pipeline/workspace", "probe"}, below...),
 		"scaffold":          below,
 		"actions":           below,
+		"progress":          {"release"},
 		"ledger":            {"release"},
 		"ledger/ledgertest": {"ledger"},
 		"pipeline": append([]string{
@@ -61,7 +62,7 @@ func may() map[string][]string {
 		"deploy/host":         append([]string{"deploy"}, withRegistry...),
 		"cmd/shipit": {
 			"actions", "attest", "check", "config", "deploy", "deploy/host", "deploy/kube", "explain", "ledger", "manifests", "pipeline", "pipeline/git",
-			"registry", "release", "scaffold",
+			"progress", "registry", "release", "scaffold",
 		},
 	}
 }

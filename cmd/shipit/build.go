@@ -43,10 +43,7 @@ Standard output is one digest reference a line, so that $(shipit build) composes
   shipit build --no-push --cache DIR   one CI job runs the repository's commands, without push rights;
   shipit build --no-run --cache DIR    another pushes and signs, without running them`,
 		Args: atMost(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			o.rev = argOr(args, "HEAD")
-			return o.run(cmd.Context())
-		},
+		RunE: onRevision(&o.rev, o.run),
 	}
 	cmd.Flags().BoolVar(&o.check, "check-reproducible", false, "build twice, cold and warm, in different surroundings; name the first difference; push nothing")
 	cmd.Flags().BoolVar(&o.noPush, "no-push", false, "build, store the layers in the cache, and push nothing")
@@ -102,10 +99,7 @@ registry are built to know their digests, and not pushed.`,
 		Example: `  shipit render | kubectl diff -f -
   shipit render v1.4.2 --role cluster`,
 		Args: atMost(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			o.rev = argOr(args, "HEAD")
-			return o.run(cmd.Context())
-		},
+		RunE: onRevision(&o.rev, o.run),
 	}
 	cmd.Flags().StringVar(&o.role, "role", "", "only the objects of `ROLE`")
 	return cmd

@@ -30,10 +30,7 @@ filters of the workflow that calls shipit. Findings name file and line; exit cod
 		Example: `  shipit check
   shipit check -o json | jq -r '.findings[].object'`,
 		Args: atMost(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			o.rev = argOr(args, "HEAD")
-			return o.run(cmd.Context())
-		},
+		RunE: onRevision(&o.rev, o.run),
 	}
 	cmd.Flags().Var(&o.allow, "allow", "ignore the finding `CODE` (repeatable)")
 	return cmd

@@ -44,10 +44,7 @@ Nothing is pushed, applied or recorded. Exit code 3 if the release would be refu
 		Example: `  shipit plan
   shipit plan --exit-code     6 if something would change, 0 if not`,
 		Args: atMost(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			o.rev = argOr(args, "HEAD")
-			return o.run(cmd.Context())
-		},
+		RunE: onRevision(&o.rev, o.run),
 	}
 	cmd.Flags().Var(&o.allow, "allow", "ignore the finding `CODE` (repeatable)")
 	cmd.Flags().BoolVar(&o.exitCode, "exit-code", false, "exit with 6 if something would change")

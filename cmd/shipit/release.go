@@ -44,10 +44,7 @@ the last good release.
   shipit release v1.4.2 -o json     a tag; the record as JSON on stdout
   shipit release --timeout 2m --events events.jsonl`,
 		Args: atMost(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			o.rev = argOr(args, "HEAD")
-			return o.run(cmd.Context())
-		},
+		RunE: onRevision(&o.rev, o.run),
 	}
 	cmd.Flags().Var(&o.allow, "allow", "continue despite the finding `CODE` (repeatable)")
 	addWaitLock(cmd.Flags(), &o.waitLock)

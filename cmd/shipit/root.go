@@ -125,6 +125,14 @@ func argOr(args []string, def string) string {
 	return args[0]
 }
 
+// onRevision runs a command whose one argument is a revision, HEAD by default.
+func onRevision(rev *string, run func(context.Context) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		*rev = argOr(args, "HEAD")
+		return run(cmd.Context())
+	}
+}
+
 // sequence is the first argument as a sequence number; 0 if there is none.
 func sequence(args []string) (int64, error) {
 	if len(args) == 0 {

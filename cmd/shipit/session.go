@@ -14,6 +14,7 @@ import (
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/ledger"
+	"github.com/joelhooks/shipit/progress"
 	"github.com/joelhooks/shipit/registry"
 	"github.com/joelhooks/shipit/release"
 )
@@ -23,7 +24,7 @@ import (
 type session struct {
 	cfg      config.Config
 	globals  *globals
-	reporter *reporter
+	reporter *progress.Reporter
 	registry *registry.Client
 	attestor *attest.Attestor
 	sha      string // of the commit that was read; "" if none was
@@ -31,15 +32,15 @@ type session struct {
 
 // newSession opens the progress output only; nothing else is read or connected.
 func newSession(g *globals, cfg config.Config) (*session, error) {
-	rep, err := newReporter(g)
+	rep, err := progress.New(g.term.err, g.events)
 	if err != nil {
-		return nil, err
+		return nil, &usageError{fmt.Sprintf("--events: %v", err)}
 	}
 	g.partial.App = cfg.App
-	return &session{cfg: cfg, globals: g, reporter: rep, registry: registry.New(registry.Options{Progress: rep.report})}, nil
+	return &session{cfg: cfg, globals: g, reporter: rep, registry: registry.New(registry.Options{Progress: rep.Report})}, nil
 }
 
-func (s *session) report(e release.Event) { s.reporter.report(e) }
+func (s *session) report(e release.Event) { s.reporter.Report(e) }
 
 // Close ends the progress output.
 func (s *session) Close() error { return s.reporter.Close() }
