@@ -49,7 +49,7 @@ func may() map[string][]string {
 		}, below...),
 		"deploy/kube/object":   {"release"},
 		"deploy/kube/client":   {"deploy/kube/object", "release"},
-		"deploy/kube/compare":  {"deploy/kube/object"},
+		"deploy/kube/compare":  {"deploy/kube/object", "release"},
 		"deploy/kube/diagnose": {"deploy/kube/object", "release"},
 		"deploy/kube/apply": {
 			"deploy/kube/client", "deploy/kube/compare", "deploy/kube/diagnose", "deploy/kube/object", "release",

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -97,7 +98,7 @@ func (c comparison) otherDrifts() []release.Drift {
 	var out []release.Drift
 	for _, role := range c.release.Roles {
 		for _, change := range c.roles[role.Name].Changes {
-			if change.Action != Switched {
+			if change.Action != release.ActionSwitched {
 				out = append(out, driftsOf(role, change)...)
 			}
 		}
@@ -130,41 +131,27 @@ func (c comparison) failures() []*release.Failure {
 // fields.
 func driftsOf(role release.Role, change Change) []release.Drift {
 	drift := release.Drift{Role: role.Name, Kind: release.DriftObject, Wanted: "there", Live: "there", Detail: change.Object}
-	switch change.Action {
-	case "created":
+	switch {
+	case change.Action == release.ActionCreated:
 		drift.Live = "nothing"
-	case "pruned":
+	case change.Action == release.ActionPruned:
 		drift.Wanted = "nothing"
+	case len(change.Fields) > 0:
+		return fieldDrifts(drift, change.Fields)
 	default:
-		if fields := fieldDrifts(drift, change.Diff); len(fields) > 0 {
-			return fields
-		}
 		drift.Live = "not as released"
 	}
 	return []release.Drift{drift}
 }
 
-// fieldDrifts reads the lines of a diff, "- path: live" and "+ path: wanted".
-func fieldDrifts(object release.Drift, diff string) []release.Drift {
+// fieldDrifts are the differences of an object, one a field.
+func fieldDrifts(object release.Drift, fields []release.FieldChange) []release.Drift {
 	var out []release.Drift
-	at := map[string]int{}
-	for line := range strings.Lines(diff) {
-		path, value, ok := strings.Cut(strings.TrimRight(line[min(2, len(line)):], "\n"), ": ")
-		if !ok {
-			continue
-		}
-		i, seen := at[path]
-		if !seen {
-			d := object
-			d.Wanted, d.Live, d.Detail = "nothing", "nothing", object.Detail+": "+path
-			i = len(out)
-			at[path], out = i, append(out, d)
-		}
-		if strings.HasPrefix(line, "+") {
-			out[i].Wanted = value
-		} else {
-			out[i].Live = value
-		}
+	for _, f := range fields {
+		drift := object
+		drift.Wanted, drift.Live = cmp.Or(f.Wanted, "nothing"), cmp.Or(f.Live, "nothing")
+		drift.Detail += ": " + f.Path
+		out = append(out, drift)
 	}
 	return out
 }

@@ -79,7 +79,7 @@ func (m *memory) Compare(_ context.Context, step deploy.Step) (deploy.Comparison
 		}
 	}
 	if digest != step.Role.Digest {
-		seen.Changes = append(seen.Changes, deploy.Change{Role: name, Object: "entry", Action: deploy.Switched})
+		seen.Changes = append(seen.Changes, deploy.Change{Role: name, Object: "entry", Action: release.ActionSwitched})
 	}
 	return seen, m.away[name]
 }

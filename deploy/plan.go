@@ -46,7 +46,7 @@ func (e Engine) Plan(ctx context.Context, rel release.Release, t Terms, unpushed
 		p.Changes, p.Findings = append(p.Changes, of.Changes...), append(p.Findings, of.Findings...)
 	}
 	for _, l := range seen.leftovers {
-		p.Changes = append(p.Changes, Change{Role: l.role.Name, Object: "role " + l.role.Name, Action: "pruned"})
+		p.Changes = append(p.Changes, Change{Role: l.role.Name, Object: "role " + l.role.Name, Action: release.ActionPruned})
 	}
 	p.Findings = append(p.Findings, t.Known...)
 	return p, nil

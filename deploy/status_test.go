@@ -33,7 +33,7 @@ func TestStatus(t *testing.T) {
 		a := shipped(t, "cluster", "host", "gateway")
 		a.target.runs["cluster"] = newBits
 		a.target.stopped["host"] = true
-		a.target.changed["gateway"] = []deploy.Change{{Role: "gateway", Object: "Deployment gateway", Action: "configured", Diff: "- spec.replicas: 0\n+ spec.replicas: 3"}}
+		a.target.changed["gateway"] = []deploy.Change{{Role: "gateway", Object: "Deployment gateway", Action: release.ActionConfigured, Fields: []release.FieldChange{{Path: "spec.replicas", Live: "0", Wanted: "3"}}}}
 		status, err := a.Status(t.Context())
 		require.NoError(t, err)
 		require.False(t, status.Record.Parity)
@@ -86,6 +86,6 @@ func TestPlan(t *testing.T) {
 
 	plan, err = a.Plan(t.Context(), releaseOf(newSHA, newBits, "cluster"), deploy.Terms{History: history}, nil)
 	require.NoError(t, err)
-	require.Equal(t, []deploy.Change{{Role: "cluster", Object: "entry", Action: deploy.Switched}}, plan.Changes)
+	require.Equal(t, []deploy.Change{{Role: "cluster", Object: "entry", Action: release.ActionSwitched}}, plan.Changes)
 	require.Equal(t, []string{"switch cluster " + oldBits}, a.target.calls, "a plan changes nothing")
 }

@@ -75,14 +75,10 @@ type Step struct {
 	Whole    bool     // of Compare: read content byte by byte, where it is else told by its sizes and times
 }
 
-// Switched is the action of a change that needs no words beyond what Live says:
-// another image runs, or none.
-const Switched = "switched"
-
 // Change is one object that a release would create, alter or remove.
 type Change struct {
-	Role   string `json:"role"`
-	Object string `json:"object"`
-	Action string `json:"action"`         // created, configured, replaced, pruned, switched
-	Diff   string `json:"diff,omitempty"` // for people; secrets are masked
+	Role   string                `json:"role"`
+	Object string                `json:"object"`
+	Action release.Action        `json:"action"`
+	Fields []release.FieldChange `json:"fields,omitempty"` // that differ, where the target tells them
 }

@@ -43,7 +43,7 @@ func TestWhatRunsAsRecordedIsNotWrittenAgain(t *testing.T) {
 		"another object":      func(_ *app, rel *release.Release) { rel.Roles[0].Objects = []json.RawMessage{[]byte(`{"a":1}`)} },
 		"something else runs": func(a *app, _ *release.Release) { a.target.runs["cluster"] = newBits },
 		"a changed object": func(a *app, _ *release.Release) {
-			a.target.changed["cluster"] = []deploy.Change{{Object: "x", Action: "created"}}
+			a.target.changed["cluster"] = []deploy.Change{{Object: "x", Action: release.ActionCreated}}
 		},
 		"a record that was later": func(a *app, _ *release.Release) { a.fail(t) },
 	} {

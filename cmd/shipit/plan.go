@@ -28,9 +28,15 @@ type planResult struct {
 	Version  string            `json:"version"`
 	Running  string            `json:"running,omitempty"` // SHA of the last good release
 	Images   []pipeline.Image  `json:"images"`
-	Changes  []deploy.Change   `json:"changes"`
+	Changes  []planChange      `json:"changes"`
 	Findings []release.Finding `json:"findings"`
 	Changed  bool              `json:"changed"` // a release would change something that runs
+}
+
+// planChange is a change with its fields as lines for people.
+type planChange struct {
+	deploy.Change
+	Diff string `json:"diff,omitempty"`
 }
 
 func newPlan(g *globals) *cobra.Command {
@@ -75,7 +81,7 @@ func (o *planOptions) run(ctx context.Context) error {
 }
 
 func (t *commit) plan(ctx context.Context, engine deploy.Engine) (planResult, error) {
-	p := planResult{App: t.cfg.App, SHA: t.source.SHA, Version: t.version, Images: []pipeline.Image{}, Changes: []deploy.Change{}, Findings: []release.Finding{}}
+	p := planResult{App: t.cfg.App, SHA: t.source.SHA, Version: t.version, Images: []pipeline.Image{}, Changes: []planChange{}, Findings: []release.Finding{}}
 	read := sync.OnceValues(func() (deploy.History, error) { return engine.Read(ctx) })
 	images, err := t.images(ctx, t.publisher(buildFlags{}, read), pipeline.Publisher.FindOrBuild)
 	if err != nil {
@@ -97,7 +103,10 @@ func (t *commit) plan(ctx context.Context, engine deploy.Engine) (planResult, er
 	history, _ := read() // there may be no ledger yet
 	plan, err := engine.Plan(ctx, rel, deploy.Terms{Known: notes, History: history}, unpushed)
 	p.Running, p.Changed = plan.Running, len(plan.Changes) > 0
-	p.Changes, p.Findings = append(p.Changes, plan.Changes...), append(p.Findings, plan.Findings...)
+	p.Findings = append(p.Findings, plan.Findings...)
+	for _, c := range plan.Changes {
+		p.Changes = append(p.Changes, planChange{c, release.Diff(c.Fields)})
+	}
 	return p, err
 }
 

@@ -203,8 +203,8 @@ func (t *Target) Compare(ctx context.Context, step deploy.Step) (deploy.Comparis
 		running = "nothing"
 	}
 	seen.Changes = []deploy.Change{{
-		Role: role.Name, Object: "Service " + h.Service, Action: deploy.Switched,
-		Diff: fmt.Sprintf("- %s\n+ %s", running, role.Digest),
+		Role: role.Name, Object: "Service " + h.Service, Action: release.ActionSwitched,
+		Fields: []release.FieldChange{{Path: "image", Live: running, Wanted: role.Digest}},
 	}}
 	return seen, nil
 }

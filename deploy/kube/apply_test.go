@@ -75,14 +75,14 @@ func TestApplyUnchanged(t *testing.T) {
 	_, a, err := roll(t, c, role)
 	require.NoError(t, err)
 	for _, r := range a.Results {
-		require.Equal(t, apply.Created, r.Action, "%s", r.Object.ID)
+		require.Equal(t, release.ActionCreated, r.Action, "%s", r.Object.ID)
 	}
 	before, log := versions(t, c, ns), newRequests(t, c)
 	_, a, err = roll(t, c, role)
 	require.NoError(t, err)
 	require.Zero(t, log.since()["patch"], "what is unchanged is not even sent")
 	for _, r := range a.Results {
-		require.Equal(t, apply.Unchanged, r.Action, "%s", r.Object.ID)
+		require.Equal(t, release.ActionUnchanged, r.Action, "%s", r.Object.ID)
 	}
 	require.Equal(t, before, versions(t, c, ns), "nothing was written")
 
@@ -134,7 +134,7 @@ func TestApplyAgainstOtherHands(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, plan.Findings)
 		require.Len(t, plan.Changes, 1)
-		return plan.Changes[0].Lines
+		return strings.Split(release.Diff(plan.Changes[0].Fields), "\n")
 	}
 	t.Run("an image that was set by hand is a difference, and is taken back", func(t *testing.T) {
 		const image = "spec.template.spec.containers[main].image: "
@@ -237,7 +237,7 @@ func TestAnObjectThatIsGoingIsMadeAgain(t *testing.T) {
 	a, err := c.Apply(t.Context(), role, o)
 	require.NoError(t, <-freed)
 	require.NoError(t, err)
-	require.Equal(t, apply.Created, a.Results[0].Action)
+	require.Equal(t, release.ActionCreated, a.Results[0].Action)
 	after, err := maps.Get(t.Context(), "held", metav1.GetOptions{})
 	require.NoError(t, err)
 	require.NotEqual(t, before.UID, after.UID)

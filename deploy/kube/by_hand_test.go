@@ -65,9 +65,9 @@ func (s *standing) differs() []string {
 	require.Empty(s.t, seen.Findings)
 	var out []string
 	for _, c := range seen.Changes {
-		out = append(out, c.Action)
-		if c.Diff != "" {
-			out = append(out[:len(out)-1], strings.Split(c.Diff, "\n")...)
+		out = append(out, string(c.Action))
+		if len(c.Fields) > 0 {
+			out = append(out[:len(out)-1], strings.Split(release.Diff(c.Fields), "\n")...)
 		}
 	}
 	return out

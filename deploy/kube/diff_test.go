@@ -7,6 +7,7 @@ import (
 
 	"github.com/joelhooks/shipit/deploy/kube/apply"
 	"github.com/joelhooks/shipit/deploy/kube/object"
+	"github.com/joelhooks/shipit/release"
 )
 
 func TestDiff(t *testing.T) {
@@ -21,14 +22,12 @@ func TestDiff(t *testing.T) {
 		plan, err := c.Diff(t.Context(), after, options(t))
 		require.NoError(t, err)
 		require.Equal(t, []apply.Change{
-			{Object: object.ID{Group: "apps", Kind: "Deployment", Namespace: ns, Name: "web"}, Action: apply.Configured, Lines: []string{
-				"- spec.replicas: 1",
-				"+ spec.replicas: 2",
-				"- spec.template.spec.containers[main].image: " + repository + "@" + digestOf("v1"),
-				"+ spec.template.spec.containers[main].image: " + repository + "@" + digestOf("v2"),
+			{Object: object.ID{Group: "apps", Kind: "Deployment", Namespace: ns, Name: "web"}, Action: release.ActionConfigured, Fields: []release.FieldChange{
+				{Path: "spec.replicas", Live: "1", Wanted: "2"},
+				{Path: "spec.template.spec.containers[main].image", Live: repository + "@" + digestOf("v1"), Wanted: repository + "@" + digestOf("v2")},
 			}},
-			{Object: object.ID{Kind: "Secret", Namespace: ns, Name: "keys"}, Action: apply.Configured, Lines: []string{"- data.token: (hidden)", "+ data.token: (hidden, changed)"}},
-			{Object: object.ID{Kind: "Service", Namespace: ns, Name: "web"}, Action: apply.Created},
+			{Object: object.ID{Kind: "Secret", Namespace: ns, Name: "keys"}, Action: release.ActionConfigured, Fields: []release.FieldChange{{Path: "data.token", Live: "(hidden)", Wanted: "(hidden, changed)"}}},
+			{Object: object.ID{Kind: "Service", Namespace: ns, Name: "web"}, Action: release.ActionCreated},
 		}, plan.Changes)
 		require.Equal(t, repository+"@"+digestOf("v1"), imageOf(t, c, ns), "nothing was changed")
 	})
@@ -52,8 +51,8 @@ func TestDiff(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, plan.Findings)
 		require.Equal(t, []apply.Change{
-			{Object: object.ID{Kind: "Namespace", Name: "kube-test-new"}, Action: apply.Created},
-			{Object: object.ID{Kind: "ConfigMap", Namespace: "kube-test-new", Name: "x"}, Action: apply.Created},
+			{Object: object.ID{Kind: "Namespace", Name: "kube-test-new"}, Action: release.ActionCreated},
+			{Object: object.ID{Kind: "ConfigMap", Namespace: "kube-test-new", Name: "x"}, Action: release.ActionCreated},
 		}, plan.Changes)
 	})
 }

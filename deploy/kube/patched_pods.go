@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -64,9 +63,9 @@ func podChanges(role release.Role, r running) []deploy.Change {
 				template = object.PodTemplate(o.Body)
 			}
 		}
-		change := deploy.Change{Role: role.Name, Object: "Pod " + p.Namespace + "/" + p.Name, Action: string(apply.Replaced)}
+		change := deploy.Change{Role: role.Name, Object: "Pod " + p.Namespace + "/" + p.Name, Action: release.ActionReplaced}
 		if pod, err := runtime.DefaultUnstructuredConverter.ToUnstructured(p); err == nil {
-			change.Diff = strings.Join(compare.PatchLines(p.ManagedFields, pod, template), "\n")
+			change.Fields = compare.PatchedFields(p.ManagedFields, pod, template)
 		}
 		out = append(out, change)
 	}
@@ -79,7 +78,7 @@ func podChanges(role release.Role, r running) []deploy.Change {
 func (t *Target) replacePatched(ctx context.Context, role release.Role, objects []*object.Object, applied apply.Applied) (running, error) {
 	r := running{objects: objects}
 	for _, result := range applied.Results {
-		if result.Action == apply.Unchanged && result.Live != nil && result.Object.Serves() {
+		if result.Action == release.ActionUnchanged && result.Live != nil && result.Object.Serves() {
 			r.workloads = append(r.workloads, result.Live)
 		}
 	}

@@ -40,7 +40,7 @@ spec: {accessModes: [ReadWriteOnce], storageClassName: none, resources: {request
 	t.Run("a plan shows what would go", func(t *testing.T) {
 		plan, err := c.Diff(t.Context(), small, options(t))
 		require.NoError(t, err)
-		require.Equal(t, []apply.Change{{Object: object.ID{Kind: "ConfigMap", Namespace: ns, Name: "extra"}, Action: apply.Pruned}, {Object: object.ID{Kind: "Service", Namespace: ns, Name: "web"}, Action: apply.Pruned}}, plan.Changes)
+		require.Equal(t, []apply.Change{{Object: object.ID{Kind: "ConfigMap", Namespace: ns, Name: "extra"}, Action: release.ActionPruned}, {Object: object.ID{Kind: "Service", Namespace: ns, Name: "web"}, Action: release.ActionPruned}}, plan.Changes)
 	})
 	broken := small
 	broken.Objects = roleOf(t, ns, digestOf("v2"), deployment("web", 1, fate("missing"))).Objects

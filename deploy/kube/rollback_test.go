@@ -7,7 +7,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/joelhooks/shipit/deploy/kube/apply"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -43,7 +42,7 @@ func TestSHAMovedBitsEqual(t *testing.T) {
 	require.Len(t, before, 2)
 	live, a, err := roll(t, c, at("two"))
 	require.NoError(t, err)
-	require.Equal(t, apply.Configured, a.Results[0].Action)
+	require.Equal(t, release.ActionConfigured, a.Results[0].Action)
 	require.Equal(t, 2, live.Ready)
 	require.Equal(t, before, podUIDs(t, c, ns), "no pod was started again")
 }

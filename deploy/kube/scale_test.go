@@ -149,7 +149,7 @@ func TestScale(t *testing.T) {
 		require.NoError(t, err)
 		plan, counts = compared()
 		require.Len(t, plan.Changes, 1)
-		require.Equal(t, []string{"- data.byhand: 1"}, plan.Changes[0].Lines)
+		require.Equal(t, []release.FieldChange{{Path: "data.byhand", Live: "1"}}, plan.Changes[0].Fields)
 		require.Equal(t, 2, counts["patch"], "%v", counts)
 		a, err := c.Apply(t.Context(), role, silent)
 		require.NoError(t, err)

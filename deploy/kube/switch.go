@@ -95,10 +95,10 @@ func inParity(role release.Role, live release.Live) bool {
 func waitedFor(applied apply.Applied) []rollout.Object {
 	var out []rollout.Object
 	for _, r := range applied.Results {
-		if r.Action == apply.Unchanged && r.Live == nil {
+		if r.Action == release.ActionUnchanged && r.Live == nil {
 			continue // a Job that has run, and is gone
 		}
-		out = append(out, rollout.Object{Object: r.Object, Live: r.Live, Version: r.Version, Changed: r.Action != apply.Unchanged})
+		out = append(out, rollout.Object{Object: r.Object, Live: r.Live, Version: r.Version, Changed: r.Action != release.ActionUnchanged})
 	}
 	return out
 }

@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -216,7 +215,7 @@ func (t *Target) Compare(ctx context.Context, step deploy.Step) (deploy.Comparis
 		return deploy.Comparison{}, err
 	}
 	for _, c := range plan.Changes {
-		out.Changes = append(out.Changes, deploy.Change{Role: step.Role.Name, Object: c.Object.String(), Action: string(c.Action), Diff: strings.Join(c.Lines, "\n")})
+		out.Changes = append(out.Changes, deploy.Change{Role: step.Role.Name, Object: c.Object.String(), Action: c.Action, Fields: c.Fields})
 	}
 	out.Changes = append(out.Changes, podChanges(step.Role, found)...)
 	out.Live.Note = note

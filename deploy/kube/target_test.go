@@ -48,7 +48,7 @@ func TestTarget(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, seen.Findings)
 		require.Len(t, seen.Changes, 1)
-		require.Equal(t, "configured", seen.Changes[0].Action)
+		require.Equal(t, release.ActionConfigured, seen.Changes[0].Action)
 		require.Equal(t, "Deployment "+ns+"/web", seen.Changes[0].Object)
 		require.Equal(t, []string{v1.Role.Digest}, seen.Live.Digests)
 		require.Equal(t, 2, log.since()["list"], "of the pods, and of those that the Service selects")

@@ -10,7 +10,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"github.com/joelhooks/shipit/deploy/kube/apply"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -22,7 +21,7 @@ func TestEveryKindOfWorkload(t *testing.T) {
 			v1, v2 := roleOf(t, ns, digestOf("v1"), workload(kind)), roleOf(t, ns, digestOf("v2"), workload(kind))
 			live, a, err := roll(t, c, v1)
 			require.NoError(t, err)
-			require.Equal(t, apply.Created, a.Results[0].Action)
+			require.Equal(t, release.ActionCreated, a.Results[0].Action)
 			if kind == "Job" {
 				require.Zero(t, live.Desired, "a job serves nothing")
 			} else {
@@ -33,16 +32,16 @@ func TestEveryKindOfWorkload(t *testing.T) {
 
 			_, a, err = roll(t, c, v1)
 			require.NoError(t, err)
-			require.Equal(t, apply.Unchanged, a.Results[0].Action)
+			require.Equal(t, release.ActionUnchanged, a.Results[0].Action)
 
 			plan, err := c.Diff(t.Context(), v2, options(t))
 			require.NoError(t, err)
 			require.Empty(t, plan.Findings)
 			live, a, err = roll(t, c, v2)
 			require.NoError(t, err)
-			want := apply.Configured
+			want := release.ActionConfigured
 			if kind == "Job" {
-				want = apply.Replaced
+				want = release.ActionReplaced
 			} else {
 				require.Equal(t, []string{v2.Digest}, live.Digests)
 				require.Equal(t, live.Desired, live.Ready)
@@ -74,11 +73,11 @@ func TestAJobThatFailedRunsAgain(t *testing.T) {
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
 		plan, err := c.Diff(t.Context(), role, options(t))
-		return err == nil && len(plan.Changes) == 1 && plan.Changes[0].Action == apply.Replaced
+		return err == nil && len(plan.Changes) == 1 && plan.Changes[0].Action == release.ActionReplaced
 	}, 30*time.Second, 50*time.Millisecond, "the plan says so, once the Job has failed for good")
 	a, err := c.Apply(t.Context(), role, options(t))
 	require.NoError(t, err)
-	require.Equal(t, apply.Replaced, a.Results[0].Action)
+	require.Equal(t, release.ActionReplaced, a.Results[0].Action)
 	after, err := jobs.Get(t.Context(), "web", metav1.GetOptions{})
 	require.NoError(t, err)
 	require.NotEqual(t, before.UID, after.UID)

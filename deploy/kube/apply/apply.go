@@ -27,21 +27,10 @@ type Options struct {
 	Progress release.Progress
 }
 
-// Action is what became of one object.
-type Action string
-
-const (
-	Created    Action = "created"
-	Configured Action = "configured"
-	Unchanged  Action = "unchanged"
-	Pruned     Action = "pruned"
-	Replaced   Action = "replaced" // deleted and created again: a Job whose template changed
-)
-
 // Result is what became of one object.
 type Result struct {
 	Object  *object.Object
-	Action  Action
+	Action  release.Action
 	Version string                     // resourceVersion that the apply gave it; empty: unchanged
 	Live    *unstructured.Unstructured // as it is now; nil: not known
 }
@@ -60,7 +49,7 @@ type Applied struct {
 // Changed reports whether anything was written.
 func (a Applied) Changed() bool {
 	for _, r := range a.Results {
-		if r.Action != Unchanged {
+		if r.Action != release.ActionUnchanged {
 			return true
 		}
 	}
@@ -69,12 +58,12 @@ func (a Applied) Changed() bool {
 
 // String counts the actions in one line: "2 configured, 1 unchanged".
 func (a Applied) String() string {
-	counts := map[Action]int{}
+	counts := map[release.Action]int{}
 	for _, r := range a.Results {
 		counts[r.Action]++
 	}
 	var parts []string
-	for _, action := range []Action{Created, Configured, Replaced, Pruned, Unchanged} {
+	for _, action := range []release.Action{release.ActionCreated, release.ActionConfigured, release.ActionReplaced, release.ActionPruned, release.ActionUnchanged} {
 		if n := counts[action]; n > 0 {
 			parts = append(parts, strconv.Itoa(n)+" "+string(action))
 		}

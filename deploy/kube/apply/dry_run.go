@@ -17,8 +17,8 @@ import (
 // Change is what an apply would do to one object.
 type Change struct {
 	Object object.ID
-	Action Action
-	Lines  []string // "- path: value" and "+ path: value", secrets masked; none for a new object
+	Action release.Action
+	Fields []release.FieldChange // that would change; none for a new object
 }
 
 // Plan is what an apply would do to a role's objects, as the server answers a dry run.
@@ -55,7 +55,7 @@ func Diff(ctx context.Context, c *client.Client, s State, o Options) (Plan, erro
 	}
 	for _, id := range sortedIDs(gone) {
 		if !keptKinds[id.Kind] {
-			plan.Changes = append(plan.Changes, Change{Object: id, Action: Pruned})
+			plan.Changes = append(plan.Changes, Change{Object: id, Action: release.ActionPruned})
 		}
 	}
 	return plan, nil
@@ -76,7 +76,7 @@ func (d DryRun) Object(ctx context.Context, o *object.Object) (*Change, []releas
 		return nil, nil, nil
 	}
 	if object.FailedJob(live) {
-		return &Change{Object: o.ID, Action: Replaced}, nil, nil
+		return &Change{Object: o.ID, Action: release.ActionReplaced}, nil, nil
 	}
 	want, err := d.wanted(ctx, o, live)
 	if err != nil {
@@ -89,15 +89,15 @@ func (d DryRun) Object(ctx context.Context, o *object.Object) (*Change, []releas
 	}
 	switch {
 	case err == nil && live == nil, apierrors.IsNotFound(err) && needsOther(o, d.State.Objects):
-		return &Change{Object: o.ID, Action: Created}, nil, nil
+		return &Change{Object: o.ID, Action: release.ActionCreated}, nil, nil
 	case err == nil:
-		lines := compare.Lines(live, got.Object)
-		if len(lines) == 0 {
+		fields := compare.Fields(live, got.Object)
+		if len(fields) == 0 {
 			return nil, nil, nil
 		}
-		return &Change{Object: o.ID, Action: Configured, Lines: lines}, nil, nil
+		return &Change{Object: o.ID, Action: release.ActionConfigured, Fields: fields}, nil, nil
 	case o.ID.Kind == "Job" && live != nil && apierrors.IsInvalid(err):
-		return &Change{Object: o.ID, Action: Replaced}, nil, nil
+		return &Change{Object: o.ID, Action: release.ActionReplaced}, nil, nil
 	}
 	findings := Refusals(d.State.Role.Name, o.ID, err)
 	if findings == nil {

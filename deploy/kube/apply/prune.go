@@ -122,7 +122,7 @@ func pruneOne(ctx context.Context, c *client.Client, s Set, o prunable, p releas
 	if live == nil || live.GetUID() != o.Live.GetUID() || !s.Has(live) {
 		return nil // it is gone already, or another role's by now
 	}
-	e := release.Event{Phase: release.PhaseApply, Mark: release.MarkStep, Role: s.Role, Message: o.id.String() + " " + string(Pruned)}
+	e := release.Event{Phase: release.PhaseApply, Mark: release.MarkStep, Role: s.Role, Message: o.id.String() + " " + string(release.ActionPruned)}
 	if keptKinds[o.id.Kind] || o.Live.GetAnnotations()[object.PruneAnnotation] == "false" {
 		e.Mark, e.Message = release.MarkNote, o.id.String()+" is no longer part of the release and is kept; delete it by hand if nothing needs it"
 		err = c.RemoveLabel(ctx, o.Kind, o.id, live.GetUID(), object.PartOfLabel)

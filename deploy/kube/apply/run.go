@@ -137,10 +137,10 @@ func naming(id object.ID, err error) error {
 func (r *run) one(ctx context.Context, o *object.Object) (Result, error) {
 	live, policy := r.state.Live(o.ID), r.o.Policy
 	if r.state.HasRun(o) {
-		return Result{Object: o, Action: Unchanged}, nil
+		return Result{Object: o, Action: release.ActionUnchanged}, nil
 	}
 	if r.state.Set.Unchanged(o, live, policy) {
-		return Result{Object: o, Action: Unchanged, Live: live}, nil
+		return Result{Object: o, Action: release.ActionUnchanged, Live: live}, nil
 	}
 	switch {
 	case live == nil:
@@ -170,16 +170,16 @@ func (r *run) one(ctx context.Context, o *object.Object) (Result, error) {
 	case err != nil:
 		return Result{}, err
 	case live != nil && got.Version == live.GetResourceVersion():
-		return Result{Object: o, Action: Unchanged, Live: live}, nil
+		return Result{Object: o, Action: release.ActionUnchanged, Live: live}, nil
 	case got.Created:
-		return written(o, Created, got), nil
+		return written(o, release.ActionCreated, got), nil
 	}
-	return written(o, Configured, got), nil
+	return written(o, release.ActionConfigured, got), nil
 }
 
 // written is the result for an object that the server has written. It may be ready
 // already, if nothing changed that its pods run.
-func written(o *object.Object, action Action, got client.Applied) Result {
+func written(o *object.Object, action release.Action, got client.Applied) Result {
 	if got.Object != nil {
 		got.Object.SetManagedFields(nil)
 	}
@@ -198,7 +198,7 @@ func (r *run) replace(ctx context.Context, o *object.Object, uid types.UID) (Res
 	if err != nil {
 		return Result{}, err
 	}
-	return written(o, Replaced, got), nil
+	return written(o, release.ActionReplaced, got), nil
 }
 
 // gone waits until an object that is being deleted no longer exists.
@@ -239,7 +239,7 @@ func (r *run) report(result Result) {
 	r.results[result.Object.ID] = result
 	count := len(r.results)
 	r.mu.Unlock()
-	if result.Action != Unchanged {
+	if result.Action != release.ActionUnchanged {
 		r.o.Progress.Report(release.Event{
 			Phase: release.PhaseApply, Mark: release.MarkStep, Role: r.state.Role.Name, Ready: count, Message: result.Object.ID.String() + " " + string(result.Action),
 		})

@@ -1,6 +1,7 @@
 package compare
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -8,6 +9,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/joelhooks/shipit/deploy/kube/object"
+	"github.com/joelhooks/shipit/release"
 )
 
 func parse(t *testing.T, doc string) map[string]any {
@@ -68,9 +70,9 @@ spec: {replicas: 3, containers: [{name: main, cpu: 2, image: a}]}`)}
 	}
 }
 
-func TestLines(t *testing.T) {
+func TestFields(t *testing.T) {
 	lines := func(live, next string) []string {
-		return Lines(&unstructured.Unstructured{Object: parse(t, live)}, &unstructured.Unstructured{Object: parse(t, next)})
+		return strings.Split(release.Diff(Fields(&unstructured.Unstructured{Object: parse(t, live)}, &unstructured.Unstructured{Object: parse(t, next)})), "\n")
 	}
 	require.Equal(t, []string{"- spec.c[main].image: a", "+ spec.c[main].image: b", "+ spec.text: \"two words\""},
 		lines("{metadata: {name: web, uid: x}, spec: {c: [{name: main, image: a}]}, status: {a: 1}}", "{metadata: {name: web}, spec: {c: [{name: main, image: b}], text: two words}}"))

@@ -5,6 +5,8 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"github.com/joelhooks/shipit/release"
 )
 
 // PatchesOf are the entries of a pod's managed fields by which a person has changed
@@ -43,18 +45,21 @@ func patchedFields(e metav1.ManagedFieldsEntry) []fieldpath.Path {
 	return out
 }
 
-// PatchLines show what entries have changed in a pod, whose template says otherwise.
-func PatchLines(entries []metav1.ManagedFieldsEntry, pod, template map[string]any) []string {
-	var lines []string
+// PatchedFields are those that entries have changed in a pod, whose template says
+// otherwise.
+func PatchedFields(entries []metav1.ManagedFieldsEntry, pod, template map[string]any) []release.FieldChange {
+	var fields []release.FieldChange
 	for _, e := range entries {
 		for _, path := range patchedFields(e) {
+			change := release.FieldChange{Path: readable(path)}
 			if have, ok := lookup(pod, path); ok {
-				lines = append(lines, "- "+readable(path)+": "+shown(have))
+				change.Live = shown(have)
 			}
 			if want, ok := lookup(template, path); ok {
-				lines = append(lines, "+ "+readable(path)+": "+shown(want))
+				change.Wanted = shown(want)
 			}
+			fields = append(fields, change)
 		}
 	}
-	return lines
+	return fields
 }

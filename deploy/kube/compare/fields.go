@@ -11,12 +11,13 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/joelhooks/shipit/deploy/kube/object"
+	"github.com/joelhooks/shipit/release"
 )
 
-// Lines show people the difference between an object as it is and as it will be,
-// by field: "- path: value" and "+ path: value". Values of Secrets are hidden. The
-// server's own fields and shipit's metadata are left out.
-func Lines(live, next *unstructured.Unstructured) []string {
+// Fields are those in which an object as it is differs from the one as it will be.
+// Values of Secrets are hidden. The server's own fields and shipit's metadata are left
+// out.
+func Fields(live, next *unstructured.Unstructured) []release.FieldChange {
 	before, after := flatten(live), flatten(next)
 	paths := make([]string, 0, len(before)+len(after))
 	for p := range before {
@@ -29,7 +30,7 @@ func Lines(live, next *unstructured.Unstructured) []string {
 	}
 	sort.Strings(paths)
 	secret := next.GetKind() == "Secret"
-	var lines []string
+	var fields []release.FieldChange
 	for _, p := range paths {
 		old, had := before[p]
 		now, has := after[p]
@@ -39,14 +40,16 @@ func Lines(live, next *unstructured.Unstructured) []string {
 		if secret && (strings.HasPrefix(p, "data.") || strings.HasPrefix(p, "stringData.")) {
 			old, now = "(hidden)", "(hidden, changed)"
 		}
+		change := release.FieldChange{Path: p}
 		if had {
-			lines = append(lines, "- "+p+": "+old)
+			change.Live = old
 		}
 		if has {
-			lines = append(lines, "+ "+p+": "+now)
+			change.Wanted = now
 		}
+		fields = append(fields, change)
 	}
-	return lines
+	return fields
 }
 
 // bookkeeping are the fields that the server and shipit write for themselves.
