@@ -63,7 +63,9 @@ func TestReplicasAreHandedOverToAnAutoscaler(t *testing.T) {
 		after func(ns string) []part // the release that does not state the replicas any more
 	}{
 		{"of the same role", func(ns string) []part { return []part{{"web", ns, []string{open, autoscaler(3)}}} }},
-		{"of another role, which is applied later", func(ns string) []part { return []part{{"web", ns, []string{open}}, {"scaling", ns, []string{strings.ReplaceAll(deployment("worker", 1), "app: web", "app: worker"), autoscaler(3)}}} }},
+		{"of another role, which is applied later", func(ns string) []part {
+			return []part{{"web", ns, []string{open}}, {"scaling", ns, []string{strings.ReplaceAll(deployment("worker", 1), "app: web", "app: worker"), autoscaler(3)}}}
+		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel() // the autoscaler takes a quarter of a minute
