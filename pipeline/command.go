@@ -101,6 +101,10 @@ func (a around) variables(home, caches string) map[string]string {
 		// differently.
 		"npm_config_side_effects_cache":  "false",
 		"pnpm_config_side_effects_cache": "false",
+		// Nor are installed files hard links into the store, through which a script
+		// would change it: where it is no mount of its own, this is for pnpm.
+		"npm_config_package_import_method":  "clone-or-copy",
+		"pnpm_config_package_import_method": "clone-or-copy",
 		// The user's own .npmrc could change how packages are laid out.
 		"npm_config_userconfig": filepath.Join(home, ".npmrc"),
 	}

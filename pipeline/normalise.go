@@ -93,10 +93,24 @@ func rewriteRoot(e *entry, roots []string) error {
 		if !bytes.Contains(data, []byte(root)) || isBinary(data) {
 			continue
 		}
+		data = bytes.ReplaceAll(data, []byte(searchPath(root)), []byte(searchPath(imageRoot)))
 		data = bytes.ReplaceAll(data, []byte(root), []byte(imageRoot))
 		e.data, e.disk, e.Size = data, "", int64(len(data))
 	}
 	return nil
+}
+
+// searchPath is where a program in the folder root looks for packages, nearest first.
+// pnpm writes it into the shims of the workspace's own programs, with the folders
+// above root.
+func searchPath(root string) string {
+	var out []string
+	for dir := root; ; dir = path.Dir(dir) {
+		out = append(out, path.Join(dir, "node_modules"))
+		if dir == "/" {
+			return strings.Join(out, ":")
+		}
+	}
 }
 
 func isBinary(data []byte) bool {

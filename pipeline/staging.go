@@ -21,8 +21,9 @@ type staging struct {
 	opts   Options
 }
 
-func (s staging) tree() string { return filepath.Join(s.root, "app") }
-func (s staging) home() string { return filepath.Join(s.root, "home") }
+func (s staging) tree() string     { return filepath.Join(s.root, "app") }
+func (s staging) seenTree() string { return filepath.Join(s.seen, "app") }
+func (s staging) home() string     { return filepath.Join(s.root, "home") }
 
 // openStaging locks the build folder for this process and empties it. It waits
 // while another build holds the lock.
@@ -59,7 +60,10 @@ func openStaging(ctx context.Context, opts Options) (staging, error) {
 		}
 		s.caches = filepath.Join(store.dir, "packages")
 	}
-	return s, errors.Join(mkdir(s.tree()), mkdir(s.home()))
+	if !opts.NoCache {
+		err = os.MkdirAll(s.caches, 0o755)
+	}
+	return s, errors.Join(err, mkdir(s.tree()), mkdir(s.home()))
 }
 
 // makeRoot makes the build folder or takes an existing one of this user. If another
