@@ -43,31 +43,24 @@ func (e Engine) probe(ctx context.Context, role release.Role) (registered string
 	return registered, nil
 }
 
-// masked hides the role's secrets in a failure that quotes its answers. What may
+// asker is the way to a role, and what hides its secrets in what it says. What may
 // hold them is withheld if they cannot be read.
-func (e Engine) masked(ctx context.Context, role release.Role, err error) error {
-	var failure *release.Failure
-	if !errors.As(err, &failure) {
-		return err
-	}
-	mask := func(string) string { return "withheld: the secrets of the role cannot be read" }
-	if t, terr := e.target(role); terr == nil {
-		if known, merr := t.Mask(context.WithoutCancel(ctx), role); merr == nil {
-			mask = known
+func (e Engine) asker(role release.Role) probe.Asker {
+	mask := func(ctx context.Context) func(string) string {
+		if t, err := e.target(role); err == nil {
+			if known, err := t.Mask(ctx, role); err == nil {
+				return known
+			}
 		}
+		return func(string) string { return "withheld: the secrets of the role cannot be read" }
 	}
-	hidden := *failure
-	hidden.Message, hidden.Log = mask(failure.Message), nil
-	for _, line := range failure.Log {
-		hidden.Log = append(hidden.Log, mask(line))
-	}
-	return &hidden
+	return probe.Asker{Do: e.do(role), Mask: mask}
 }
 
 // runProbes runs probes in order, each until it holds.
 func (e Engine) runProbes(ctx context.Context, role release.Role, cfg config.Role, probes []config.Probe) error {
 	for _, p := range probes {
-		if err := probe.Run(ctx, cfg, p, e.do(role)); err != nil {
+		if err := probe.Run(ctx, cfg, p, e.asker(role)); err != nil {
 			return causeOf(ctx, err)
 		}
 	}
@@ -78,7 +71,7 @@ func (e Engine) register(ctx context.Context, role release.Role, cfg config.Role
 	if cfg.Register == nil {
 		return "", nil
 	}
-	proof, err := probe.Register(ctx, cfg, e.do(role))
+	proof, err := probe.Register(ctx, cfg, e.asker(role))
 	if err != nil {
 		return "", causeOf(ctx, err)
 	}
@@ -99,7 +92,7 @@ func (e Engine) functions(ctx context.Context, rel release.Release, registered m
 		if !ok || !cfg.AnswersHTTP() {
 			continue
 		}
-		owned, answers, err := probe.Functions(ctx, cfg, e.Config.Functions, e.do(role))
+		owned, answers, err := probe.Functions(ctx, cfg, e.Config.Functions, e.asker(role))
 		if err != nil {
 			errs = append(errs, err)
 			continue

@@ -142,7 +142,6 @@ func (e Engine) switchRole(ctx context.Context, c Checked, role release.Role, ou
 	out.took[role.Name] = time.Since(began)
 	if err == nil && e.probed(role) {
 		out.registered[role.Name], err = e.probe(ctx, role)
-		err = e.masked(ctx, role, err)
 	}
 	if err != nil {
 		out.err = roleError(role, err)

@@ -52,7 +52,7 @@ func FunctionsIn(role string, f config.Functions, answer Answer) (release.RoleFu
 	}
 	native, err := value.ConvertToNative(reflect.TypeFor[[]string]())
 	if err != nil {
-		return release.RoleFunctions{}, false, fmt.Errorf("functions of %s: %s gives %s, not a list of ids", role, text, shorten(release.Redact(show(value), nil)))
+		return release.RoleFunctions{}, false, fmt.Errorf("functions of %s: %s gives %s, not a list of ids", role, text, value.Type().TypeName())
 	}
 	ids := slices.Clone(native.([]string))
 	slices.Sort(ids)

@@ -36,7 +36,7 @@ func TestFunctions(t *testing.T) {
 		{"ids can be picked by an expression", `json.fns.map(f, f.id)`, `{"fns":[{"id":"a"}]}`, true, ""},
 		{"a role without functions does not answer for them", "", `{"ok":true}`, false, ""},
 		{"a role that answers in words does not answer for them", "", `ok`, false, ""},
-		{"a number is no list of ids", "json.count", `{"count":3}`, false, "gives 3, not a list of ids"},
+		{"a number is no list of ids", "json.count", `{"count":3}`, false, "gives int, not a list of ids"},
 		{"a list of numbers is no list of ids", "", `{"functions":[1]}`, false, "not a list of ids"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -53,7 +53,7 @@ func TestFunctions(t *testing.T) {
 		})
 	}
 	t.Run("a role without an HTTP probe is not asked", func(t *testing.T) {
-		_, answers, err := probe.Functions(t.Context(), config.Role{}, config.Functions{}, nil)
+		_, answers, err := probe.Functions(t.Context(), config.Role{}, config.Functions{}, probe.Asker{})
 		require.NoError(t, err)
 		require.False(t, answers)
 	})
@@ -105,7 +105,7 @@ func TestRegister(t *testing.T) {
 		require.Equal(t, "200 "+done, proof)
 	})
 	t.Run("a role that registers nothing is not asked", func(t *testing.T) {
-		proof, err := probe.Register(t.Context(), config.Role{}, nil)
+		proof, err := probe.Register(t.Context(), config.Role{}, probe.Asker{})
 		require.NoError(t, err)
 		require.Empty(t, proof)
 	})

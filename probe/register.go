@@ -34,7 +34,7 @@ func Register(ctx context.Context, role config.Role, ask Asker) (string, error) 
 	put.port, put.ask = role.Port, ask
 	w := window{
 		within: r.Within.Or(30 * time.Second), every: 500 * time.Millisecond, code: release.CodeRegistrationFailed,
-		hint: "the worker answers, but the server it registers with did not accept it: check its address and keys",
+		hint: "the worker answers, but the server it registers with did not accept it: check its address and keys", ask: ask,
 	}
 	var answer, confirmed Answer
 	err = w.until(ctx, role, "registration", func(ctx context.Context) ([]string, error) {
@@ -44,7 +44,7 @@ func Register(ctx context.Context, role config.Role, ask Asker) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	proof := fmt.Sprintf("%d %s", answer.Status, shorten(release.Redact(string(answer.Body), secretsOf(role))))
+	proof := fmt.Sprintf("%d %s", answer.Status, shorten(ask.hiding(ctx, role)(string(answer.Body))))
 	if r.Ask != nil {
 		server, err := l.questionOf(*r.Ask, "", accepted)
 		if err != nil {

@@ -12,11 +12,29 @@ import (
 	"time"
 
 	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/release"
 )
 
-// Asker sends one request to a role, for example through a port forward. The URL has
-// the role's port, path and query; its host is 127.0.0.1.
-type Asker func(ctx context.Context, req *http.Request) (*http.Response, error)
+// Asker is the way to a role.
+type Asker struct {
+	// Do sends one request to the role, for example through a port forward. The URL has
+	// the role's port, path and query; its host is 127.0.0.1.
+	Do func(ctx context.Context, req *http.Request) (*http.Response, error)
+	// Mask returns what hides the role's own secrets in a text. It is asked only when
+	// something that the role said is going to be shown. nil hides none.
+	Mask func(ctx context.Context) func(text string) string
+}
+
+// hiding returns what hides the secrets of the role and of this process in a text.
+// Hide before a text is cut, since a part of a value is not found.
+func (a Asker) hiding(ctx context.Context, role config.Role) func(text string) string {
+	mask := func(text string) string { return text }
+	if a.Mask != nil {
+		mask = a.Mask(context.WithoutCancel(ctx))
+	}
+	ours := secretsOf(role)
+	return func(text string) string { return release.Redact(mask(text), ours) }
+}
 
 // Answer is the response to one request.
 type Answer struct {
@@ -81,7 +99,7 @@ func (q question) try(ctx context.Context) (Answer, error) {
 }
 
 func (q question) send(ctx context.Context) (Answer, error) {
-	address, send := q.url, q.ask
+	address, send := q.url, q.ask.Do
 	if strings.HasPrefix(address, "/") {
 		address = fmt.Sprintf("http://127.0.0.1:%d%s", q.port, address)
 	} else {

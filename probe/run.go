@@ -25,7 +25,7 @@ func Run(ctx context.Context, role config.Role, p config.Probe, ask Asker) error
 	if err != nil {
 		return err
 	}
-	w := windowOf(p)
+	w := windowOf(p, ask)
 	switch {
 	case len(p.Command) > 0:
 		return w.until(ctx, role, nameOf(p), func(ctx context.Context) ([]string, error) { return runCommand(ctx, p) })
@@ -55,7 +55,7 @@ func (l language) runEvent(ctx context.Context, role config.Role, p config.Probe
 	}
 	send.port, send.ask = portOf(role, p), ask
 	await.port, await.ask = send.port, ask
-	w := windowOf(p)
+	w := windowOf(p, ask)
 	began := time.Now()
 	if err := w.until(ctx, role, nameOf(p)+": send", send.attempt); err != nil {
 		return err
@@ -78,12 +78,13 @@ type window struct {
 	within, every time.Duration
 	code          release.Code
 	hint          string
+	ask           Asker // whose secrets a failure hides
 }
 
-func windowOf(p config.Probe) window {
+func windowOf(p config.Probe, ask Asker) window {
 	return window{
 		within: p.Within.Or(30 * time.Second), every: p.Every.Or(500 * time.Millisecond), code: release.CodeProbeFailed,
-		hint: "read the role's log; if it only needs longer, raise the probe's within",
+		hint: "read the role's log; if it only needs longer, raise the probe's within", ask: ask,
 	}
 }
 
@@ -115,11 +116,11 @@ func (w window) until(ctx context.Context, role config.Role, what string, try fu
 			return context.Cause(ctx)
 		}
 		if limited.Err() != nil {
-			hidden := secretsOf(role)
+			hide := w.ask.hiding(ctx, role)
 			for i, line := range evidence {
-				evidence[i] = shorten(release.Redact(line, hidden))
+				evidence[i] = shorten(hide(line))
 			}
-			cause := clip(release.Redact(causeOf(last), hidden), messageBytes)
+			cause := clip(hide(causeOf(last)), messageBytes)
 			return &release.Failure{
 				Role: role.Name, Code: w.code, Object: what, Log: evidence, Hint: w.hint,
 				Message: fmt.Sprintf("%s (tried %d times in %s)", cause, attempts, w.within.Round(time.Millisecond)),

@@ -70,7 +70,7 @@ func TestRunHTTP(t *testing.T) {
 			host = req.URL.Host
 			return &http.Response{StatusCode: 200, Body: http.NoBody}, nil
 		}
-		require.NoError(t, probe.Run(t.Context(), config.Role{Port: 1}, config.Probe{Path: "/x?y=1", Port: 3018}, ask))
+		require.NoError(t, probe.Run(t.Context(), config.Role{Port: 1}, config.Probe{Path: "/x?y=1", Port: 3018}, probe.Asker{Do: ask}))
 		require.Equal(t, "127.0.0.1:3018", host)
 	})
 	t.Run("a context that ends gives its cause, not a failure", func(t *testing.T) {
@@ -97,7 +97,7 @@ func TestRunCommand(t *testing.T) {
 		{"a program that hangs, with children", []string{"sh", "-c", "sleep 60 & wait"}, "", "signal: killed"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			err := probe.Run(t.Context(), role, quick(config.Probe{Command: tc.command, Output: tc.output}), nil)
+			err := probe.Run(t.Context(), role, quick(config.Probe{Command: tc.command, Output: tc.output}), probe.Asker{})
 			if tc.want == "" {
 				require.NoError(t, err)
 				return
@@ -116,7 +116,7 @@ func TestRunCommandLeavesNothingBehind(t *testing.T) {
 	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
 	reader, err := os.OpenFile(pipe, os.O_RDWR, 0)
 	require.NoError(t, err)
-	f := failure(t, probe.Run(t.Context(), config.Role{}, quick(config.Probe{Command: []string{"sh", "-c", `exec 3>"$0"; sleep 60 & wait`, pipe}}), nil))
+	f := failure(t, probe.Run(t.Context(), config.Role{}, quick(config.Probe{Command: []string{"sh", "-c", `exec 3>"$0"; sleep 60 & wait`, pipe}}), probe.Asker{}))
 	require.Contains(t, f.Message, "killed")
 	// The pipe ends once the last process that holds it open for writing is gone.
 	end, err := os.Open(pipe)
@@ -207,12 +207,12 @@ func worker(t *testing.T, answer http.HandlerFunc) (config.Role, probe.Asker) {
 	require.NoError(t, err)
 	port, err := strconv.Atoi(address.Port())
 	require.NoError(t, err)
-	return config.Role{Name: "cluster", Port: port}, func(_ context.Context, req *http.Request) (*http.Response, error) {
+	return config.Role{Name: "cluster", Port: port}, probe.Asker{Do: func(_ context.Context, req *http.Request) (*http.Response, error) {
 		if req.URL.Host != address.Host {
 			return nil, fmt.Errorf("the way to the role was taken for %s", req.URL.Host)
 		}
 		return server.Client().Do(req)
-	}
+	}}
 }
 
 func failure(t *testing.T, err error) *release.Failure {

@@ -1,6 +1,7 @@
 package probe_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -60,5 +61,28 @@ func TestNoSecretEntersAFailure(t *testing.T) {
 		require.NoError(t, err)
 		require.Contains(t, proof, "200")
 		clean(t, proof)
+	})
+	t.Run("of the role's own secrets, not even a part where a line is cut", func(t *testing.T) {
+		const own = "owned-by-the-role-5d1f"
+		role, ask := worker(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPut {
+				fmt.Fprintf(w, `{"modified":true,"told":"%s%s"}`, long[:110], own)
+				return
+			}
+			fmt.Fprintf(w, `{"functions":"%s"}`+"\n%s%s", own, long, own)
+		})
+		ask.Mask = func(context.Context) func(string) string {
+			return func(text string) string { return strings.ReplaceAll(text, own, "[redacted]") }
+		}
+		f := failure(t, probe.Run(t.Context(), role, quick(config.Probe{Path: "/", Expect: []string{`text == "other"`}}), ask))
+		require.NotContains(t, f.Error()+strings.Join(f.Log, "\n"), own[:5])
+		role.Register = &config.Register{Path: "/"}
+		proof, err := probe.Register(t.Context(), role, ask)
+		require.NoError(t, err)
+		require.Contains(t, proof, "told")
+		require.NotContains(t, proof, own[:5])
+		_, _, err = probe.FunctionsIn("cluster", config.Functions{}, probe.Answer{Status: 200, Body: fmt.Appendf(nil, `{"functions":%q}`, own)})
+		require.ErrorContains(t, err, "not a list of ids")
+		require.NotContains(t, err.Error(), own[:5])
 	})
 }

@@ -16,7 +16,7 @@ const shortestSecret = 4
 
 // looksSecret finds what is a secret by its looks: named so, or the password of
 // a URL, or the credentials of a header.
-var looksSecret = regexp.MustCompile(`(?i)((?:password|passwd|secret|token|api[_-]?key|authorization|signing[_-]?key|credential)s?\\*["']?\s*[=:]\s*\\*["']?(?:bearer\s+|basic\s+)?)[^\s"'\\,;]{4,}|(://[^/\s:@]*:)[^@\s]+(@)`)
+var looksSecret = regexp.MustCompile(`(?i)((?:password|passwd|secret|token|api[_-]?key|authorization|signing[_-]?key|credential|["']auth)s?\\*["']?\s*[=:]\s*\\*["']?(?:bearer\s+|basic\s+)?)[^\s"'\\,;]{4,}|(://[^/\s:@]*:)[^@\s]+(@)`)
 
 // Redact hides secrets in a text: the values, each also line by line and as JSON,
 // URLs and base64 hold it, and whatever looks like a secret by its name. What a terminal would obey is
@@ -47,13 +47,17 @@ func spellings(values []string) []string {
 	return slices.Compact(all)
 }
 
-// encodings are a value as it stands in JSON, in a URL, and in base64: whole, and
-// within the base64 of a longer text, where the first and the last characters
-// depend on what is beside it.
+// encodings are a value as it stands in JSON, in JSON that is a string of other JSON,
+// in a URL, and in base64: whole, and within the base64 of a longer text, where the
+// first and the last characters depend on what is beside it.
 func encodings(v string) []string {
 	all := []string{url.QueryEscape(v), url.PathEscape(v), base64.StdEncoding.EncodeToString([]byte(v)), base64.RawURLEncoding.EncodeToString([]byte(v))}
-	if quoted, err := json.Marshal(v); err == nil {
+	inner := v
+	for range 3 {
+		quoted, _ := json.Marshal(inner)
 		all = append(all, string(quoted[1:len(quoted)-1]))
+		inner = inJSON(inner)
+		all = append(all, inner)
 	}
 	for before := range 3 {
 		whole := base64.RawStdEncoding.EncodeToString([]byte("\x00\x00"[:before] + v))
@@ -63,4 +67,13 @@ func encodings(v string) []string {
 		}
 	}
 	return all
+}
+
+// inJSON is a text as most programs write it in JSON: with < > & as they are.
+func inJSON(text string) string {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(text) // of a string it cannot fail
+	return strings.TrimSuffix(strings.TrimPrefix(b.String(), `"`), "\"\n")
 }

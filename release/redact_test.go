@@ -10,7 +10,7 @@ import (
 )
 
 func TestRedact(t *testing.T) {
-	values := []string{"hunter2", "hunter2-and-more", "two\nlines", "abc"}
+	values := []string{"hunter2", "hunter2-and-more", "two\nlines", "abc", `a"<b>`}
 	for _, tc := range []struct{ name, text, want string }{
 		{"a value", "it is hunter2.", "it is [redacted]."},
 		{"a value that begins with another leaves no rest", "hunter2-and-more", "[redacted]"},
@@ -19,6 +19,8 @@ func TestRedact(t *testing.T) {
 		{"a value that is too short to be told from text stays", "abc", "abc"},
 		{"what is named a secret", `{"apiKey":"0123","password": "4567"}`, `{"apiKey":"[redacted]","password": "[redacted]"}`},
 		{"JSON within JSON", `"{\"password\":\"4567\"}"`, `"{\"password\":\"[redacted]\"}"`},
+		{"a value with a quote, in JSON within JSON", `"{\"x\":\"{\\\"y\\\":\\\"a\\\\\\\"<b>\\\"}\"}"`, `"{\"x\":\"{\\\"y\\\":\\\"[redacted]\\\"}\"}"`},
+		{"a login of Docker", `{"auths":{"r:5000":{"auth":"dXNlcjpwYXNz"}}}`, `{"auths":{"r:5000":{"auth":"[redacted]"}}}`},
 		{"a header", "Authorization: Bearer abcdef", "Authorization: Bearer [redacted]"},
 		{"the password of a URL", "redis://user:pass@host/0", "redis://user:[redacted]@host/0"},
 		{"other text stays", "listening on port 3111", "listening on port 3111"},

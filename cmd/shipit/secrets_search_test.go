@@ -1,0 +1,135 @@
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/joelhooks/shipit/tools/devhost"
+)
+
+// search looks for planted values in everything that was written.
+type search struct {
+	spellings map[string]string // what to look for → what it is
+	found     []string
+	places    int
+	bytes     int
+}
+
+func newSearch() *search {
+	s := &search{spellings: map[string]string{}}
+	for name, value := range planted() {
+		for _, line := range strings.Split(strings.TrimSpace(value), "\n") {
+			s.spellings[line] = name
+			if strings.HasPrefix(line, "zqx") {
+				s.spellings[line[:9]] = "the beginning of " + name
+			}
+		}
+		if name == "URL_OF_DB" {
+			s.spellings["zqxdburl44aa55"] = name
+		}
+		if quoted, err := json.Marshal(value); err == nil {
+			s.spellings[string(quoted[1:len(quoted)-1])] = name + " in JSON"
+		}
+		if len(value) < 6 {
+			continue // three letters of base64 are anywhere
+		}
+		// Whatever stands before it, base64 of a value has one of three forms.
+		for shift := range 3 {
+			coded := base64.RawStdEncoding.EncodeToString([]byte(strings.Repeat("x", shift) + value))
+			first, last := (shift*8+5)/6, (shift+len(value))*8/6 // what depends on the value alone
+			s.spellings[coded[first:last]] = name + " in base64"
+		}
+	}
+	return s
+}
+
+// in searches bytes, and what they are when unpacked.
+func (s *search) in(place string, data []byte) {
+	s.places++
+	s.bytes += len(data)
+	for spelling, name := range s.spellings {
+		if at := bytes.Index(data, []byte(spelling)); at >= 0 {
+			s.found = append(s.found, fmt.Sprintf("%s in %s: %q", name, place, data[max(0, at-60):min(len(data), at+len(spelling)+20)]))
+		}
+	}
+	if r, err := gzip.NewReader(bytes.NewReader(data)); err == nil {
+		if plain, err := io.ReadAll(r); err == nil {
+			s.in(place+", unpacked", plain)
+		}
+	}
+}
+
+func (s *search) file(t *testing.T, place, path string) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	s.in(place, data)
+}
+
+// folder searches all files of a folder, and returns how many there are.
+func (s *search) folder(t *testing.T, dir string) (files int) {
+	t.Helper()
+	require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		files++
+		s.file(t, path, path)
+		return nil
+	}))
+	return files
+}
+
+// objects searches what the namespace holds, but for the Secret.
+func (s *search) objects(t *testing.T, g ground) {
+	t.Helper()
+	ctx, all := t.Context(), metav1.ListOptions{}
+	maps, err := g.client.CoreV1().ConfigMaps("secrets").List(ctx, all)
+	require.NoError(t, err)
+	for _, m := range maps.Items {
+		for key, text := range m.Data {
+			s.in("ConfigMap "+m.Name+" "+key, []byte(text))
+		}
+		for key, data := range m.BinaryData {
+			s.in("ConfigMap "+m.Name+" "+key, data)
+		}
+	}
+	leases, err := g.client.CoordinationV1().Leases("secrets").List(ctx, all)
+	require.NoError(t, err)
+	deployments, err := g.client.AppsV1().Deployments("secrets").List(ctx, all)
+	require.NoError(t, err)
+	secrets, err := g.client.CoreV1().Secrets("secrets").List(ctx, all)
+	require.NoError(t, err)
+	for i := range secrets.Items {
+		if secrets.Items[i].Name == "worker" {
+			secrets.Items[i].Data = nil
+		}
+	}
+	for place, list := range map[string]any{"the leases": leases, "the deployments": deployments, "the secrets": secrets} {
+		data, err := json.Marshal(list)
+		require.NoError(t, err)
+		s.in(place, data)
+	}
+}
+
+// machine searches what shipit and the service manager wrote on the machine.
+func (s *search) machine(t *testing.T, h *devhost.Host) {
+	t.Helper()
+	for _, place := range []string{"/srv", "/etc/systemd/system", "/tmp", "/var/tmp", "/root"} {
+		out, err := h.Exec(t.Context(), "find", place, "-xdev", "-type", "f", "-exec", "cat", "{}", "+")
+		require.NoError(t, err)
+		s.in(place+" of the machine", []byte(out))
+	}
+}
