@@ -23,6 +23,7 @@ func may() map[string][]string {
 		"release":           {},
 		"config":            {"release"},
 		"explain":           below,
+		"doctor":            append([]string{"attest", "deploy/host", "deploy/kube", "pipeline/engine", "pipeline/git"}, withRegistry...),
 		"registry":          below,
 		"manifests":         below,
 		"probe":             below,
@@ -61,7 +62,7 @@ func may() map[string][]string {
 		"deploy/kube/store":   {"deploy/kube/client", "deploy/kube/object", "ledger", "release"},
 		"deploy/host":         append([]string{"deploy"}, withRegistry...),
 		"cmd/shipit": {
-			"actions", "attest", "check", "config", "deploy", "deploy/host", "deploy/kube", "explain", "ledger", "manifests", "pipeline", "pipeline/git",
+			"actions", "attest", "check", "config", "deploy", "deploy/host", "deploy/kube", "doctor", "explain", "ledger", "manifests", "pipeline", "pipeline/git",
 			"progress", "registry", "release", "scaffold",
 		},
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -21,7 +22,12 @@ type Error struct {
 	Key  string // dotted path or name of the key at fault
 	Msg  string
 	Hint string
+
+	missing bool // there is no such file
 }
+
+// Is lets errors.Is tell that there is no such file.
+func (e *Error) Is(target error) bool { return e.missing && target == fs.ErrNotExist }
 
 func (e *Error) Error() string {
 	var b strings.Builder
@@ -42,7 +48,7 @@ func (e *Error) Error() string {
 func Load(path, env string) (Config, error) {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return Config{}, &Error{File: path, Msg: "no such file", Hint: "shipit init writes one; -C DIR or --config FILE names another"}
+		return Config{}, &Error{File: path, missing: true, Msg: "no such file", Hint: "shipit init writes one; -C DIR or --config FILE names another"}
 	}
 	if err != nil {
 		return Config{}, err

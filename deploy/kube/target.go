@@ -89,13 +89,28 @@ func LeastRoles(cfg config.Config, o Options, rel release.Release) ([]byte, erro
 	if err != nil {
 		return nil, err
 	}
-	inKubernetes := slices.DeleteFunc(slices.Clone(rel.Roles), func(r release.Role) bool { return r.Target != release.TargetKubernetes })
-	roles, err := t.preflightRoles(inKubernetes)
+	roles, err := t.preflightRoles(inKubernetes(rel))
 	if err != nil {
 		return nil, err
 	}
 	return preflight.LeastRoles(t.client, roles, t.preflightOptions())
 }
+
+// Permissions finds which permissions the caller lacks to carry out rel.
+func (t *Target) Permissions(ctx context.Context, rel release.Release) ([]release.Finding, error) {
+	roles, err := t.preflightRoles(inKubernetes(rel))
+	if err != nil {
+		return nil, err
+	}
+	return preflight.Permissions(ctx, t.client, roles, t.preflightOptions())
+}
+
+func inKubernetes(rel release.Release) []release.Role {
+	return slices.DeleteFunc(slices.Clone(rel.Roles), func(r release.Role) bool { return r.Target != release.TargetKubernetes })
+}
+
+// Clock is the time by the API server.
+func (t *Target) Clock(ctx context.Context) (time.Time, error) { return t.client.Clock(ctx) }
 
 // Store keeps the ledger of the app, by default in the namespace of its first role in
 // Kubernetes. A namespace that does not exist is made with the first lock: Preflight

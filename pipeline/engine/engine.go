@@ -111,6 +111,16 @@ func Connect(ctx context.Context, opts Options) (*Engine, error) {
 	return e, nil
 }
 
+// Find says what an engine can be reached by, without a connection to it. The error
+// is an *Error.
+func Find(ctx context.Context) (string, error) {
+	if os.Getenv(sessionPort) == "" {
+		return reachable(ctx)
+	}
+	_, err := presentSession(ctx)
+	return sessionPort, err
+}
+
 // presentSession is the session that the variables name. Connecting never fails,
 // so the port is tried.
 func presentSession(ctx context.Context) (engineconn.EngineConn, error) {

@@ -127,3 +127,17 @@ func (w warnings) HandleWarningHeader(code int, _ string, text string) {
 		release.Progress(w).Report(release.Event{Phase: release.PhaseApply, Mark: release.MarkNote, Message: "the API server warns: " + text})
 	}
 }
+
+// Clock is the time by the API server.
+func (c *Client) Clock(ctx context.Context) (time.Time, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.rest().Get().AbsPath("/version").URL().String(), nil)
+	if err != nil {
+		return time.Time{}, err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return time.Time{}, c.explain(err)
+	}
+	defer resp.Body.Close()
+	return http.ParseTime(resp.Header.Get("Date"))
+}

@@ -128,6 +128,19 @@ func (r *run) permissions(ctx context.Context) error {
 	return group.Wait()
 }
 
+// Permissions finds which permissions the caller lacks to release the roles. It asks
+// for nothing else.
+func Permissions(ctx context.Context, c *client.Client, roles []Role, o Options) ([]release.Finding, error) {
+	r, err := newRun(c, roles, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.permissions(ctx); err != nil {
+		return nil, err
+	}
+	return r.sorted(), nil
+}
+
 // prunePermissions asks whether what the release no longer has may be deleted.
 func (r *run) prunePermissions(ctx context.Context) error {
 	s := permissionSet{}
