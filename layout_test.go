@@ -60,7 +60,10 @@ func may() map[string][]string {
 		},
 		"deploy/kube/rollout": {"deploy/kube/client", "deploy/kube/diagnose", "deploy/kube/object", "release"},
 		"deploy/kube/store":   {"deploy/kube/client", "deploy/kube/object", "ledger", "release"},
-		"deploy/host":         append([]string{"deploy"}, withRegistry...),
+		"deploy/host":         append([]string{"deploy", "deploy/host/content", "deploy/host/machine", "deploy/host/service"}, below...),
+		"deploy/host/content": {"deploy/host/machine", "release"},
+		"deploy/host/machine": {"config", "release"},
+		"deploy/host/service": {"deploy/host/content", "deploy/host/machine", "release"},
 		"cmd/shipit": {
 			"actions", "attest", "check", "config", "deploy", "deploy/host", "deploy/kube", "doctor", "explain", "ledger", "manifests", "pipeline", "pipeline/git",
 			"progress", "registry", "release", "scaffold",

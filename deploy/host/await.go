@@ -7,57 +7,58 @@ import (
 	"strings"
 	"time"
 
+	"github.com/joelhooks/shipit/deploy/host/service"
 	"github.com/joelhooks/shipit/release"
 )
 
 const (
 	pollEvery  = 40 * time.Millisecond
 	startLimit = 20 * time.Second
-	// A process that has just been started may still change its directory, and a
-	// port may still be held by the one before.
-	settleTime = 600 * time.Millisecond
+	// A process that has just been started may still change its directory, and the
+	// process before it may still hold the port.
+	earlyTime = 600 * time.Millisecond
 )
 
 // await watches the started service until it is ready and has stayed up for its
 // stable time. A process that ends, or runs from another directory, is a
 // *release.Failure at once.
-func (m *machine) await(ctx context.Context, d definition) (state, error) {
-	first, err := m.ready(ctx, d)
+func (r runner) await(ctx context.Context, d service.Definition) (service.State, error) {
+	first, err := r.ready(ctx, d)
 	if err != nil {
 		return first, err
 	}
-	return m.staysUp(ctx, d, first)
+	return r.staysUp(ctx, d, first)
 }
 
 // ready waits until the service's own process listens on its port; without a
 // port it is ready when it runs.
-func (m *machine) ready(ctx context.Context, d definition) (state, error) {
+func (r runner) ready(ctx context.Context, d service.Definition) (service.State, error) {
 	began := time.Now()
-	var first state
+	var first service.State
 	var since time.Time
 	for {
-		s, err := m.inspect(ctx, d)
+		s, err := r.inspect(ctx, d)
 		if err != nil {
 			return s, err
 		}
-		if first.pid == 0 && s.pid > 0 {
+		if first.PID == 0 && s.PID > 0 {
 			first, since = s, time.Now()
 		}
-		settled := first.pid > 0 && time.Since(since) >= settleTime
+		early := first.PID == 0 || time.Since(since) < earlyTime
 		switch {
-		case s.endedSince(first):
-			return s, m.failure(ctx, d, s.of(first))
-		case s.runs(d) && (d.Port == 0 || s.serves()):
+		case ended(s, first):
+			return s, r.failure(ctx, d, asStarted(s, first))
+		case s.Runs(d) && (d.Port == 0 || s.Serves()):
 			return s, nil
-		case s.phase == phaseUp && settled && !s.runs(d):
+		case s.Phase == service.PhaseUp && !early && !s.Runs(d):
 			return s, foreignDirectory(d, s)
-		case s.runs(d) && s.foreign() != nil && settled:
-			return s, portTaken(d, *s.foreign())
-		case s.runs(d) && time.Since(began) > m.o.Listen:
-			return s, m.notServed(ctx, d, s, fmt.Sprintf("after %s", m.o.Listen))
-		case !s.runs(d) && time.Since(began) > startLimit:
-			f := m.failure(ctx, d, s)
-			f.Message = fmt.Sprintf("no process after %s: %s", startLimit, s.phase)
+		case s.Runs(d) && s.Foreign() != nil && !early:
+			return s, d.PortTaken(*s.Foreign())
+		case s.Runs(d) && time.Since(began) > r.listen:
+			return s, r.notServed(ctx, d, s, fmt.Sprintf("after %s", r.listen))
+		case !s.Runs(d) && time.Since(began) > startLimit:
+			f := r.failure(ctx, d, s)
+			f.Message = fmt.Sprintf("no process after %s: %s", startLimit, s.Phase)
 			return s, f
 		}
 		if err := sleep(ctx, pollEvery); err != nil {
@@ -69,61 +70,74 @@ func (m *machine) ready(ctx context.Context, d definition) (state, error) {
 // staysUp watches the service, which was ready as first, for its stable time. A
 // process that ends in it would have been taken for good and be gone a moment
 // later.
-func (m *machine) staysUp(ctx context.Context, d definition, first state) (state, error) {
+func (r runner) staysUp(ctx context.Context, d service.Definition, first service.State) (service.State, error) {
 	const every = 150 * time.Millisecond
 	began := time.Now()
 	for {
-		s, err := m.inspect(ctx, d)
+		s, err := r.inspect(ctx, d)
 		if err != nil {
 			return s, err
 		}
 		up := time.Since(began)
 		switch {
-		case s.endedSince(first):
-			f := m.failure(ctx, d, s.of(first))
+		case ended(s, first):
+			f := r.failure(ctx, d, asStarted(s, first))
 			f.Message += fmt.Sprintf(", %s after it was ready", up.Round(100*time.Millisecond))
 			return s, f
-		case up < d.stableTime():
-		case !s.runs(d):
+		case up < d.StableTime():
+		case !s.Runs(d):
 			return s, foreignDirectory(d, s)
-		case d.Port > 0 && !s.serves():
-			return s, m.notServed(ctx, d, s, "any more")
+		case d.Port > 0 && !s.Serves():
+			return s, r.notServed(ctx, d, s, "any more")
 		default:
 			return s, nil
 		}
-		if err := sleep(ctx, min(every, max(d.stableTime()-up, time.Millisecond))); err != nil {
+		if err := sleep(ctx, min(every, max(d.StableTime()-up, time.Millisecond))); err != nil {
 			return s, err
 		}
 	}
 }
 
-// endedSince reports whether the process that was seen first has ended.
-func (s state) endedSince(first state) bool {
-	return s.phase == phaseFailed || s.phase == phaseRestarting || first.pid > 0 && (s.pid != first.pid || s.restarts > first.restarts)
+// ended reports whether the process that was seen first has ended since.
+func ended(s, first service.State) bool {
+	return s.Phase == service.PhaseFailed || s.Phase == service.PhaseRestarting || first.PID > 0 && (s.PID != first.PID || s.Restarts > first.Restarts)
 }
 
-// of is the state with the log of the start that was seen first: the one that ended.
-func (s state) of(first state) state {
-	s.invocation = cmp.Or(first.invocation, s.invocation)
+// asStarted is the state with the log of the start that was seen first: the one that
+// ended.
+func asStarted(s, first service.State) service.State {
+	s.Invocation = cmp.Or(first.Invocation, s.Invocation)
 	return s
 }
 
-func (m *machine) notServed(ctx context.Context, d definition, s state, when string) *release.Failure {
-	f := m.failure(ctx, d, s)
-	f.Code, f.Message = release.CodePortNotServed, fmt.Sprintf("PID %d does not listen on port %d %s", s.pid, d.Port, when)
+func (r runner) notServed(ctx context.Context, d service.Definition, s service.State, when string) *release.Failure {
+	f := r.failure(ctx, d, s)
+	f.Code, f.Message = release.CodePortNotServed, fmt.Sprintf("PID %d does not listen on port %d %s", s.PID, d.Port, when)
 	f.Hint = "its last lines may say why; is the role's port the one that the program listens on?"
 	return f
 }
 
 // foreignDirectory is a service that came up, but not as it was told to.
-func foreignDirectory(d definition, s state) *release.Failure {
+func foreignDirectory(d service.Definition, s service.State) *release.Failure {
 	f := &release.Failure{
-		Role: d.Role, Code: release.CodeForeignDirectory, Object: d.object(),
-		Message: fmt.Sprintf("PID %d runs in %s with SHIPIT_RELEASE=%s, not in %s", s.pid, s.cwd, s.env, d.releaseDir()),
+		Role: d.Role, Code: release.CodeForeignDirectory, Object: d.Object(),
+		Message: fmt.Sprintf("PID %d runs in %s with SHIPIT_RELEASE=%s, not in %s", s.PID, s.Cwd, s.Release, d.ReleaseDir()),
 		Hint:    "the program changes its directory or drops its environment at start; shipit cannot tell what it runs",
 	}
-	if len(s.dropIns) > 0 {
-		f.Hint = "drop-in files change the unit: " + strings.Join(s.dropIns, ", ") + "; `systemctl revert " + d.Service + "` removes them"
+	if len(s.DropIns) > 0 {
+		f.Hint = "drop-in files change the unit: " + strings.Join(s.DropIns, ", ") + "; `systemctl revert " + d.Service + "` removes them"
 	}
 	return f
+}
+
+// sleep waits for d, or returns why ctx ended first.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-t.C:
+		return nil
+	}
 }

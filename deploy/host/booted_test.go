@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -12,6 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/deploy/host/machine"
+	"github.com/joelhooks/shipit/deploy/host/service"
+	"github.com/joelhooks/shipit/internal/hosttest"
 	"github.com/joelhooks/shipit/release"
 	"github.com/joelhooks/shipit/tools/devhost"
 )
@@ -19,7 +23,7 @@ import (
 // booted is a machine and a connection to it.
 type booted struct {
 	*devhost.Host
-	m *machine
+	m runner
 }
 
 func (l *booted) config() config.Host {
@@ -35,7 +39,13 @@ func (l *booted) options(t *testing.T) Options {
 	}}
 }
 
-func (l *booted) connect(t *testing.T) *machine {
+// connect is a new connection to the machine of h.
+func connect(ctx context.Context, h config.Host, o Options) (runner, error) {
+	m, err := machine.NewPool(machine.Options{Timeout: o.timeout, KeepAlive: o.keepAlive}).Of(ctx, h)
+	return runner{m, o.Progress, cmp.Or(o.listen, time.Minute)}, err
+}
+
+func (l *booted) connect(t *testing.T) runner {
 	t.Helper()
 	m, err := connect(t.Context(), l.config(), l.options(t))
 	require.NoError(t, err)
@@ -44,10 +54,10 @@ func (l *booted) connect(t *testing.T) *machine {
 
 // wary is a connection that is known to be dead after a second: too short a
 // time for a machine that is merely busy, so only for those that are cut.
-func (l *booted) wary(t *testing.T) *machine {
+func (l *booted) wary(t *testing.T) runner {
 	t.Helper()
 	o := l.options(t)
-	o.KeepAlive = 500 * time.Millisecond
+	o.keepAlive = 500 * time.Millisecond
 	m, err := connect(t.Context(), l.config(), o)
 	require.NoError(t, err)
 	return m
@@ -61,14 +71,14 @@ func (l *booted) sh(t *testing.T, body string, args ...string) string {
 }
 
 // service is a definition of the test program, serving version on port.
-func service(name string, port int, version string, lines ...string) definition {
-	d := definition{release.ServiceDefinition{
+func served(name string, port int, version string, lines ...string) service.Definition {
+	d := service.Definition{ServiceDefinition: release.ServiceDefinition{
 		Kind: "systemd", App: "sample", Role: name, Service: "test." + name, Domain: "system", File: "test." + name + ".service",
 		Root: "/srv/shipit/" + name, Port: port, Stop: 1000, Stable: 100, EnvFile: "/etc/test.env",
 		Digest: fmt.Sprintf("sha256:%064x", []byte(version)), Command: []string{"/usr/local/bin/serve"},
 	}}
 	d.Env = map[string]string{"SHIPIT_RELEASE": d.Digest, "PORT": fmt.Sprint(port)}
-	d.Workdir = d.releaseDir() + "/app"
+	d.Workdir = d.ReleaseDir() + "/app"
 	d.Content = "[Unit]\nDescription=a test\n[Service]\nType=exec\nExecStart=/usr/local/bin/serve\nWorkingDirectory=" + d.Workdir +
 		"\nEnvironment=SHIPIT_RELEASE=" + d.Digest + fmt.Sprintf(" PORT=%d", port) +
 		"\nEnvironmentFile=-/etc/test.env\nRestart=always\nRestartSec=1\nTimeoutStopSec=1\n" + strings.Join(lines, "\n") +
@@ -76,21 +86,15 @@ func service(name string, port int, version string, lines ...string) definition 
 	return d
 }
 
-func (d definition) role(t *testing.T) release.Role {
-	role := roleOf(t, d)
-	role.Name = d.Role
-	return role
-}
-
 // ship prepares and switches to a version of the service.
-func (l *booted) ship(t *testing.T, d definition, mode string) (release.Live, error) {
+func (l *booted) ship(t *testing.T, d service.Definition, mode string) (release.Live, error) {
 	t.Helper()
 	version := strings.TrimLeft(d.Digest[7:], "0")
-	require.NoError(t, l.m.prepare(t.Context(), d.role(t), contentOf(layerOf(t, file("app/version", version), file("app/mode", mode)))))
-	return l.m.activate(t.Context(), d.role(t))
+	require.NoError(t, l.m.prepare(t.Context(), roleOf(t, d), contentOf(layerOf(t, hosttest.File("app/version", version), hosttest.File("app/mode", mode)))))
+	return l.m.activate(t.Context(), roleOf(t, d))
 }
 
-func (l *booted) pid(t *testing.T, d definition) string {
+func (l *booted) pid(t *testing.T, d service.Definition) string {
 	return l.sh(t, `systemctl show -p MainPID --value "$1"`, d.File)
 }
 
@@ -105,7 +109,7 @@ func (l *booted) ask(t *testing.T, port int) string {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/", port), nil)
 	require.NoError(t, err)
-	resp, err := l.m.do(req)
+	resp, err := l.m.Do(req)
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
@@ -114,9 +118,13 @@ func (l *booted) ask(t *testing.T, port int) string {
 }
 
 func (l *booted) listens(port int) bool {
-	conn, err := l.m.via.dial(context.Background(), fmt.Sprintf("127.0.0.1:%d", port))
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/", port), nil)
+	if err != nil {
+		return false
+	}
+	resp, err := l.m.Do(req)
 	if err == nil {
-		_ = conn.Close()
+		_ = resp.Body.Close()
 	}
 	return err == nil
 }

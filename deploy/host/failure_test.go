@@ -14,7 +14,7 @@ func TestNoSecretOfAnEnvironmentFileIsShown(t *testing.T) {
 	d.EnvFile = filepath.Join(t.TempDir(), "secrets.env")
 	require.NoError(t, writeFile(d.EnvFile, "KEY=\"-----BEGIN\nhunter25\n-----END\"\nESCAPED=one\\ two\nLONG=three\\\nfour\n"+
 		"DB_PASSWORD=x7q\nPIN=12\nMODE=on\nQUOTED='a \"b\" & c'\nURL=hunter27/x\n"))
-	mask, ok := m.masking(t.Context(), d)
+	mask, ok := m.mask(t.Context(), d)
 	require.True(t, ok)
 	for _, c := range []struct{ name, text, want string }{
 		{"one line of several", "key hunter25", "key [redacted]"},

@@ -9,8 +9,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/joelhooks/shipit/deploy/host/service"
+	"github.com/joelhooks/shipit/internal/hosttest"
 	"github.com/joelhooks/shipit/release"
 )
+
+// takenOver is in the error of a write that the machine refused.
+const takenOver = "a later run has taken over"
 
 // holding is a context of a run that got this number with the lock.
 func holding(t *testing.T, number int64) context.Context {
@@ -21,22 +26,18 @@ func TestAWriteThatComesLateIsRefusedByTheMachine(t *testing.T) {
 	m, root := here(t)
 	d := inRoot(worker(), root)
 	d.Dir, d.Content = filepath.Join(root, "system"), "# a unit\n"
-	sweep := func(number int64) error {
-		_, err := m.change(holding(t, number), d.write("sweep"), script(sweepScript, d.Root, m.run))
-		return err
-	}
+	sweep := func(number int64) error { return m.store(d).Sweep(holding(t, number)) }
 	require.NoError(t, sweep(9))
 	require.NoError(t, sweep(10), "10 is later than 9")
-	var fenced *fencedError
-	require.ErrorAs(t, sweep(9), &fenced)
+	require.ErrorContains(t, sweep(9), takenOver)
 	require.NoError(t, sweep(10))
 
 	t.Run("also when only its input comes late", func(t *testing.T) {
-		install := m.installing(d, state{})
+		install := m.installing(d, service.State{})
 		content, in := io.Pipe()
 		ended := make(chan error, 1)
 		go func() {
-			_, err := m.change(holding(t, 10), d.write("install"), install.with(content))
+			_, err := m.Change(holding(t, 10), write(d, "install"), install.With(content))
 			ended <- err
 		}()
 		_, err := io.WriteString(in, d.Content[:3])
@@ -45,46 +46,42 @@ func TestAWriteThatComesLateIsRefusedByTheMachine(t *testing.T) {
 		_, err = io.WriteString(in, d.Content[3:])
 		require.NoError(t, err)
 		require.NoError(t, in.Close())
-		require.ErrorAs(t, <-ended, &fenced)
-		require.NoFileExists(t, d.unitFile(m.home))
+		require.ErrorContains(t, <-ended, takenOver)
+		require.NoFileExists(t, d.UnitFile(m.Home))
 	})
 	t.Run("the numbers of another ledger do not count", func(t *testing.T) {
 		ctx := release.WithFence(t.Context(), release.Fence{Ledger: "namespace other", Number: 1})
-		_, err := m.change(ctx, d.write("sweep"), script(sweepScript, d.Root, m.run))
-		require.NoError(t, err)
+		require.NoError(t, m.store(d).Sweep(ctx))
 	})
 }
 
-// suspended is a way to a machine on which the number-th change waits, after all
-// that stands before it was asked, until goOn is closed.
+// suspended holds up the number-th write of a run, after all that stands before it
+// was asked, until goOn is closed.
 type suspended struct {
-	transport
 	number  int
 	waiting chan struct{} // closed when it waits
 	goOn    chan struct{}
 }
 
-func (s *suspended) run(ctx context.Context, cmd command) (result, error) {
-	if len(cmd.Argv) > 2 && cmd.Argv[2] == behindFence {
-		if s.number--; s.number == 0 {
-			close(s.waiting)
-			<-s.goOn
-		}
+func (s *suspended) before(context.Context, release.Write) error {
+	if s.number--; s.number == 0 {
+		close(s.waiting)
+		<-s.goOn
 	}
-	return s.transport.run(ctx, cmd)
+	return nil
 }
 
 // lateWrites holds up a release at each of its writes, lets another take over, and
 // lets it go on. SHIPIT_SOAK tries every write.
 func lateWrites(t *testing.T, l *booted) {
-	v1, v2 := service("late", 4097, "v1"), service("late", 4097, "v2")
+	v1, v2 := served("late", 4097, "v1"), served("late", 4097, "v2")
 	_, err := l.ship(t, v1, "")
 	require.NoError(t, err)
-	ship := func(ctx context.Context, m *machine, d definition) error {
-		if err := m.prepare(ctx, d.role(t), contentOf(layerOf(t, file("app/version", "v2")))); err != nil {
+	ship := func(ctx context.Context, m runner, d service.Definition) error {
+		if err := m.prepare(ctx, roleOf(t, d), contentOf(layerOf(t, hosttest.File("app/version", "v2")))); err != nil {
 			return err
 		}
-		_, err := m.activate(ctx, d.role(t))
+		_, err := m.activate(ctx, roleOf(t, d))
 		return err
 	}
 	fence := int64(1)
@@ -94,28 +91,27 @@ func lateWrites(t *testing.T, l *booted) {
 	}
 	for number := 1; ; number += step {
 		stale := l.connect(t)
-		s := &suspended{transport: stale.via, number: number, waiting: make(chan struct{}), goOn: make(chan struct{})}
-		stale.via = s
+		s := &suspended{number: number, waiting: make(chan struct{}), goOn: make(chan struct{})}
+		held := release.WithGuard(holding(t, fence), release.Guard{Before: s.before})
 		ended := make(chan error, 1)
-		go func() { ended <- ship(holding(t, fence), stale, v2) }()
+		go func() { ended <- ship(held, stale, v2) }()
 		select {
 		case err := <-ended:
 			require.NoError(t, err)
 			require.Greater(t, number, 6, "it has as many writes")
-			require.NoError(t, stale.close())
+			require.NoError(t, stale.Close())
 			return
 		case <-s.waiting:
 		}
 		require.NoError(t, ship(holding(t, fence+1), l.m, v1))
 		pid := l.pid(t, v1)
 		close(s.goOn)
-		var fenced *fencedError
-		require.ErrorAs(t, <-ended, &fenced, "write %d", number)
+		require.ErrorContains(t, <-ended, takenOver, "write %d", number)
 		require.Equal(t, pid, l.pid(t, v1), "write %d", number)
 		live := l.observe(t, v1)
 		require.Equal(t, v1.Digest, live.Digest())
 		require.Empty(t, live.Note, "write %d", number)
-		require.NoError(t, stale.close())
+		require.NoError(t, stale.Close())
 		fence += 2
 	}
 }

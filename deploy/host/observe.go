@@ -8,6 +8,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/joelhooks/shipit/deploy/host/content"
+	"github.com/joelhooks/shipit/deploy/host/machine"
+	"github.com/joelhooks/shipit/deploy/host/service"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -32,48 +35,51 @@ type observation struct {
 // A service that failed, is being restarted, or was restarted a short while ago
 // is a *release.Failure beside the observation, with its exit code and last log
 // lines. Any other error means that the machine could not be asked.
-func (m *machine) observe(ctx context.Context, role release.Role, with observing) (observation, error) {
-	d, err := define(role)
+func (r runner) observe(ctx context.Context, role release.Role, with observing) (observation, error) {
+	d, err := service.Define(role)
 	if err != nil {
 		return observation{}, err
 	}
-	s, err := m.inspect(ctx, d)
+	s, err := r.inspect(ctx, d)
 	if err != nil {
 		return observation{}, err
 	}
-	seen := observation{Live: m.live(d, s), installed: s.installed, pending: !s.settled(d) || s.link != d.releaseDir() || !s.enabled}
-	o, err := m.overrides(ctx, s)
+	seen := observation{
+		Live: r.live(d, s), installed: s.Installed,
+		pending: !s.RunsAsDefined(d) || s.Link != d.ReleaseDir() || !s.Enabled,
+	}
+	o, err := r.overrides(ctx, s)
 	if err != nil {
 		return seen, err
 	}
-	content, err := m.contentNote(ctx, d, s, with.whole)
+	content, err := r.contentNote(ctx, d, s, with.whole)
 	if err != nil {
 		return seen, err
 	}
-	copies, err := m.copies(ctx, d, s, with.services)
+	copies, err := r.Read(ctx, service.FindCopies(d))
 	if err != nil {
-		return seen, err
+		return seen, fmt.Errorf("look for copies of %s on %s: %w", d.Service, r.Name, err)
 	}
 	seen.pending = seen.pending || content != ""
-	seen.Note = join(slices.Concat([]string{seen.Note, content}, o.changes, copies))
-	seen.Info = join(append(o.limits, s.givenByHand(d)))
-	return m.steadiness(ctx, d, s, seen)
+	seen.Note = join(slices.Concat([]string{seen.Note, content}, o.Changes, service.ParseCopies(copies.Stdout, d, s, with.services)))
+	seen.Info = join(append(o.Limits, s.GivenByHand(d)))
+	return r.steadiness(ctx, d, s, seen)
 }
 
 // steadiness adds whether the service stays up.
-func (m *machine) steadiness(ctx context.Context, d definition, s state, seen observation) (observation, error) {
+func (r runner) steadiness(ctx context.Context, d service.Definition, s service.State, seen observation) (observation, error) {
 	again := ""
-	if s.restarts > 0 {
-		again = fmt.Sprintf("was restarted %d times since it was started, last %s ago", s.restarts, s.age)
-		s.invocation = "" // the log of the starts before tells more than that of the last one
+	if s.Restarts > 0 {
+		again = fmt.Sprintf("was restarted %d times since it was started, last %s ago", s.Restarts, s.Age)
+		s.Invocation = "" // the log of the starts before tells more than that of the last one
 	}
 	switch {
-	case s.phase == phaseFailed || s.phase == phaseRestarting || s.phase == phaseComing && s.restarts > 0:
-		f := m.failure(ctx, d, s)
+	case s.Phase == service.PhaseFailed || s.Phase == service.PhaseRestarting || s.Phase == service.PhaseComing && s.Restarts > 0:
+		f := r.failure(ctx, d, s)
 		seen.Unsteady = f.Message
 		return seen, f
-	case again != "" && s.age < steadyAfter:
-		f := m.failure(ctx, d, s)
+	case again != "" && s.Age < steadyAfter:
+		f := r.failure(ctx, d, s)
 		f.Message, seen.Unsteady = again, again
 		return seen, f
 	}
@@ -86,85 +92,41 @@ func (m *machine) steadiness(ctx context.Context, d definition, s state, seen ob
 const steadyAfter = 10 * time.Minute
 
 // contentNote says what is wrong with the release directory; empty if nothing is.
-func (m *machine) contentNote(ctx context.Context, d definition, s state, whole bool) (string, error) {
-	if !s.prepared {
+func (r runner) contentNote(ctx context.Context, d service.Definition, s service.State, whole bool) (string, error) {
+	if !s.Unpacked {
 		return "", nil
 	}
-	compare := m.quickVerify
-	if whole {
-		compare = m.verify
-	}
-	err := compare(ctx, d.releaseDir())
-	var damaged *damagedError
-	var mounted *mountedError
+	err := r.store(d).Verify(ctx, d.Digest, whole)
+	var damaged *content.DamagedError
+	var mounted *content.MountedError
 	if errors.As(err, &damaged) || errors.As(err, &mounted) {
 		return err.Error(), nil
 	}
 	switch {
-	case errors.Is(err, errAbsent):
+	case errors.Is(err, content.ErrAbsent):
 		return "", nil // it went away meanwhile: its process tells
-	case isExit(err):
-		return "the content cannot be compared: " + oneLine(err.Error()), nil
+	case machine.IsExit(err):
+		return "the content cannot be compared: " + machine.Excerpt(err.Error()), nil
 	}
 	return "", err
 }
 
 // live is the state as release sees it.
-func (m *machine) live(d definition, s state) release.Live {
-	live := release.Live{Desired: 1, At: time.Now().UTC(), Note: s.notes(d)}
-	switch s.unit {
-	case "same":
+func (r runner) live(d service.Definition, s service.State) release.Live {
+	live := release.Live{Desired: 1, At: time.Now().UTC(), Note: s.Notes(d)}
+	switch s.Unit {
+	case service.UnitSame:
 		live.Wanted = d.Digest
-	case "differs":
+	case service.UnitDiffers:
 		live.Wanted = "another unit"
 	}
-	if digest := s.liveDigest(d); digest != "" && s.phase == phaseUp {
+	if digest := s.LiveDigest(d); digest != "" && s.Phase == service.PhaseUp {
 		live.Digests, live.Ready = []string{digest}, 1
-		if h := s.foreign(); h != nil && !s.serves() {
+		if h := s.Foreign(); h != nil && !s.Serves() {
 			live.Ready = 0
 		}
 	}
 	return live
-}
-
-// notes says in words what is not as the definition has it; empty if all is.
-func (s state) notes(d definition) string {
-	var notes []string
-	add := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }
-	if wrong := s.wrongDirectory(d); wrong != "" {
-		add("%s", wrong)
-	}
-	for _, wrong := range s.wrongProcess(d) {
-		add("%s", wrong)
-	}
-	switch s.unit {
-	case "differs":
-		add("%s is not the one that was installed", d.File)
-	case "absent":
-		add("%s is gone", d.File)
-	}
-	if s.shadow != "" {
-		add("the service manager reads %s in place of %s", s.shadow, d.File)
-	}
-	if s.unit == "same" && s.reload {
-		add("the service manager has not read the unit or its drop-in files as they are now")
-	}
-	if s.unit == "same" && !s.enabled && s.phase != phaseAbsent {
-		add("%s is disabled: it does not start with the machine", d.Service)
-	}
-	if s.mortal != "" {
-		add("the user's service manager, and all that it runs, ends with the last login of %s", s.mortal)
-	}
-	if s.unit == "same" && s.link != d.releaseDir() {
-		add("the link %s leads to %q, not to what is wanted", d.link(), s.link)
-	}
-	if s.switching {
-		add("a switch began and did not end")
-	}
-	if h := s.foreign(); h != nil {
-		add("%s", portTaken(d, *h).Message)
-	}
-	return strings.Join(notes, "; ")
 }
 
 // join puts what is not empty behind one another.

@@ -11,33 +11,35 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/joelhooks/shipit/deploy/host/content"
+	"github.com/joelhooks/shipit/deploy/host/machine"
+	"github.com/joelhooks/shipit/internal/hosttest"
 	"github.com/joelhooks/shipit/release"
 	"github.com/joelhooks/shipit/tools/devhost"
 )
 
 func diskFull(t *testing.T, l *booted) {
-	small, big := service("full", 4009, "v1"), service("full", 4009, "v2")
+	small, big := served("full", 4009, "v1"), served("full", 4009, "v2")
 	l.sh(t, `mkdir -p "$1"; mount -t tmpfs -o size=8m tmpfs "$1"`, small.Root)
 	_, err := l.ship(t, small, "")
 	require.NoError(t, err)
 	pid := l.pid(t, small)
-	err = l.m.prepare(t.Context(), big.role(t), contentOf(layerOf(t, file("app/big", strings.Repeat("x", 12<<20)))))
-	var full *diskFullError
+	err = l.m.prepare(t.Context(), roleOf(t, big), contentOf(layerOf(t, hosttest.File("app/big", strings.Repeat("x", 12<<20)))))
+	var full interface{ Hint() string }
 	require.ErrorAs(t, err, &full)
-	require.Equal(t, small.Root, full.Mount)
-	require.Equal(t, "tmpfs", full.FileSystem)
-	require.Greater(t, full.FreeKiB, int64(7<<10), "the staged part is gone")
+	require.ErrorContains(t, err, "file system tmpfs at "+small.Root)
+	require.Contains(t, full.Hint(), "7 MiB are free", "the staged part is gone")
 	require.Empty(t, l.sh(t, `ls "$1/staging"`, small.Root))
 	require.Equal(t, pid, l.pid(t, small))
 
-	findings, err := l.m.preflight(t.Context(), big.role(t), needs{bytes: 12 << 20})
+	findings, err := l.m.preflight(t.Context(), roleOf(t, big), needs{})
 	require.NoError(t, err)
 	require.Equal(t, release.CodeDiskSpace, findings[0].Code, "and it is known before")
 }
 
 // stalling is a layer that stops in its middle until go on is closed.
-func stalling(t *testing.T, goOn <-chan struct{}, reached chan<- struct{}) layer {
-	whole := layerOf(t, file("app/big", strings.Repeat("x", 4<<20)))
+func stalling(t *testing.T, goOn <-chan struct{}, reached chan<- struct{}) content.Layer {
+	whole := layerOf(t, hosttest.File("app/big", strings.Repeat("x", 4<<20)))
 	open := whole.Open
 	whole.Open = func(ctx context.Context) (io.ReadCloser, error) {
 		in, err := open(ctx)
@@ -64,13 +66,13 @@ func (s *stall) Read(p []byte) (int, error) {
 }
 
 func cutWhileUnpacking(t *testing.T, l *booted) {
-	d := service("cut", 4010, "v1")
+	d := served("cut", 4010, "v1")
 	m := l.wary(t)
-	defer m.close()
+	defer m.Close()
 	goOn, reached := make(chan struct{}), make(chan struct{})
 	layer := stalling(t, goOn, reached)
 	ended := make(chan error, 1)
-	go func() { ended <- m.prepare(t.Context(), d.role(t), contentOf(layer)) }()
+	go func() { ended <- m.prepare(t.Context(), roleOf(t, d), contentOf(layer)) }()
 	<-reached
 	require.NoError(t, l.Cut(t.Context()))
 	began := time.Now()
@@ -81,14 +83,14 @@ func cutWhileUnpacking(t *testing.T, l *booted) {
 	case <-time.After(10 * time.Second):
 		require.Fail(t, "a dead connection was not noticed")
 	}
-	var lost *lostError
+	var lost *machine.LostError
 	require.ErrorAs(t, err, &lost)
 	require.Less(t, time.Since(began), 5*time.Second, "two missed signs of life")
 	require.NoError(t, l.Heal(t.Context()))
 	require.NotEmpty(t, l.sh(t, `ls "$1/staging"`, d.Root), "what was half done is there")
 	require.Empty(t, l.sh(t, `ls "$1/releases"`, d.Root), "and not in place")
 
-	require.NoError(t, l.m.close())
+	require.NoError(t, l.m.Close())
 	l.m = l.connect(t)
 	_, err = l.ship(t, d, "")
 	require.NoError(t, err)
@@ -96,16 +98,16 @@ func cutWhileUnpacking(t *testing.T, l *booted) {
 }
 
 func cutWhileSwitching(t *testing.T, l *booted) {
-	v1, v2 := service("cutswitch", 4011, "v1", "TimeoutStopSec=5"), service("cutswitch", 4011, "v2", "TimeoutStopSec=5")
+	v1, v2 := served("cutswitch", 4011, "v1", "TimeoutStopSec=5"), served("cutswitch", 4011, "v2", "TimeoutStopSec=5")
 	v1.Stop, v2.Stop = 5000, 5000
 	_, err := l.ship(t, v1, "slow")
 	require.NoError(t, err)
-	require.NoError(t, l.m.prepare(t.Context(), v2.role(t), contentOf(layerOf(t, file("app/version", "v2")))))
+	require.NoError(t, l.m.prepare(t.Context(), roleOf(t, v2), contentOf(layerOf(t, hosttest.File("app/version", "v2")))))
 	m := l.wary(t)
-	defer m.close()
+	defer m.Close()
 	ended := make(chan error, 1)
 	go func() {
-		_, err := m.activate(t.Context(), v2.role(t))
+		_, err := m.activate(t.Context(), roleOf(t, v2))
 		ended <- err
 	}()
 	require.Eventually(t, func() bool {
@@ -114,19 +116,19 @@ func cutWhileSwitching(t *testing.T, l *booted) {
 	}, 5*time.Second, 10*time.Millisecond)
 	require.NoError(t, l.Cut(t.Context()))
 	err = <-ended
-	var lost *lostError
+	var lost *machine.LostError
 	require.ErrorAs(t, err, &lost)
 	require.NoError(t, l.Heal(t.Context()))
 
-	require.NoError(t, l.m.close())
+	require.NoError(t, l.m.Close())
 	l.m = l.connect(t)
 	live := l.observe(t, v2)
 	require.Contains(t, live.Note, "a switch began and did not end")
 	// The next run may finish it, or take it back.
-	live, err = l.m.activate(t.Context(), v1.role(t))
+	live, err = l.m.activate(t.Context(), roleOf(t, v1))
 	require.NoError(t, err)
 	require.Equal(t, v1.Digest, live.Digest())
-	live, err = l.m.activate(t.Context(), v2.role(t))
+	live, err = l.m.activate(t.Context(), roleOf(t, v2))
 	require.NoError(t, err)
 	require.Equal(t, v2.Digest, live.Digest())
 	require.Empty(t, live.Note)
@@ -137,10 +139,10 @@ func hostileNames(t *testing.T, l *booted) {
 	d.Role = `host'$(touch /pwned)`
 	d.Service, d.File = "hostile", "hostile.service"
 	d.EnvFile, d.User = "/etc/no$(touch /pwned)", "no'body;touch /pwned"
-	role := d.role(t)
+	role := roleOf(t, d)
 	require.NoError(t, l.m.prepare(t.Context(), role, contentOf(hostileTree(t))))
 	require.NoError(t, l.m.prepare(t.Context(), role, contentOf(hostileTree(t))), "and it is verified")
-	require.Equal(t, "content of $(touch pwned)", l.sh(t, `cat "$1/tree/\$(touch pwned)"`, d.releaseDir()))
+	require.Equal(t, "content of $(touch pwned)", l.sh(t, `cat "$1/tree/\$(touch pwned)"`, d.ReleaseDir()))
 	findings, err := l.m.preflight(t.Context(), role, needs{runtime: map[string]string{"$(touch /pwned)": "^1"}})
 	require.NoError(t, err)
 	var codes []string
@@ -148,7 +150,7 @@ func hostileNames(t *testing.T, l *booted) {
 		codes = append(codes, string(f.Code))
 	}
 	require.Equal(t, []string{"UserMissing", "EnvFileMissing", "RuntimeMissing"}, codes)
-	removed, err := l.m.prune(t.Context(), keep{root: d.Root})
+	removed, err := l.m.store(d).Prune(t.Context(), content.Keep{})
 	require.NoError(t, err)
 	require.Equal(t, []string{d.Digest}, removed)
 	require.Empty(t, l.sh(t, `ls -d /pwned /root/pwned /srv/shipit/pwned 2>/dev/null || true`))
@@ -159,9 +161,8 @@ func notTheKnownOne(t *testing.T, l *booted) {
 	h := l.config()
 	h.KnownHosts = empty
 	_, err := connect(t.Context(), h, Options{})
-	var key *hostKeyError
+	var key interface{ Hint() string }
 	require.ErrorAs(t, err, &key)
-	require.False(t, key.Changed)
 	require.Contains(t, key.Hint(), "ssh-keyscan -p 22 "+l.IP+" >> "+empty)
 
 	other, err := devhost.NewKnownHosts(l.IP)
@@ -169,38 +170,37 @@ func notTheKnownOne(t *testing.T, l *booted) {
 	require.NoError(t, writeFile(empty, other))
 	_, err = connect(t.Context(), h, Options{})
 	require.ErrorAs(t, err, &key)
-	require.True(t, key.Changed)
+	require.Contains(t, key.Hint(), "ssh-keygen -f "+empty+" -R")
 
 	h = l.config()
 	h.Address = "nobody@" + l.IP
 	_, err = connect(t.Context(), h, Options{})
-	var auth *authError
+	var auth *machine.AuthError
 	require.ErrorAs(t, err, &auth)
 
 	h = l.config()
 	h.Address += ":9"
-	_, err = connect(t.Context(), h, Options{Timeout: 2 * time.Second})
-	var unreachable *unreachableError
-	require.ErrorAs(t, err, &unreachable)
+	_, err = connect(t.Context(), h, Options{timeout: 2 * time.Second})
+	require.ErrorContains(t, err, "is not reachable")
 }
 
 func oneConnection(t *testing.T, l *booted) {
-	ms := newMachines(l.options(t))
-	a, err := ms.of(t.Context(), l.config())
+	pool := machine.NewPool(machine.Options{})
+	a, err := pool.Of(t.Context(), l.config())
 	require.NoError(t, err)
 	other := l.config()
 	other.Service, other.Root = "another", "/srv/another"
-	b, err := ms.of(t.Context(), other)
+	b, err := pool.Of(t.Context(), other)
 	require.NoError(t, err)
 	require.Same(t, a, b)
-	require.Equal(t, "linux/amd64", a.platform)
-	require.NoError(t, a.close())
-	require.Eventually(t, func() bool { return !a.via.alive() }, time.Second, 5*time.Millisecond)
-	c, err := ms.of(t.Context(), other)
+	require.Equal(t, "linux/amd64", a.Platform)
+	require.NoError(t, a.Close())
+	require.Eventually(t, func() bool { _, err := a.Read(t.Context(), machine.Script("true")); return err != nil }, time.Second, 5*time.Millisecond)
+	c, err := pool.Of(t.Context(), other)
 	require.NoError(t, err)
 	require.NotSame(t, a, c, "a lost connection is made again")
-	require.NoError(t, ms.close())
-	_, err = c.read(t.Context(), script("true"))
-	var lost *lostError
+	require.NoError(t, pool.Close())
+	_, err = c.Read(t.Context(), machine.Script("true"))
+	var lost *machine.LostError
 	require.True(t, errors.As(err, &lost), "%v", err)
 }

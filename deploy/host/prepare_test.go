@@ -1,9 +1,12 @@
 package host
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -15,12 +18,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/deploy/host/content"
+	"github.com/joelhooks/shipit/deploy/host/service"
+	"github.com/joelhooks/shipit/internal/hosttest"
 	"github.com/joelhooks/shipit/release"
 )
 
 // here is this machine; its releases go below root, which is emptied afterwards
 // although they are read-only.
-func here(t *testing.T) (m *machine, root string) {
+func here(t *testing.T) (m runner, root string) {
 	t.Helper()
 	m, err := connect(t.Context(), config.Host{}, Options{})
 	require.NoError(t, err)
@@ -36,32 +42,42 @@ func here(t *testing.T) (m *machine, root string) {
 	return m, root
 }
 
-func roleOf(t *testing.T, d definition) release.Role {
+func roleOf(t *testing.T, d service.Definition) release.Role {
 	t.Helper()
 	raw, err := json.Marshal(d)
 	require.NoError(t, err)
-	return release.Role{Name: "host", Target: release.TargetHost, Repository: "registry.test/worker", Digest: d.Digest, Objects: []json.RawMessage{raw}}
+	return release.Role{
+		Name: cmp.Or(d.Role, "host"), Target: release.TargetHost, Repository: "registry.test/worker", Digest: d.Digest, Objects: []json.RawMessage{raw},
+	}
 }
 
-func inRoot(d definition, root string) definition {
+func inRoot(d service.Definition, root string) service.Definition {
 	d.Root = root
-	d.Workdir = d.releaseDir()
+	d.Workdir = d.ReleaseDir()
 	return d
 }
 
-func contentOf(layers ...layer) content {
-	return content{Layers: func(context.Context, string, string) ([]layer, error) { return layers, nil }}
+func contentOf(layers ...content.Layer) layersOf {
+	return func(context.Context, string, string) ([]content.Layer, error) { return layers, nil }
 }
 
-func hostileTree(t *testing.T) layer {
-	var entries []tarred
-	for _, name := range hostile() {
+func layerOf(t *testing.T, entries ...hosttest.Entry) content.Layer {
+	t.Helper()
+	layer, diffID := hosttest.Tar(t, entries...)
+	return content.Layer{
+		DiffID: diffID,
+		Open:   func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(layer)), nil },
+	}
+}
+
+func hostileTree(t *testing.T) content.Layer {
+	var entries []hosttest.Entry
+	for _, name := range hosttest.Hostile() {
 		if name != "" && !strings.Contains(name, "\n") {
-			entries = append(entries, file("tree/"+name, "content of "+name), symlink("links/"+name, "../tree/"+name))
+			entries = append(entries, hosttest.File("tree/"+name, "content of "+name), hosttest.Symlink("links/"+name, "../tree/"+name))
 		}
 	}
-	run := file("bin/run", "#!/bin/sh\n")
-	run.h.Mode = 0o755
+	run := hosttest.Program("bin/run", "#!/bin/sh\n")
 	return layerOf(t, append(entries, run)...)
 }
 
@@ -76,15 +92,15 @@ func TestContentIsPutInPlaceAsItWasSent(t *testing.T) {
 	m, root := here(t)
 	d := inRoot(worker(), root)
 	require.NoError(t, m.prepare(t.Context(), roleOf(t, d), contentOf(hostileTree(t))))
-	for _, name := range hostile() {
+	for _, name := range hosttest.Hostile() {
 		if name == "" || strings.Contains(name, "\n") {
 			continue
 		}
-		body, err := os.ReadFile(filepath.Join(d.releaseDir(), "links", name))
+		body, err := os.ReadFile(filepath.Join(d.ReleaseDir(), "links", name))
 		require.NoError(t, err, "the link leads to the file")
 		require.Equal(t, "content of "+name, string(body))
 	}
-	err := filepath.WalkDir(d.releaseDir(), func(path string, e fs.DirEntry, err error) error {
+	err := filepath.WalkDir(d.ReleaseDir(), func(path string, e fs.DirEntry, err error) error {
 		require.NoError(t, err)
 		info, err := e.Info()
 		require.NoError(t, err)
@@ -97,7 +113,9 @@ func TestContentIsPutInPlaceAsItWasSent(t *testing.T) {
 	require.Empty(t, staged(t, root))
 
 	t.Run("and what is there is not fetched again", func(t *testing.T) {
-		never := content{Layers: func(context.Context, string, string) ([]layer, error) { return nil, errors.New("asked for layers") }}
+		never := func(context.Context, string, string) ([]content.Layer, error) {
+			return nil, errors.New("asked for layers")
+		}
 		require.NoError(t, m.prepare(t.Context(), roleOf(t, d), never))
 	})
 }
@@ -120,20 +138,19 @@ func TestContentThatWasChangedIsSeenAndPutRight(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m, root := here(t)
 			d := inRoot(worker(), root)
-			run := file("bin/run", "#!/bin/sh\n")
-			run.h.Mode = 0o755
-			content := contentOf(layerOf(t, run, symlink("bin/link", "run")))
-			require.NoError(t, m.prepare(t.Context(), roleOf(t, d), content))
-			require.NoError(t, m.verify(t.Context(), d.releaseDir()))
+			run := hosttest.Program("bin/run", "#!/bin/sh\n")
+			layers := contentOf(layerOf(t, run, hosttest.Symlink("bin/link", "run")))
+			require.NoError(t, m.prepare(t.Context(), roleOf(t, d), layers))
+			require.NoError(t, m.store(d).Verify(t.Context(), d.Digest, true))
 
-			require.NoError(t, os.Chmod(d.releaseDir()+"/bin", 0o755))
-			spoil(t, d.releaseDir())
-			var damaged *damagedError
-			require.ErrorAs(t, m.verify(t.Context(), d.releaseDir()), &damaged)
+			require.NoError(t, os.Chmod(d.ReleaseDir()+"/bin", 0o755))
+			spoil(t, d.ReleaseDir())
+			var damaged *content.DamagedError
+			require.ErrorAs(t, m.store(d).Verify(t.Context(), d.Digest, true), &damaged)
 			require.Contains(t, damaged.Error(), "bin/", "what differs is named")
 
-			require.NoError(t, m.prepare(t.Context(), roleOf(t, d), content))
-			require.NoError(t, m.verify(t.Context(), d.releaseDir()))
+			require.NoError(t, m.prepare(t.Context(), roleOf(t, d), layers))
+			require.NoError(t, m.store(d).Verify(t.Context(), d.Digest, true))
 			require.Empty(t, staged(t, root))
 		})
 	}
@@ -142,14 +159,13 @@ func TestContentThatWasChangedIsSeenAndPutRight(t *testing.T) {
 func TestAFaultyLayerLeavesNothing(t *testing.T) {
 	m, root := here(t)
 	d := inRoot(worker(), root)
-	bad := layerOf(t, file("a", "a"))
+	bad := layerOf(t, hosttest.File("a", "a"))
 	bad.DiffID = "sha256:" + strings.Repeat("0", 64)
-	var fault *layerError
-	require.ErrorAs(t, m.prepare(t.Context(), roleOf(t, d), contentOf(bad)), &fault)
-	require.NoDirExists(t, d.releaseDir())
+	require.ErrorContains(t, m.prepare(t.Context(), roleOf(t, d), contentOf(bad)), "layer sha256:0000")
+	require.NoDirExists(t, d.ReleaseDir())
 	require.Empty(t, staged(t, root))
 
-	broken := layerOf(t, file("a", "a"))
+	broken := layerOf(t, hosttest.File("a", "a"))
 	broken.Open = func(context.Context) (io.ReadCloser, error) { return nil, errors.New("registry went away") }
 	require.ErrorContains(t, m.prepare(t.Context(), roleOf(t, d), contentOf(broken)), "registry went away")
 	require.Empty(t, staged(t, root))
@@ -159,7 +175,7 @@ func TestWhatAKilledRunStagedIsRemoved(t *testing.T) {
 	m, root := here(t)
 	d := inRoot(worker(), root)
 	left := filepath.Join(root, "staging", strings.Repeat("f", 64)+".otherrun.x", "sub")
-	own := filepath.Join(root, "staging", strings.Repeat("e", 64)+"."+m.run+".x")
+	own := filepath.Join(root, "staging", strings.Repeat("e", 64)+"."+m.Run+".x")
 	require.NoError(t, os.MkdirAll(left, 0o755))
 	require.NoError(t, os.MkdirAll(own, 0o755))
 	require.NoError(t, os.Chmod(left, 0o555))
@@ -178,11 +194,11 @@ func TestPruneRemovesOnlyWhatNobodyNeeds(t *testing.T) {
 		require.NoError(t, m.prepare(t.Context(), roleOf(t, d), contentOf(hostileTree(t))))
 	}
 	require.NoError(t, os.Symlink(filepath.Join(root, "releases", digests[1][7:]), filepath.Join(root, "current", "host")))
-	removed, err := m.prune(t.Context(), keep{root: root, digests: digests[2:4], newest: 0})
+	removed, err := content.Store{Machine: m.Machine, Root: root}.Prune(t.Context(), content.Keep{Digests: digests[2:4]})
 	require.NoError(t, err)
 	slices.Sort(removed)
 	require.Equal(t, []string{digests[0], digests[4]}, removed)
-	removed, err = m.prune(t.Context(), keep{root: root, digests: digests[2:4]})
+	removed, err = content.Store{Machine: m.Machine, Root: root}.Prune(t.Context(), content.Keep{Digests: digests[2:4]})
 	require.NoError(t, err)
 	require.Empty(t, removed)
 	require.Empty(t, staged(t, root))
@@ -191,11 +207,11 @@ func TestPruneRemovesOnlyWhatNobodyNeeds(t *testing.T) {
 func TestSeveralRolesUnpackOneImageOnce(t *testing.T) {
 	m, root := here(t)
 	d := inRoot(worker(), root)
-	content := contentOf(hostileTree(t))
+	layers := contentOf(hostileTree(t))
 	role := roleOf(t, d)
 	errs := make(chan error, 4)
 	for range 4 {
-		go func() { errs <- m.prepare(t.Context(), role, content) }()
+		go func() { errs <- m.prepare(t.Context(), role, layers) }()
 	}
 	for range 4 {
 		require.NoError(t, <-errs)
@@ -205,25 +221,23 @@ func TestSeveralRolesUnpackOneImageOnce(t *testing.T) {
 
 func writeFile(path, body string) error { return os.WriteFile(path, []byte(body), 0o600) }
 
-// shortened ends the input of tar early, at the end of a whole entry: tar itself
-// takes that for the end.
-type shortened struct {
-	local
-	blocks int64
-}
-
-func (s shortened) run(ctx context.Context, c command) (result, error) {
-	if c.Stdin != nil {
-		c.Stdin = io.LimitReader(c.Stdin, s.blocks*512)
-	}
-	return s.local.run(ctx, c)
+// shorten ends the input of every command of this machine after so many blocks, at
+// the end of a whole entry of a tar: tar itself takes that for the end. It returns
+// what lets commands read all of their input again.
+func shorten(t *testing.T, blocks int) (undo func()) {
+	t.Helper()
+	bin, path := t.TempDir(), os.Getenv("PATH")
+	wrapper := fmt.Sprintf("#!/bin/sh\nhead -c %d | exec /bin/sh \"$@\"\n", blocks*512)
+	require.NoError(t, os.WriteFile(filepath.Join(bin, "sh"), []byte(wrapper), 0o755))
+	t.Setenv("PATH", bin+":"+path)
+	return func() { t.Setenv("PATH", path) }
 }
 
 func TestAStreamThatEndsEarlyIsNotPutInPlace(t *testing.T) {
-	layer := layerOf(t, file("a", "a"), file("b", "b"))
+	layer := layerOf(t, hosttest.File("a", "a"), hosttest.File("b", "b"))
 	for _, c := range []struct {
 		name   string
-		blocks int64
+		blocks int
 		reason string
 	}{
 		{"within the files", 2, "ended early"},  // ./a: header, body
@@ -232,16 +246,17 @@ func TestAStreamThatEndsEarlyIsNotPutInPlace(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m, root := here(t)
-			m.via = shortened{blocks: c.blocks}
+			undo := shorten(t, c.blocks)
 			d := inRoot(worker(), root)
 			err := m.prepare(t.Context(), roleOf(t, d), contentOf(layer))
+			undo()
 			if c.reason == "" {
 				require.NoError(t, err)
-				require.NoError(t, m.verify(t.Context(), d.releaseDir()))
+				require.NoError(t, m.store(d).Verify(t.Context(), d.Digest, true))
 				return
 			}
 			require.ErrorContains(t, err, c.reason)
-			require.NoDirExists(t, d.releaseDir())
+			require.NoDirExists(t, d.ReleaseDir())
 			require.Empty(t, staged(t, root))
 		})
 	}
@@ -251,14 +266,13 @@ func TestAUnitThatEndsEarlyIsNotInstalled(t *testing.T) {
 	m, root := here(t)
 	d := inRoot(worker(), root)
 	d.Dir, d.Content = filepath.Join(root, "system"), strings.Repeat("# a long unit\n", 100)
-	via := m.via
-	m.via = shortened{blocks: 1}
-	_, err := m.change(t.Context(), d.write("install"), m.installing(d, state{}))
+	undo := shorten(t, 1)
+	_, err := m.Change(t.Context(), write(d, "install"), m.installing(d, service.State{}))
 	require.ErrorContains(t, err, "the unit ended early")
-	require.NoFileExists(t, d.unitFile(m.home))
-	require.NoFileExists(t, d.kept())
-	m.via = via
-	_, err = m.change(t.Context(), d.write("install"), m.installing(d, state{}))
+	require.NoFileExists(t, d.UnitFile(m.Home))
+	require.NoFileExists(t, d.Kept())
+	undo()
+	_, err = m.Change(t.Context(), write(d, "install"), m.installing(d, service.State{}))
 	require.NoError(t, err)
-	require.FileExists(t, d.unitFile(m.home))
+	require.FileExists(t, d.UnitFile(m.Home))
 }

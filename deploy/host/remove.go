@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/joelhooks/shipit/deploy/host/machine"
+	"github.com/joelhooks/shipit/deploy/host/service"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -15,47 +17,47 @@ import (
 // not, running or not. A unit that shipit did not install is left alone. The
 // content stays until prune.
 // stays says that the role goes on under another service: its link is that one's.
-func (m *machine) remove(ctx context.Context, role release.Role, stays bool) error {
-	d, err := define(role)
+func (r runner) remove(ctx context.Context, role release.Role, stays bool) error {
+	d, err := service.Define(role)
 	if err != nil {
 		return err
 	}
-	s, err := m.inspect(ctx, d)
-	if err != nil || !s.installed {
+	s, err := r.inspect(ctx, d)
+	if err != nil || !s.Installed {
 		return err
 	}
-	sup := m.supervisor(d)
-	if _, err := m.stop(ctx, d); err != nil {
+	manager := r.manager(d)
+	if _, err := r.stop(ctx, d); err != nil {
 		return fmt.Errorf("stop %s: %w", d.Service, err)
 	}
-	if err := m.each(ctx, d.write("forget"), sup.forget(d)); err != nil {
+	if err := r.Each(ctx, write(d, "forget"), manager.Forget(d)); err != nil {
 		return fmt.Errorf("forget %s: %w", d.Service, err)
 	}
-	link := d.link()
+	link := d.Link()
 	if stays {
 		link = ""
 	}
-	res, err := m.change(ctx, d.write("remove"), script(removeServiceScript, d.unitFile(m.home), d.kept(), d.marker(), link, d.activationFile()))
+	res, err := r.Change(ctx, write(d, "remove"), machine.Script(removeServiceScript, d.UnitFile(r.Home), d.Kept(), d.Marker(), link, d.ActivationFile()))
 	if err != nil {
-		return fmt.Errorf("remove %s: %w", d.unitFile(m.home), err)
+		return fmt.Errorf("remove %s: %w", d.UnitFile(r.Home), err)
 	}
-	if err := m.each(ctx, d.write("reload"), sup.reload(d)); err != nil {
+	if err := r.Each(ctx, write(d, "reload"), manager.Reload(d)); err != nil {
 		return fmt.Errorf("forget %s: %w", d.Service, err)
 	}
-	return m.resume(ctx, d, strings.Fields(res.Stdout))
+	return r.resume(ctx, d, strings.Fields(res.Stdout))
 }
 
 // resume makes the unit that was put back do what it did before.
-func (m *machine) resume(ctx context.Context, d definition, before []string) error {
-	sup := m.supervisor(d)
-	var cmds []command
+func (r runner) resume(ctx context.Context, d service.Definition, before []string) error {
+	manager := r.manager(d)
+	var cmds []machine.Command
 	if slices.Contains(before, beforeEnabled) {
-		cmds = append(cmds, sup.enable(d))
+		cmds = append(cmds, manager.Enable(d))
 	}
 	if slices.Contains(before, beforeUp) {
-		cmds = append(cmds, sup.start(d, state{enabled: true})...)
+		cmds = append(cmds, manager.Start(d, service.State{Enabled: true})...)
 	}
-	if err := m.each(ctx, d.write("start"), cmds); err != nil {
+	if err := r.Each(ctx, write(d, "start"), cmds); err != nil {
 		return fmt.Errorf("start %s as it was before shipit: %w", d.Service, err)
 	}
 	return nil

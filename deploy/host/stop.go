@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/joelhooks/shipit/deploy/host/service"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -19,13 +20,13 @@ const (
 // stop ends the service's processes: SIGTERM by the manager, after the service's
 // own time SIGKILL to what the manager started for it. Then the port must be
 // free: whoever still holds it is named, and left alone.
-func (m *machine) stop(ctx context.Context, d definition) (state, error) {
+func (r runner) stop(ctx context.Context, d service.Definition) (service.State, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	killAt := time.Now().Add(d.stopTimeout() + stopSlack)
+	killAt := time.Now().Add(d.StopTimeout() + stopSlack)
 	stopped := make(chan error, 1)
 	go func() {
-		_, err := m.change(ctx, d.write("stop"), m.supervisor(d).stop(d))
+		_, err := r.Change(ctx, write(d, "stop"), r.manager(d).Stop(d))
 		stopped <- err
 	}()
 	limit := time.NewTimer(time.Until(killAt))
@@ -33,36 +34,36 @@ func (m *machine) stop(ctx context.Context, d definition) (state, error) {
 	select {
 	case err := <-stopped:
 		if err != nil {
-			return state{}, err
+			return service.State{}, err
 		}
 	case <-limit.C:
 	}
-	return m.gone(ctx, d, killAt)
+	return r.gone(ctx, d, killAt)
 }
 
 // gone waits until the service has no process and the port no listener. At
 // killAt a service that is still there is killed.
-func (m *machine) gone(ctx context.Context, d definition, killAt time.Time) (state, error) {
+func (r runner) gone(ctx context.Context, d service.Definition, killAt time.Time) (service.State, error) {
 	began, killed := time.Now(), false
 	for {
-		s, err := m.inspect(ctx, d)
+		s, err := r.inspect(ctx, d)
 		if err != nil {
 			return s, err
 		}
-		running := s.pid > 0 || s.phase == phaseGoing
+		running := s.PID > 0 || s.Phase == service.PhaseGoing
 		switch {
-		case !running && !s.listening:
+		case !running && !s.Listening:
 			return s, nil
 		case running && killed && time.Since(killAt) > killSlack:
 			return s, stopTimeout(d, s)
 		case running && !killed && !time.Now().Before(killAt):
 			killed = true
-			m.say(d, release.PhaseApply, release.MarkNote, d.Service+" ignores SIGTERM and is killed", 0)
-			if _, err := m.change(ctx, d.write("kill"), m.supervisor(d).kill(d)); err != nil {
+			r.report(d, release.PhaseApply, release.MarkNote, d.Service+" ignores SIGTERM and is killed", 0)
+			if _, err := r.Change(ctx, write(d, "kill"), r.manager(d).Kill(d)); err != nil {
 				return s, err
 			}
 		case !running && time.Since(began) > freeLimit:
-			return s, portTaken(d, s.holder())
+			return s, d.PortTaken(s.Holder())
 		}
 		if err := sleep(ctx, pollEvery); err != nil {
 			return s, err
@@ -70,10 +71,10 @@ func (m *machine) gone(ctx context.Context, d definition, killAt time.Time) (sta
 	}
 }
 
-func stopTimeout(d definition, s state) *release.Failure {
+func stopTimeout(d service.Definition, s service.State) *release.Failure {
 	return &release.Failure{
-		Role: d.Role, Code: release.CodeStopTimeout, Object: d.object(),
-		Message: fmt.Sprintf("PID %d is still there after SIGKILL", s.pid),
+		Role: d.Role, Code: release.CodeStopTimeout, Object: d.Object(),
+		Message: fmt.Sprintf("PID %d is still there after SIGKILL", s.PID),
 		Hint:    "a process that waits for a disk or a network file system cannot be killed: see `ps -o stat,wchan -p PID`",
 	}
 }

@@ -17,15 +17,18 @@ import (
 
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/deploy"
+	"github.com/joelhooks/shipit/deploy/host/machine"
+	"github.com/joelhooks/shipit/deploy/host/service"
+	"github.com/joelhooks/shipit/internal/hosttest"
 	"github.com/joelhooks/shipit/manifests"
 	"github.com/joelhooks/shipit/release"
 	"github.com/joelhooks/shipit/tools/devhost"
 )
 
 func foundEarly(t *testing.T, l *booted) {
-	d := service("early", 4014, "v1")
+	d := served("early", 4014, "v1")
 	d.EnvFile, d.User = "/etc/missing.env", "nobody-here"
-	findings, err := l.m.preflight(t.Context(), d.role(t), needs{runtime: map[string]string{"serve": "^1.3", "bun": "^1.3"}, bytes: 1 << 50})
+	findings, err := l.m.preflight(t.Context(), roleOf(t, d), needs{runtime: map[string]string{"serve": "^1.3", "bun": "^1.3"}})
 	require.NoError(t, err)
 	codes := map[string]string{}
 	for _, f := range findings {
@@ -33,16 +36,15 @@ func foundEarly(t *testing.T, l *booted) {
 	}
 	require.Contains(t, codes, "EnvFileMissing")
 	require.Contains(t, codes, "UserMissing")
-	require.Contains(t, codes, "DiskSpace")
 	require.Contains(t, codes, "RuntimeMissing")
 	require.NotContains(t, codes, "RuntimeVersion", "serve is 1.3.9")
-	findings, err = l.m.preflight(t.Context(), d.role(t), needs{runtime: map[string]string{"serve": "^2"}})
+	findings, err = l.m.preflight(t.Context(), roleOf(t, d), needs{runtime: map[string]string{"serve": "^2"}})
 	require.NoError(t, err)
 	require.Contains(t, findings[len(findings)-1].Message, "/usr/local/bin/serve is 1.3.9, the role needs ^2")
 	require.Empty(t, l.sh(t, `ls -d "$1" 2>/dev/null || true`, d.Root), "nothing was made")
 
 	d.Kind, d.File = "launchd", "early.plist"
-	findings, err = l.m.preflight(t.Context(), d.role(t), needs{})
+	findings, err = l.m.preflight(t.Context(), roleOf(t, d), needs{})
 	require.NoError(t, err)
 	require.Equal(t, release.CodeServiceManager, findings[0].Code)
 }
@@ -50,16 +52,16 @@ func foundEarly(t *testing.T, l *booted) {
 // killedBetween: the file on the disk is the new one, the process is of the old
 // one, and both are of one release. Nothing but the marker tells.
 func killedBetween(t *testing.T, l *booted) {
-	old := service("between", 4015, "v1")
+	old := served("between", 4015, "v1")
 	_, err := l.ship(t, old, "")
 	require.NoError(t, err)
-	next := service("between", 4015, "v1", "Environment=FLAG=on")
+	next := served("between", 4015, "v1", "Environment=FLAG=on")
 	next.Env["FLAG"] = "on"
-	_, err = l.m.change(t.Context(), next.write("install"), l.m.installing(next, state{}))
+	_, err = l.m.Change(t.Context(), write(next, "install"), l.m.installing(next, service.State{}))
 	require.NoError(t, err)
-	require.NoError(t, l.m.each(t.Context(), next.write("reload"), systemd{}.reload(next)))
+	require.NoError(t, l.m.Each(t.Context(), write(next, "reload"), l.m.manager(next).Reload(next)))
 	pid := l.pid(t, old)
-	live, err := l.m.activate(t.Context(), next.role(t))
+	live, err := l.m.activate(t.Context(), roleOf(t, next))
 	require.NoError(t, err)
 	require.Empty(t, live.Note)
 	require.NotEqual(t, pid, l.pid(t, next))
@@ -70,7 +72,7 @@ func killedBetween(t *testing.T, l *booted) {
 func renderedUnit(t *testing.T, l *booted) {
 	odd := `100% "$HOME" it's \ done`
 	input := manifests.Input{
-		App: "sample", Digest: service("rendered", 0, "v1").Digest,
+		App: "sample", Digest: served("rendered", 0, "v1").Digest,
 		Image: config.Image{Package: "packages/worker", Entrypoint: []string{"serve", "$HOME", "%n"}},
 		Role: config.Role{
 			Name: "rendered", Port: 4020, Env: map[string]string{"PORT": "4020", "ODD": odd},
@@ -80,7 +82,7 @@ func renderedUnit(t *testing.T, l *booted) {
 	raw, err := manifests.Service(input)
 	require.NoError(t, err)
 	role := release.Role{Name: "rendered", Target: release.TargetHost, Repository: "registry.test/worker", Digest: input.Digest, Objects: []json.RawMessage{raw}}
-	require.NoError(t, l.m.prepare(t.Context(), role, contentOf(layerOf(t, file("app/packages/worker/version", "rendered")))))
+	require.NoError(t, l.m.prepare(t.Context(), role, contentOf(layerOf(t, hosttest.File("app/packages/worker/version", "rendered")))))
 	live, err := l.m.activate(t.Context(), role)
 	require.NoError(t, err)
 	require.Equal(t, input.Digest, live.Digest())
@@ -104,26 +106,26 @@ loginctl enable-linger joel`)
 	h.Address = "joel@" + l.IP
 	m, err := connect(t.Context(), h, l.options(t))
 	require.NoError(t, err)
-	defer m.close()
+	defer m.Close()
 
-	system := service("user", 4021, "v1")
-	findings, err := m.preflight(t.Context(), system.role(t), needs{})
+	system := served("user", 4021, "v1")
+	findings, err := m.preflight(t.Context(), roleOf(t, system), needs{})
 	require.NoError(t, err)
 	require.Equal(t, release.CodeHostPermission, findings[0].Code, "the system domain is not joel's")
 
 	for _, version := range []string{"v1", "v2"} {
-		d := service("user", 4021, version)
+		d := served("user", 4021, version)
 		d.Domain, d.EnvFile = "user", ""
 		d.Root = "/home/joel/app"
 		old := d.Workdir
-		d.Workdir = d.releaseDir() + "/app"
+		d.Workdir = d.ReleaseDir() + "/app"
 		d.Content = strings.NewReplacer(old, d.Workdir, "multi-user.target", "default.target", "EnvironmentFile=-/etc/test.env\n", "").Replace(d.Content)
 		require.Eventually(t, func() bool {
-			findings, err := m.preflight(t.Context(), d.role(t), needs{})
+			findings, err := m.preflight(t.Context(), roleOf(t, d), needs{})
 			return err == nil && len(findings) == 0
 		}, 10*time.Second, 100*time.Millisecond, "joel's manager comes up")
-		require.NoError(t, m.prepare(t.Context(), d.role(t), contentOf(layerOf(t, file("app/version", version)))))
-		live, err := m.activate(t.Context(), d.role(t))
+		require.NoError(t, m.prepare(t.Context(), roleOf(t, d), contentOf(layerOf(t, hosttest.File("app/version", version)))))
+		live, err := m.activate(t.Context(), roleOf(t, d))
 		require.NoError(t, err)
 		require.Equal(t, d.Digest, live.Digest())
 		require.Empty(t, live.Note)
@@ -143,63 +145,63 @@ func (l *booted) target(t *testing.T, service string) *Target {
 }
 
 func droppedRole(t *testing.T, l *booted) {
-	d := service("dropped", 4070, "v1")
+	d := served("dropped", 4070, "v1")
 	d.Address = l.Address
 	_, err := l.ship(t, d, "")
 	require.NoError(t, err)
 	target := l.target(t, "test.present")
-	seen, err := target.Compare(t.Context(), deploy.Step{Role: d.role(t)})
+	seen, err := target.Compare(t.Context(), deploy.Step{Role: roleOf(t, d)})
 	require.NoError(t, err)
 	require.True(t, seen.Present)
 	require.Equal(t, d.Digest, seen.Live.Digest())
-	require.NoError(t, target.Remove(t.Context(), d.role(t), release.Release{}))
-	seen, err = target.Compare(t.Context(), deploy.Step{Role: d.role(t)})
+	require.NoError(t, target.Remove(t.Context(), roleOf(t, d), release.Release{}))
+	seen, err = target.Compare(t.Context(), deploy.Step{Role: roleOf(t, d)})
 	require.NoError(t, err)
 	require.False(t, seen.Present, "nothing of it is left")
 	require.Equal(t, "not-found", l.sh(t, `systemctl show -p LoadState --value "$1"`, d.File))
 }
 
 func renamedService(t *testing.T, l *booted) {
-	before, after := service("present", 4071, "v1"), service("present", 4072, "v1")
+	before, after := served("present", 4071, "v1"), served("present", 4072, "v1")
 	after.Service, after.File = "test.renamed", "test.renamed.service"
-	for _, d := range []definition{before, after} {
+	for _, d := range []service.Definition{before, after} {
 		_, err := l.ship(t, d, "")
 		require.NoError(t, err)
 	}
 	target := l.target(t, after.Service)
-	keep := release.Release{Roles: []release.Role{after.role(t)}}
-	require.NoError(t, target.Remove(t.Context(), after.role(t), keep))
+	keep := release.Release{Roles: []release.Role{roleOf(t, after)}}
+	require.NoError(t, target.Remove(t.Context(), roleOf(t, after), keep))
 	require.Equal(t, "active", l.sh(t, `systemctl is-active "$1"`, after.File), "it is the service of the release")
-	require.NoError(t, target.Remove(t.Context(), before.role(t), keep))
+	require.NoError(t, target.Remove(t.Context(), roleOf(t, before), keep))
 	require.Equal(t, "not-found", l.sh(t, `systemctl show -p LoadState --value "$1"`, before.File))
 	require.Equal(t, "active", l.sh(t, `systemctl is-active "$1"`, after.File))
-	require.Equal(t, after.releaseDir(), l.sh(t, `readlink "$1"`, after.link()), "the link is of the role")
+	require.Equal(t, after.ReleaseDir(), l.sh(t, `readlink "$1"`, after.Link()), "the link is of the role")
 }
 
 func renamedOnOnePort(t *testing.T, l *booted) {
-	old, next := service("newname", 4074, "v1"), service("newname", 4074, "v2")
+	old, next := served("newname", 4074, "v1"), served("newname", 4074, "v2")
 	next.Service, next.File = "test.newer", "test.newer.service"
 	_, err := l.ship(t, old, "")
 	require.NoError(t, err)
-	require.NoError(t, l.m.prepare(t.Context(), next.role(t), contentOf(layerOf(t, file("app/mode", "crash")))))
-	_, err = l.m.activate(t.Context(), next.role(t), old.Service)
+	require.NoError(t, l.m.prepare(t.Context(), roleOf(t, next), contentOf(layerOf(t, hosttest.File("app/mode", "crash")))))
+	_, err = l.m.activate(t.Context(), roleOf(t, next), old.Service)
 	require.Equal(t, release.CodePortTaken, failureOf(t, err).Code, "it is the service of another role")
-	findings, err := l.m.preflight(t.Context(), next.role(t), needs{})
+	findings, err := l.m.preflight(t.Context(), roleOf(t, next), needs{})
 	require.NoError(t, err)
 	require.Empty(t, findings)
 
-	_, err = l.m.activate(t.Context(), next.role(t))
+	_, err = l.m.activate(t.Context(), roleOf(t, next))
 	require.Equal(t, release.CodeCrashLoop, failureOf(t, err).Code)
-	live, err := l.m.activate(t.Context(), old.role(t))
+	live, err := l.m.activate(t.Context(), roleOf(t, old))
 	require.NoError(t, err, "the old one is put back")
 	require.Equal(t, old.Digest, live.Digest())
 
-	third := service("newname", 4074, "v3")
+	third := served("newname", 4074, "v3")
 	third.Service, third.File = next.Service, next.File
 	live, err = l.ship(t, third, "")
 	require.NoError(t, err)
 	require.Equal(t, third.Digest, live.Digest())
-	live, err = l.m.activate(t.Context(), old.role(t))
+	live, err = l.m.activate(t.Context(), roleOf(t, old))
 	require.NoError(t, err)
 	require.Equal(t, old.Digest, live.Digest(), "and back again")
 }
@@ -221,7 +223,7 @@ func movedRole(t *testing.T, l *booted) {
 	}
 	require.NoError(t, writeFile(known, lines))
 
-	old := service("moved", 4075, "v1")
+	old := served("moved", 4075, "v1")
 	old.Address = l.Address
 	_, err = l.ship(t, old, "")
 	require.NoError(t, err)
@@ -234,24 +236,26 @@ func movedRole(t *testing.T, l *booted) {
 	}
 	again := old
 	again.Address = l.Address + ":22"
-	keep := func(d definition) release.Release { return release.Release{Roles: []release.Role{d.role(t)}} }
-	require.NoError(t, open(again.Address).Remove(t.Context(), old.role(t), keep(again)))
+	keep := func(d service.Definition) release.Release {
+		return release.Release{Roles: []release.Role{roleOf(t, d)}}
+	}
+	require.NoError(t, open(again.Address).Remove(t.Context(), roleOf(t, old), keep(again)))
 	require.Equal(t, "active", l.sh(t, `systemctl is-active "$1"`, old.File), "it is one machine by two names")
 
 	moved := old
 	moved.Address = other.Address
 	target := open(moved.Address)
-	seen, err := target.Compare(t.Context(), deploy.Step{Role: old.role(t)})
+	seen, err := target.Compare(t.Context(), deploy.Step{Role: roleOf(t, old)})
 	require.NoError(t, err)
 	require.Equal(t, old.Digest, seen.Live.Digest(), "it is where its record says")
-	require.NoError(t, target.Remove(t.Context(), old.role(t), keep(moved)))
+	require.NoError(t, target.Remove(t.Context(), roleOf(t, old), keep(moved)))
 	require.Equal(t, "not-found", l.sh(t, `systemctl show -p LoadState --value "$1"`, old.File))
 }
 
 // lastRole is a role of a machine that no role of the configuration runs on any more:
 // the agent's key and the user's known_hosts let it be reached.
 func lastRole(t *testing.T, l *booted) {
-	d := service("last", 4076, "v1")
+	d := served("last", 4076, "v1")
 	d.Address = l.Address
 	_, err := l.ship(t, d, "")
 	require.NoError(t, err)
@@ -265,8 +269,8 @@ func lastRole(t *testing.T, l *booted) {
 	require.NoError(t, err)
 	require.NoError(t, os.Mkdir(filepath.Join(home, ".ssh"), 0o700))
 	require.NoError(t, writeFile(filepath.Join(home, ".ssh/known_hosts"), string(known)))
-	err = target.Remove(t.Context(), d.role(t), release.Release{})
-	var auth *authError
+	err = target.Remove(t.Context(), roleOf(t, d), release.Release{})
+	var auth *machine.AuthError
 	require.ErrorAs(t, err, &auth)
 	require.ErrorContains(t, err, "ssh-add", "the record of the next release says what to do")
 
@@ -290,6 +294,6 @@ func lastRole(t *testing.T, l *booted) {
 		}
 	}()
 	t.Setenv("SSH_AUTH_SOCK", socket)
-	require.NoError(t, target.Remove(t.Context(), d.role(t), release.Release{}))
+	require.NoError(t, target.Remove(t.Context(), roleOf(t, d), release.Release{}))
 	require.Equal(t, "not-found", l.sh(t, `systemctl show -p LoadState --value "$1"`, d.File))
 }

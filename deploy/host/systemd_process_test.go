@@ -8,19 +8,21 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/joelhooks/shipit/deploy/host/service"
+	"github.com/joelhooks/shipit/internal/hosttest"
 	"github.com/joelhooks/shipit/release"
 )
 
-func (l *booted) observe(t *testing.T, d definition) release.Live {
+func (l *booted) observe(t *testing.T, d service.Definition) release.Live {
 	t.Helper()
-	live, err := l.m.observe(t.Context(), d.role(t), observing{})
+	live, err := l.m.observe(t.Context(), roleOf(t, d), observing{})
 	require.NoError(t, err)
 	return live.Live
 }
 
 // againstDropIn writes a drop-in file, restarts the service, takes the file away
 // again and hands it to Switch.
-func againstDropIn(t *testing.T, l *booted, d definition, line, process string) {
+func againstDropIn(t *testing.T, l *booted, d service.Definition, line, process string) {
 	t.Helper()
 	key, _, _ := strings.Cut(line, "=")
 	l.sh(t, `mkdir -p /etc/systemd/system/"$1".d
@@ -31,7 +33,7 @@ systemctl daemon-reload`, d.File, line)
 	live := l.observe(t, d)
 	require.Contains(t, live.Note, "override.conf changes "+key)
 	require.Contains(t, live.Note, process)
-	findings, err := l.m.preflight(t.Context(), d.role(t), needs{})
+	findings, err := l.m.preflight(t.Context(), roleOf(t, d), needs{})
 	require.NoError(t, err)
 	require.Len(t, findings, 1)
 	require.Equal(t, release.CodeUnitOverridden, findings[0].Code)
@@ -43,14 +45,14 @@ systemctl daemon-reload`, d.File, line)
 	require.Contains(t, live.Note, process, "the process has it still")
 	require.NotContains(t, live.Note, "hunter23", "values may be secret")
 	pid := l.pid(t, d)
-	live, err = l.m.activate(t.Context(), d.role(t))
+	live, err = l.m.activate(t.Context(), roleOf(t, d))
 	require.NoError(t, err)
 	require.Empty(t, live.Note)
 	require.NotEqual(t, pid, l.pid(t, d), "it was restarted")
 }
 
 func dropInChanges(t *testing.T, l *booted) {
-	d := service("dropin", 4040, "v1")
+	d := served("dropin", 4040, "v1")
 	_, err := l.ship(t, d, "")
 	require.NoError(t, err)
 	require.Empty(t, l.observe(t, d).Note)
@@ -64,7 +66,7 @@ func dropInChanges(t *testing.T, l *booted) {
 }
 
 func editedAndPutBack(t *testing.T, l *booted) {
-	d := service("putback", 4042, "v1")
+	d := served("putback", 4042, "v1")
 	_, err := l.ship(t, d, "")
 	require.NoError(t, err)
 	for edit, process := range map[string]string{
@@ -80,7 +82,7 @@ unit=/etc/systemd/system/$1; cp -p "$unit" /root/unit.kept
 sed -i "$2" "$unit"; systemctl daemon-reload; systemctl restart "$1"
 cp -p /root/unit.kept "$unit"; systemctl daemon-reload`, d.File, edit, d.Root)
 		require.Contains(t, l.observe(t, d).Note, process, edit)
-		live, err := l.m.activate(t.Context(), d.role(t))
+		live, err := l.m.activate(t.Context(), roleOf(t, d))
 		require.NoError(t, err, edit)
 		require.Empty(t, live.Note, edit)
 		require.Empty(t, l.observe(t, d).Note, edit)
@@ -89,21 +91,19 @@ cp -p /root/unit.kept "$unit"; systemctl daemon-reload`, d.File, edit, d.Root)
 
 // environmentFile holds parseEnvFile to systemd: what the process got is what is expected.
 func environmentFile(t *testing.T, l *booted) {
-	d := service("envfile", 4047, "v1")
+	d := served("envfile", 4047, "v1")
 	d.EnvFile = "/etc/odd.env"
 	d.Content = strings.Replace(d.Content, "/etc/test.env", d.EnvFile, 1)
 	odd := "A='$it is' B\nC=\"say \\\"hi\\\" \\$x \\n\"\nD=\"\"\nE=a\"b c\"\nexport F=1\nKEY=\"one\ntwo\"\nG=on\\\nward\n# note\nH=x \\\"\\\\ \nPORT=4047\n"
 	require.NoError(t, l.Write(t.Context(), d.EnvFile, odd, 0o600))
 	_, err := l.ship(t, d, "")
 	require.NoError(t, err)
-	s, err := l.m.inspect(t.Context(), d)
-	require.NoError(t, err)
-	require.Empty(t, s.wrongVariables(d))
-	require.Contains(t, s.environ, "KEY")
+	require.Empty(t, l.observe(t, d).Note, "systemd reads the file in the same way")
+	require.Contains(t, l.sh(t, `tr '\0' '\n' <"/proc/$1/environ"`, l.pid(t, d)), "KEY=one\ntwo")
 	pid := l.pid(t, d)
 
 	require.NoError(t, l.Write(t.Context(), d.EnvFile, odd+"# said again\n", 0o600))
-	_, err = l.m.activate(t.Context(), d.role(t))
+	_, err = l.m.activate(t.Context(), roleOf(t, d))
 	require.NoError(t, err)
 	require.Equal(t, pid, l.pid(t, d), "the same variables restart nothing")
 
@@ -111,7 +111,7 @@ func environmentFile(t *testing.T, l *booted) {
 	live := l.observe(t, d)
 	require.Contains(t, live.Note, "KEY is not what /etc/odd.env says")
 	require.NotContains(t, live.Note, "hunter24")
-	live, err = l.m.activate(t.Context(), d.role(t))
+	live, err = l.m.activate(t.Context(), roleOf(t, d))
 	require.NoError(t, err)
 	require.Empty(t, live.Note)
 	require.NotEqual(t, pid, l.pid(t, d), "the service is started with them")
@@ -121,19 +121,19 @@ func environmentFile(t *testing.T, l *booted) {
 }
 
 func limitSetByHand(t *testing.T, l *booted) {
-	d := service("limit", 4043, "v1")
+	d := served("limit", 4043, "v1")
 	_, err := l.ship(t, d, "")
 	require.NoError(t, err)
 	l.sh(t, `systemctl set-property "$1" MemoryMax=512M`, d.File)
 	live := l.observe(t, d)
 	require.Empty(t, live.Note, "it changes nothing of what runs")
 	require.Contains(t, live.Info, "MemoryMax", "but it is shown")
-	findings, err := l.m.preflight(t.Context(), d.role(t), needs{})
+	findings, err := l.m.preflight(t.Context(), roleOf(t, d), needs{})
 	require.NoError(t, err)
 	require.Len(t, findings, 1)
 	require.Equal(t, release.Warns, findings[0].Severity)
 	pid := l.pid(t, d)
-	_, err = l.m.activate(t.Context(), d.role(t))
+	_, err = l.m.activate(t.Context(), roleOf(t, d))
 	require.NoError(t, err)
 	require.Equal(t, pid, l.pid(t, d))
 
@@ -155,7 +155,7 @@ func limitSetByHand(t *testing.T, l *booted) {
 // replacesItself: a wrapper script that becomes the program by exec has other
 // words than the definition.
 func replacesItself(t *testing.T, l *booted) {
-	d := service("wrapper", 4044, "v1")
+	d := served("wrapper", 4044, "v1")
 	d.Command = []string{"/usr/local/bin/wrapper"}
 	d.Content = strings.Replace(d.Content, "ExecStart=/usr/local/bin/serve", "ExecStart=/usr/local/bin/wrapper", 1)
 	require.NoError(t, l.Write(t.Context(), "/usr/local/bin/wrapper", "#!/bin/sh\nexec /usr/local/bin/serve --wrapped\n", 0o755))
@@ -170,14 +170,14 @@ func replacesItself(t *testing.T, l *booted) {
 }
 
 func disabledByHand(t *testing.T, l *booted) {
-	d := service("disabled", 4045, "v1")
+	d := served("disabled", 4045, "v1")
 	_, err := l.ship(t, d, "")
 	require.NoError(t, err)
 	pid := l.pid(t, d)
 	for _, hand := range []string{`systemctl disable "$1"`, `systemctl disable "$1"; systemctl enable --runtime "$1"`} {
 		l.sh(t, hand, d.File)
 		require.Contains(t, l.observe(t, d).Note, "does not start with the machine", hand)
-		live, err := l.m.activate(t.Context(), d.role(t))
+		live, err := l.m.activate(t.Context(), roleOf(t, d))
 		require.NoError(t, err)
 		require.Empty(t, live.Note)
 		require.Empty(t, l.observe(t, d).Note)
@@ -194,37 +194,37 @@ install -o guest -g guest -m 600 /root/.ssh/authorized_keys /home/guest/.ssh/aut
 	h.Address = "guest@" + l.IP
 	m, err := connect(t.Context(), h, l.options(t))
 	require.NoError(t, err)
-	defer m.close()
-	d := service("guest", 4046, "v1")
+	defer m.Close()
+	d := served("guest", 4046, "v1")
 	d.Domain, d.EnvFile, d.Root = "user", "", "/home/guest/app"
-	d.Workdir = d.releaseDir() + "/app"
-	findings, err := m.preflight(t.Context(), d.role(t), needs{})
+	d.Workdir = d.ReleaseDir() + "/app"
+	findings, err := m.preflight(t.Context(), roleOf(t, d), needs{})
 	require.NoError(t, err)
 	var codes []release.Code
 	for _, f := range findings {
 		codes = append(codes, f.Code)
 	}
 	require.Contains(t, codes, release.CodeLingerMissing)
-	live, err := m.observe(t.Context(), d.role(t), observing{})
+	live, err := m.observe(t.Context(), roleOf(t, d), observing{})
 	require.NoError(t, err)
 	require.Contains(t, live.Note, "ends with the last login of guest")
 }
 
 func secondCopy(t *testing.T, l *booted) {
-	d := service("copied", 4048, "v1")
+	d := served("copied", 4048, "v1")
 	old := d.Workdir
-	d.Workdir = d.releaseDir() + "/app/packages/worker"
+	d.Workdir = d.ReleaseDir() + "/app/packages/worker"
 	d.Content = strings.Replace(d.Content, old, d.Workdir, 1)
-	require.NoError(t, l.m.prepare(t.Context(), d.role(t), contentOf(layerOf(t, file("app/packages/worker/version", "v1")))))
-	_, err := l.m.activate(t.Context(), d.role(t))
+	require.NoError(t, l.m.prepare(t.Context(), roleOf(t, d), contentOf(layerOf(t, hosttest.File("app/packages/worker/version", "v1")))))
+	_, err := l.m.activate(t.Context(), roleOf(t, d))
 	require.NoError(t, err)
-	other := service("copiedtoo", 4049, "v1")
+	other := served("copiedtoo", 4049, "v1")
 	other.Root, other.Workdir = d.Root, d.Workdir
 	other.Content = strings.Replace(other.Content, "/srv/shipit/copiedtoo/releases/"+d.Digest[7:]+"/app", d.Workdir, 1)
-	_, err = l.m.activate(t.Context(), other.role(t))
+	_, err = l.m.activate(t.Context(), roleOf(t, other))
 	require.NoError(t, err)
 	look := func() string {
-		live, err := l.m.observe(t.Context(), d.role(t), observing{services: []string{d.Service, other.Service}})
+		live, err := l.m.observe(t.Context(), roleOf(t, d), observing{services: []string{d.Service, other.Service}})
 		require.NoError(t, err)
 		require.False(t, live.pending, "a release would change nothing")
 		return live.Note
@@ -239,7 +239,7 @@ systemd-run --quiet --unit=contained --service-type=exec --property=PrivateTmp=y
 		pid := l.sh(t, `systemctl show -p MainPID --value "$1"`, name)
 		require.Contains(t, look(), "PID "+pid+" (/usr/local/bin/serve) runs beside the service, in "+dir)
 		main := l.pid(t, d)
-		_, err = l.m.activate(t.Context(), d.role(t))
+		_, err = l.m.activate(t.Context(), roleOf(t, d))
 		require.NoError(t, err)
 		require.Equal(t, main, l.pid(t, d), "nothing is restarted for it")
 		l.sh(t, `systemctl stop "$1"`, name)
@@ -247,8 +247,8 @@ systemd-run --quiet --unit=contained --service-type=exec --property=PrivateTmp=y
 	}
 	// The same program of another package of the same root is no copy of this role.
 	l.sh(t, `chmod u+w "$1" "$1/app/packages"; mkdir "$1/app/packages/gateway"
-systemd-run --quiet --unit=gatewaytoo --service-type=exec --working-directory="$1/app/packages/gateway" --setenv=PORT=4995 /usr/local/bin/serve`, d.releaseDir())
-	live, err := l.m.observe(t.Context(), d.role(t), observing{services: []string{d.Service, other.Service}})
+systemd-run --quiet --unit=gatewaytoo --service-type=exec --working-directory="$1/app/packages/gateway" --setenv=PORT=4995 /usr/local/bin/serve`, d.ReleaseDir())
+	live, err := l.m.observe(t.Context(), roleOf(t, d), observing{services: []string{d.Service, other.Service}})
 	require.NoError(t, err)
 	require.NotContains(t, live.Note, "beside the service")
 	l.sh(t, `systemctl stop gatewaytoo`)

@@ -9,11 +9,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/joelhooks/shipit/deploy/host/service"
 	"github.com/joelhooks/shipit/release"
 )
 
 func diesInStableTime(t *testing.T, l *booted) {
-	good, dying := service("dying", 4060, "v1"), service("dying", 4060, "v2")
+	good, dying := served("dying", 4060, "v1"), served("dying", 4060, "v2")
 	_, err := l.ship(t, good, "")
 	require.NoError(t, err)
 	dying.Stable = 3000
@@ -28,23 +29,23 @@ func diesInStableTime(t *testing.T, l *booted) {
 
 	began = time.Now()
 	good.Stable = 1000
-	_, err = l.m.activate(t.Context(), good.role(t))
+	_, err = l.m.activate(t.Context(), roleOf(t, good))
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, time.Since(began), time.Second)
 	began = time.Now()
-	_, err = l.m.activate(t.Context(), good.role(t))
+	_, err = l.m.activate(t.Context(), roleOf(t, good))
 	require.NoError(t, err)
 	require.Less(t, time.Since(began), time.Second, "what was not restarted is not waited for")
 }
 
 func diesAgainAndAgain(t *testing.T, l *booted) {
-	d := service("flapping", 4061, "v1")
+	d := served("flapping", 4061, "v1")
 	_, err := l.ship(t, d, "dying")
 	require.NoError(t, err, "it is up for longer than its stable time")
 	require.Empty(t, l.observe(t, d).Unsteady)
 	up, down := 0, 0
 	for end := time.Now().Add(15 * time.Second); time.Now().Before(end) && (up < 3 || down < 3); {
-		live, err := l.m.observe(t.Context(), d.role(t), observing{})
+		live, err := l.m.observe(t.Context(), roleOf(t, d), observing{})
 		switch {
 		case err == nil:
 			require.Zero(t, up+down, "once it was restarted it stays no parity")
@@ -59,14 +60,14 @@ func diesAgainAndAgain(t *testing.T, l *booted) {
 		require.Equal(t, release.CodeCrashLoop, f.Code)
 		require.Contains(t, strings.Join(f.Log, "\n"), "lost its database")
 		require.False(t, live.At.IsZero())
-		require.NotEmpty(t, release.Compare(release.Release{Roles: []release.Role{d.role(t)}}, map[string]release.Live{d.Role: live.Live}))
+		require.NotEmpty(t, release.Compare(release.Release{Roles: []release.Role{roleOf(t, d)}}, map[string]release.Live{d.Role: live.Live}))
 	}
 	require.Positive(t, up)
 	require.Positive(t, down)
 }
 
 // handMade installs a unit of somebody's own under the name of the service.
-func handMade(t *testing.T, l *booted, d definition, enable bool) string {
+func handMade(t *testing.T, l *booted, d service.Definition, enable bool) string {
 	t.Helper()
 	unit := strings.Replace(d.Content, "WorkingDirectory="+d.Workdir, "WorkingDirectory=/srv", 1)
 	unit = strings.Replace(unit, "SHIPIT_RELEASE="+d.Digest, "BY=hand", 1)
@@ -81,36 +82,36 @@ func handMade(t *testing.T, l *booted, d definition, enable bool) string {
 
 func handMadePutBack(t *testing.T, l *booted) {
 	for name, enabled := range map[string]bool{"handon": true, "handoff": false} {
-		d := service(name, 4062, "v1")
+		d := served(name, 4062, "v1")
 		unit := handMade(t, l, d, enabled)
 		was := l.sh(t, `systemctl is-enabled "$1" || true`, d.File)
 		_, err := l.ship(t, d, "crash")
 		failureOf(t, err)
-		require.NoError(t, l.m.remove(t.Context(), d.role(t), false))
+		require.NoError(t, l.m.remove(t.Context(), roleOf(t, d), false))
 		require.Equal(t, unit, l.sh(t, `cat /etc/systemd/system/"$1"`, d.File))
 		require.Equal(t, "active", l.sh(t, `systemctl is-active "$1"`, d.File))
 		require.Equal(t, was, l.sh(t, `systemctl is-enabled "$1" || true`, d.File))
 		require.Equal(t, "/srv", l.sh(t, `readlink "/proc/$1/cwd"`, l.pid(t, d)))
-		require.NoError(t, l.m.remove(t.Context(), d.role(t), false), "a second time")
+		require.NoError(t, l.m.remove(t.Context(), roleOf(t, d), false), "a second time")
 		require.Equal(t, "active", l.sh(t, `systemctl is-active "$1"`, d.File), "changes nothing")
 		l.sh(t, `systemctl stop "$1"`, d.File)
 	}
 	// A unit that was there and did not run is not started.
-	d := service("handdown", 4062, "v1")
+	d := served("handdown", 4062, "v1")
 	unit := handMade(t, l, d, false)
 	l.sh(t, `systemctl stop "$1"`, d.File)
 	_, err := l.ship(t, d, "crash")
 	failureOf(t, err)
-	require.NoError(t, l.m.remove(t.Context(), d.role(t), false))
+	require.NoError(t, l.m.remove(t.Context(), roleOf(t, d), false))
 	require.Equal(t, unit, l.sh(t, `cat /etc/systemd/system/"$1"`, d.File))
 	require.Equal(t, "inactive", l.sh(t, `systemctl is-active "$1" || true`, d.File))
 }
 
 func handMadeLeftAlone(t *testing.T, l *booted) {
-	d := service("handkept", 4063, "v1")
+	d := served("handkept", 4063, "v1")
 	unit := handMade(t, l, d, true)
 	pid := l.pid(t, d)
-	require.NoError(t, l.m.remove(t.Context(), d.role(t), false), "a role whose switch never began")
+	require.NoError(t, l.m.remove(t.Context(), roleOf(t, d), false), "a role whose switch never began")
 	require.Equal(t, unit, l.sh(t, `cat /etc/systemd/system/"$1"`, d.File))
 	require.Equal(t, pid, l.pid(t, d))
 	require.Equal(t, "enabled", l.sh(t, `systemctl is-enabled "$1"`, d.File))

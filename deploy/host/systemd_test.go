@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/joelhooks/shipit/deploy/host/content"
+	"github.com/joelhooks/shipit/deploy/host/service"
 	"github.com/joelhooks/shipit/release"
 	"github.com/joelhooks/shipit/tools/devhost"
 )
@@ -32,7 +34,7 @@ func TestOnARealSystemd(t *testing.T) {
 	l := &booted{Host: h}
 	require.NoError(t, l.Write(t.Context(), "/etc/test.env", "SECRET=hunter22\n", 0o600))
 	l.m = l.connect(t)
-	t.Cleanup(func() { require.NoError(t, l.m.close()) })
+	t.Cleanup(func() { require.NoError(t, l.m.Close()) })
 	for _, story := range []struct {
 		name string
 		run  func(*testing.T, *booted)
@@ -88,7 +90,7 @@ func TestOnARealSystemd(t *testing.T) {
 }
 
 func rollsForthAndBack(t *testing.T, l *booted) {
-	v1, v2 := service("roll", 4001, "v1"), service("roll", 4001, "v2")
+	v1, v2 := served("roll", 4001, "v1"), served("roll", 4001, "v2")
 	live, err := l.ship(t, v1, "")
 	require.NoError(t, err)
 	require.Equal(t, []string{v1.Digest}, live.Digests)
@@ -97,7 +99,7 @@ func rollsForthAndBack(t *testing.T, l *booted) {
 	require.Contains(t, l.ask(t, 4001), strings.TrimLeft(v1.Digest[7:], "0"))
 
 	first := l.pid(t, v1)
-	_, err = l.m.activate(t.Context(), v1.role(t))
+	_, err = l.m.activate(t.Context(), roleOf(t, v1))
 	require.NoError(t, err)
 	require.Equal(t, first, l.pid(t, v1), "what runs is left alone")
 
@@ -108,7 +110,7 @@ func rollsForthAndBack(t *testing.T, l *booted) {
 	require.Equal(t, v2.Digest, live.Digest())
 
 	began = time.Now()
-	live, err = l.m.activate(t.Context(), v1.role(t))
+	live, err = l.m.activate(t.Context(), roleOf(t, v1))
 	require.NoError(t, err)
 	took := time.Since(began)
 	t.Logf("switching back took %s", took)
@@ -122,30 +124,30 @@ func rollsForthAndBack(t *testing.T, l *booted) {
 
 	// v2 is what nothing needs; v1 is in use, though nobody asks to keep it and
 	// its link is gone.
-	l.sh(t, `rm "$1"`, v1.link())
-	removed, err := l.m.prune(t.Context(), keep{root: v1.Root})
+	l.sh(t, `rm "$1"`, v1.Link())
+	removed, err := l.m.store(v1).Prune(t.Context(), content.Keep{})
 	require.NoError(t, err)
 	require.Equal(t, []string{v2.Digest}, removed)
 }
 
 func linkMoved(t *testing.T, l *booted) {
-	d := service("link", 4002, "v1")
+	d := served("link", 4002, "v1")
 	_, err := l.ship(t, d, "")
 	require.NoError(t, err)
 	pid := l.pid(t, d)
-	l.sh(t, `ln -sfn /srv/shipit/elsewhere "$1"`, d.link())
+	l.sh(t, `ln -sfn /srv/shipit/elsewhere "$1"`, d.Link())
 	live := l.observe(t, d)
 	require.Equal(t, d.Digest, live.Digest(), "what runs is told by the process, not by the link")
 	require.Contains(t, live.Note, "/srv/shipit/elsewhere")
-	live, err = l.m.activate(t.Context(), d.role(t))
+	live, err = l.m.activate(t.Context(), roleOf(t, d))
 	require.NoError(t, err)
 	require.Empty(t, live.Note)
-	require.Equal(t, d.releaseDir(), l.sh(t, `readlink "$1"`, d.link()))
+	require.Equal(t, d.ReleaseDir(), l.sh(t, `readlink "$1"`, d.Link()))
 	require.Equal(t, pid, l.pid(t, d))
 }
 
 func unitEdited(t *testing.T, l *booted) {
-	d := service("edit", 4003, "v1")
+	d := served("edit", 4003, "v1")
 	_, err := l.ship(t, d, "")
 	require.NoError(t, err)
 	l.sh(t, `mkdir -p /root/Code/system-bus-worker /etc/systemd/system/"$1".d
@@ -156,24 +158,24 @@ systemctl daemon-reload; systemctl restart "$1"`, d.File)
 	require.Contains(t, live.Note, "foreign directory: /root/Code/system-bus-worker")
 	require.Contains(t, live.Note, "override.conf changes WorkingDirectory")
 
-	findings, err := l.m.preflight(t.Context(), d.role(t), needs{})
+	findings, err := l.m.preflight(t.Context(), roleOf(t, d), needs{})
 	require.NoError(t, err)
 	require.Len(t, findings, 1)
 	require.Equal(t, release.CodeUnitOverridden, findings[0].Code)
 
-	_, err = l.m.activate(t.Context(), d.role(t))
+	_, err = l.m.activate(t.Context(), roleOf(t, d))
 	f := failureOf(t, err)
 	require.Equal(t, release.CodeForeignDirectory, f.Code)
 	require.Contains(t, f.Hint, "override.conf")
 
 	l.sh(t, `systemctl revert "$1"`, d.File)
-	live, err = l.m.activate(t.Context(), d.role(t))
+	live, err = l.m.activate(t.Context(), roleOf(t, d))
 	require.NoError(t, err)
 	require.Equal(t, d.Digest, live.Digest())
 }
 
 func endsAgain(t *testing.T, l *booted) {
-	d := service("brief", 4033, "v1", "RestartSec=0")
+	d := served("brief", 4033, "v1", "RestartSec=0")
 	_, err := l.ship(t, d, "brief")
 	f := failureOf(t, err)
 	require.Equal(t, release.CodeCrashLoop, f.Code)
@@ -181,20 +183,20 @@ func endsAgain(t *testing.T, l *booted) {
 }
 
 func portNotServed(t *testing.T, l *booted) {
-	late := service("late", 4031, "v1")
+	late := served("late", 4031, "v1")
 	_, err := l.ship(t, late, "late")
 	require.NoError(t, err)
 	require.True(t, l.listens(4031), "it is waited for")
 
 	o := l.options(t)
-	o.Listen = 2 * time.Second
+	o.listen = 2 * time.Second
 	m, err := connect(t.Context(), l.config(), o)
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, m.close()) })
+	t.Cleanup(func() { require.NoError(t, m.Close()) })
 	usual := l.m
 	l.m = m
 	defer func() { l.m = usual }()
-	silent := service("silent", 4032, "v1")
+	silent := served("silent", 4032, "v1")
 	_, err = l.ship(t, silent, "silent")
 	f := failureOf(t, err)
 	require.Equal(t, release.CodePortNotServed, f.Code)
@@ -203,15 +205,15 @@ func portNotServed(t *testing.T, l *booted) {
 }
 
 func portTakenByAnother(t *testing.T, l *booted) {
-	d := service("port", 4004, "v1")
+	d := served("port", 4004, "v1")
 	_, err := l.ship(t, d, "")
 	require.NoError(t, err)
 	l.sh(t, `systemctl stop "$1"; systemd-run --quiet --unit=orphan --service-type=exec --setenv=PORT=4004 /usr/local/bin/serve --token abcdef`, d.File)
 	require.Eventually(t, func() bool { return l.listens(4004) }, 5*time.Second, 20*time.Millisecond)
 	orphan := l.sh(t, `systemctl show -p MainPID --value orphan.service`)
 
-	next := service("port", 4004, "v2")
-	findings, err := l.m.preflight(t.Context(), next.role(t), needs{})
+	next := served("port", 4004, "v2")
+	findings, err := l.m.preflight(t.Context(), roleOf(t, next), needs{})
 	require.NoError(t, err)
 	require.Len(t, findings, 1)
 	require.Equal(t, release.CodePortTaken, findings[0].Code)
@@ -226,15 +228,15 @@ func portTakenByAnother(t *testing.T, l *booted) {
 	require.Contains(t, live.Note, "PID "+orphan)
 
 	l.sh(t, `systemctl stop orphan.service`)
-	_, err = l.m.activate(t.Context(), next.role(t))
+	_, err = l.m.activate(t.Context(), roleOf(t, next))
 	require.NoError(t, err)
 }
 
 // outlived: KillMode=process leaves the child of a stopped service, which goes
 // on holding the port.
 func outlived(t *testing.T, l *booted) {
-	forking := func(version string) definition {
-		d := service("outlived", 4016, version, "KillMode=process")
+	forking := func(version string) service.Definition {
+		d := served("outlived", 4016, version, "KillMode=process")
 		d.Command = []string{"/bin/sh", "-c", "/usr/local/bin/serve & wait"}
 		d.Content = strings.Replace(d.Content, "ExecStart=/usr/local/bin/serve", `ExecStart=/bin/sh -c "/usr/local/bin/serve & wait"`, 1)
 		return d
@@ -249,26 +251,26 @@ func outlived(t *testing.T, l *booted) {
 	require.Equal(t, "inactive", l.sh(t, `systemctl show -p ActiveState --value "$1"`, forking("v2").File), "nothing was started beside it")
 	l.sh(t, `for p in /proc/[0-9]*; do if grep -q test.outlived "$p/cgroup" 2>/dev/null; then kill "${p#/proc/}"; fi; done`)
 	require.Eventually(t, func() bool { return !l.listens(4016) }, 5*time.Second, 20*time.Millisecond)
-	_, err = l.m.activate(t.Context(), forking("v2").role(t))
+	_, err = l.m.activate(t.Context(), roleOf(t, forking("v2")))
 	require.NoError(t, err)
 }
 
 func deafService(t *testing.T, l *booted) {
-	_, err := l.ship(t, service("deaf", 4005, "v1"), "deaf")
+	_, err := l.ship(t, served("deaf", 4005, "v1"), "deaf")
 	require.NoError(t, err)
 	began := time.Now()
-	live, err := l.ship(t, service("deaf", 4005, "v2"), "")
+	live, err := l.ship(t, served("deaf", 4005, "v2"), "")
 	require.NoError(t, err)
-	require.Equal(t, service("deaf", 4005, "v2").Digest, live.Digest())
+	require.Equal(t, served("deaf", 4005, "v2").Digest, live.Digest())
 	require.Less(t, time.Since(began), 6*time.Second, "1s to stop, and what a switch takes")
 	require.GreaterOrEqual(t, time.Since(began), time.Second, "it was given its time")
 }
 
 func endlessStop(t *testing.T, l *booted) {
-	endless := service("endless", 4006, "v1", "TimeoutStopSec=infinity")
+	endless := served("endless", 4006, "v1", "TimeoutStopSec=infinity")
 	_, err := l.ship(t, endless, "deaf")
 	require.NoError(t, err)
-	next := service("endless", 4006, "v2", "TimeoutStopSec=infinity")
+	next := served("endless", 4006, "v2", "TimeoutStopSec=infinity")
 	began := time.Now()
 	live, err := l.ship(t, next, "")
 	require.NoError(t, err)
@@ -277,11 +279,11 @@ func endlessStop(t *testing.T, l *booted) {
 }
 
 func crashes(t *testing.T, l *booted) {
-	good := service("crash", 4007, "v1")
+	good := served("crash", 4007, "v1")
 	_, err := l.ship(t, good, "")
 	require.NoError(t, err)
 	began := time.Now()
-	_, err = l.ship(t, service("crash", 4007, "v2"), "crash")
+	_, err = l.ship(t, served("crash", 4007, "v2"), "crash")
 	require.Less(t, time.Since(began), 8*time.Second)
 	f := failureOf(t, err)
 	require.Equal(t, "crash", f.Role)
@@ -289,27 +291,27 @@ func crashes(t *testing.T, l *booted) {
 	require.Equal(t, 3, *f.ExitCode)
 	require.Contains(t, f.Log, "Cannot find module @sample/clock")
 	require.Contains(t, f.Log, "starting with [redacted]", "the value of the environment file is masked")
-	_, err = l.m.observe(t.Context(), service("crash", 4007, "v2").role(t), observing{})
+	_, err = l.m.observe(t.Context(), roleOf(t, served("crash", 4007, "v2")), observing{})
 	require.Equal(t, 3, *failureOf(t, err).ExitCode)
 
-	live, err := l.m.activate(t.Context(), good.role(t))
+	live, err := l.m.activate(t.Context(), roleOf(t, good))
 	require.NoError(t, err, "the older release comes back")
 	require.Equal(t, good.Digest, live.Digest())
 
-	bad := service("crash", 4007, "v3")
+	bad := served("crash", 4007, "v3")
 	bad.Content = strings.Replace(bad.Content, "/usr/local/bin/serve", "no/such/program", 1)
 	_, err = l.ship(t, bad, "")
 	require.Equal(t, release.CodeUnitRejected, failureOf(t, err).Code)
 }
 
 func directoryDeleted(t *testing.T, l *booted) {
-	d := service("gone", 4008, "v1")
+	d := served("gone", 4008, "v1")
 	_, err := l.ship(t, d, "")
 	require.NoError(t, err)
-	l.sh(t, `chmod -R u+w "$1"; rm -rf "$1"`, d.releaseDir())
+	l.sh(t, `chmod -R u+w "$1"; rm -rf "$1"`, d.ReleaseDir())
 	live := l.observe(t, d)
 	require.Contains(t, live.Note, "was deleted: "+d.Workdir)
-	_, err = l.m.activate(t.Context(), d.role(t))
+	_, err = l.m.activate(t.Context(), roleOf(t, d))
 	require.Equal(t, release.CodeNotPrepared, failureOf(t, err).Code)
 	live, err = l.ship(t, d, "")
 	require.NoError(t, err)
@@ -317,23 +319,23 @@ func directoryDeleted(t *testing.T, l *booted) {
 }
 
 func withdrawn(t *testing.T, l *booted) {
-	legacy := strings.Replace(service("legacy", 4012, "v0").Content, "WorkingDirectory="+service("legacy", 4012, "v0").Workdir, "WorkingDirectory=/srv", 1)
-	d := service("legacy", 4012, "v1")
+	legacy := strings.Replace(served("legacy", 4012, "v0").Content, "WorkingDirectory="+served("legacy", 4012, "v0").Workdir, "WorkingDirectory=/srv", 1)
+	d := served("legacy", 4012, "v1")
 	require.NoError(t, l.Write(t.Context(), "/etc/systemd/system/"+d.File, legacy, 0o644))
 	l.sh(t, `systemctl daemon-reload; systemctl start "$1"`, d.File)
 	_, err := l.ship(t, d, "")
 	require.NoError(t, err)
-	_, err = l.ship(t, service("legacy", 4012, "v2"), "")
+	_, err = l.ship(t, served("legacy", 4012, "v2"), "")
 	require.NoError(t, err)
-	require.NoError(t, l.m.remove(t.Context(), d.role(t), false))
+	require.NoError(t, l.m.remove(t.Context(), roleOf(t, d), false))
 	require.Equal(t, strings.TrimSpace(legacy), l.sh(t, `cat /etc/systemd/system/"$1"`, d.File), "what stood there before is back")
 	require.Equal(t, "/srv", l.sh(t, `readlink "/proc/$(systemctl show -p MainPID --value "$1")/cwd"`, d.File))
 
-	fresh := service("fresh", 4013, "v1")
+	fresh := served("fresh", 4013, "v1")
 	_, err = l.ship(t, fresh, "crash")
 	require.Error(t, err)
-	require.NoError(t, l.m.remove(t.Context(), fresh.role(t), false))
+	require.NoError(t, l.m.remove(t.Context(), roleOf(t, fresh), false))
 	require.Equal(t, "not-found", l.sh(t, `systemctl show -p LoadState --value "$1"`, fresh.File))
 	require.Empty(t, l.sh(t, `find /etc/systemd/system -name "$1"`, fresh.File))
-	require.NoError(t, l.m.remove(t.Context(), fresh.role(t), false), "a second time changes nothing")
+	require.NoError(t, l.m.remove(t.Context(), roleOf(t, fresh), false), "a second time changes nothing")
 }

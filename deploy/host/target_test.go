@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -21,6 +22,8 @@ import (
 
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/deploy"
+	"github.com/joelhooks/shipit/deploy/host/content"
+	"github.com/joelhooks/shipit/internal/hosttest"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -54,23 +57,21 @@ func TestATargetReachesEveryMachineBeforeAnythingIsDone(t *testing.T) {
 	cfg := configFor(t, map[string]string{"a": "", "b": "", "c": ""})
 	cfg.Roles[1].Host.Address = nobody(t, cfg)
 	cfg.Roles[2].Host.Address = nobody(t, cfg)
-	_, err := Open(t.Context(), cfg, Options{Timeout: 2 * time.Second})
-	var unreachable *unreachableError
-	require.ErrorAs(t, err, &unreachable)
+	_, err := Open(t.Context(), cfg, Options{timeout: 2 * time.Second})
 	require.ErrorContains(t, err, "b: host 127.0.0.1")
 	require.ErrorContains(t, err, "c: host 127.0.0.1", "all are named at once")
 
-	target, err := Open(t.Context(), cfg, Options{Timeout: 2 * time.Second, Partial: true})
+	target, err := Open(t.Context(), cfg, Options{timeout: 2 * time.Second, Partial: true})
 	require.NoError(t, err)
 	defer target.Close()
-	role := worker().role(t)
+	role := roleOf(t, worker())
 	role.Name = "b"
 	_, err = target.Compare(t.Context(), deploy.Step{Role: role})
-	require.ErrorAs(t, err, &unreachable)
+	require.ErrorContains(t, err, "is not reachable")
 	require.ErrorContains(t, err, "b: ")
 	role.Name = "a"
 	_, err = target.Compare(t.Context(), deploy.Step{Role: role})
-	require.NotErrorAs(t, err, &unreachable, "one machine that is away does not hide the others")
+	require.NotContains(t, fmt.Sprint(err), "is not reachable", "one machine that is away does not hide the others")
 }
 
 func TestATargetServesOnlyTheRolesOfItsConfiguration(t *testing.T) {
@@ -97,7 +98,7 @@ func TestATargetUnpacksAnImageAndPrunesWhatNoGoodRecordNames(t *testing.T) {
 	var notes []string
 	target, err := Open(t.Context(), cfg, Options{
 		ImageFor: func(_ context.Context, ref, platform string) (v1.Image, error) {
-			return imageOf(t, layerOf(t, file("a", ref))), nil
+			return imageOf(t, layerOf(t, hosttest.File("a", ref))), nil
 		},
 		Progress: func(e release.Event) { notes = append(notes, e.Message) },
 	})
@@ -121,7 +122,7 @@ func TestATargetUnpacksAnImageAndPrunesWhatNoGoodRecordNames(t *testing.T) {
 }
 
 // imageOf is an image whose only layer is l, made by shipit.
-func imageOf(t *testing.T, l layer) v1.Image {
+func imageOf(t *testing.T, l content.Layer) v1.Image {
 	t.Helper()
 	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return l.Open(context.Background()) })
 	require.NoError(t, err)

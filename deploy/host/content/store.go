@@ -1,0 +1,123 @@
+// Package content keeps the content of images on a machine, each in a read-only
+// release directory: it is staged, held against the layers that it comes from, read
+// back on the machine and renamed into place.
+package content
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/joelhooks/shipit/deploy/host/machine"
+)
+
+// Store is the release directories below the folder Root of a machine.
+type Store struct {
+	Machine *machine.Machine
+	Root    string // absolute
+}
+
+// Dir is the release directory of the image with the digest.
+func Dir(root, digest string) string {
+	return path.Join(root, "releases", strings.TrimPrefix(digest, "sha256:"))
+}
+
+// IsDigest reports whether s is sha256: and 64 lower-case hexadecimal digits.
+func IsDigest(s string) bool {
+	digits, found := strings.CutPrefix(s, "sha256:")
+	return found && len(digits) == 64 && strings.Trim(digits, "0123456789abcdef") == ""
+}
+
+func (s Store) dir(digest string) string { return Dir(s.Root, digest) }
+
+func (s Store) staging() string { return path.Join(s.Root, "staging") }
+
+// Replacement is where content waits that is to replace a damaged release directory
+// in which a process works: Repair puts it in place when the process has ended.
+func (s Store) Replacement(digest string) string {
+	return path.Join(s.staging(), path.Base(s.dir(digest))+"."+s.Machine.Run+".repaired")
+}
+
+func (s Store) write(name string) machine.Write { return machine.Write{Name: name, Root: s.Root} }
+
+// Sweep makes the folders of the store, and removes what runs before this one have
+// left in the staging directory.
+func (s Store) Sweep(ctx context.Context) error {
+	if err := s.changeTree(ctx, "sweep", s.staging(), machine.Script(sweepScript, s.Root, s.Machine.Run)); err != nil {
+		return fmt.Errorf("prepare %s on %s: %w", s.Root, s.Machine.Name, err)
+	}
+	return nil
+}
+
+// changeTree runs a script that removes or seals folders below dir. That
+// something is mounted there is a *MountedError.
+func (s Store) changeTree(ctx context.Context, write, dir string, cmd machine.Command) error {
+	cmd.Tolerate = append(cmd.Tolerate, exitMounted)
+	res, err := s.Machine.Change(ctx, s.write(write), cmd)
+	if err == nil && res.Exit == exitMounted {
+		return s.mounted(dir, res.Stdout)
+	}
+	return err
+}
+
+// mounted is the error of a script that found mount points and printed them.
+func (s Store) mounted(dir, out string) *MountedError {
+	fault := &MountedError{Machine: s.Machine.Name, Path: dir}
+	for _, line := range machine.Lines(out) {
+		if at, found := strings.CutPrefix(line, "Mount="); found {
+			fault.Mounts = append(fault.Mounts, at)
+		}
+	}
+	return fault
+}
+
+// ErrAbsent says that a release directory is not there.
+var ErrAbsent = errors.New("not there")
+
+// Verify compares the release directory with its own lists: every entry, its kind,
+// its owner, the target of every link, the hash of every file. Unless whole is set,
+// the content is read only if what the kernel tells of the entries is not as it was.
+// ErrAbsent: there is none; *DamagedError: it differs; *MountedError: something is
+// mounted there.
+func (s Store) Verify(ctx context.Context, digest string, whole bool) error {
+	body := quickScript
+	if whole {
+		body = verifyScript
+	}
+	return s.compare(ctx, s.dir(digest), body)
+}
+
+func (s Store) compare(ctx context.Context, dir, body string) error {
+	cmd := machine.Script(body, dir)
+	cmd.Tolerate = []int{exitAbsent, exitDamaged, exitMounted}
+	res, err := s.Machine.Read(ctx, cmd)
+	switch {
+	case err != nil:
+		return fmt.Errorf("verify %s: %w", dir, err)
+	case res.Exit == exitAbsent:
+		return ErrAbsent
+	case res.Exit == exitMounted:
+		return s.mounted(dir, res.Stdout)
+	case res.Exit == exitDamaged:
+		differences := machine.Lines(res.Stdout + res.Stderr)
+		return &DamagedError{Machine: s.Machine.Name, Path: dir, Differences: differences[:min(len(differences), 5)]}
+	}
+	return nil
+}
+
+// NoteStats writes down what the kernel tells of a release directory that was
+// verified whole, for Verify to compare with. What cannot be written down is read
+// whole the next time.
+func (s Store) NoteStats(ctx context.Context, digest string) error {
+	_, err := s.Machine.Change(ctx, s.write("stats"), machine.Script(noteScript, s.dir(digest)))
+	return err
+}
+
+// Repair puts the Replacement in place of the release directory, in which no process
+// works any more. It does nothing if there is none.
+func (s Store) Repair(ctx context.Context, digest string) error {
+	from := s.Replacement(digest)
+	return s.changeTree(ctx, "repair", s.dir(digest), machine.Script(repairScript, from, s.dir(digest), from+".old"))
+}
