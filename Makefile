@@ -12,7 +12,7 @@ help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 build: ## ./shipit
-	go build -ldflags="-s -w" -o shipit ./cmd/shipit
+	go build -buildvcs=auto -ldflags="-s -w" -o shipit ./cmd/shipit
 
 demo: ## release v1, v2, a broken v3, roll back: on a cluster and a registry of its own
 	go run ./tools/demo

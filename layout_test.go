@@ -23,6 +23,7 @@ func may() map[string][]string {
 		"release":           {},
 		"config":            {"release"},
 		"explain":           below,
+		"completion":        below,
 		"doctor":            append([]string{"attest", "deploy/host", "deploy/kube", "pipeline/engine", "pipeline/git"}, withRegistry...),
 		"registry":          below,
 		"manifests":         below,
@@ -65,7 +66,7 @@ func may() map[string][]string {
 		"deploy/host/machine": {"config", "release"},
 		"deploy/host/service": {"deploy/host/content", "deploy/host/machine", "release"},
 		"cmd/shipit": {
-			"actions", "attest", "check", "config", "deploy", "deploy/host", "deploy/kube", "doctor", "explain", "ledger", "manifests", "pipeline", "pipeline/git",
+			"actions", "attest", "check", "config", "deploy", "deploy/host", "deploy/kube", "completion", "doctor", "explain", "ledger", "manifests", "pipeline", "pipeline/git",
 			"progress", "registry", "release", "scaffold",
 		},
 	}

@@ -227,7 +227,11 @@ func All() []Answer {
 func Complete(begun string) []string {
 	parent := begun[:max(0, strings.LastIndex(begun, "."))]
 	var terms []string
-	if a, err := walk(parent); err == nil {
+	a, err := walk(parent)
+	if err == nil && strings.HasPrefix(a.Type, "mapping by name") {
+		a.Settings = []Answer{{Name: "*", Description: "any name of yours"}}
+	}
+	if err == nil {
 		for _, s := range a.Settings {
 			name := strings.TrimPrefix(parent+"."+last(s.Name), ".")
 			if strings.HasPrefix(name, begun) {

@@ -55,15 +55,6 @@ func exitMeanings() []exitMeaning {
 	}
 }
 
-// exitHelp is the table of exit codes for the help of a command.
-func exitHelp() string {
-	lines := []string{"Exit codes:"}
-	for _, row := range exitMeanings() {
-		lines = append(lines, fmt.Sprintf("%5d  %s", row.code, row.meaning))
-	}
-	return strings.Join(lines, "\n")
-}
-
 // usageError is an invalid command line.
 type usageError struct{ msg string }
 

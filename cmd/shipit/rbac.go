@@ -17,8 +17,9 @@ func newRBAC(g *globals) *cobra.Command {
 		Short: "Print the minimal RBAC roles for shipit",
 		Long: `Prints, as YAML, the Kubernetes Roles (and a ClusterRole if a role has cluster-wide
 objects) that suffice for release, rollback and status of REV (default HEAD), and no more.`,
-		Example: `  shipit rbac | kubectl apply -f -`,
-		Args:    atMost(1),
+		Example: `  shipit rbac | kubectl apply -f -
+  shipit rbac v1.4.2 > rbac.yaml`,
+		Args: atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return g.rbac(cmd.Context(), argOr(args, "HEAD"))
 		},

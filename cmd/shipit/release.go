@@ -37,9 +37,7 @@ func newRelease(g *globals) *cobra.Command {
 		Short: "Build, push, sign, apply, wait, verify and record one commit",
 		Long: `Releases the commit REV (default HEAD) to every role of shipit.yaml and verifies
 it. Uncommitted changes are not released. If a role fails, all roles are restored to
-the last good release.
-
-` + exitHelp(),
+the last good release.`,
 		Example: `  shipit release                    the commit that HEAD names
   shipit release v1.4.2 -o json     a tag; the record as JSON on stdout
   shipit release --timeout 2m --events events.jsonl`,

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"time"
@@ -69,15 +70,13 @@ func newRoot(g *globals) *cobra.Command {
 		Use:   "shipit",
 		Short: "Deploy a git commit and verify that it runs",
 		Long: `shipit deploys a git commit of a monorepo to clusters and hosts, verifies that it
-runs there, and rolls it back.
-
-` + exitHelp(),
+runs there, and rolls it back.`,
 		Example: `  shipit init                 write a shipit.yaml for the repository
   shipit plan                 what a release of HEAD would change, and what would stop it
   shipit release              build, push, apply, wait, verify, record
   shipit status               recorded, wanted and live digests, role by role
   shipit rollback             roll back to the previous good release`,
-		Version:       version(),
+		Version:       versionText(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(*cobra.Command, []string) error {
@@ -102,8 +101,12 @@ runs there, and rolls it back.
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err.Error()} })
 	root.AddCommand(
 		newRelease(g), newRollback(g), newPlan(g), newBuild(g), newRender(g), newStatus(g),
-		newHistory(g), newVerify(g), newCheck(g), newInit(g), newRBAC(g), newWithdraw(g), newExplain(g), newDoctor(g),
+		newHistory(g), newVerify(g), newCheck(g), newInit(g), newRBAC(g), newWithdraw(g), newExplain(g), newDoctor(g), newCompletion(g),
 	)
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
+	addExitCodes(root)
+	g.addCompletions(root)
 	return root
 }
 
@@ -151,4 +154,20 @@ func version() string {
 		return info.Main.Version
 	}
 	return "(devel)"
+}
+
+// versionText is the version, the commit and the Go version that it was built by.
+func versionText() string {
+	commit := "unknown"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			switch {
+			case s.Key == "vcs.revision":
+				commit = release.Short(s.Value)
+			case s.Key == "vcs.modified" && s.Value == "true":
+				commit += ", changed since"
+			}
+		}
+	}
+	return fmt.Sprintf("%s (commit %s, %s)", version(), commit, runtime.Version())
 }

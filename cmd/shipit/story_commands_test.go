@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -63,6 +64,9 @@ func codeOf(ts *testscript.TestScript, args []string) (want, got int) {
 		got = exit.ExitCode()
 	case err != nil:
 		ts.Fatalf("%v", err)
+	}
+	if len(args) > 2 && args[1] == "shipit" && !slices.Contains(append(exitsOf()[args[2]], exitOK, exitUnexpected, exitUsage, exitInterrupted), got) {
+		ts.Fatalf("exit code %d is not in the help of shipit %s", got, args[2])
 	}
 	return want, got
 }

@@ -14,7 +14,8 @@ func newWithdraw(g *globals) *cobra.Command {
 		Short: "Mark a release so that it never runs again",
 		Long: `Marks the release SEQ as withdrawn. Its record stays as it is; the mark is stored beside
 it. shipit never rolls back to a withdrawn release, even if its signatures are valid.`,
-		Example: `  shipit withdraw 41 --reason 'leaks the webhook secret'`,
+		Example: `  shipit withdraw 41 --reason 'leaks the webhook secret'
+  shipit withdraw 41 -o json | jq .withdrawn`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return &usageError{"withdraw takes one sequence number"}
