@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/yaml"
 
+	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/deploy/kube/apply"
 	"github.com/joelhooks/shipit/deploy/kube/client"
 	"github.com/joelhooks/shipit/deploy/kube/compare"
@@ -130,7 +131,12 @@ func (u *user) Wait(ctx context.Context, role release.Role, a apply.Applied, o O
 	if o.Timeout == 0 {
 		o.Timeout = defaultTimeout
 	}
-	return (&Target{client: u.Client, options: o}).settle(ctx, role, a, 0)
+	return (&Target{client: u.Client, options: o}).settle(ctx, stepOf(role), a, 0)
+}
+
+// stepOf is the switch of a release of one role.
+func stepOf(role release.Role) deploy.Step {
+	return deploy.Step{Release: release.Release{App: "test", Roles: []release.Role{role}}, Role: role}
 }
 
 // Observe reads what runs.

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/deploy/kube/apply"
@@ -35,7 +38,7 @@ func (t *Target) Switch(ctx context.Context, step deploy.Step) (release.Live, er
 	}
 	t.report(role, release.PhaseApply, release.MarkDone, applied.String())
 	t.report(role, release.PhaseWait, release.MarkStart, "wait for the new revision")
-	live, err := t.settle(ctx, role, applied, t.stable(role))
+	live, err := t.settle(ctx, step, applied, t.stable(role))
 	if err != nil {
 		return live, limitOf(ctx, err)
 	}
@@ -53,8 +56,9 @@ func (t *Target) stable(role release.Role) time.Duration {
 }
 
 // settle waits until what was applied is ready and has stayed so for a while, prunes,
-// and observes what runs then.
-func (t *Target) settle(ctx context.Context, role release.Role, applied apply.Applied, stable time.Duration) (release.Live, error) {
+// waits until what was there before answers no more, and observes what runs then.
+func (t *Target) settle(ctx context.Context, step deploy.Step, applied apply.Applied, stable time.Duration) (release.Live, error) {
+	role := step.Role
 	limit, cancel := context.WithTimeoutCause(ctx, t.options.Timeout, errTimeout)
 	defer cancel()
 	objects := make([]*object.Object, len(applied.Results))
@@ -72,6 +76,9 @@ func (t *Target) settle(ctx context.Context, role release.Role, applied apply.Ap
 	if err := apply.Prune(limit, t.client, applied, t.options.Progress); err != nil {
 		return release.Live{}, err
 	}
+	if err := t.drained(limit, step, ready.Pods); err != nil {
+		return release.Live{}, err
+	}
 	pods := ready.Pods
 	if pods == nil && len(kept.workloads) == len(serving(objects, ready.Workloads)) {
 		pods = kept.pods // read a moment ago, and nothing has changed
@@ -81,10 +88,21 @@ func (t *Target) settle(ctx context.Context, role release.Role, applied apply.Ap
 		return live, nil
 	}
 	// Nothing was watched, or the watch of the pods is behind that of their controllers.
-	if pods, err = podsOf(limit, t.client, serving(objects, ready.Workloads)); err != nil {
+	if pods, err = podsOf(ctx, t.client, serving(objects, ready.Workloads)); err != nil {
 		return release.Live{}, fmt.Errorf("observe role %s: %w", role.Name, err)
 	}
 	return liveOf(role, running{objects, ready.Workloads, pods}, time.Now()), nil
+}
+
+// drained waits until no Service of the release sends traffic to pods of the role that
+// end: those of the revision before, or of what was just pruned.
+func (t *Target) drained(ctx context.Context, step deploy.Step, known []*corev1.Pod) error {
+	running, err := podsOfRelease(step.Release)
+	if err != nil {
+		return err
+	}
+	services := slices.DeleteFunc(slices.Clone(running.services), func(s releaseService) bool { return !s.selected[step.Role.Name] })
+	return t.awaitTraffic(ctx, drain{role: step.Role.Name, running: running, services: services, gone: step.Role.Name, known: known})
 }
 
 func inParity(role release.Role, live release.Live) bool {

@@ -216,8 +216,13 @@ func (t *Target) Compare(ctx context.Context, step deploy.Step) (deploy.Comparis
 		plan  apply.Plan
 		state apply.State
 		found running
-		note  string
+		ends  []endpoint
 	)
+	of, err := podsOfRelease(step.Release)
+	if err != nil {
+		return deploy.Comparison{}, err
+	}
+	services := slices.DeleteFunc(slices.Clone(of.services), func(s releaseService) bool { return s.role != step.Role.Name })
 	group, gctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		seen, err := observe(gctx, t.client, step.Role)
@@ -225,7 +230,7 @@ func (t *Target) Compare(ctx context.Context, step deploy.Step) (deploy.Comparis
 		return err
 	})
 	group.Go(func() (err error) { state, plan, err = t.plan(gctx, step); return err })
-	group.Go(func() (err error) { note, err = foreignTraffic(gctx, t.client, step.Release, step.Role); return err })
+	group.Go(func() (err error) { ends, err = endpointsOf(gctx, t.client, services); return err })
 	if err := group.Wait(); err != nil {
 		return deploy.Comparison{}, err
 	}
@@ -233,9 +238,21 @@ func (t *Target) Compare(ctx context.Context, step deploy.Step) (deploy.Comparis
 		out.Changes = append(out.Changes, deploy.Change{Role: step.Role.Name, Object: c.Object.String(), Action: c.Action, Fields: c.Fields})
 	}
 	out.Changes = append(out.Changes, podChanges(step.Role, found)...)
-	out.Live.Note = note
+	sent, err := trafficTo(ctx, t.client, ends, of, services, found.pods)
+	if err != nil {
+		return deploy.Comparison{}, err
+	}
+	out.Live.Note, out.Live.Info = sent.note(), joined(out.Live.Info, sent.info())
 	out.Findings, out.Present = plan.Findings, state.Present()
 	return out, nil
+}
+
+// joined is what two texts say, either of which may say nothing.
+func joined(a, b string) string {
+	if a == "" || b == "" {
+		return a + b
+	}
+	return a + "; " + b
 }
 
 // plan has the server try what Switch would do.
@@ -267,7 +284,15 @@ func (t *Target) Remove(ctx context.Context, role release.Role, keep release.Rel
 		}
 		kept = append(kept, k)
 	}
-	return apply.Remove(ctx, t.client, gone, kept, t.options.Progress)
+	removed, err := apply.Remove(ctx, t.client, gone, kept, t.options.Progress)
+	if err != nil || !removed {
+		return err
+	}
+	running, err := podsOfRelease(keep)
+	if err != nil {
+		return err
+	}
+	return t.awaitTraffic(ctx, drain{role: role.Name, running: running, services: running.services, gone: role.Name})
 }
 
 // Undo changes nothing: the pods of a failed first release show why it failed.

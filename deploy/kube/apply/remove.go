@@ -12,12 +12,12 @@ import (
 // Remove takes away the ApplySet of a role of an earlier release: its members, without
 // those that keep has in any role, and its parent. What holds data stays, and is
 // reported. A set that is one of kept is left: its own role has pruned it. Nothing is
-// asked then.
-func Remove(ctx context.Context, c *client.Client, gone Placed, kept []Placed, p release.Progress) error {
+// asked then. It returns whether there was anything to take away.
+func Remove(ctx context.Context, c *client.Client, gone Placed, kept []Placed, p release.Progress) (bool, error) {
 	wanted := map[object.ID]bool{}
 	for _, k := range kept {
 		if k.Set.ID == gone.Set.ID {
-			return nil
+			return false, nil
 		}
 		for _, id := range k.ids {
 			wanted[id] = true
@@ -25,7 +25,7 @@ func Remove(ctx context.Context, c *client.Client, gone Placed, kept []Placed, p
 	}
 	inventory, err := ReadInventory(ctx, c, gone.Set, nil)
 	if err != nil || inventory.parent == nil {
-		return err // without a parent nothing of it was ever applied, or it is gone already
+		return false, err // without a parent nothing of it was ever applied, or it is gone already
 	}
 	for id := range inventory.Members {
 		if wanted[id] {
@@ -33,9 +33,9 @@ func Remove(ctx context.Context, c *client.Client, gone Placed, kept []Placed, p
 		}
 	}
 	if err := pruneAll(ctx, c, gone.Set, inventory.Members, p); err != nil {
-		return fmt.Errorf("remove role %s: %w", gone.Set.Role, err)
+		return false, fmt.Errorf("remove role %s: %w", gone.Set.Role, err)
 	}
-	return deleteParent(ctx, c, gone.Set, inventory.parent)
+	return len(inventory.Members) > 0, deleteParent(ctx, c, gone.Set, inventory.parent)
 }
 
 // Placed is a role with its ApplySet, as its record tells, without asking a cluster.

@@ -8,6 +8,7 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -30,6 +31,7 @@ var (
 	Namespaces    = object.Kind{GVR: corev1.SchemeGroupVersion.WithResource("namespaces")}
 	RulesReviews  = object.Kind{GVR: authorizationv1.SchemeGroupVersion.WithResource("selfsubjectrulesreviews")}
 	AccessReviews = object.Kind{GVR: authorizationv1.SchemeGroupVersion.WithResource("selfsubjectaccessreviews")}
+	Endpoints     = object.Kind{GVR: discoveryv1.SchemeGroupVersion.WithResource("endpointslices"), Namespaced: true}
 	Autoscalers   = object.Kind{GVR: schema.GroupVersionResource{Group: "autoscaling", Version: "v2", Resource: "horizontalpodautoscalers"}, Namespaced: true}
 	ReplicaSets   = object.Kind{GVR: schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "replicasets"}, Namespaced: true}
 )
@@ -44,7 +46,7 @@ type typedClient struct {
 
 func newTypedClient(cfg *rest.Config, over *http.Client) (typedClient, error) {
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, coordinationv1.AddToScheme, authorizationv1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, coordinationv1.AddToScheme, authorizationv1.AddToScheme, discoveryv1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			return typedClient{}, err
 		}
