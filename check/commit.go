@@ -3,7 +3,6 @@ package check
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/pipeline/git"
@@ -16,7 +15,7 @@ import (
 // finds, and what makes an image of its packages impossible. The error is that of git
 // or of ctx.
 func Commit(ctx context.Context, source git.Source, cfg config.Config) ([]release.Finding, error) {
-	findings := placeholders(cfg)
+	findings := []release.Finding{}
 	closures := map[string][]string{}
 	for _, name := range cfg.ImageNames() {
 		closure, err := workspace.NewClosure(ctx, source, cfg.Images[name])
@@ -35,18 +34,4 @@ func Commit(ctx context.Context, source git.Source, cfg config.Config) ([]releas
 		findings = append(findings, release.Finding{Code: release.CodeNotRead, Severity: release.Warns, Object: a.Path, Message: a.Error()})
 	}
 	return append(findings, more...), err
-}
-
-// placeholders are the images whose base is still the placeholder that init wrote.
-func placeholders(cfg config.Config) []release.Finding {
-	findings := []release.Finding{}
-	for _, name := range cfg.ImageNames() {
-		if strings.HasSuffix(cfg.Images[name].Base, config.PlaceholderDigest) {
-			findings = append(findings, release.Finding{
-				Code: release.CodeBasePlaceholder, Severity: release.Refuses, Object: config.File + " images." + name + ".base",
-				Message: "the digest of the base image is still to be filled in", Fixed: true,
-			})
-		}
-	}
-	return findings
 }

@@ -34,6 +34,7 @@ const (
 	CodeRuntimeInstall     Code = "RuntimeInstall"
 	CodeRuntimeMutation    Code = "RuntimeMutation"
 	CodeSecretInManifests  Code = "SecretInManifests"
+	CodeTodo               Code = "Todo"
 	CodeWorkflowPaths      Code = "WorkflowPaths"
 )
 

@@ -1,215 +1,237 @@
-// Package scaffold turns a repository into the shipit.yaml that it asks for, with a
-// mark where only its owner knows the answer.
+// Package scaffold turns a repository into the shipit.yaml that it asks for. What is
+// deployed is found where the repository says so: an image of a manifest or workflow,
+// a launchd job or systemd unit, a Dockerfile. What only the owner knows becomes a
+// line with TODO.
 package scaffold
 
 import (
-	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io/fs"
-	"maps"
-	"os"
-	"os/exec"
 	"path"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
-
-	"github.com/joelhooks/shipit/config"
 )
+
+// Options are what the files do not say. The zero value works.
+type Options struct {
+	Origin string // URL of the repository's remote; "" if it has none
+	// Digest asks a registry for the digest of an image; nil: none is asked.
+	Digest func(ctx context.Context, ref string) (string, error)
+}
+
+// Draft is a shipit.yaml that parses, and what is to be said of it.
+type Draft struct {
+	YAML    string
+	App     string
+	Roles   []string // in the order of the file
+	Todos   []string // the questions that its lines with TODO ask
+	LeftOut []string // packages of the workspace that nothing deploys
+}
 
 // NothingError says that a repository holds nothing that could be deployed.
-type NothingError struct{ Dir string }
+type NothingError struct{}
 
-func (e *NothingError) Error() string { return "no package with a start script in " + e.Dir }
-
-// Repository is what was found in a repository.
-type Repository struct {
-	remote    string // owner/name of origin on GitHub, or empty
-	packages  []foundPackage
-	manifests map[string]string // image repository → manifest that names it
+func (e *NothingError) Error() string {
+	return "nothing here is deployed: no manifest, workflow, service or Dockerfile names a package, and no package has a start script"
 }
 
-// foundPackage is one workspace package that can be started.
-type foundPackage struct {
-	name  string // of its image and its role
-	dir   string
-	start []string
-}
-
-var (
-	remoteRule = regexp.MustCompile(`github\.com[:/]([\w.-]+/[\w.-]+?)(?:\.git)?/?$`)
-	// imageRule finds only what can be the repository of an image: web:latest names no registry to push to.
-	imageRule = regexp.MustCompile(`(?m)^\s*(?:-\s*)?image:\s*["']?([a-zA-Z0-9.-]+(?::\d+)?(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)+)(?:[:@"'\s]|$)`)
-)
-
-// Read finds packages with a start script and manifests that name an image.
-func Read(ctx context.Context, dir string) (Repository, error) {
-	repo := Repository{manifests: map[string]string{}}
-	if out, err := exec.CommandContext(ctx, "git", "-C", dir, "remote", "get-url", "origin").Output(); err == nil {
-		if m := remoteRule.FindStringSubmatch(strings.TrimSpace(string(out))); m != nil {
-			repo.remote = m[1]
-		}
-	}
-	tree := os.DirFS(dir)
-	err := fs.WalkDir(tree, ".", func(at string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		name := d.Name()
-		switch {
-		case d.IsDir() && at != "." && (strings.HasPrefix(name, ".") || slices.Contains([]string{"node_modules", "dist", "vendor"}, name)):
-			return fs.SkipDir
-		case !d.Type().IsRegular():
-			return nil
-		}
-		return repo.visit(tree, at)
-	})
+// Read drafts the configuration of the repository whose files are in tree. If nothing
+// can be deployed, the error is a *NothingError.
+func Read(ctx context.Context, tree fs.FS, o Options) (Draft, error) {
+	f, err := listFiles(tree)
 	if err != nil {
-		return repo, fmt.Errorf("read %s: %w", dir, err)
+		return Draft{}, fmt.Errorf("read the repository: %w", err)
 	}
-	if len(repo.packages) == 0 {
-		return repo, &NothingError{Dir: dir}
+	d := discover(f, o)
+	if len(d.images) == 0 {
+		return Draft{}, &NothingError{}
 	}
-	return repo, nil
+	d.name()
+	return d.write(ctx, o), nil
 }
 
-func (r *Repository) visit(tree fs.FS, at string) error {
-	dir, base := path.Split(at)
-	switch {
-	case base == "package.json" && dir != "":
-		data, err := fs.ReadFile(tree, at)
-		if err != nil {
-			return err
+var originRule = regexp.MustCompile(`github\.com[:/]([\w.-]+)/([\w.-]+?)(?:\.git)?/?$`)
+
+// origin is owner and name of a remote on GitHub.
+func origin(url string) (owner, name string) {
+	if m := originRule.FindStringSubmatch(strings.TrimSpace(url)); m != nil {
+		return m[1], m[2]
+	}
+	return "", ""
+}
+
+// image is one image to build, and why it is.
+type image struct {
+	name       string
+	repository located // text "" if nothing names one
+	from       string  // where the repository was found
+	member     member
+	why        string // what shows that the member is deployed
+	docker     dockerfile
+	roles      []*role
+}
+
+// role is one running part. At most one of workload and service is set.
+type role struct {
+	name      string
+	image     *image
+	workload  *workload
+	container container
+	more      []string // further manifests
+	service   *service
+	variable  setting // by which the program knows its role: WORKER_ROLE=cluster
+}
+
+// discovery is everything that was found.
+type discovery struct {
+	files   files
+	manager manager
+	members []member
+	images  []*image
+
+	owner, repository string // of the remote; "" if it is not on GitHub
+}
+
+// discover finds the images and roles of a repository.
+func discover(f files, o Options) *discovery {
+	d := &discovery{files: f, manager: managerOf(f), members: members(f)}
+	d.owner, d.repository = origin(o.Origin)
+	built := d.builders()
+	running := workloads(f)
+	// What is certain comes first, so that a likeness takes nothing from it.
+	for _, w := range running {
+		d.workload(w, func(repository string) (member, string, bool) { return d.memberOf(repository, built) })
+	}
+	for _, w := range running {
+		d.workload(w, d.similarTo)
+	}
+	for _, s := range services(f) {
+		d.service(s)
+	}
+	for _, m := range d.members {
+		if at := path.Join(m.dir, "Dockerfile"); d.imageOf(m) == nil && f.has(at) {
+			d.add(&image{member: m, why: at})
 		}
-		var pkg struct {
-			Scripts map[string]string `json:"scripts"`
+	}
+	if len(d.images) == 0 {
+		for _, m := range d.members {
+			if len(m.start) > 0 {
+				d.add(&image{member: m, why: path.Join(m.dir, "package.json") + ": start"})
+			}
 		}
-		if json.Unmarshal(data, &pkg) != nil || pkg.Scripts["start"] == "" {
-			return nil
+	}
+	for _, i := range d.images {
+		if len(i.roles) == 0 {
+			i.roles = []*role{{image: i}}
 		}
-		dir = path.Clean(dir)
-		r.packages = append(r.packages, foundPackage{r.uniqueName(dir), dir, strings.Fields(pkg.Scripts["start"])})
-	case strings.HasSuffix(base, ".yaml") || strings.HasSuffix(base, ".yml"):
-		data, err := fs.ReadFile(tree, at)
-		if err != nil {
-			return err
+		if at := path.Join(i.member.dir, "Dockerfile"); f.has(at) {
+			i.docker = readDockerfile(f, at)
 		}
-		if !strings.Contains(string(data), "apiVersion:") {
-			return nil
-		}
-		for _, m := range imageRule.FindAllStringSubmatch(string(data), -1) {
-			r.manifests[m[1]] = at
+		d.knowRoles(i)
+	}
+	return d
+}
+
+func (d *discovery) add(i *image) *image {
+	d.images = append(d.images, i)
+	return i
+}
+
+func (d *discovery) imageOf(m member) *image {
+	for _, i := range d.images {
+		if i.member.dir == m.dir {
+			return i
 		}
 	}
 	return nil
 }
 
-// uniqueName is a name for the package in dir that no other package has.
-func (r Repository) uniqueName(dir string) string {
-	name := slug(path.Base(dir))
-	if r.taken(name) {
-		name = slug(dir)
-	}
-	for n, stem := 2, name; r.taken(name); n++ {
-		name = fmt.Sprintf("%s-%d", stem, n)
-	}
-	return name
-}
+// repositoryRule is what a registry can hold.
+var repositoryRule = regexp.MustCompile(`^[a-zA-Z0-9.-]+(:\d+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+$`)
 
-func (r Repository) taken(name string) bool { return slices.Contains(r.Roles(), name) }
-
-// imageFor is the repository of a package's image and the manifest that names it:
-// the image with the package's name, otherwise the first whose name contains it and
-// is not the name of another package.
-func (r Repository) imageFor(name string) (image, manifest string) {
-	for _, at := range slices.Sorted(maps.Keys(r.manifests)) {
-		base := path.Base(at)
-		if base == name {
-			return at, r.manifests[at]
+// workload makes roles of the containers whose images are of this repository.
+// memberOf says which package an image is built from.
+func (d *discovery) workload(w workload, memberOf func(repository string) (member, string, bool)) {
+	for _, c := range w.pod.Containers {
+		repository := w.image(c)
+		m, why, ok := memberOf(repository)
+		if !ok || !repositoryRule.MatchString(canonical(repository)) {
+			continue
 		}
-		if image == "" && strings.Contains(base, name) && !r.taken(base) {
-			image = at
+		i := d.imageOf(m)
+		if i != nil && i.repository.text != "" && i.repository.text != repository {
+			continue
 		}
-	}
-	return image, r.manifests[image]
-}
-
-// App is the name that the repository is given.
-func (r Repository) App() string { return r.packages[0].name }
-
-// Roles are the names of its roles.
-func (r Repository) Roles() []string {
-	var names []string
-	for _, p := range r.packages {
-		names = append(names, p.name)
-	}
-	return names
-}
-
-var notSlug = regexp.MustCompile(`[^a-z0-9]+`)
-
-// slug makes a valid role name of s, short enough to append a number.
-func slug(s string) string {
-	s = strings.Trim(notSlug.ReplaceAllString(strings.ToLower(s), "-"), "-")
-	return cmp.Or(strings.TrimRight(s[:min(len(s), 36)], "-"), "app")
-}
-
-// Summary is what was found, in words.
-func (r Repository) Summary() string {
-	return fmt.Sprintf("%d package(s), %d manifest(s)", len(r.packages), len(r.manifests))
-}
-
-// YAML is the configuration: an image and a role for each package, in the cluster if
-// a manifest names its image, otherwise on a host.
-func (r Repository) YAML() string {
-	var images, roles strings.Builder
-	owner := "owner"
-	if r.remote != "" {
-		owner = strings.ToLower(strings.SplitN(r.remote, "/", 2)[0])
-	}
-	for _, p := range r.packages {
-		repository, manifest := r.imageFor(p.name)
-		base := "docker.io/oven/bun@" + config.PlaceholderDigest + "  # TODO: the digest of the version you run"
-		if manifest == "" {
-			repository = "ghcr.io/" + owner + "/" + p.name
-			base = "scratch  # a host role: the runtime is the host's"
+		if i == nil {
+			i = d.add(&image{member: m, why: why})
 		}
-		fmt.Fprintf(&images, "  %s:\n    repository: %s\n    package: %s\n    base: %s\n    entrypoint: [%s]\n", scalar(p.name), repository, scalar(p.dir), base, scalar(noInstall(p.start)...))
-		fmt.Fprintf(&roles, "  %s:\n    image: %s\n", scalar(p.name), scalar(p.name))
-		if manifest != "" {
-			fmt.Fprintf(&roles, "    kubernetes: {namespace: default, manifests: [%s]}\n", scalar(manifest))
-		} else {
-			fmt.Fprintf(&roles, "    host: {manager: systemd, service: %s}\n", scalar(p.name))
+		if i.repository.text == "" {
+			i.repository, i.from = located{repository, c.Image.line}, place(w.file, c.Image.line)
+		}
+		at := slices.IndexFunc(i.roles, func(r *role) bool { return r.workload != nil && (r.workload.entry == w.entry || !w.runs()) })
+		switch {
+		case at >= 0 && i.roles[at].workload.entry != w.entry && !slices.Contains(i.roles[at].more, w.entry):
+			i.roles[at].more = append(i.roles[at].more, w.entry)
+		case at < 0:
+			i.roles = append(i.roles, &role{image: i, workload: &w, container: c})
+		}
+		return // one container of a pod is the role; the others come with its manifest
+	}
+}
+
+// service makes a role of a job or unit that starts a package of this repository.
+func (d *discovery) service(s service) {
+	last := slug(s.name[strings.LastIndex(s.name, ".")+1:])
+	var i *image
+	for _, one := range d.images {
+		if one.repository.text != "" && path.Base(one.repository.text) == last {
+			i = one
 		}
 	}
-	source := ""
-	if r.remote != "" {
-		source = "source: https://github.com/" + r.remote + "\n"
-	}
-	return "app: " + scalar(r.App()) + "\n" + source + "images:\n" + images.String() + "roles:\n" + roles.String()
-}
-
-var plainRule = regexp.MustCompile(`^(--?)?[\w./][\w./@=+-]*$`)
-
-// scalar writes texts as items of a YAML list, quoted where necessary.
-func scalar(texts ...string) string {
-	var items []string
-	for _, s := range texts {
-		if !plainRule.MatchString(s) || strings.EqualFold(s, "null") {
-			s = strconv.Quote(s)
+	if i == nil {
+		m, ok := d.startedBy(s, last)
+		if !ok {
+			return
 		}
-		items = append(items, s)
+		if i = d.imageOf(m); i == nil {
+			i = d.add(&image{member: m, why: s.file})
+		}
 	}
-	return strings.Join(items, ", ")
+	i.roles = append(i.roles, &role{image: i, service: &s})
 }
 
-// noInstall adds the flag that keeps bun from installing packages at run time.
-func noInstall(start []string) []string {
-	if len(start) > 0 && start[0] == "bun" && !slices.Contains(start, "--no-install") {
-		return slices.Insert(slices.Clone(start), 1, "--no-install")
+// startedBy is the package that a service starts: by its name, its folder, or what
+// its program does.
+func (d *discovery) startedBy(s service, name string) (member, bool) {
+	for _, m := range d.members {
+		if m.answersTo(name) {
+			return m, true
+		}
 	}
-	return start
+	texts := []string{s.dir + "/\n" + strings.Join(s.program, "\n")}
+	for _, word := range s.program {
+		if at := d.files.inTree(word); at != "" {
+			texts = append(texts, d.files.text(at))
+		}
+	}
+	for _, text := range texts {
+		var found []member
+		for _, m := range d.members {
+			if m.dir != "." && mentions(text, m) {
+				found = append(found, m)
+			}
+		}
+		if len(found) == 1 {
+			return found[0], true
+		}
+	}
+	return member{}, false
+}
+
+// mentions reports whether a text names a folder or a package of the workspace.
+func mentions(text string, m member) bool {
+	return regexp.MustCompile(`(^|[/"'\s=])`+regexp.QuoteMeta(m.dir)+`(/|["'\s]|$)`).MatchString(text) ||
+		m.name != "" && regexp.MustCompile(`(--filter|-F|--workspace|-w)[= ]["']?`+regexp.QuoteMeta(m.name)+`(["'\s.]|$)`).MatchString(text)
 }

@@ -25,9 +25,9 @@ func initialized(t *testing.T, files map[string]string, links map[string]string)
 	for name, to := range links {
 		require.NoError(t, os.Symlink(to, filepath.Join(dir, name)))
 	}
-	repo, err := scaffold.Read(t.Context(), dir)
+	draft, err := scaffold.Read(t.Context(), os.DirFS(dir), scaffold.Options{})
 	require.NoError(t, err)
-	cfg, err := config.Parse(config.File, []byte(repo.YAML()), "")
+	cfg, err := config.Parse(config.File, []byte(draft.YAML), "")
 	require.NoError(t, err)
 	return cfg
 }
@@ -67,7 +67,7 @@ func TestRead(t *testing.T) {
 		for _, image := range []string{"web:latest", "web", "ghcr.io/Acme/web:1", "my_registry/web", "$(REGISTRY)/web"} {
 			cfg := initialized(t, map[string]string{"packages/web/package.json": starting("bun a.ts"), "k8s/web.yaml": deploymentManifest(image)}, nil)
 			require.Equal(t, "ghcr.io/owner/web", cfg.Images["web"].Repository, image)
-			require.Nil(t, cfg.Roles[0].Kubernetes, image)
+			require.Empty(t, cfg.Roles[0].Kubernetes.Manifests, image)
 		}
 	})
 	t.Run("what is no file is passed over", func(t *testing.T) {
@@ -83,11 +83,13 @@ func TestRead(t *testing.T) {
 			cfg := initialized(t, files, nil)
 			require.Equal(t, "ghcr.io/z/web", cfg.Images["web"].Repository)
 			require.Equal(t, "ghcr.io/r/api-docs", cfg.Images["api-docs"].Repository)
-			require.Equal(t, "ghcr.io/owner/api", cfg.Images["api"].Repository)
+			require.NotContains(t, cfg.Images, "api", "nothing deploys it")
 		}
 		delete(files, "k8s/z-web.yaml")
 		for range 10 {
-			require.Equal(t, "ghcr.io/a/web-admin", initialized(t, files, nil).Images["web"].Repository)
+			web := initialized(t, files, nil).Images["web-admin"]
+			require.Equal(t, "ghcr.io/a/web-admin", web.Repository)
+			require.Equal(t, "packages/web", web.Package)
 		}
 	})
 	t.Run("DIR may be a link", func(t *testing.T) {
@@ -95,7 +97,7 @@ func TestRead(t *testing.T) {
 		require.NoError(t, os.MkdirAll(filepath.Join(dir, "repo", "packages", "web"), 0o755))
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "repo", "packages", "web", "package.json"), []byte(starting("bun a.ts")), 0o644))
 		require.NoError(t, os.Symlink("repo", filepath.Join(dir, "link")))
-		_, err := scaffold.Read(t.Context(), filepath.Join(dir, "link"))
+		_, err := scaffold.Read(t.Context(), os.DirFS(filepath.Join(dir, "link")), scaffold.Options{})
 		require.NoError(t, err)
 	})
 }

@@ -150,6 +150,16 @@ func (s Source) Committed(ctx context.Context) (time.Time, error) {
 	return time.Unix(seconds, 0), nil
 }
 
+// Origin is the URL of the remote "origin" of the repository that holds dir; "" if it
+// has none.
+func Origin(ctx context.Context, dir string) string {
+	out, _, err := run(ctx, dir, "remote", "get-url", "origin")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(out)
+}
+
 // Contains reports whether branch of the repository that holds dir contains a commit.
 func Contains(ctx context.Context, dir, commit, branch string) (bool, error) {
 	s, err := Open(ctx, dir, commit)
