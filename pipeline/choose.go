@@ -33,11 +33,12 @@ func chooseBuilder(ctx context.Context, in Inputs, opts Options) (chosen, error)
 	default:
 		return chosen{}, fmt.Errorf("builder %q is not one of auto, dagger, embedded", opts.Builder)
 	}
-	e, err := connect(ctx, in, opts)
+	quiet := &silence{opts: opts}
+	e, err := connect(ctx, in, opts, quiet)
 	switch {
 	case err == nil:
 		opts.report(release.MarkNote, "builder: dagger, by %s", e.By)
-		return chosen{name: daggerBuilder, make: daggerBuilds(e, opts), close: e.Close}, nil
+		return chosen{name: daggerBuilder, make: daggerBuilds(e, opts, quiet), close: e.Close}, nil
 	case opts.Builder == daggerBuilder || ctx.Err() != nil:
 		return chosen{}, err
 	}
@@ -45,8 +46,9 @@ func chooseBuilder(ctx context.Context, in Inputs, opts Options) (chosen, error)
 	return local, nil
 }
 
-// connect finds an engine for the inputs. Errors are *engine.Error.
-func connect(ctx context.Context, in Inputs, opts Options) (*engine.Engine, error) {
+// connect finds an engine for the inputs; quiet is told when it says something. Errors
+// are *engine.Error.
+func connect(ctx context.Context, in Inputs, opts Options, quiet *silence) (*engine.Engine, error) {
 	if len(in.Image.Run)+len(in.Image.Test) > 0 && in.Image.Toolchain == "" {
 		return nil, &engine.Error{
 			Reason: fmt.Sprintf("images.%s has commands to run and no toolchain to run them in", in.Name),
@@ -54,6 +56,9 @@ func connect(ctx context.Context, in Inputs, opts Options) (*engine.Engine, erro
 		}
 	}
 	return engine.Connect(ctx, engine.Options{
-		Conn: opts.conn, Drain: opts.drain, Progress: func(line string) { opts.report(release.MarkStep, "%s", line) },
+		Conn: opts.conn, Drain: opts.drain, Progress: func(line string) {
+			quiet.heard()
+			opts.report(release.MarkStep, "%s", line)
+		},
 	})
 }

@@ -61,7 +61,13 @@ func (s staging) run(ctx context.Context, in Inputs, args []string) error {
 	}
 	cmd := process.Group(ctx, line[0], line[1:]...)
 	cmd.Dir, cmd.Env = s.tree(), env
-	tail, err := process.Stream(cmd, secrets, func(line string) { s.opts.report(release.MarkStep, "%s", line) })
+	quiet := silence{opts: s.opts}
+	quiet.start(quoted(args))
+	tail, err := process.Stream(cmd, secrets, func(line string) {
+		quiet.heard()
+		s.opts.report(release.MarkStep, "%s", line)
+	})
+	quiet.end()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -85,7 +91,7 @@ func passed(name string) bool {
 		}
 	}
 	return slices.Contains([]string{
-		"NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
+		"NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
 	}, upper)
 }
 

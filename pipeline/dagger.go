@@ -26,12 +26,16 @@ type daggerRun struct {
 	source *dagger.Directory // the closure
 	salt   string            // unique for each run
 	root   string            // folder of the tree and the home folder
+
+	files    []given // that the environment names
+	filesDir string  // where they are on this machine
+	quiet    *silence
 }
 
 // daggerBuilds makes the content in an engine. The images of an engine are not
 // reproducible (times, the order of layers), so the files are exported and pass
 // through the same steps as those of the embedded builder.
-func daggerBuilds(e *engine.Engine, opts Options) builder {
+func daggerBuilds(e *engine.Engine, opts Options, quiet *silence) builder {
 	return func(ctx context.Context, in Inputs, list []platform, use use) error {
 		tmp, err := os.MkdirTemp("", "shipit-dagger-")
 		if err != nil {
@@ -46,10 +50,19 @@ func daggerBuilds(e *engine.Engine, opts Options) builder {
 		if err := errors.Join(mkdir(closure), c.export(ctx, closure)); err != nil {
 			return fmt.Errorf("export the closure: %w", err)
 		}
-		r := daggerRun{client: e.Client, opts: opts, in: in, source: e.Client.Host().Directory(closure), salt: filepath.Base(tmp), root: buildRoot}
+		files := filepath.Join(tmp, "files")
+		named, err := givenFiles(os.Environ(), files)
+		if err != nil {
+			return err
+		}
+		r := daggerRun{
+			client: e.Client, opts: opts, in: in, source: e.Client.Host().Directory(closure), salt: filepath.Base(tmp),
+			root: buildRoot, files: named, filesDir: files, quiet: quiet,
+		}
 		if opts.around != (around{}) {
 			r.root += "-elsewhere"
 		}
+		r.noteLoopback(os.Environ())
 		return r.each(ctx, list, func(names []string, platform dagger.Platform) error {
 			out := filepath.Join(tmp, "out", strings.ReplaceAll(names[0], "/", "-"))
 			return r.build(ctx, platform, out, func(c content) error { return use(names, c) })
@@ -83,11 +96,14 @@ func (r daggerRun) each(ctx context.Context, list []platform, fn func(names []st
 func (r daggerRun) build(ctx context.Context, p dagger.Platform, out string, use func(content) error) error {
 	tree, built := r.source, (*dagger.Container)(nil)
 	if len(r.in.Image.Run)+len(r.in.Image.Test) > 0 {
-		built = r.toolchain(p).With(r.withClosure).With(r.withCaches).With(r.withEnvironment).With(r.withSecrets).With(r.withCommands)
+		built = r.toolchain(p).With(r.withClosure).With(r.withCaches).With(r.withEnvironment).With(r.withFiles).With(r.withSecrets).With(r.withCommands)
 		tree = built.Directory(r.tree())
 	}
 	r.opts.report(release.MarkStep, "dagger builds %s for %s", r.in.Name, p)
-	if _, err := tree.Export(ctx, out); err != nil {
+	if err := r.waited(r.in.Image.Run, func() error {
+		_, err := tree.Export(ctx, out)
+		return err
+	}); err != nil {
 		return r.explain(ctx, err)
 	}
 	c, err := readDir(out)
@@ -103,7 +119,10 @@ func (r daggerRun) build(ctx context.Context, p dagger.Platform, out string, use
 		return err
 	}
 	if len(r.in.Image.Test) > 0 {
-		if _, err := built.With(r.withTests).Sync(ctx); err != nil {
+		if err := r.waited(r.in.Image.Test, func() error {
+			_, err := built.With(r.withTests).Sync(ctx)
+			return err
+		}); err != nil {
 			return r.explain(ctx, err)
 		}
 	}
@@ -147,6 +166,17 @@ func (r daggerRun) withCaches(c *dagger.Container) *dagger.Container {
 	return c
 }
 
+// waited runs fn, in which the engine runs the commands.
+func (r daggerRun) waited(commands [][]string, fn func() error) error {
+	name := "the engine"
+	if len(commands) > 0 {
+		name += ", which runs " + quoted(commands...) + ","
+	}
+	r.quiet.start(name)
+	defer r.quiet.end()
+	return fn()
+}
+
 // Variables that must not appear in an engine's log: credential matches their names,
 // userInfo their values, such as a proxy's URL with a password.
 var (
@@ -162,9 +192,8 @@ func (r daggerRun) withEnvironment(c *dagger.Container) *dagger.Container {
 	}
 	for _, kv := range os.Environ() {
 		name, value, _ := strings.Cut(kv, "=")
-		isFile := name == "NODE_EXTRA_CA_CERTS" || strings.HasPrefix(name, "SSL_CERT")
 		switch {
-		case !passed(name) || isFile:
+		case !passed(name) || namesFiles(name):
 		case credential.MatchString(name) || userInfo.MatchString(value):
 			c = c.WithSecretVariable(name, r.client.SetSecret(name, value))
 		default:

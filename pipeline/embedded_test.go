@@ -402,3 +402,25 @@ func TestABuildFolderBehindALinkIsNotInTheImage(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, direct.Digest, linked.Digest)
 }
+
+func TestACommandThatPrintsNothingIsNamed(t *testing.T) {
+	r := sample.New(t, sample.Options{})
+	img := workerImage()
+	img.Run = [][]string{{"sh", "-c", "sleep 0.4; echo heard; sleep 0.1"}}
+	opts := testOptions(t)
+	opts.silence = 150 * time.Millisecond
+	var said []string
+	opts.Progress = func(e release.Event) { said = append(said, e.Message) }
+	_, err := Build(t.Context(), resolve(t, r.Dir, img), opts)
+	require.NoError(t, err)
+	silent := "`sh -c sleep 0.4; echo heard; sleep 0.1` has printed nothing for "
+	var order []string
+	for _, line := range said {
+		if strings.HasPrefix(line, silent) {
+			order = append(order, strings.TrimPrefix(line, silent)[:4])
+		} else if line == "heard" {
+			order = append(order, line)
+		}
+	}
+	require.Equal(t, []string{"150m", "300m", "heard"}, order)
+}
