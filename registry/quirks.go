@@ -68,6 +68,9 @@ func (t plainHTTPGuard) RoundTrip(req *http.Request) (*http.Response, error) {
 	return t.inner.RoundTrip(req)
 }
 
+// pingPath is what a registry is asked first.
+const pingPath = "/v2/"
+
 var errSilent = errors.New("it accepts connections but sends nothing")
 
 // pingLimit is a timeout for the first request to a registry, so that one that
@@ -78,7 +81,7 @@ type pingLimit struct {
 }
 
 func (t pingLimit) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.URL.Path != "/v2/" {
+	if req.URL.Path != pingPath {
 		return t.inner.RoundTrip(req)
 	}
 	ctx, cancel := context.WithTimeout(req.Context(), t.limit)

@@ -29,8 +29,10 @@ const (
 
 // retrier repeats a request if the registry is busy or the connection broke, after
 // the time in Retry-After or with backoff. It stops with the context. Uploads are
-// repeated by their own loop, which knows how many bytes have arrived.
+// repeated by their own loop, which knows how many bytes have arrived. A registry
+// that is away is asked once.
 type retrier struct {
+	away     away
 	inner    http.RoundTripper
 	sleep    func(context.Context, time.Duration) error
 	progress release.Progress
@@ -42,18 +44,53 @@ func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 		if err != nil {
 			return nil, err
 		}
-		resp, err := r.inner.RoundTrip(attempt)
+		gone := r.away.has(req.URL.Host)
+		resp, err := r.send(attempt, gone)
 		wait, failure := r.assess(req, resp, err, try)
+		r.remember(req, err, wait, failure)
 		if failure == nil {
 			return resp, err
 		}
-		if wait < 0 {
+		if wait < 0 || gone {
 			return nil, failure
 		}
 		if err := r.sleep(req.Context(), wait); err != nil {
+			r.remember(req, err, wait, nil)
 			return nil, err
 		}
 	}
+}
+
+func (r *retrier) send(req *http.Request, gone bool) (*http.Response, error) {
+	if gone {
+		return shortly(r.inner, req)
+	}
+	return r.inner.RoundTrip(req)
+}
+
+// remember notes what the end of a request says of its registry.
+func (r *retrier) remember(req *http.Request, err error, wait time.Duration, failure error) {
+	switch {
+	case failure == nil && err == nil:
+		// Many a server that is in trouble answers what needs no content.
+		if req.URL.Path != pingPath && req.Method != http.MethodHead {
+			r.away.remove(req.URL.Host)
+		}
+	case errors.Is(req.Context().Err(), context.Canceled):
+		// Nobody waits for the answer any more.
+	case err != nil && req.Context().Err() != nil, failure == nil && unanswered(err), failure != nil && wait < 0 && repeatable(req):
+		r.away.add(req.URL.Host)
+	}
+}
+
+// unanswered reports whether a request waited for an answer or a connection in vain.
+func unanswered(err error) bool {
+	var (
+		op   *net.OpError
+		late interface{ Timeout() bool }
+	)
+	return errors.Is(err, errSilent) || errors.Is(err, errStalled) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.As(err, &op) && op.Op == "dial" || errors.As(err, &late) && late.Timeout()
 }
 
 // assess decides whether an attempt is repeated. A nil error means that the result of

@@ -314,3 +314,55 @@ func TestALayerThatCannotBeReadIsNotTriedAgain(t *testing.T) {
 	require.ErrorContains(t, err, "input/output error")
 	require.Empty(t, w.slept)
 }
+
+// A run that can do without a registry does not wait for it again and again.
+func TestARegistryThatIsAwayIsNotWaitedForAgain(t *testing.T) {
+	ctx := context.Background()
+	everything := func(*http.Request) bool { return true }
+	lookup := func(ctx context.Context, c *Client, s *server) error {
+		_, err := c.Artifact(ctx, s.host+"/app:"+sha1)
+		return err
+	}
+	t.Run("after all tries it is asked once", func(t *testing.T) {
+		s := serve(t, failing(1000, 500, nil, everything))
+		c, w := client(Options{})
+		require.ErrorContains(t, lookup(ctx, c, s), "after 5 tries")
+		require.Len(t, w.slept, 4)
+		s.forget()
+		require.Error(t, lookup(ctx, c, s))
+		require.Len(t, w.slept, 4)
+		require.Len(t, s.requests("GET"), 1)
+	})
+	t.Run("once it has answered it is asked as before", func(t *testing.T) {
+		s := serve(t, failing(1000, 500, nil, everything))
+		c, w := client(Options{})
+		require.Error(t, lookup(ctx, c, s))
+		s.breakBy(nil)
+		var missing *NotFoundError
+		require.ErrorAs(t, lookup(ctx, c, s), &missing)
+		s.breakBy(failing(1000, 500, nil, everything))
+		w.slept = nil
+		require.Error(t, lookup(ctx, c, s))
+		require.Len(t, w.slept, 4)
+	})
+	t.Run("one that is silent has its short time", func(t *testing.T) {
+		s := serve(t, func(_ http.ResponseWriter, r *http.Request, _ http.Handler) { <-r.Context().Done() })
+		c, _ := client(Options{})
+		limited, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+		defer cancel()
+		require.Error(t, lookup(limited, c, s))
+		began := time.Now()
+		require.ErrorContains(t, lookup(ctx, c, s), "does not answer")
+		require.Less(t, time.Since(began), 2*awayLimit)
+	})
+	t.Run("a caller who gives up says nothing of the registry", func(t *testing.T) {
+		s := serve(t, func(_ http.ResponseWriter, r *http.Request, _ http.Handler) { <-r.Context().Done() })
+		c, w := client(Options{})
+		given, giveUp := context.WithCancel(ctx)
+		time.AfterFunc(50*time.Millisecond, giveUp)
+		require.Error(t, lookup(given, c, s))
+		s.breakBy(failing(1000, 500, nil, everything))
+		require.Error(t, lookup(ctx, c, s))
+		require.Len(t, w.slept, 4)
+	})
+}

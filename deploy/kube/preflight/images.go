@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -134,7 +135,7 @@ func (r *run) pull(ctx context.Context, a pullAttempt) {
 		if secret.config == nil && secret.name != "" {
 			return // one that may not be read might open it
 		}
-		if last = r.o.CanPull(ctx, a.image, secret.config); last == nil {
+		if last = r.canPull(ctx, a.image, secret); last == nil {
 			return
 		}
 		if secret.name != "" {
@@ -155,4 +156,17 @@ func (r *run) pull(ctx context.Context, a pullAttempt) {
 		f.Severity, f.Hint = release.Warns, "the registry could not be asked from here; the nodes may reach it"
 	}
 	r.found(f)
+}
+
+func (r *run) canPull(ctx context.Context, image string, secret pullSecret) error {
+	ctx, cancel := askingRegistry(ctx)
+	defer cancel()
+	return r.o.CanPull(ctx, image, secret.config)
+}
+
+// askingRegistry limits how long a registry may take to answer: that it does not is
+// only a warning, and a rollback must not wait for it.
+func askingRegistry(ctx context.Context) (context.Context, context.CancelFunc) {
+	const limit = 5 * time.Second
+	return context.WithTimeoutCause(ctx, limit, fmt.Errorf("the registry does not answer within %s", limit))
 }

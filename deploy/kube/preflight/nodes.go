@@ -45,6 +45,8 @@ func (r *run) platforms(ctx context.Context, role *role, w workload, nodes []*co
 	if r.o.Platforms == nil || !slices.Contains(imagesOf(&w.pod.Spec), ref) {
 		return nil
 	}
+	ctx, cancel := askingRegistry(ctx)
+	defer cancel()
 	built, err := r.o.Platforms(ctx, ref)
 	if err != nil || len(built) == 0 {
 		return nil // the check of the pull reports what the registry said
