@@ -84,11 +84,12 @@ func (a *author) base(i *image, command []string) {
 
 // install writes the commands that install and build.
 func (a *author) install(i *image) {
-	if !a.hasDependencies(i.member) {
-		return
-	}
+	needs := a.hasDependencies(i.member)
 	install := a.manager.install(i.member, true)
-	if install == nil {
+	switch {
+	case !needs && len(i.docker.builds) == 0:
+		return
+	case install == nil:
 		a.askAlone(2, "run: the command that installs what it needs from the lockfile, and nothing for development")
 		return
 	}

@@ -223,6 +223,7 @@ func (s *story) setup(env *testscript.Env) error {
 	env.Setenv("KUBECONFIG", s.kubeconfig)
 	env.Setenv("NAMESPACE", s.namespace)
 	env.Setenv("REGISTRY", s.registry)
+	env.Setenv("BASE", s.base)
 	env.Setenv("HOME", env.WorkDir)
 	env.Setenv("SIGNING_POLICY", "\nsigning: {mode: none, policy: {keys: [cosign.pub], predicates: [signature, provenance]}}")
 	env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, ".cache"))

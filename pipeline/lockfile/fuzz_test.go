@@ -50,5 +50,10 @@ func FuzzPNPM(f *testing.F) {
 
 func FuzzBun(f *testing.F) {
 	f.Add([]byte(`{"lockfileVersion":1,"workspaces":{"":{}},"packages":{"a":["b@workspace:",{}],"a/b":[]}}`), "")
-	fuzz(f, Bun, "testdata/bun-*", "../testdata/*/bun.lock")
+	fuzz(f, Bun, "testdata/bun-*")
+}
+
+func FuzzNPM(f *testing.F) {
+	f.Add([]byte(`{"lockfileVersion":3,"packages":{"":{"dependencies":{"a":"*"}},"node_modules/a":{"link":true}}}`), "a")
+	fuzz(f, NPM, "testdata/npm-*")
 }

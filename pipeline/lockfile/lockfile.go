@@ -1,5 +1,5 @@
-// Package lockfile reads what a package manager resolved: pnpm-lock.yaml and
-// bun.lock. It is the only place that knows their formats.
+// Package lockfile reads what a package manager resolved: pnpm-lock.yaml, bun.lock and
+// package-lock.json. It is the only place that knows their formats.
 package lockfile
 
 import (
@@ -12,6 +12,7 @@ import (
 const (
 	PNPM = "pnpm-lock.yaml"
 	Bun  = "bun.lock" // the text form
+	NPM  = "package-lock.json"
 )
 
 // Lockfile is a parsed lockfile.
@@ -50,9 +51,9 @@ type Package struct {
 func FolderID(folder string) string { return "folder:" + folder }
 
 // Known reports whether Parse reads files of that name.
-func Known(name string) bool { return name == PNPM || name == Bun }
+func Known(name string) bool { return name == PNPM || name == Bun || name == NPM }
 
-// Parse reads a lockfile whose name is PNPM or Bun.
+// Parse reads a lockfile whose name is PNPM, Bun or NPM.
 func Parse(name string, data []byte) (Lockfile, error) {
 	l := Lockfile{data: data}
 	var err error
@@ -61,8 +62,10 @@ func Parse(name string, data []byte) (Lockfile, error) {
 		l.format, err = parsePnpm(data)
 	case Bun:
 		l.format, err = parseBun(data)
+	case NPM:
+		l.format, err = parseNPM(data)
 	default:
-		err = fmt.Errorf("is neither %s nor %s", PNPM, Bun)
+		err = fmt.Errorf("is none of %s, %s and %s", PNPM, Bun, NPM)
 	}
 	if err != nil {
 		return Lockfile{}, fmt.Errorf("%s: %w", name, err)

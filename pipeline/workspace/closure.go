@@ -129,7 +129,7 @@ func (b *closureBuilder) refuse(code release.Code, object, message, hint string)
 }
 
 // lockfiles are looked for in this order.
-func lockfiles() []string { return []string{lockfile.PNPM, lockfile.Bun, "bun.lockb"} }
+func lockfiles() []string { return []string{lockfile.PNPM, lockfile.Bun, "bun.lockb", lockfile.NPM} }
 
 // rootFiles say how packages are installed, so they are inputs if they are at the root.
 func rootFiles() []string {
