@@ -1,6 +1,7 @@
 package devhost
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,8 +10,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
+	"time"
+
+	"github.com/joelhooks/shipit/tools/waiting"
 )
 
 // parts is what a boot needs; all of it lies in the cache.
@@ -28,7 +33,7 @@ func fetch(ctx context.Context, o Options) (parts, error) {
 	if err := os.MkdirAll(o.Cache, 0o755); err != nil {
 		return parts{}, err
 	}
-	unlock, err := lock(filepath.Join(o.Cache, "lock"))
+	unlock, err := lock(ctx, filepath.Join(o.Cache, "lock"), o.Progress)
 	if err != nil {
 		return parts{}, err
 	}
@@ -42,8 +47,10 @@ func fetch(ctx context.Context, o Options) (parts, error) {
 	p := parts{rootfs: filepath.Join(o.Cache, name, "rootfs")}
 	tools := filepath.Join(o.Cache, name, "tools")
 	if _, err := os.Stat(tools); err != nil {
-		o.Progress("fetch systemd-nspawn and debootstrap")
-		if err := once(tools, func(dir string) error { return fetchTools(ctx, dir) }); err != nil {
+		done := waiting.For(o.Progress, "fetching systemd-nspawn and debootstrap", waiting.About(15*time.Second))
+		err := once(tools, func(dir string) error { return fetchTools(ctx, dir) })
+		done()
+		if err != nil {
 			return p, fmt.Errorf("fetch tools: %w", err)
 		}
 	}
@@ -54,9 +61,10 @@ func fetch(ctx context.Context, o Options) (parts, error) {
 	}
 	p.libraries = libraries[0] + ":" + filepath.Join(libraries[0], "systemd")
 	if _, err := os.Stat(p.rootfs); err != nil {
-		o.Progress("make a Debian " + suite + " (about 40s, once)")
-		build := func(dir string) error { return bootstrap(ctx, tools, dir, suite, mirror) }
-		if err := once(p.rootfs, build); err != nil {
+		done := waiting.For(o.Progress, "making the disk of the host, a Debian "+suite, waiting.About(45*time.Second))
+		err := once(p.rootfs, func(dir string) error { return bootstrap(ctx, tools, dir, suite, mirror) })
+		done()
+		if err != nil {
 			return p, fmt.Errorf("make the disk image: %w", err)
 		}
 	}
@@ -146,27 +154,51 @@ systemctl enable ssh.service >/dev/null 2>&1
 printf 'PermitRootLogin prohibit-password\nUseDNS no\nHostKey /etc/ssh/ssh_host_ed25519_key\n' >/etc/ssh/sshd_config.d/devhost.conf
 touch /etc/machine-id`
 
+// bootstrap fills dir with a Debian. debootstrap mounts in there: it has mounts and
+// processes of its own, which end with it, however it ends.
 func bootstrap(ctx context.Context, tools, dir, suite, mirror string) error {
-	args := []string{"--variant=minbase", "--include=" + packages, suite, dir}
+	args := []string{
+		"--mount", "--propagation", "private", "--pid", "--fork", "--kill-child=SIGKILL", "--",
+		filepath.Join(tools, "usr/sbin/debootstrap"), "--variant=minbase", "--include=" + packages, suite, dir,
+	}
 	if mirror != "" {
 		args = append(args, mirror)
 	}
-	cmd := exec.CommandContext(ctx, filepath.Join(tools, "usr/sbin/debootstrap"), args...)
+	cmd := exec.CommandContext(ctx, "unshare", args...)
 	cmd.Env = append(os.Environ(), "DEBOOTSTRAP_DIR="+filepath.Join(tools, "usr/share/debootstrap"))
+	// Ctrl-C is for this process, which ends all of them and then removes dir.
+	cmd.SysProcAttr = attributes()
+	runtime.LockOSThread() // the death signal comes with the end of the starting thread
+	defer runtime.UnlockOSThread()
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("debootstrap: %w: %s", err, tail(string(out), 600))
+		return fmt.Errorf("debootstrap: %w: %s", cmp.Or(context.Cause(ctx), err), tail(string(out), 600))
 	}
 	return run(ctx, "chroot", dir, "sh", "-c", finish)
 }
 
 // lock holds a file for this process; it is let go when the process ends, too.
-func lock(path string) (unlock func(), err error) {
+func lock(ctx context.Context, path string, progress func(string)) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-		return nil, errors.Join(err, f.Close())
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for told := false; ; told = true {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return func() { _ = f.Close() }, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, errors.Join(err, f.Close())
+		}
+		if !told {
+			progress("waiting for another process that makes the disk of a host, at most a minute")
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(context.Cause(ctx), f.Close())
+		case <-tick.C:
+		}
 	}
-	return func() { _ = f.Close() }, nil
 }

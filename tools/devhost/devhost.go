@@ -20,6 +20,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/joelhooks/shipit/tools/waiting"
 )
 
 // Options are the rare settings of a boot; the zero value works.
@@ -90,6 +92,7 @@ func Up(ctx context.Context, o Options) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer waiting.For(o.Progress, "booting a machine", waiting.About(8*time.Second))()
 	h := &Host{Root: "/srv/shipit", ended: make(chan error, 1)}
 	if err := h.boot(ctx, o, parts); err != nil {
 		return nil, errors.Join(fmt.Errorf("boot: %w", err), h.Down())

@@ -63,6 +63,9 @@ func (a api) call(ctx context.Context, method, path string, body, into any) erro
 	}
 	req.Header.Set("Authorization", "Bearer "+a.token)
 	req.Header.Set("Content-Type", "application/json")
+	if method == http.MethodPatch {
+		req.Header.Set("Content-Type", "application/strategic-merge-patch+json")
+	}
 	res, err := a.client.Do(req)
 	if err != nil {
 		return err

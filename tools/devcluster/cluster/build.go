@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -12,18 +11,18 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
-	"sync/atomic"
 	"time"
 )
 
 // tool is a program that is built from this repository's tools/ when needed.
 type tool struct {
-	module string // folder of its module, from the repository's root
-	pkg    string // package in that module
-	first  string // how long the first build takes, for people; "" if not worth a word
-	extra  string // linker flags
+	module  string // folder of its module, from the repository's root
+	pkg     string // package in that module
+	seconds int    // of CPU that compiling takes with an empty cache, after the tools before it in the same module
+	extra   string // linker flags
 }
 
 const kubernetesVersion = "v1.35.4"
@@ -31,13 +30,13 @@ const kubernetesVersion = "v1.35.4"
 func tools() map[string]tool {
 	kube := kubernetesLinkerFlags()
 	return map[string]tool{
-		"controlplane": {module: "tools/controlplane", pkg: ".", first: "about 4 minutes", extra: kube},
-		"kubelet":      {module: "tools/controlplane", pkg: "./cmd/kubelet", first: "about 1 minute", extra: kube},
-		"kubectl":      {module: "tools/controlplane", pkg: "./cmd/kubectl", first: "about 1 minute", extra: kube},
-		"kwok":         {module: "tools/kwok", pkg: ".", first: "about 1 minute"},
-		"cosign":       {module: "tools/cosign", pkg: "github.com/sigstore/cosign/v3/cmd/cosign", first: "about 3 minutes"},
-		"nodeinit":     {module: "tools/devcluster/nodeinit", pkg: "."},
-		"pause":        {module: "tools/devcluster/pause", pkg: "."},
+		"controlplane": {module: "tools/controlplane", pkg: ".", seconds: 340, extra: kube},
+		"kubelet":      {module: "tools/controlplane", pkg: "./cmd/kubelet", seconds: 30, extra: kube},
+		"kubectl":      {module: "tools/controlplane", pkg: "./cmd/kubectl", seconds: 60, extra: kube},
+		"kwok":         {module: "tools/kwok", pkg: ".", seconds: 110},
+		"cosign":       {module: "tools/cosign", pkg: "github.com/sigstore/cosign/v3/cmd/cosign", seconds: 240},
+		"nodeinit":     {module: "tools/devcluster/nodeinit", pkg: ".", seconds: 2},
+		"pause":        {module: "tools/devcluster/pause", pkg: ".", seconds: 2},
 	}
 }
 
@@ -63,29 +62,83 @@ func Kubectl(ctx context.Context, progress func(string)) (string, error) {
 
 // Build gives the paths of the named tools: controlplane, kwok, kubelet,
 // kubectl, nodeinit, pause, cosign. What the user's cache folder lacks is built, which
-// takes minutes the first time; processes that want the same wait for one of
-// them. A nil progress is silent.
+// takes minutes the first time; tools of one module at once, because they share
+// most packages. Processes that want the same wait for one of them. A nil
+// progress is silent.
 func Build(ctx context.Context, progress func(string), names ...string) (map[string]string, error) {
-	if progress == nil {
-		progress = func(string) {}
-	}
-	root, err := repository()
+	root, err := Repository()
 	if err != nil {
 		return nil, err
 	}
 	paths := map[string]string{}
+	missing := map[string][]string{} // names by module
+	var modules []string
 	for _, name := range names {
 		t, ok := tools()[name]
 		if !ok {
 			return nil, fmt.Errorf("there is no tool %q to build", name)
 		}
-		path, err := t.build(ctx, root, name, progress)
+		path, err := t.path(ctx, root, name)
 		if err != nil {
 			return nil, fmt.Errorf("build %s: %w", name, err)
 		}
 		paths[name] = path
+		if _, err := os.Stat(path); err == nil {
+			continue
+		}
+		if len(missing[t.module]) == 0 {
+			modules = append(modules, t.module)
+		}
+		missing[t.module] = append(missing[t.module], name)
+	}
+	for _, module := range modules {
+		dir := filepath.Join(root, filepath.FromSlash(module))
+		if err := buildModule(ctx, progress, dir, missing[module], paths); err != nil {
+			return nil, fmt.Errorf("build %s: %w", strings.Join(missing[module], ", "), err)
+		}
 	}
 	return paths, nil
+}
+
+// buildModule builds what is still missing of the named tools of the module in
+// dir, in one go, and puts each at its path.
+func buildModule(ctx context.Context, progress func(string), dir string, names []string, paths map[string]string) error {
+	unlock, err := Lock(ctx, filepath.Base(dir), progress)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	names = slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		_, err := os.Stat(paths[name])
+		return err == nil // built while this process waited
+	})
+	if len(names) == 0 {
+		return nil
+	}
+	out, err := os.MkdirTemp(filepath.Dir(filepath.Dir(paths[names[0]])), "building-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(out)
+	c := Compilation{Dir: dir, Out: out + string(filepath.Separator), Flags: []string{"-trimpath", "-buildvcs=false"}, What: strings.Join(names, " and ")}
+	for _, name := range names {
+		t := tools()[name]
+		c.Packages = append(c.Packages, t.pkg)
+		c.LinkerFlags = strings.TrimSpace("-s -w " + t.extra)
+		c.Seconds += t.seconds
+	}
+	if err := c.Run(ctx, progress); err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := os.MkdirAll(filepath.Dir(paths[name]), 0o755); err != nil {
+			return err
+		}
+		if err := os.Rename(filepath.Join(out, name), paths[name]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // CacheDir is where built tools and fetched packages are kept for all clusters
@@ -127,110 +180,14 @@ func Lock(ctx context.Context, name string, progress func(string)) (unlock func(
 	}
 }
 
-func (t tool) build(ctx context.Context, root, name string, progress func(string)) (string, error) {
-	dir := filepath.Join(root, filepath.FromSlash(t.module))
-	key, err := t.key(ctx, dir)
+// path is where the built tool is, or will be.
+func (t tool) path(ctx context.Context, root, name string) (string, error) {
+	key, err := t.key(ctx, filepath.Join(root, filepath.FromSlash(t.module)))
 	if err != nil {
 		return "", err
 	}
 	cache, err := CacheDir()
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(cache, name+"-"+key, name)
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
-	}
-	unlock, err := Lock(ctx, name, progress)
-	if err != nil {
-		return "", err
-	}
-	defer unlock()
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return "", err
-	}
-	part := path + ".part"
-	args := []string{"build", "-v", "-ldflags", strings.TrimSpace("-s -w " + t.extra), "-o", part, t.pkg}
-	if err := compile(ctx, dir, args, t.told(name, progress)); err != nil {
-		return "", err
-	}
-	return path, os.Rename(part, path)
-}
-
-// told says what is being built, now and every few seconds.
-func (t tool) told(name string, progress func(string)) func(packages int, took time.Duration) {
-	return func(packages int, took time.Duration) {
-		switch {
-		case took > 0:
-			progress(fmt.Sprintf("building %s: %d packages compiled (%.0fs)", name, packages, took.Seconds()))
-		case t.first != "":
-			progress(fmt.Sprintf("building %s (the first time takes %s)", name, t.first))
-		}
-	}
-}
-
-// compile runs go with args in dir. Its -v names each package it compiles on
-// stderr, among the errors.
-func compile(ctx context.Context, dir string, args []string, told func(int, time.Duration)) error {
-	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Dir = dir
-	cmd.Env = goEnv()
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 5 * time.Second
-	pipe, err := cmd.StderrPipe()
-	if err != nil {
-		return err
-	}
-	start := time.Now()
-	told(0, 0)
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	var packages atomic.Int64
-	done := make(chan struct{})
-	go func() {
-		tick := time.NewTicker(5 * time.Second)
-		defer tick.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-tick.C:
-				told(int(packages.Load()), time.Since(start))
-			}
-		}
-	}()
-	var last []string
-	for lines := bufio.NewScanner(pipe); lines.Scan(); packages.Add(1) {
-		last = append(last, lines.Text())
-	}
-	err = cmd.Wait()
-	close(done)
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	if err != nil {
-		return fmt.Errorf("go %s in %s: %w\n%s", args[0], dir, err, strings.Join(last[max(0, len(last)-15):], "\n"))
-	}
-	return nil
-}
-
-// goEnv is the environment to build tools in: the same flags whoever calls, so
-// that the compiler's cache is shared, and nothing of the caller's workspace.
-func goEnv() []string {
-	var env []string
-	for _, kv := range os.Environ() {
-		name, _, _ := strings.Cut(kv, "=")
-		switch name {
-		case "GOFLAGS", "GOWORK", "GOOS", "GOARCH", "GO111MODULE", "CGO_ENABLED":
-		default:
-			env = append(env, kv)
-		}
-	}
-	return append(env, "CGO_ENABLED=0", "GOFLAGS=-trimpath -buildvcs=false", "GOWORK=off")
+	return filepath.Join(cache, name+"-"+key, name), err
 }
 
 // key names the build by all that goes into it.
@@ -264,9 +221,9 @@ func (t tool) key(ctx context.Context, dir string) (string, error) {
 	return hex.EncodeToString(sum.Sum(nil))[:16], nil
 }
 
-// repository finds this module's root upwards from the working directory,
+// Repository finds this module's root upwards from the working directory,
 // which is where tools/ is.
-func repository() (string, error) {
+func Repository() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return "", err

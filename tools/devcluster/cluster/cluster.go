@@ -16,6 +16,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/joelhooks/shipit/tools/waiting"
 )
 
 // Options say which cluster to bring up. The zero value is a simulated one in
@@ -108,7 +110,10 @@ func (c *Cluster) up(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := c.startPlane(ctx, tools["controlplane"]); err != nil {
+	done := waiting.For(c.options.Progress, "starting etcd, API server, controllers and scheduler", waiting.About(8*time.Second))
+	err = c.startPlane(ctx, tools["controlplane"])
+	done()
+	if err != nil {
 		return err
 	}
 	c.Kubeconfig = c.path("plane", "kubeconfig")
@@ -191,6 +196,12 @@ func (c *Cluster) Down(ctx context.Context) error {
 		c.downErr = c.state.remove(ctx)
 	})
 	return c.downErr
+}
+
+// Call asks the API server as the admin: with body as JSON, if it is not nil. A
+// PATCH is a strategic merge. The answer is read into into, if that is not nil.
+func (c *Cluster) Call(ctx context.Context, method, path string, body, into any) error {
+	return c.api.call(ctx, method, path, body, into)
 }
 
 // Dir is the folder that the cluster lives in; its logs are in Dir/log.

@@ -11,6 +11,9 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
+
+	"github.com/joelhooks/shipit/tools/waiting"
 )
 
 // debianRoot gives a folder with the packages of a real node unpacked in it.
@@ -34,7 +37,7 @@ func debianRoot(ctx context.Context, progress func(string)) (string, error) {
 	if err := errors.Join(os.RemoveAll(part), os.MkdirAll(part, 0o755)); err != nil {
 		return "", err
 	}
-	progress("fetching containerd, runc, CNI plugins and a registry (about 50 MB, unpacked in the cache, not installed)")
+	defer waiting.For(progress, "fetching containerd, runc, CNI plugins and a registry, 50 MB, which are unpacked and not installed", waiting.About(15*time.Second))()
 	packages := []string{"containerd", "runc", "libseccomp2", "containernetworking-plugins", "docker-registry"}
 	if err := fetchPackages(ctx, part, packages, progress); err != nil {
 		return "", err

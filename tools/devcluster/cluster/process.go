@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -50,7 +51,7 @@ func (s *state) start(c command) (*process, error) {
 	}
 	defer stdin.Close()
 	cmd := exec.Command(c.path, c.args...)
-	cmd.Env = append(os.Environ(), c.env...)
+	cmd.Env = append(withoutProxies(os.Environ()), c.env...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, log, log
 	cmd.SysProcAttr = c.attr
 	if cmd.SysProcAttr == nil {
@@ -74,6 +75,15 @@ func (s *state) start(c command) (*process, error) {
 	}
 	s.Processes[c.name] = m
 	return p, s.save()
+}
+
+// withoutProxies leaves out what would send requests to nodes and pods to a proxy:
+// all parts of a cluster are on this machine.
+func withoutProxies(env []string) []string {
+	return slices.DeleteFunc(slices.Clone(env), func(kv string) bool {
+		name, _, _ := strings.Cut(kv, "=")
+		return slices.Contains([]string{"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}, strings.ToUpper(name))
+	})
 }
 
 // stop ends the named process: SIGTERM and a grace period first, if there is any,

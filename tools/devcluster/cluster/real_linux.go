@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"github.com/joelhooks/shipit/tools/waiting"
 )
 
 // machineLock is held by the one process that has a real node. It is not in a
@@ -84,6 +86,7 @@ func (c *Cluster) startReal(ctx context.Context, tools map[string]string) error 
 	if err := pushPause(ctx, tools["pause"], c.Registry); err != nil {
 		return fmt.Errorf("push the pause image: %w", err)
 	}
+	defer waiting.For(c.options.Progress, "starting containerd and kubelet", waiting.About(8*time.Second))()
 	return n.start(ctx)
 }
 

@@ -34,7 +34,7 @@ func (c *Cluster) startSimulated(ctx context.Context, bin string) error {
 			return fmt.Errorf("create node %s: %w", name, err)
 		}
 	}
-	root, err := repository()
+	root, err := Repository()
 	if err != nil {
 		return err
 	}

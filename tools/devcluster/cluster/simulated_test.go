@@ -125,6 +125,9 @@ func TestSimulatedCluster(t *testing.T) {
 	answer := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, r.Context().Value(http.LocalAddrContextKey), " ", r.URL.Path)
 	})
+	// The API server reaches pods straight, whatever proxy the user has for the world.
+	t.Setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
 	c := up(t, cluster.Options{Dir: filepath.Join(t.TempDir(), "one"), Nodes: 2, Pods: answer, Audit: true})
 	kube := client(t, c)
 
