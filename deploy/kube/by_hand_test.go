@@ -259,8 +259,22 @@ func TestFirstReleaseOverWhatAnotherToolMade(t *testing.T) {
 }
 
 func TestAPodThatAHandChangedIsReplaced(t *testing.T) {
-	s := stand(t, deployment("web", 2))
-	s.release()
+	for name, next := range map[string]string{
+		"by a release that changes nothing":                 deployment("web", 2),
+		"by a release that changes nothing of the pods":     strings.Replace(deployment("web", 2), "metadata: {name: web,", "metadata: {annotations: {shipit.dev/sha: next}, name: web,", 1),
+		"by a release that changes the number of pods only": deployment("web", 3),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := stand(t, deployment("web", 2))
+			s.release()
+			s.state(next)
+			replacesAChangedPod(t, s)
+		})
+	}
+}
+
+func replacesAChangedPod(t *testing.T, s *standing) {
+	t.Helper()
 	before := podUIDs(t, s.c, s.ns)
 	other := repository + "@" + digestOf("other")
 	var changed string
@@ -268,16 +282,16 @@ func TestAPodThatAHandChangedIsReplaced(t *testing.T) {
 	}
 	_, err := s.c.kube.CoreV1().Pods(s.ns).Patch(t.Context(), changed, types.StrategicMergePatchType, []byte(`{"spec":{"containers":[{"name":"main","image":"`+other+`"}]}}`), metav1.PatchOptions{FieldManager: "kubectl-patch"})
 	require.NoError(t, err)
-	require.Equal(t, []string{"- spec.containers[main].image: " + other, "+ spec.containers[main].image: " + s.step.Role.Reference()}, s.differs())
+	require.Subset(t, s.differs(), []string{"- spec.containers[main].image: " + other, "+ spec.containers[main].image: " + s.step.Role.Reference()})
 	s.release()
 	require.Empty(t, s.differs())
 	after := podUIDs(t, s.c, s.ns)
-	require.Len(t, after, 2)
+	require.GreaterOrEqual(t, len(after), 2)
 	require.NotContains(t, after, changed)
 	require.Contains(t, strings.Join(s.notes, "\n"), "Pod "+s.ns+"/"+changed+" was changed by kubectl-patch: it is replaced")
 	seen, err := s.target.Compare(t.Context(), s.step)
 	require.NoError(t, err)
-	require.Equal(t, 2, seen.Live.Ready)
+	require.Equal(t, seen.Live.Desired, seen.Live.Ready)
 	for name, uid := range before {
 		require.True(t, name == changed || after[name] == uid, "the other pod is left alone")
 	}

@@ -72,13 +72,13 @@ func podChanges(role release.Role, r running) []deploy.Change {
 	return out
 }
 
-// replacePatched deletes the pods that a person has changed, of workloads that the apply
-// left as they were, one after the other: the controller makes new ones of them. It
-// returns what then runs of those workloads.
+// replacePatched deletes the pods that a person has changed, of workloads whose pods the
+// apply left as they were, one after the other: the controller makes new ones of them.
+// It returns what then runs of those workloads.
 func (t *Target) replacePatched(ctx context.Context, role release.Role, objects []*object.Object, applied apply.Applied) (running, error) {
 	r := running{objects: objects}
 	for _, result := range applied.Results {
-		if result.Action == release.ActionUnchanged && result.Live != nil && result.Object.Serves() {
+		if result.SamePods && result.Live != nil && result.Object.Serves() {
 			r.workloads = append(r.workloads, result.Live)
 		}
 	}
@@ -86,7 +86,11 @@ func (t *Target) replacePatched(ctx context.Context, role release.Role, objects 
 	if r.pods, err = podsOf(ctx, t.client, r.workloads); err != nil {
 		return r, fmt.Errorf("observe role %s: %w", role.Name, err)
 	}
-	ready := r.ready()
+	desired := 0
+	for _, u := range r.workloads {
+		desired += object.Replicas(u)
+	}
+	ready := min(r.ready(), desired)
 	for _, p := range r.patched() {
 		id := object.ID{Kind: "Pod", Namespace: p.Namespace, Name: p.Name}
 		t.report(role, release.PhaseWait, release.MarkNote, fmt.Sprintf("%s was changed by %s: it is replaced", id, p.ManagedFields[0].Manager))

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha1"
 	"fmt"
@@ -25,13 +26,14 @@ import (
 // objects are rendered as `shipit release` renders them.
 type app struct {
 	deploy.Engine
-	t      *testing.T
-	user   *user
-	mu     sync.Mutex
-	notes  []string // what was reported as a note
-	ledger string   // namespace of the records, as the configuration says
-	count  int      // of releases: every one is of a commit of its own
-	fresh  bool     // no commit follows another: what is elsewhere is another environment's
+	t          *testing.T
+	user       *user
+	mu         sync.Mutex
+	notes      []string // what was reported as a note
+	ledger     string   // namespace of the records, as the configuration says
+	count      int      // of releases: every one is of a commit of its own
+	kubeconfig string   // default: that of the cluster's administrator
+	fresh      bool     // no commit follows another: what is elsewhere is another environment's
 }
 
 // part is one role of a test's release.
@@ -55,7 +57,7 @@ func (a *app) configure(name string, parts ...part) {
 	for _, p := range parts {
 		cfg.Roles = append(cfg.Roles, p.role())
 	}
-	opened, err := Open(a.t.Context(), cfg, Options{Kubeconfig: plane.path, Timeout: 30 * time.Second, Progress: a.report,
+	opened, err := Open(a.t.Context(), cfg, Options{Kubeconfig: cmp.Or(a.kubeconfig, plane.path), Timeout: 30 * time.Second, Progress: a.report,
 		Follows: func(context.Context, string) bool { return !a.fresh }})
 	require.NoError(a.t, err)
 	a.Engine = deploy.Engine{Config: cfg, Targets: map[release.Target]deploy.Target{release.TargetKubernetes: opened},

@@ -29,10 +29,11 @@ type Options struct {
 
 // Result is what became of one object.
 type Result struct {
-	Object  *object.Object
-	Action  release.Action
-	Version string                     // resourceVersion that the apply gave it; empty: unchanged
-	Live    *unstructured.Unstructured // as it is now; nil: not known
+	Object   *object.Object
+	Action   release.Action
+	SamePods bool                       // its pod template is as it was before, so that no pod is replaced
+	Version  string                     // resourceVersion that the apply gave it; empty: unchanged
+	Live     *unstructured.Unstructured // as it is now; nil: not known
 }
 
 // Applied is what an Apply did.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"sort"
 	"sync"
 	"time"
@@ -140,7 +141,7 @@ func (r *run) one(ctx context.Context, o *object.Object) (Result, error) {
 		return Result{Object: o, Action: release.ActionUnchanged}, nil
 	}
 	if r.state.Set.Unchanged(o, live, policy) {
-		return Result{Object: o, Action: release.ActionUnchanged, Live: live}, nil
+		return unchanged(o, live), nil
 	}
 	switch {
 	case live == nil:
@@ -170,11 +171,17 @@ func (r *run) one(ctx context.Context, o *object.Object) (Result, error) {
 	case err != nil:
 		return Result{}, err
 	case live != nil && got.Version == live.GetResourceVersion():
-		return Result{Object: o, Action: release.ActionUnchanged, Live: live}, nil
+		return unchanged(o, live), nil
 	case got.Created:
 		return written(o, release.ActionCreated, got), nil
 	}
-	return written(o, release.ActionConfigured, got), nil
+	result := written(o, release.ActionConfigured, got)
+	result.SamePods = live != nil && got.Object != nil && reflect.DeepEqual(object.PodTemplate(live), object.PodTemplate(got.Object))
+	return result, nil
+}
+
+func unchanged(o *object.Object, live *unstructured.Unstructured) Result {
+	return Result{Object: o, Action: release.ActionUnchanged, SamePods: true, Live: live}
 }
 
 // written is the result for an object that the server has written. It may be ready

@@ -57,6 +57,17 @@ func PodTemplate(u *unstructured.Unstructured) map[string]any {
 // IsPod reports whether an ID names a Pod.
 func (id ID) IsPod() bool { return id.Group == "" && id.Kind == "Pod" }
 
+// LeavesReplicasOpen reports whether a rendered workload has replicas and does not
+// state them, so that whoever scales it sets them.
+func LeavesReplicasOpen(u *unstructured.Unstructured) bool {
+	_, stated, _ := unstructured.NestedFieldNoCopy(u.Object, "spec", "replicas")
+	switch u.GetKind() {
+	case "Deployment", "StatefulSet", "ReplicaSet":
+		return u.GroupVersionKind().Group == "apps" && !stated
+	}
+	return false
+}
+
 // Replicas is how many pods a workload asks for.
 func Replicas(u *unstructured.Unstructured) int {
 	switch u.GetKind() {

@@ -68,9 +68,15 @@ func (r *run) needed() []permission {
 			if o.Serves() {
 				s.add(ns, k.Group, k.Resource, "get")
 			}
+			if object.LeavesReplicasOpen(o.Body) {
+				s.add(ns, "autoscaling", "horizontalpodautoscalers", "list") // package apply hands replicas over to one
+			}
+			if o.ID.Group == "" && o.ID.Kind == "Service" {
+				s.add(ns, "discovery.k8s.io", "endpointslices", "list", "watch")
+			}
 		}
 		parent := role.set.Parent.Namespace
-		s.add(parent, "", "configmaps", "get", "create", "patch")
+		s.add(parent, "", "configmaps", "get", "create", "patch", "delete") // the parent of the ApplySet
 		for _, w := range role.workloads {
 			r.neededForPods(s, w)
 		}
@@ -88,9 +94,9 @@ func (r *run) neededForPods(s permissionSet, w workload) {
 	s.add(ns, "", "pods", "list", "watch")
 	s.add(ns, "", "pods/log", "get")
 	s.add(ns, "", "events", "list", "watch")
-	s.add(ns, "apps", "replicasets", "list", "watch")
-	if w.ID.Kind == "StatefulSet" {
-		s.add(ns, "", "pods", "delete") // package rollout deletes pods that block a rolling update
+	s.add(ns, "apps", "replicasets", "watch")
+	if w.Serves() {
+		s.add(ns, "", "pods", "delete") // those that a hand has changed, and those that block a rolling update
 	}
 	if r.o.Probes {
 		s.add(ns, "", "pods/proxy", "get", "create", "update") // GET, POST, PUT
