@@ -138,7 +138,11 @@ func (r daggerRun) stores() string { return r.home() + "/caches" }
 // toolchain is the image that commands run in. They run as root, whatever user the
 // image names: root owns the closure and the caches in the engine.
 func (r daggerRun) toolchain(p dagger.Platform) *dagger.Container {
-	return r.client.Container(dagger.ContainerOpts{Platform: p}).From(r.in.Image.Toolchain).WithUser("0:0")
+	c := r.client.Container(dagger.ContainerOpts{Platform: p})
+	if r.opts.rootfs != "" {
+		return c.WithRootfs(r.client.Host().Directory(r.opts.rootfs)).WithUser("0:0")
+	}
+	return c.From(r.in.Image.Toolchain).WithUser("0:0")
 }
 
 func (r daggerRun) withClosure(c *dagger.Container) *dagger.Container {

@@ -14,11 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/stretchr/testify/require"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/parser"
@@ -509,32 +507,4 @@ func TestAComparisonInAnEngineIsColdAndWarmInOtherSurroundings(t *testing.T) {
 	require.NotEqual(t, zones[0], zones[1])
 	require.NotEqual(t, salts[0], salts[1], "the engine runs the commands of both")
 	require.NotEqual(t, commands[0], commands[1])
-}
-
-func TestARealEngine(t *testing.T) {
-	if os.Getenv("SHIPIT_TEST_DAGGER") != "1" {
-		t.Skip("SHIPIT_TEST_DAGGER=1 builds with a real Dagger engine, reached in the standard way")
-	}
-	r := sample.New(t, sample.Options{})
-	img := workerImage()
-	tag, err := name.NewTag("docker.io/library/busybox:1.37.0")
-	require.NoError(t, err)
-	head, err := remote.Head(tag)
-	require.NoError(t, err)
-	img.Toolchain = tag.Context().Digest(head.Digest.String()).String()
-	img.Caches = []string{"packages/system-bus/.turbo", ".next/cache", "unused/cache"}
-	img.Run = [][]string{
-		{"sh", "-c", "mkdir -p -m 700 made && echo made > made/file && pwd > packages/system-bus/where && ln -s $PWD/made packages/system-bus/link"},
-		{"sh", "-c", "mkdir -p packages/system-bus/.turbo .next/cache && date | tee .next/cache/at > packages/system-bus/.turbo/at"},
-	}
-	in := resolve(t, r.Dir, img)
-	opts := testOptions(t)
-	opts.buildRoot = ""
-	local, err := Build(context.Background(), in, opts)
-	require.NoError(t, err)
-	opts = testOptions(t)
-	opts.Builder, opts.Progress = "dagger", func(e release.Event) { t.Log(e.Message) }
-	remote, err := Build(context.Background(), in, opts)
-	require.NoError(t, err)
-	require.Equal(t, local.Digest, remote.Digest)
 }

@@ -93,6 +93,7 @@ type Options struct {
 	shared    bool                  // commands run in the PID namespace of shipit
 	conn      engineconn.EngineConn // to a fake engine, in tests
 	drain     time.Duration         // of a Dagger session; 0 is the default
+	rootfs    string                // folder that stands for the toolchain in an engine, in tests
 	silence   time.Duration         // after which a silent command is named; 0 is the default
 }
 

@@ -1,0 +1,164 @@
+package pipeline
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/joelhooks/shipit/internal/sample"
+	"github.com/joelhooks/shipit/release"
+)
+
+// Variables of the tests with a real engine.
+const (
+	withEngine    = "SHIPIT_TEST_DAGGER"           // 1: reached in the standard way
+	nodeToolchain = "SHIPIT_TEST_DAGGER_TOOLCHAIN" // an image by digest with node, pnpm and bun, which the engine can pull
+	engineProxy   = "SHIPIT_TEST_DAGGER_PROXY"     // HTTPS_PROXY of commands in the engine
+)
+
+// realEngine are the options of a build in a real engine. The toolchain is made of
+// programs of this machine, so that no registry is needed.
+func realEngine(t *testing.T) Options {
+	t.Helper()
+	if os.Getenv(withEngine) != "1" {
+		t.Skip(withEngine + "=1 builds with a real Dagger engine, reached in the standard way")
+	}
+	opts := testOptions(t)
+	opts.Builder, opts.buildRoot, opts.rootfs = "dagger", "", programs(t, "sh", "mkdir", "pwd", "ln", "date", "tee", "cat", "sleep", "test", "touch", "chmod", "nproc", "taskset")
+	opts.Progress = func(e release.Event) { t.Log(e.Mark, e.Message) }
+	return opts
+}
+
+// programs is a root file system with programs of this machine and their libraries.
+func programs(t *testing.T, names ...string) string {
+	t.Helper()
+	root := t.TempDir()
+	put := func(from, at string) {
+		real, err := filepath.EvalSymlinks(from)
+		require.NoError(t, err)
+		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(root, at)), 0o755))
+		if _, err := os.Stat(filepath.Join(root, at)); err != nil {
+			copyFile(t, real, filepath.Join(root, at))
+		}
+	}
+	for _, name := range names {
+		at, err := exec.LookPath(name)
+		require.NoError(t, err)
+		put(at, "/bin/"+name)
+		libraries, err := exec.Command("ldd", at).Output()
+		require.NoError(t, err, "needs ldd, and programs that have libraries")
+		for _, word := range strings.Fields(string(libraries)) {
+			if filepath.IsAbs(word) {
+				put(word, word)
+			}
+		}
+	}
+	require.NoError(t, os.Mkdir(filepath.Join(root, "tmp"), 0o755))
+	return root
+}
+
+func TestARealEngine(t *testing.T) {
+	t.Run("gives the digest of the embedded builder", func(t *testing.T) {
+		opts := realEngine(t)
+		r := sample.New(t, sample.Options{})
+		img := workerImage()
+		img.Toolchain = toolchain
+		img.Caches = []string{"packages/system-bus/.turbo", ".next/cache", "unused/cache"}
+		img.Run = [][]string{
+			{"sh", "-c", "mkdir -p -m 700 made && echo made > made/file && pwd > packages/system-bus/where && ln -s $PWD/made packages/system-bus/link"},
+			{"sh", "-c", "mkdir -p packages/system-bus/.turbo .next/cache && date | tee .next/cache/at > packages/system-bus/.turbo/at"},
+		}
+		img.Test = [][]string{{"test", "-d", "made"}}
+		in := resolve(t, r.Dir, img)
+		local := testOptions(t)
+		local.buildRoot = ""
+		want, err := Build(t.Context(), in, local)
+		require.NoError(t, err)
+		got, err := Build(t.Context(), in, opts)
+		require.NoError(t, err)
+		require.Equal(t, want.Digest, got.Digest)
+		_, err = checkReproducible(t.Context(), in, opts)
+		require.NoError(t, err)
+	})
+	t.Run("names what a comparison finds", func(t *testing.T) {
+		opts := realEngine(t)
+		r := sample.New(t, sample.Options{})
+		for name, script := range map[string]string{
+			"stores": `s="$npm_config_store_dir"; { test -e "$s/seen" && echo warm || echo cold; }; mkdir -p "$s"; touch "$s/seen"`,
+			"umask":  "umask", "day": "date +%F", "CPUs": "nproc", "folder": `printf '\0%s' "$PWD"`,
+		} {
+			img := workerImage()
+			img.Toolchain, img.Run = toolchain, [][]string{{"sh", "-c", "{ " + script + "; } > packages/system-bus/seen"}}
+			_, err := checkReproducible(t.Context(), resolve(t, r.Dir, img), opts)
+			var differs *NotReproducibleError
+			require.ErrorAs(t, err, &differs, name)
+			require.Equal(t, "/app/packages/system-bus/seen", differs.Path, name)
+		}
+	})
+	t.Run("has the certificates of the caller, and no layer has them", func(t *testing.T) {
+		opts := realEngine(t)
+		certificate := filepath.Join(t.TempDir(), "ca.pem")
+		require.NoError(t, os.WriteFile(certificate, []byte("of the caller"), 0o600))
+		t.Setenv("NODE_EXTRA_CA_CERTS", certificate)
+		t.Setenv("SSL_CERT_DIR", filepath.Dir(certificate))
+		t.Setenv("NPM_CONFIG_KEYFILE", certificate)
+		img := workerImage()
+		img.Toolchain = toolchain
+		img.Run = [][]string{{"sh", "-ec", `cat "$NODE_EXTRA_CA_CERTS" "$SSL_CERT_DIR/ca.pem" "$NPM_CONFIG_KEYFILE" > packages/system-bus/seen`}}
+		b, err := Build(t.Context(), resolve(t, sample.New(t, sample.Options{}).Dir, img), opts)
+		require.NoError(t, err)
+		require.Equal(t, strings.Repeat("of the caller", 3), fileOf(t, b, "app/packages/system-bus/seen"))
+		for name := range headersOf(t, b) {
+			require.NotContains(t, name, "ca.pem")
+		}
+	})
+	t.Run("says how a command failed", func(t *testing.T) {
+		opts := realEngine(t)
+		img := workerImage()
+		img.Toolchain, img.Run = toolchain, [][]string{{"sh", "-c", "echo first; echo second >&2; exit 3"}}
+		_, err := Build(t.Context(), resolve(t, sample.New(t, sample.Options{}).Dir, img), opts)
+		var failed *CommandError
+		require.ErrorAs(t, err, &failed)
+		require.Equal(t, img.Run[0], failed.Args)
+		require.ErrorContains(t, failed, "exit status 3")
+		require.Equal(t, []string{"first", "second"}, failed.Tail)
+	})
+}
+
+func TestARealEngineInstallsTheSameColdAndWarm(t *testing.T) {
+	image := os.Getenv(nodeToolchain)
+	if image == "" {
+		t.Skip(nodeToolchain + " names no image with node, pnpm and bun")
+	}
+	for _, m := range managers(t) {
+		for _, i := range installs("") {
+			if i.name == "a git repository" {
+				continue // it is on this machine, and the engine may be on another
+			}
+			t.Run(m.name+": "+i.name, func(t *testing.T) {
+				opts := realEngine(t)
+				opts.rootfs = ""
+				r := installRepo(t, i, m)
+				img := workerImage()
+				img.Package, img.Run, img.Toolchain = "packages/a", [][]string{append([]string{m.name}, m.install[1:]...)}, image
+				t.Setenv("HTTPS_PROXY", os.Getenv(engineProxy))
+				b, err := checkReproducible(t.Context(), resolve(t, r.Dir, img), opts)
+				require.NoError(t, err)
+				t.Setenv("HTTPS_PROXY", "")
+				for end, text := range i.has {
+					requireFile(t, b, end, text)
+				}
+				img.Run = [][]string{m.install} // by its path on this machine
+				local := testOptions(t)
+				local.buildRoot = ""
+				want, err := Build(t.Context(), resolve(t, r.Dir, img), local)
+				require.NoError(t, err)
+				require.Equal(t, want.Digest, b.Digest, "as the embedded builder installs")
+			})
+		}
+	}
+}
