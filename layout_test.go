@@ -24,6 +24,7 @@ func may() map[string][]string {
 		"config":            {"release"},
 		"explain":           below,
 		"completion":        below,
+		"console":           {"release"},
 		"doctor":            append([]string{"attest", "deploy/host", "deploy/kube", "pipeline/engine", "pipeline/git"}, withRegistry...),
 		"registry":          below,
 		"manifests":         below,
@@ -66,7 +67,7 @@ func may() map[string][]string {
 		"deploy/host/machine": {"config", "release"},
 		"deploy/host/service": {"deploy/host/content", "deploy/host/machine", "release"},
 		"cmd/shipit": {
-			"actions", "attest", "check", "config", "deploy", "deploy/host", "deploy/kube", "completion", "doctor", "explain", "ledger", "manifests", "pipeline", "pipeline/git",
+			"actions", "attest", "check", "config", "deploy", "deploy/host", "deploy/kube", "completion", "console", "doctor", "explain", "ledger", "manifests", "pipeline", "pipeline/git",
 			"progress", "registry", "release", "scaffold",
 		},
 	}

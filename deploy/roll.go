@@ -186,7 +186,7 @@ func (e Engine) concludeFailed(ctx context.Context, begun ledger.Begun, c Checke
 	var failure *release.Failure
 	if errors.As(out.err, &failure) {
 		record.Failures = append(record.Failures, failure)
-		e.report(release.PhaseWait, release.MarkFail, "", "%s", failure.Error())
+		e.Progress.Report(release.Event{Phase: release.PhaseWait, Mark: release.MarkFail, Role: failure.Role, Code: failure.Code, Message: failure.Error()})
 	}
 	shown := c.Release // what the roles are compared with
 	var lost *ledger.LostError

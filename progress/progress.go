@@ -132,7 +132,11 @@ func eventText(e release.Event) string {
 	if e.Role != "" {
 		b.WriteString(e.Role + " ")
 	}
-	b.WriteString(e.Message)
+	if e.Code != "" {
+		b.WriteString(string(e.Code)) // the record tells the rest
+	} else {
+		b.WriteString(e.Message)
+	}
 	if e.Desired > 0 {
 		fmt.Fprintf(&b, " %d/%d", e.Ready, e.Desired)
 	}

@@ -109,6 +109,21 @@ func (r *Refusal) Hint() string {
 	}
 }
 
+// AllowHint is how a release goes on in spite of the findings; "" if one of them
+// cannot be allowed.
+func (r *Refusal) AllowHint() string {
+	var codes []string
+	for _, f := range r.Findings {
+		if !f.Allowable() {
+			return ""
+		}
+		if code := "--allow " + string(f.Code); !slices.Contains(codes, code) {
+			codes = append(codes, code)
+		}
+	}
+	return "fix it, or go on in spite of it with " + strings.Join(codes, " ")
+}
+
 // Refuse returns a *Refusal of the findings that stop a release and are not
 // allowed by code, or nil if there are none.
 func Refuse(findings []Finding, allowed []Code) error {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/joelhooks/shipit/actions"
 	"github.com/joelhooks/shipit/check"
+	"github.com/joelhooks/shipit/console"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -51,14 +52,14 @@ func (o *checkOptions) run(ctx context.Context) error {
 		SHA      string            `json:"sha"`
 		Findings []release.Finding `json:"findings"`
 	}{t.cfg.App, t.source.SHA, findings}
-	if err := o.result(doc, func(w io.Writer) { findingsText(w, findings) }); err != nil {
+	if err := o.result(doc, func(w io.Writer) { console.Findings(w, findings) }); err != nil {
 		return err
 	}
 	if err := actions.Current(o.term.err).ReportFindings("shipit check", findings); err != nil {
 		return fmt.Errorf("write the job's summary: %w", err)
 	}
 	if err := release.Refuse(findings, o.allow); err != nil {
-		return &printedError{&exitError{code: exitUsage, msg: err.Error()}}
+		return &printedError{&exitError{code: exitUsage, msg: err.Error(), told: "the commit would not be released"}}
 	}
 	t.report(release.Event{Phase: release.PhaseCheck, Mark: release.MarkDone, Message: "no findings in " + release.Short(t.source.SHA)})
 	return nil

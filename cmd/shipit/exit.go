@@ -13,6 +13,7 @@ import (
 
 	"github.com/joelhooks/shipit/actions"
 	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/console"
 	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/explain"
 	"github.com/joelhooks/shipit/ledger"
@@ -65,6 +66,9 @@ type exitError struct {
 	code int
 	msg  string
 	hint string
+
+	told     string // what is left to say for people where the result has told the rest; "" if it has not
+	hintTold bool   // the result has told the hint too
 }
 
 func (e *exitError) Error() string { return e.msg }
@@ -72,22 +76,23 @@ func (e *exitError) Hint() string  { return e.hint }
 
 // outcomeError maps a record to an error; nil if it settled in parity.
 func outcomeError(r release.Record) error {
-	hint := ""
+	hint, told, hintTold := "", r.ID()+" failed", false
 	if len(r.Failures) > 0 {
-		hint = r.Failures[0].Hint
+		hint, hintTold = r.Failures[0].Hint, r.Failures[0].Hint != ""
 	}
 	switch {
 	case r.Outcome == release.Settled && r.Parity:
 		return nil
 	case r.Outcome == release.Settled:
-		return &exitError{code: exitDrift, msg: "settled, but what runs differs from the release: " + r.Reason, hint: "shipit status"}
+		return &exitError{code: exitDrift, msg: "settled, but what runs differs from the release: " + r.Reason, hint: "shipit status", told: "settled, but what runs differs from the release"}
 	case r.Outcome == release.Restored:
-		return &exitError{code: exitRestored, msg: fmt.Sprintf("%s failed, #%d is restored: %s", r.ID(), r.Restored, r.Reason), hint: hint}
+		told += fmt.Sprintf(", #%d is restored", r.Restored)
+		return &exitError{code: exitRestored, msg: fmt.Sprintf("%s failed, #%d is restored: %s", r.ID(), r.Restored, r.Reason), hint: hint, told: told, hintTold: hintTold}
 	case r.Outcome == release.Pending:
 		return &exitError{code: exitInterrupted, msg: r.ID() + " " + r.Reason, hint: "shipit status shows what was reached; the next release or rollback continues from there"}
 	default:
 		hint = cmp.Or(hint, "shipit status shows what runs now; fix the cause and release again, or go back with shipit rollback")
-		return &exitError{code: exitFailed, msg: fmt.Sprintf("%s failed: %s", r.ID(), r.Reason), hint: hint}
+		return &exitError{code: exitFailed, msg: fmt.Sprintf("%s failed: %s", r.ID(), r.Reason), hint: hint, told: told, hintTold: hintTold}
 	}
 }
 
@@ -106,13 +111,40 @@ func (g *globals) reportError(ctx context.Context, cmd *cobra.Command, err error
 	if !errors.As(err, &done) && cmd != nil {
 		_ = actions.Current(g.term.err).ReportError(cmd.CommandPath(), err) // the exit code says it too
 	}
-	if msg := err.Error(); msg != "" {
+	msg, hint := g.leftToSay(err, hintFor(cmd, err, code))
+	if msg != "" {
 		fmt.Fprintf(g.term.err, "shipit: %s\n", release.OneLine(msg))
 	}
-	if hint := hintFor(cmd, err, code); hint != "" {
+	if hint != "" {
 		fmt.Fprintf(g.term.err, "  → %s\n", hint)
 	}
 	return code
+}
+
+// leftToSay is what of an error and its hint people have not read yet. The result on
+// stdout may have told the cause and what to do; the findings of a refusal are
+// written here, unless it has told them.
+func (g *globals) leftToSay(err error, hint string) (string, string) {
+	var printed *printedError
+	told := errors.As(err, &printed) && g.output == "text"
+	if told {
+		err = printed.err
+	}
+	coded, alone := err.(*exitError) //nolint:errorlint // errors that were joined to one are said in full
+	if alone && told && coded.told != "" {
+		if coded.hintTold {
+			hint = ""
+		}
+		return coded.told, hint
+	}
+	var refusal *release.Refusal
+	if !errors.As(err, &refusal) {
+		return err.Error(), hint
+	}
+	if !told {
+		console.Findings(g.term.err, refusal.Findings)
+	}
+	return "refused, nothing was changed", refusal.AllowHint()
 }
 
 // printedError wraps an error of a command that has printed its document already.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/joelhooks/shipit/console"
 	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/ledger"
 	"github.com/joelhooks/shipit/release"
@@ -67,7 +68,7 @@ func (o *historyOptions) run(ctx context.Context) error {
 		if err != nil {
 			return deploy.Unchanged(err)
 		}
-		return o.result(entry.Record, func(w io.Writer) { recordText(w, entry.Record) })
+		return o.result(entry.Record, func(w io.Writer) { console.Record(w, entry.Record, o.width()) })
 	}
 	records, err := o.list(ctx, s.Ledger)
 	if err != nil {
@@ -76,7 +77,7 @@ func (o *historyOptions) run(ctx context.Context) error {
 	doc := struct {
 		Records []release.Record `json:"records"`
 	}{records}
-	return o.result(doc, func(w io.Writer) { recordsText(w, records) })
+	return o.result(doc, func(w io.Writer) { console.History(w, records, o.width()) })
 }
 
 // list reads the page that is asked for.

@@ -5,7 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+
+	"github.com/joelhooks/shipit/console"
 )
+
+// width is how many columns the result has; 0 if nobody knows.
+func (g *globals) width() int { return console.Width(g.term.out) }
 
 // result writes the one document of a command to stdout: v as JSON, or what text
 // writes. A failed write, as on a full disk, is an error, because scripts read it.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/joelhooks/shipit/console"
 	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/manifests"
 	"github.com/joelhooks/shipit/pipeline"
@@ -72,7 +73,7 @@ func (o *planOptions) run(ctx context.Context) error {
 		return err
 	}
 	if err := release.Refuse(plan.Findings, o.allow); err != nil {
-		return &printedError{err}
+		return &printedError{&exitError{code: exitRefused, msg: err.Error(), told: "a release would be refused"}}
 	}
 	if o.exitCode && plan.Changed {
 		return &printedError{&exitError{code: exitDrift, msg: "a release would change what runs"}}
@@ -132,5 +133,5 @@ func planText(w io.Writer, p planResult) {
 	if !p.Changed {
 		fmt.Fprintln(w, "  no changes")
 	}
-	findingsText(w, p.Findings)
+	console.Findings(w, p.Findings)
 }

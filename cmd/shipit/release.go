@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/joelhooks/shipit/actions"
+	"github.com/joelhooks/shipit/console"
 	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/ledger"
 	"github.com/joelhooks/shipit/manifests"
@@ -106,8 +107,12 @@ func (g *globals) conclude(record release.Record, err error) error {
 	if record.App == "" {
 		return err
 	}
-	err = errors.Join(outcomeError(record), err)
-	if perr := g.result(record, func(w io.Writer) { recordText(w, record) }); perr != nil && err == nil {
+	if outcome := outcomeError(record); err == nil {
+		err = outcome
+	} else {
+		err = errors.Join(outcome, err)
+	}
+	if perr := g.result(record, func(w io.Writer) { console.Record(w, record, g.width()) }); perr != nil && err == nil {
 		return perr
 	}
 	if aerr := actions.Current(g.term.err).ReportRecord(record, err); aerr != nil && err == nil {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/joelhooks/shipit/console"
 	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/release"
 )
@@ -41,33 +42,11 @@ func (g *globals) status(ctx context.Context) error {
 		release.Record
 		Drift []release.Drift `json:"drift"` // present even when there is none
 	}{record, record.Drift}
-	if err := g.result(doc, func(w io.Writer) { statusText(w, record, status.Newest) }); err != nil {
+	if err := g.result(doc, func(w io.Writer) { console.Status(w, record, status.Newest, g.width()) }); err != nil {
 		return err
 	}
 	if len(record.Drift) > 0 {
-		return &printedError{&exitError{code: exitDrift, msg: record.Drift[0].String(), hint: fmt.Sprintf("shipit rollback --to %d puts the recorded release back; shipit release ships HEAD", record.Seq)}}
+		return &printedError{&exitError{code: exitDrift, msg: record.Drift[0].String(), told: "what runs is not what was recorded", hint: fmt.Sprintf("shipit rollback --to %d puts the recorded release back; shipit release ships HEAD", record.Seq)}}
 	}
 	return nil
-}
-
-func statusText(w io.Writer, r, newest release.Record) {
-	fmt.Fprintf(w, "%s %s %s, %s\n", r.App, r.ID(), versionOr(r), parityText(r))
-	rolesText(w, r.Roles)
-	functionsText(w, r.Functions)
-	if newest.Seq != r.Seq {
-		fmt.Fprintf(w, "  newest record: %s %s: %s %s\n", newest.ID(), newest.Kind, newest.OutcomeText(), newest.Reason)
-	}
-	for _, d := range r.Drift {
-		fmt.Fprintf(w, "✗ drift: %s\n", d)
-	}
-	for _, f := range r.Failures {
-		failureText(w, f)
-	}
-}
-
-func parityText(r release.Record) string {
-	if r.Parity {
-		return "in parity"
-	}
-	return fmt.Sprintf("NOT in parity: %d drift(s)", len(r.Drift))
 }

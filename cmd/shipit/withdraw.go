@@ -5,6 +5,8 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+
+	"github.com/joelhooks/shipit/console"
 )
 
 func newWithdraw(g *globals) *cobra.Command {
@@ -44,5 +46,5 @@ func (g *globals) withdraw(ctx context.Context, seq int64, reason string) error 
 	if err != nil {
 		return err
 	}
-	return g.result(record, func(w io.Writer) { recordText(w, record) })
+	return g.result(record, func(w io.Writer) { console.Record(w, record, g.width()) })
 }

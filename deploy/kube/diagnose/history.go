@@ -58,8 +58,12 @@ func (h *History) ended(container string, end *corev1.ContainerStateTerminated) 
 	h.exits[container][exitAt{end.StartedAt.Unix(), end.FinishedAt.Unix()}] = end.ExitCode
 }
 
-// Warn adds an event; a later state of the same event replaces it.
+// Warn adds an event; a later state of the same event replaces it. What a kubelet says
+// of every pod of its node is left out: it is the cause of no failure.
 func (h *History) Warn(w Warning) {
+	if w.Reason == "MissingClusterDNS" || w.Reason == "DNSConfigForming" {
+		return
+	}
 	for i := range h.events {
 		if h.events[i].Name == w.Name {
 			h.events[i] = w
