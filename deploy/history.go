@@ -96,6 +96,25 @@ func (e Engine) lastGood(ctx context.Context, h History, seq int64) (release.Rel
 	return entry.Release(), err == nil, err
 }
 
+// recall is the release with the Files that records tell of the same images.
+func (h History) recall(rel release.Release) release.Release {
+	known := map[string]string{}
+	for _, record := range h.Records() {
+		for _, r := range record.Roles {
+			if record.Altered == "" && r.Files != "" && known[r.Digest] == "" {
+				known[r.Digest] = r.Files
+			}
+		}
+	}
+	rel.Roles = slices.Clone(rel.Roles)
+	for i, role := range rel.Roles {
+		if role.Files == "" {
+			rel.Roles[i].Files = known[role.Digest]
+		}
+	}
+	return rel
+}
+
 // commits names the commit of a digest that some release of the ledger recorded
 // for a role. The ledger is read only if what was read already does not hold the
 // answer; "" if none does, or if it cannot be read.

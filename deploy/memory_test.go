@@ -32,6 +32,8 @@ type memory struct {
 	stopped  map[string]bool            // roles of which no instance is ready
 	secret   string                     // of every role; "": it cannot be read
 	restarts string                     // what is told of instances that were started again by themselves
+	files    string                     // of every role, as Prepare learns it
+	prepared []string                   // the files of roles that were prepared, in order
 	whole    bool                       // content was read whole
 }
 
@@ -49,7 +51,15 @@ func (m *memory) Preflight(context.Context, release.Release, []release.Role, boo
 	return deploy.Preflight{}, nil
 }
 
-func (m *memory) Prepare(context.Context, release.Role) error { return nil }
+func (m *memory) Prepare(_ context.Context, role release.Role) (release.Role, error) {
+	m.mu.Lock()
+	m.prepared = append(m.prepared, role.Files)
+	m.mu.Unlock()
+	if role.Files == "" {
+		role.Files = m.files
+	}
+	return role, nil
+}
 
 func (m *memory) Switch(ctx context.Context, step deploy.Step) (release.Live, error) {
 	m.note("switch " + step.Role.Name + " " + step.Role.Digest)

@@ -20,6 +20,7 @@ type Plan struct {
 // nothing. unpushed says of an image's name that it is still to be pushed.
 func (e Engine) Plan(ctx context.Context, rel release.Release, t Terms, unpushed map[string]bool) (Plan, error) {
 	var p Plan
+	rel = t.History.recall(rel)
 	// The ledger may be out of reach: a plan may be made before the first release.
 	if entry, err := e.find(ctx, t.History, newestGood); err == nil {
 		p.Running = entry.Record.SHA

@@ -116,7 +116,7 @@ func (e Engine) restoreRole(ctx context.Context, good release.Release, role rele
 	if err != nil {
 		return err
 	}
-	if err := t.Prepare(ctx, role); err != nil {
+	if role, err = t.Prepare(ctx, role); err != nil {
 		return err
 	}
 	_, err = t.Switch(ctx, Step{Release: good, Role: role, Force: true})

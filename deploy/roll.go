@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -18,6 +19,7 @@ import (
 // the release runs already as recorded, nothing is written and that record is
 // returned.
 func (e Engine) Release(ctx context.Context, rel release.Release, t Terms) (release.Record, error) {
+	rel = t.History.recall(rel)
 	if record, stands := e.stands(ctx, rel, t); stands {
 		return record, nil
 	}
@@ -72,7 +74,7 @@ func (e Engine) Roll(ctx context.Context, c Checked) (release.Record, error) {
 
 	// All roles are prepared before any is switched: a download that fails must not
 	// interrupt what runs.
-	if err := e.prepare(lockCtx, c.Release); err != nil {
+	if c.Release, err = e.prepare(lockCtx, c.Release); err != nil {
 		return release.Record{}, Unchanged(err)
 	}
 	// The pending record is written before the first change, so that a crash leaves a trace.
@@ -103,17 +105,19 @@ type rollout struct {
 }
 
 // prepare brings to every target what its roles need; nothing that runs is touched.
-func (e Engine) prepare(ctx context.Context, rel release.Release) error {
-	for _, role := range rel.Roles {
+// It returns the release with what was learned of its roles.
+func (e Engine) prepare(ctx context.Context, rel release.Release) (release.Release, error) {
+	rel.Roles = slices.Clone(rel.Roles)
+	for i, role := range rel.Roles {
 		t, err := e.target(role)
 		if err != nil {
-			return err
+			return rel, err
 		}
-		if err := t.Prepare(ctx, role); err != nil {
-			return roleError(role, err)
+		if rel.Roles[i], err = t.Prepare(ctx, role); err != nil {
+			return rel, roleError(role, err)
 		}
 	}
-	return nil
+	return rel, nil
 }
 
 // switchRoles switches the roles in order and asks each whether it does its work.

@@ -21,7 +21,8 @@ type Target interface {
 	// that nothing need be tried twice.
 	Preflight(ctx context.Context, rel release.Release, roles []release.Role, dryRun bool) (Preflight, error)
 	// Prepare brings what the role needs to where it will run; what runs is not touched.
-	Prepare(ctx context.Context, role release.Role) error
+	// It returns the role with its Files, as the record is to tell them.
+	Prepare(ctx context.Context, role release.Role) (release.Role, error)
 	// Switch makes the role run and waits until it does. A *release.Failure says
 	// that it never will, with the cause.
 	Switch(ctx context.Context, step Step) (release.Live, error)

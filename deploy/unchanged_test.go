@@ -77,3 +77,20 @@ func (a *app) fail(t *testing.T) {
 	require.Equal(t, release.Restored, record.Outcome)
 	a.target.switches = nil
 }
+
+func TestWhatIsLearnedOfAHostsFilesIsRecordedAndUsedAgain(t *testing.T) {
+	a := newApp(t, "host")
+	a.target.files = "linux/amd64:5a1d"
+	record, err := a.ship(t, releaseOf(oldSHA, oldBits, "host"), deploy.Terms{})
+	require.NoError(t, err)
+	require.Equal(t, a.target.files, record.Roles[0].Files)
+
+	again, err := a.ship(t, releaseOf(newSHA, oldBits, "host"), deploy.Terms{})
+	require.NoError(t, err)
+	require.Equal(t, []string{"", "linux/amd64:5a1d"}, a.target.prepared, "another commit with equal bits")
+	require.Equal(t, a.target.files, again.Roles[0].Files)
+
+	_, err = a.Rollback(t.Context(), "", deploy.Terms{})
+	require.NoError(t, err)
+	require.Equal(t, "linux/amd64:5a1d", a.target.prepared[2], "the record of a rollback's release tells it")
+}

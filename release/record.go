@@ -66,6 +66,7 @@ type RoleRecord struct {
 	Digest     string   `json:"digest"`
 	Key        string   `json:"key,omitempty"` // of the inputs that the image was made of
 	Aliases    []string `json:"aliases,omitempty"`
+	Files      string   `json:"files,omitempty"`        // as the Role has it
 	Wanted     string   `json:"wantedDigest,omitempty"` // what the target was told to run when it was read
 	LiveDigest string   `json:"liveDigest"`
 	LiveSHA    string   `json:"liveSHA"`
@@ -118,7 +119,7 @@ func Begin(rel Release, now time.Time) Record {
 	for _, role := range rel.Roles {
 		rec.Roles = append(rec.Roles, RoleRecord{
 			Name: role.Name, Target: role.Target, Image: role.Image, Repository: role.Repository,
-			Digest: role.Digest, Key: role.Key, Aliases: role.Aliases, Reason: "waiting",
+			Digest: role.Digest, Key: role.Key, Aliases: role.Aliases, Files: role.Files, Reason: "waiting",
 		})
 	}
 	return rec
@@ -131,7 +132,7 @@ func (r Record) Release(objects map[string][]json.RawMessage) Release {
 	for _, role := range r.Roles {
 		rel.Roles = append(rel.Roles, Role{
 			Name: role.Name, Target: role.Target, Image: role.Image, Repository: role.Repository,
-			Digest: role.Digest, Key: role.Key, Aliases: role.Aliases, Objects: objects[role.Name],
+			Digest: role.Digest, Key: role.Key, Aliases: role.Aliases, Files: role.Files, Objects: objects[role.Name],
 		})
 	}
 	return rel

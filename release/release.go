@@ -51,6 +51,9 @@ type Role struct {
 	Digest     string   // sha256:…, what the role is told to run
 	Key        string   // of the inputs that the image was made of; "" if it is not known
 	Aliases    []string // further digests that a runtime may report for Digest: platform manifests, configs
+	// Files is what ties the files of a host role to its image: the platform, a colon and
+	// the SHA-256 of the list of them. Empty if it is not known, and for other targets.
+	Files string
 	// Objects are what the target is given: Kubernetes objects, or for a host one
 	// service definition. Canonical JSON, one object each, in the order of apply.
 	Objects []json.RawMessage

@@ -90,7 +90,7 @@ func served(name string, port int, version string, lines ...string) service.Defi
 func (l *booted) ship(t *testing.T, d service.Definition, mode string) (release.Live, error) {
 	t.Helper()
 	version := strings.TrimLeft(d.Digest[7:], "0")
-	require.NoError(t, l.m.prepare(t.Context(), roleOf(t, d), contentOf(layerOf(t, hosttest.File("app/version", version), hosttest.File("app/mode", mode)))))
+	require.NoError(t, l.m.prepared(t.Context(), roleOf(t, d), contentOf(layerOf(t, hosttest.File("app/version", version), hosttest.File("app/mode", mode)))))
 	return l.m.activate(t.Context(), roleOf(t, d))
 }
 

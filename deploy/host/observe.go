@@ -17,6 +17,7 @@ import (
 // observing says how a role is read; the zero value works.
 type observing struct {
 	whole    bool     // content is read byte by byte, where it is else told by what the kernel keeps of it
+	layers   layersOf // of the role's image; needed for whole
 	services []string // of the app on this machine: their processes are no copies
 }
 
@@ -52,9 +53,11 @@ func (r runner) observe(ctx context.Context, role release.Role, with observing) 
 	if err != nil {
 		return seen, err
 	}
-	content, err := r.contentNote(ctx, d, s, with.whole)
-	if err != nil {
-		return seen, err
+	content := ""
+	if s.Unpacked {
+		if content, err = r.contentNote(ctx, d, role, with); err != nil {
+			return seen, err
+		}
 	}
 	copies, err := r.Read(ctx, service.FindCopies(d))
 	if err != nil {
@@ -92,11 +95,13 @@ func (r runner) steadiness(ctx context.Context, d service.Definition, s service.
 const steadyAfter = 10 * time.Minute
 
 // contentNote says what is wrong with the release directory; empty if nothing is.
-func (r runner) contentNote(ctx context.Context, d service.Definition, s service.State, whole bool) (string, error) {
-	if !s.Unpacked {
-		return "", nil
+func (r runner) contentNote(ctx context.Context, d service.Definition, role release.Role, with observing) (string, error) {
+	var err error
+	if with.whole {
+		_, err = r.verified(ctx, d, r.image(role), imageSource{role, with.layers})
+	} else {
+		err = r.store(d).Verify(ctx, r.image(role), false)
 	}
-	err := r.store(d).Verify(ctx, d.Digest, whole)
 	var damaged *content.DamagedError
 	var mounted *content.MountedError
 	if errors.As(err, &damaged) || errors.As(err, &mounted) {

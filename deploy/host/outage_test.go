@@ -24,7 +24,7 @@ func diskFull(t *testing.T, l *booted) {
 	_, err := l.ship(t, small, "")
 	require.NoError(t, err)
 	pid := l.pid(t, small)
-	err = l.m.prepare(t.Context(), roleOf(t, big), contentOf(layerOf(t, hosttest.File("app/big", strings.Repeat("x", 12<<20)))))
+	err = l.m.prepared(t.Context(), roleOf(t, big), contentOf(layerOf(t, hosttest.File("app/big", strings.Repeat("x", 12<<20)))))
 	var full interface{ Hint() string }
 	require.ErrorAs(t, err, &full)
 	require.ErrorContains(t, err, "file system tmpfs at "+small.Root)
@@ -72,7 +72,7 @@ func cutWhileUnpacking(t *testing.T, l *booted) {
 	goOn, reached := make(chan struct{}), make(chan struct{})
 	layer := stalling(t, goOn, reached)
 	ended := make(chan error, 1)
-	go func() { ended <- m.prepare(t.Context(), roleOf(t, d), contentOf(layer)) }()
+	go func() { ended <- m.prepared(t.Context(), roleOf(t, d), contentOf(layer)) }()
 	<-reached
 	require.NoError(t, l.Cut(t.Context()))
 	began := time.Now()
@@ -102,7 +102,7 @@ func cutWhileSwitching(t *testing.T, l *booted) {
 	v1.Stop, v2.Stop = 5000, 5000
 	_, err := l.ship(t, v1, "slow")
 	require.NoError(t, err)
-	require.NoError(t, l.m.prepare(t.Context(), roleOf(t, v2), contentOf(layerOf(t, hosttest.File("app/version", "v2")))))
+	require.NoError(t, l.m.prepared(t.Context(), roleOf(t, v2), contentOf(layerOf(t, hosttest.File("app/version", "v2")))))
 	m := l.wary(t)
 	defer m.Close()
 	ended := make(chan error, 1)
@@ -140,8 +140,8 @@ func hostileNames(t *testing.T, l *booted) {
 	d.Service, d.File = "hostile", "hostile.service"
 	d.EnvFile, d.User = "/etc/no$(touch /pwned)", "no'body;touch /pwned"
 	role := roleOf(t, d)
-	require.NoError(t, l.m.prepare(t.Context(), role, contentOf(hostileTree(t))))
-	require.NoError(t, l.m.prepare(t.Context(), role, contentOf(hostileTree(t))), "and it is verified")
+	require.NoError(t, l.m.prepared(t.Context(), role, contentOf(hostileTree(t))))
+	require.NoError(t, l.m.prepared(t.Context(), role, contentOf(hostileTree(t))), "and it is verified")
 	require.Equal(t, "content of $(touch pwned)", l.sh(t, `cat "$1/tree/\$(touch pwned)"`, d.ReleaseDir()))
 	findings, err := l.m.preflight(t.Context(), role, needs{runtime: map[string]string{"$(touch /pwned)": "^1"}})
 	require.NoError(t, err)

@@ -57,6 +57,12 @@ func inRoot(d service.Definition, root string) service.Definition {
 	return d
 }
 
+// prepared prepares a role; what is learned of it is left out.
+func (r runner) prepared(ctx context.Context, role release.Role, layers layersOf) error {
+	_, err := r.prepare(ctx, role, layers)
+	return err
+}
+
 func contentOf(layers ...content.Layer) layersOf {
 	return func(context.Context, string, string) ([]content.Layer, error) { return layers, nil }
 }
@@ -91,7 +97,8 @@ func staged(t *testing.T, root string) []string {
 func TestContentIsPutInPlaceAsItWasSent(t *testing.T) {
 	m, root := here(t)
 	d := inRoot(worker(), root)
-	require.NoError(t, m.prepare(t.Context(), roleOf(t, d), contentOf(hostileTree(t))))
+	role, err := m.prepare(t.Context(), roleOf(t, d), contentOf(hostileTree(t)))
+	require.NoError(t, err)
 	for _, name := range hosttest.Hostile() {
 		if name == "" || strings.Contains(name, "\n") {
 			continue
@@ -100,7 +107,7 @@ func TestContentIsPutInPlaceAsItWasSent(t *testing.T) {
 		require.NoError(t, err, "the link leads to the file")
 		require.Equal(t, "content of "+name, string(body))
 	}
-	err := filepath.WalkDir(d.ReleaseDir(), func(path string, e fs.DirEntry, err error) error {
+	err = filepath.WalkDir(d.ReleaseDir(), func(path string, e fs.DirEntry, err error) error {
 		require.NoError(t, err)
 		info, err := e.Info()
 		require.NoError(t, err)
@@ -112,11 +119,12 @@ func TestContentIsPutInPlaceAsItWasSent(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, staged(t, root))
 
-	t.Run("and what is there is not fetched again", func(t *testing.T) {
+	t.Run("and what a record tells of is not fetched again", func(t *testing.T) {
 		never := func(context.Context, string, string) ([]content.Layer, error) {
+			t.Error("asked for layers")
 			return nil, errors.New("asked for layers")
 		}
-		require.NoError(t, m.prepare(t.Context(), roleOf(t, d), never))
+		require.NoError(t, m.prepared(t.Context(), role, never))
 	})
 }
 
@@ -140,17 +148,17 @@ func TestContentThatWasChangedIsSeenAndPutRight(t *testing.T) {
 			d := inRoot(worker(), root)
 			run := hosttest.Program("bin/run", "#!/bin/sh\n")
 			layers := contentOf(layerOf(t, run, hosttest.Symlink("bin/link", "run")))
-			require.NoError(t, m.prepare(t.Context(), roleOf(t, d), layers))
-			require.NoError(t, m.store(d).Verify(t.Context(), d.Digest, true))
+			require.NoError(t, m.prepared(t.Context(), roleOf(t, d), layers))
+			require.NoError(t, m.store(d).Verify(t.Context(), content.Image{Digest: d.Digest}, true))
 
 			require.NoError(t, os.Chmod(d.ReleaseDir()+"/bin", 0o755))
 			spoil(t, d.ReleaseDir())
 			var damaged *content.DamagedError
-			require.ErrorAs(t, m.store(d).Verify(t.Context(), d.Digest, true), &damaged)
+			require.ErrorAs(t, m.store(d).Verify(t.Context(), content.Image{Digest: d.Digest}, true), &damaged)
 			require.Contains(t, damaged.Error(), "bin/", "what differs is named")
 
-			require.NoError(t, m.prepare(t.Context(), roleOf(t, d), layers))
-			require.NoError(t, m.store(d).Verify(t.Context(), d.Digest, true))
+			require.NoError(t, m.prepared(t.Context(), roleOf(t, d), layers))
+			require.NoError(t, m.store(d).Verify(t.Context(), content.Image{Digest: d.Digest}, true))
 			require.Empty(t, staged(t, root))
 		})
 	}
@@ -161,13 +169,13 @@ func TestAFaultyLayerLeavesNothing(t *testing.T) {
 	d := inRoot(worker(), root)
 	bad := layerOf(t, hosttest.File("a", "a"))
 	bad.DiffID = "sha256:" + strings.Repeat("0", 64)
-	require.ErrorContains(t, m.prepare(t.Context(), roleOf(t, d), contentOf(bad)), "layer sha256:0000")
+	require.ErrorContains(t, m.prepared(t.Context(), roleOf(t, d), contentOf(bad)), "layer sha256:0000")
 	require.NoDirExists(t, d.ReleaseDir())
 	require.Empty(t, staged(t, root))
 
 	broken := layerOf(t, hosttest.File("a", "a"))
 	broken.Open = func(context.Context) (io.ReadCloser, error) { return nil, errors.New("registry went away") }
-	require.ErrorContains(t, m.prepare(t.Context(), roleOf(t, d), contentOf(broken)), "registry went away")
+	require.ErrorContains(t, m.prepared(t.Context(), roleOf(t, d), contentOf(broken)), "registry went away")
 	require.Empty(t, staged(t, root))
 }
 
@@ -179,7 +187,7 @@ func TestWhatAKilledRunStagedIsRemoved(t *testing.T) {
 	require.NoError(t, os.MkdirAll(left, 0o755))
 	require.NoError(t, os.MkdirAll(own, 0o755))
 	require.NoError(t, os.Chmod(left, 0o555))
-	require.NoError(t, m.prepare(t.Context(), roleOf(t, d), contentOf(hostileTree(t))))
+	require.NoError(t, m.prepared(t.Context(), roleOf(t, d), contentOf(hostileTree(t))))
 	require.Equal(t, []string{own}, staged(t, root), "another role of this run unpacks there")
 }
 
@@ -191,7 +199,7 @@ func TestPruneRemovesOnlyWhatNobodyNeeds(t *testing.T) {
 		d.Digest = "sha256:" + strings.Repeat(string(c), 64)
 		d = inRoot(d, root)
 		digests = append(digests, d.Digest)
-		require.NoError(t, m.prepare(t.Context(), roleOf(t, d), contentOf(hostileTree(t))))
+		require.NoError(t, m.prepared(t.Context(), roleOf(t, d), contentOf(hostileTree(t))))
 	}
 	require.NoError(t, os.Symlink(filepath.Join(root, "releases", digests[1][7:]), filepath.Join(root, "current", "host")))
 	removed, err := content.Store{Machine: m.Machine, Root: root}.Prune(t.Context(), content.Keep{Digests: digests[2:4]})
@@ -211,7 +219,7 @@ func TestSeveralRolesUnpackOneImageOnce(t *testing.T) {
 	role := roleOf(t, d)
 	errs := make(chan error, 4)
 	for range 4 {
-		go func() { errs <- m.prepare(t.Context(), role, layers) }()
+		go func() { errs <- m.prepared(t.Context(), role, layers) }()
 	}
 	for range 4 {
 		require.NoError(t, <-errs)
@@ -248,11 +256,11 @@ func TestAStreamThatEndsEarlyIsNotPutInPlace(t *testing.T) {
 			m, root := here(t)
 			undo := shorten(t, c.blocks)
 			d := inRoot(worker(), root)
-			err := m.prepare(t.Context(), roleOf(t, d), contentOf(layer))
+			err := m.prepared(t.Context(), roleOf(t, d), contentOf(layer))
 			undo()
 			if c.reason == "" {
 				require.NoError(t, err)
-				require.NoError(t, m.store(d).Verify(t.Context(), d.Digest, true))
+				require.NoError(t, m.store(d).Verify(t.Context(), content.Image{Digest: d.Digest}, true))
 				return
 			}
 			require.ErrorContains(t, err, c.reason)
@@ -275,4 +283,69 @@ func TestAUnitThatEndsEarlyIsNotInstalled(t *testing.T) {
 	_, err = m.Change(t.Context(), write(d, "install"), m.installing(d, service.State{}))
 	require.NoError(t, err)
 	require.FileExists(t, d.UnitFile(m.Home))
+}
+
+// forge puts other content in the place of the release directory, with lists of its
+// own that fit.
+func forge(t *testing.T, m runner, d service.Definition) {
+	t.Helper()
+	other := d
+	other.Digest = "sha256:" + strings.Repeat("f", 64)
+	other.Workdir = other.ReleaseDir()
+	require.NoError(t, m.prepared(t.Context(), roleOf(t, other), contentOf(layerOf(t, hosttest.File("forged", "evil")))))
+	if _, err := os.Stat(d.ReleaseDir()); err == nil {
+		require.NoError(t, os.Chmod(d.ReleaseDir(), 0o755))
+		require.NoError(t, os.Rename(d.ReleaseDir(), d.ReleaseDir()+".was"))
+	}
+	require.NoError(t, os.Chmod(other.ReleaseDir(), 0o755))
+	require.NoError(t, os.Rename(other.ReleaseDir(), d.ReleaseDir()))
+	require.NoError(t, os.Chmod(d.ReleaseDir(), 0o555))
+}
+
+func TestAForgedReleaseDirectoryIsNotTrustedForItsOwnLists(t *testing.T) {
+	layers := contentOf(hostileTree(t))
+	away := func(context.Context, string, string) ([]content.Layer, error) {
+		return nil, errors.New("the registry is away")
+	}
+	t.Run("one that was there before the first release of the image", func(t *testing.T) {
+		m, root := here(t)
+		d := inRoot(worker(), root)
+		forge(t, m, d)
+		require.NoError(t, m.prepared(t.Context(), roleOf(t, d), layers))
+		require.NoFileExists(t, d.ReleaseDir()+"/forged")
+		require.FileExists(t, d.ReleaseDir()+"/bin/run")
+	})
+	t.Run("one that replaced what a record tells, with the registry away", func(t *testing.T) {
+		m, root := here(t)
+		d := inRoot(worker(), root)
+		role, err := m.prepare(t.Context(), roleOf(t, d), layers)
+		require.NoError(t, err)
+		require.Regexp(t, "^"+m.Platform+":[0-9a-f]{64}$", role.Files)
+		require.NoError(t, m.prepared(t.Context(), role, away), "a way back needs the record and what the machine holds")
+		forge(t, m, d)
+		require.ErrorContains(t, m.prepared(t.Context(), role, away), "the registry is away")
+		for _, whole := range []bool{false, true} {
+			note, err := m.contentNote(t.Context(), d, role, observing{whole: whole, layers: away})
+			require.NoError(t, err)
+			require.Contains(t, note, "it is not what the image holds", "whole: %t", whole)
+		}
+		require.NoError(t, m.prepared(t.Context(), role, layers))
+		require.NoFileExists(t, d.ReleaseDir()+"/forged")
+	})
+	t.Run("one that no record tells of is compared with the image by verify", func(t *testing.T) {
+		m, root := here(t)
+		d := inRoot(worker(), root)
+		forge(t, m, d)
+		note, err := m.contentNote(t.Context(), d, roleOf(t, d), observing{whole: true, layers: layers})
+		require.NoError(t, err)
+		require.Contains(t, note, "it is not what the image holds")
+	})
+	t.Run("what was learned on another platform is learned anew", func(t *testing.T) {
+		m, root := here(t)
+		role := roleOf(t, inRoot(worker(), root))
+		role.Files = "plan9/mips:" + strings.Repeat("0", 64)
+		role, err := m.prepare(t.Context(), role, layers)
+		require.NoError(t, err)
+		require.Regexp(t, "^"+m.Platform+":", role.Files)
+	})
 }

@@ -49,7 +49,7 @@ func mountedInside(t *testing.T, l *booted) {
 	require.Len(t, findings, 1)
 	require.Equal(t, release.CodeMountInside, findings[0].Code)
 	require.True(t, findings[0].Fixed)
-	require.ErrorAs(t, l.m.prepare(t.Context(), roleOf(t, v1), contentOf(layerOf(t, hosttest.File("app/version", "v1")))), &mounted)
+	require.ErrorAs(t, l.m.prepared(t.Context(), roleOf(t, v1), contentOf(layerOf(t, hosttest.File("app/version", "v1")))), &mounted)
 	unharmed(t, l, data)
 	l.sh(t, `umount "$1"; rmdir "$1"`, at)
 
@@ -58,7 +58,7 @@ func mountedInside(t *testing.T, l *booted) {
 	l.sh(t, `mkdir "$2"; mount --bind "$1" "$2"`, data, at)
 	require.Contains(t, l.observe(t, v2).Note, "mounted at "+at)
 	pid := l.pid(t, v2)
-	require.ErrorAs(t, l.m.prepare(t.Context(), roleOf(t, v2), contentOf(layerOf(t, hosttest.File("app/version", "v2")))), &mounted)
+	require.ErrorAs(t, l.m.prepared(t.Context(), roleOf(t, v2), contentOf(layerOf(t, hosttest.File("app/version", "v2")))), &mounted)
 	unharmed(t, l, data)
 	require.Equal(t, pid, l.pid(t, v2))
 	l.sh(t, `umount "$1"; rmdir "$1"`, at)
@@ -70,10 +70,10 @@ func mountedInside(t *testing.T, l *booted) {
 	require.NoError(t, err)
 	require.Len(t, findings, 1)
 	require.Equal(t, release.CodeMountInside, findings[0].Code)
-	require.ErrorAs(t, l.m.prepare(t.Context(), roleOf(t, v1), contentOf()), &mounted)
+	require.ErrorAs(t, l.m.prepared(t.Context(), roleOf(t, v1), contentOf()), &mounted)
 	unharmed(t, l, data)
 	l.sh(t, `umount "$1"`, at)
-	require.NoError(t, l.m.prepare(t.Context(), roleOf(t, v2), contentOf()))
+	require.NoError(t, l.m.prepared(t.Context(), roleOf(t, v2), contentOf()))
 	require.Empty(t, l.sh(t, `ls "$1/staging"`, v1.Root))
 }
 
@@ -87,7 +87,7 @@ func linkedInside(t *testing.T, l *booted) {
 mkdir "$2/staging/more.killed.x"; ln -s "$1" "$2/staging/more.killed.x/link"; ln "$1/sub/file" "$2/staging/more.killed.x/hard"
 mkdir "$2/staging/device.killed.x"; mknod "$2/staging/device.killed.x/null" c 1 3
 ln -s "$1" "$2/releases/$3"`, data, v1.Root, strings.Repeat("e", 64))
-	require.NoError(t, l.m.prepare(t.Context(), roleOf(t, v1), contentOf()))
+	require.NoError(t, l.m.prepared(t.Context(), roleOf(t, v1), contentOf()))
 	unharmed(t, l, data)
 	require.Empty(t, l.sh(t, `ls "$1/staging"`, v1.Root))
 	removed, err := l.m.store(v1).Prune(t.Context(), content.Keep{})
@@ -106,7 +106,7 @@ func damagedUnderService(t *testing.T, l *booted) {
 	pid, inode := l.pid(t, d), l.sh(t, `stat -c %i "$1"`, d.ReleaseDir())
 	l.sh(t, `chmod u+w "$1"; echo other >"$1"`, d.Workdir+"/version")
 	content := contentOf(layerOf(t, hosttest.File("app/version", "v1"), hosttest.File("app/mode", "")))
-	require.NoError(t, l.m.prepare(t.Context(), roleOf(t, d), content))
+	require.NoError(t, l.m.prepared(t.Context(), roleOf(t, d), content))
 	require.Equal(t, pid, l.pid(t, d))
 	require.Equal(t, inode, l.sh(t, `stat -c %i "$1"`, d.ReleaseDir()), "it stands where it stood")
 	require.NotContains(t, l.sh(t, `readlink "/proc/$1/cwd"`, pid), "deleted")
@@ -139,10 +139,10 @@ func contentEdited(t *testing.T, l *booted) {
 		l.sh(t, c.back, version)
 		require.Empty(t, l.observe(t, d).Note, "%s: the content counts, not its history", c.name)
 	}
-	require.NoError(t, l.m.prepare(t.Context(), roleOf(t, d), contentOf()))
+	require.NoError(t, l.m.prepared(t.Context(), roleOf(t, d), contentOf()))
 	// Only who reads all of it sees what the kernel does not tell.
 	l.sh(t, `chmod u+w "$2/.shipit" "$2/.shipit/manifest"; sed -i "s/^./0/" "$2/.shipit/manifest"`, version, d.ReleaseDir())
-	require.NoError(t, l.m.store(d).Verify(t.Context(), d.Digest, false))
+	require.NoError(t, l.m.store(d).Verify(t.Context(), content.Image{Digest: d.Digest}, false))
 	live, err := l.m.observe(t.Context(), roleOf(t, d), observing{whole: true})
 	require.NoError(t, err)
 	require.Contains(t, live.Note, "is damaged")

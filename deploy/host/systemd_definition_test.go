@@ -82,7 +82,7 @@ func renderedUnit(t *testing.T, l *booted) {
 	raw, err := manifests.Service(input)
 	require.NoError(t, err)
 	role := release.Role{Name: "rendered", Target: release.TargetHost, Repository: "registry.test/worker", Digest: input.Digest, Objects: []json.RawMessage{raw}}
-	require.NoError(t, l.m.prepare(t.Context(), role, contentOf(layerOf(t, hosttest.File("app/packages/worker/version", "rendered")))))
+	require.NoError(t, l.m.prepared(t.Context(), role, contentOf(layerOf(t, hosttest.File("app/packages/worker/version", "rendered")))))
 	live, err := l.m.activate(t.Context(), role)
 	require.NoError(t, err)
 	require.Equal(t, input.Digest, live.Digest())
@@ -124,7 +124,7 @@ loginctl enable-linger joel`)
 			findings, err := m.preflight(t.Context(), roleOf(t, d), needs{})
 			return err == nil && len(findings) == 0
 		}, 10*time.Second, 100*time.Millisecond, "joel's manager comes up")
-		require.NoError(t, m.prepare(t.Context(), roleOf(t, d), contentOf(layerOf(t, hosttest.File("app/version", version)))))
+		require.NoError(t, m.prepared(t.Context(), roleOf(t, d), contentOf(layerOf(t, hosttest.File("app/version", version)))))
 		live, err := m.activate(t.Context(), roleOf(t, d))
 		require.NoError(t, err)
 		require.Equal(t, d.Digest, live.Digest())
@@ -183,7 +183,7 @@ func renamedOnOnePort(t *testing.T, l *booted) {
 	next.Service, next.File = "test.newer", "test.newer.service"
 	_, err := l.ship(t, old, "")
 	require.NoError(t, err)
-	require.NoError(t, l.m.prepare(t.Context(), roleOf(t, next), contentOf(layerOf(t, hosttest.File("app/mode", "crash")))))
+	require.NoError(t, l.m.prepared(t.Context(), roleOf(t, next), contentOf(layerOf(t, hosttest.File("app/mode", "crash")))))
 	_, err = l.m.activate(t.Context(), roleOf(t, next), old.Service)
 	require.Equal(t, release.CodePortTaken, failureOf(t, err).Code, "it is the service of another role")
 	findings, err := l.m.preflight(t.Context(), roleOf(t, next), needs{})

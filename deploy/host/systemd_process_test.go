@@ -215,7 +215,7 @@ func secondCopy(t *testing.T, l *booted) {
 	old := d.Workdir
 	d.Workdir = d.ReleaseDir() + "/app/packages/worker"
 	d.Content = strings.Replace(d.Content, old, d.Workdir, 1)
-	require.NoError(t, l.m.prepare(t.Context(), roleOf(t, d), contentOf(layerOf(t, hosttest.File("app/packages/worker/version", "v1")))))
+	require.NoError(t, l.m.prepared(t.Context(), roleOf(t, d), contentOf(layerOf(t, hosttest.File("app/packages/worker/version", "v1")))))
 	_, err := l.m.activate(t.Context(), roleOf(t, d))
 	require.NoError(t, err)
 	other := served("copiedtoo", 4049, "v1")

@@ -41,10 +41,10 @@ func (t *Target) Preflight(ctx context.Context, rel release.Release, roles []rel
 }
 
 // Prepare puts the role's content on its machine, into a release directory.
-func (t *Target) Prepare(ctx context.Context, role release.Role) error {
+func (t *Target) Prepare(ctx context.Context, role release.Role) (release.Role, error) {
 	r, _, err := t.runner(ctx, role)
 	if err != nil {
-		return err
+		return role, err
 	}
 	return r.prepare(ctx, role, t.layers)
 }
@@ -81,7 +81,7 @@ func (t *Target) Compare(ctx context.Context, step deploy.Step) (deploy.Comparis
 	if err != nil {
 		return deploy.Comparison{}, err
 	}
-	observed, err := r.observe(ctx, role, observing{whole: step.Whole, services: t.servicesOn(h)})
+	observed, err := r.observe(ctx, role, observing{whole: step.Whole, layers: t.layers, services: t.servicesOn(h)})
 	seen := deploy.Comparison{Live: observed.Live, Present: observed.installed}
 	if err != nil && !errors.As(err, &seen.Failure) {
 		return deploy.Comparison{}, err

@@ -86,7 +86,8 @@ func TestATargetServesOnlyTheRolesOfItsConfiguration(t *testing.T) {
 	require.ErrorContains(t, err, says)
 	_, err = target.Preflight(t.Context(), release.Release{}, []release.Role{role}, false)
 	require.ErrorContains(t, err, says)
-	require.ErrorContains(t, target.Prepare(t.Context(), role), says)
+	_, err = target.Prepare(t.Context(), role)
+	require.ErrorContains(t, err, says)
 	require.ErrorContains(t, target.Remove(t.Context(), role, release.Release{}), says)
 	require.ErrorContains(t, target.Prune(t.Context(), role, nil), says)
 }
@@ -111,7 +112,8 @@ func TestATargetUnpacksAnImageAndPrunesWhatNoGoodRecordNames(t *testing.T) {
 		d.Digest = "sha256:" + strings.Repeat(string(c), 64)
 		last = roleOf(t, inRoot(d, root))
 		last.Name = "a"
-		require.NoError(t, target.Prepare(t.Context(), last))
+		_, err := target.Prepare(t.Context(), last)
+		require.NoError(t, err)
 		records = append(records, release.Record{Outcome: release.Settled, Parity: c == 'a', Roles: []release.RoleRecord{{Name: "a", Target: release.TargetHost, Digest: last.Digest}}})
 	}
 	require.NoError(t, target.Prune(t.Context(), last, func() ([]release.Record, error) { return records, nil }))

@@ -206,7 +206,9 @@ func (t *Target) state(ctx context.Context, step deploy.Step) (apply.State, comp
 }
 
 // Prepare does nothing: a node pulls the image when a pod is scheduled there.
-func (t *Target) Prepare(context.Context, release.Role) error { return nil }
+func (t *Target) Prepare(_ context.Context, role release.Role) (release.Role, error) {
+	return role, nil
+}
 
 // Compare has the server try every object that is not as the release states it, and
 // at the same time reads what the pods run.

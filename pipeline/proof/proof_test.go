@@ -1,6 +1,8 @@
 package proof
 
 import (
+	"archive/tar"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -65,4 +67,22 @@ func names(t *testing.T, dir string) (out []string) {
 		out = append(out, e.Name())
 	}
 	return out
+}
+
+func TestABaseThatUnpacksWithoutBoundIsRefused(t *testing.T) {
+	out, in := io.Pipe()
+	go func() {
+		w := tar.NewWriter(in)
+		err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "zeros", Mode: 0o644, Size: 1 << 40})
+		for err == nil {
+			_, err = w.Write(make([]byte, 1<<16))
+		}
+		in.CloseWithError(err)
+	}()
+	dir := t.TempDir()
+	require.ErrorContains(t, untar(t.Context(), &bounded{out, 1 << 20}, dir), "unpacks to more than")
+	require.NoError(t, out.Close())
+	info, err := os.Stat(filepath.Join(dir, "zeros"))
+	require.NoError(t, err)
+	require.LessOrEqual(t, info.Size(), int64(1<<20))
 }

@@ -53,7 +53,7 @@ func unpack(ctx context.Context, base v1.Image, parent string) (rootfs, error) {
 	defer func() { _ = process.RemoveAll(tmp) }()
 	flat := mutate.Extract(base)
 	defer flat.Close()
-	if err := untar(ctx, flat, tmp); err != nil {
+	if err := untar(ctx, &bounded{flat, baseLimit}, tmp); err != nil {
 		return r, fmt.Errorf("unpack the base: %w", err)
 	}
 	if err := os.Chmod(tmp, 0o755); err != nil { //nolint:gosec // a root that others enter
@@ -63,6 +63,24 @@ func unpack(ctx context.Context, base v1.Image, parent string) (rootfs, error) {
 		return r, err
 	}
 	return r, keepNewest(parent, keptBases)
+}
+
+// baseLimit is how much a base may unpack to: a few megabytes of a compressed layer
+// can unpack to more than any disk has.
+const baseLimit = 16 << 30
+
+// bounded reads no more than left bytes; more of them are an error.
+type bounded struct {
+	r    io.Reader
+	left int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return 0, fmt.Errorf("it unpacks to more than %d GiB", int64(baseLimit)>>30)
+	}
+	return n, err
 }
 
 // keptBases is how many unpacked bases stay on disk.

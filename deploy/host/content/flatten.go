@@ -2,14 +2,12 @@ package content
 
 import (
 	"archive/tar"
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -29,34 +27,28 @@ const (
 	kindLink = 'l' // a symbolic link
 )
 
-const (
-	notesDir    = ".shipit"
-	entriesFile = notesDir + "/entries" // "KIND ./path" of everything, sorted; links with " -> target"
-)
-
-// Manifest is the list of the hashes of all files, in the form that sha256sum reads.
-// It is written last: where it is missing, a release directory is not whole.
-const Manifest = notesDir + "/manifest"
-
 // flatten writes the tree that layers (lowest first) make together as one tar
 // to w. The tar holds folders, files and symbolic links only, nothing twice and
 // nothing outside; files are read-only. Last come the lists of its entries and
 // of their hashes, so a tar that was cut off is known by their absence.
 //
 // Layers are read from the top, each once: what a layer holds hides what lies
-// below. Faults are *layerError.
-func flatten(ctx context.Context, w io.Writer, layers []Layer) error {
-	f := &flattener{out: tar.NewWriter(w), seen: map[string]entry{}, gone: map[string]bool{}, opaque: map[string]bool{}}
+// below. Faults are *layerError. It returns the Files of the layers.
+func flatten(ctx context.Context, w io.Writer, layers []Layer) (files string, err error) {
+	f := newFlattener(w)
 	for i := len(layers) - 1; i >= 0; i-- {
 		if err := f.layer(ctx, layers[i], i); err != nil {
-			return err
+			return "", err
 		}
 	}
 	return f.finish()
 }
 
 type flattener struct {
-	out    *tar.Writer
+	out         *tar.Writer
+	bytesLeft   int64 // that the layers may still hold
+	entriesLeft int
+
 	seen   map[string]entry // what has been written, by clean path
 	gone   map[string]bool  // whited out by a layer above the one being read
 	opaque map[string]bool  // folders whose content below is hidden
@@ -77,6 +69,13 @@ type entry struct {
 
 type hardLink struct{ name, target, layer string }
 
+func newFlattener(w io.Writer) *flattener {
+	return &flattener{
+		out: tar.NewWriter(w), bytesLeft: bytesLimit, entriesLeft: entriesLimit,
+		seen: map[string]entry{}, gone: map[string]bool{}, opaque: map[string]bool{},
+	}
+}
+
 func (f *flattener) fault(name, format string, args ...any) error {
 	return &layerError{DiffID: f.id, Path: name, Reason: fmt.Sprintf(format, args...)}
 }
@@ -90,7 +89,7 @@ func (f *flattener) layer(ctx context.Context, l Layer, level int) error {
 	}
 	defer in.Close()
 	hash := sha256.New()
-	read := io.TeeReader(in, hash)
+	read := io.TeeReader(bounded{in, f}, hash)
 	files := tar.NewReader(read)
 	for {
 		header, err := files.Next()
@@ -125,6 +124,9 @@ func (f *flattener) layer(ctx context.Context, l Layer, level int) error {
 func (f *flattener) entry(h *tar.Header, body io.Reader) error {
 	if h.Typeflag == tar.TypeXGlobalHeader {
 		return nil
+	}
+	if f.entriesLeft--; f.entriesLeft < 0 {
+		return f.fault("", "the image has more than %d entries", entriesLimit)
 	}
 	name, err := f.inside(h.Name)
 	if err != nil || name == "." {
@@ -263,55 +265,4 @@ func (f *flattener) header(h *tar.Header) error {
 		return fmt.Errorf("write %s: %w", h.Name, err)
 	}
 	return nil
-}
-
-// finish writes the two lists and the end of the tar.
-func (f *flattener) finish() error {
-	if err := f.header(&tar.Header{Typeflag: tar.TypeDir, Name: "./" + notesDir + "/", Mode: 0o755}); err != nil {
-		return err
-	}
-	entries, manifest := f.lists()
-	for _, file := range []struct {
-		name string
-		body []byte
-	}{{entriesFile, entries}, {Manifest, manifest}} {
-		h := &tar.Header{Typeflag: tar.TypeReg, Name: "./" + file.name, Mode: 0o444, Size: int64(len(file.body))}
-		if err := f.header(h); err != nil {
-			return err
-		}
-		if _, err := f.out.Write(file.body); err != nil {
-			return fmt.Errorf("write %s: %w", file.name, err)
-		}
-	}
-	if err := f.out.Close(); err != nil {
-		return fmt.Errorf("end the tar: %w", err)
-	}
-	return nil
-}
-
-// lists are the entries in the order of their bytes and the hashes of the files
-// in the form that sha256sum reads: a name with a backslash is escaped.
-func (f *flattener) lists() (entries, manifest []byte) {
-	lines := make([]string, 0, len(f.seen))
-	var sums bytes.Buffer
-	for _, name := range slices.Sorted(maps.Keys(f.seen)) {
-		e := f.seen[name]
-		line := string(e.kind) + " ./" + name
-		if e.kind == kindLink {
-			line += " -> " + e.target
-		}
-		lines = append(lines, line)
-		if e.sum != "" {
-			if strings.Contains(name, `\`) {
-				sums.WriteByte('\\')
-			}
-			fmt.Fprintf(&sums, "%s  ./%s\n", e.sum, strings.ReplaceAll(name, `\`, `\\`))
-		}
-	}
-	slices.Sort(lines)
-	var list bytes.Buffer
-	for _, line := range lines {
-		list.WriteString(line + "\n")
-	}
-	return list.Bytes(), sums.Bytes()
 }

@@ -27,7 +27,8 @@ func layerOf(t *testing.T, entries ...hosttest.Entry) Layer {
 func flat(t *testing.T, layers ...Layer) (entries, bodies string) {
 	t.Helper()
 	var out bytes.Buffer
-	require.NoError(t, flatten(t.Context(), &out, layers))
+	_, err := flatten(t.Context(), &out, layers)
+	require.NoError(t, err)
 	r := tar.NewReader(&out)
 	var text strings.Builder
 	for {
@@ -119,8 +120,49 @@ func TestALayerThatMayNotBeUnpackedIsRefused(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var fault *layerError
-			require.ErrorAs(t, flatten(t.Context(), io.Discard, []Layer{c.layer(t)}), &fault)
+			_, err := flatten(t.Context(), io.Discard, []Layer{c.layer(t)})
+			require.ErrorAs(t, err, &fault)
 			require.Contains(t, fault.Error(), c.reason)
 		})
 	}
 }
+
+// zeros is a layer with a file of n zero bytes, made while it is read.
+func zeros(n int64) Layer {
+	return Layer{DiffID: "sha256:" + strings.Repeat("0", 64), Open: func(context.Context) (io.ReadCloser, error) {
+		out, in := io.Pipe()
+		go func() {
+			w := tar.NewWriter(in)
+			err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "zeros", Mode: 0o644, Size: n})
+			if err == nil {
+				_, err = io.CopyN(w, endless{}, n)
+			}
+			in.CloseWithError(err)
+		}()
+		return out, nil
+	}}
+}
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+func TestALayerThatExpandsWithoutBoundIsRefused(t *testing.T) {
+	var sent counter
+	f := newFlattener(&sent)
+	f.bytesLeft = 1 << 20
+	err := f.layer(t.Context(), zeros(1<<40), 0)
+	var fault *layerError
+	require.ErrorAs(t, err, &fault)
+	require.ErrorContains(t, err, "unpacks to more than")
+	require.LessOrEqual(t, int64(sent), int64(1<<20), "no more was sent to the machine")
+
+	f = newFlattener(io.Discard)
+	f.entriesLeft = 2
+	require.ErrorContains(t, f.layer(t.Context(), layerOf(t, hosttest.File("a", ""), hosttest.File("b", ""), hosttest.File("c", "")), 0), "more than")
+}
+
+// counter is how much was written to it.
+type counter int64
+
+func (c *counter) Write(p []byte) (int, error) { *c += counter(len(p)); return len(p), nil }

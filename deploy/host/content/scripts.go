@@ -84,8 +84,9 @@ const statsScript = `stats() {
 }
 `
 
-// compareScript defines compare: it holds the current folder against its lists,
-// prints the first differences and returns 1 if there are any. The listing of
+// compareScript defines listed, which returns 1 unless the lists of the current folder
+// have the SHA-256 $1, empty meaning any; and compare, which holds the folder against
+// its lists, prints the first differences and returns 1 if there are any. The listing of
 // links by ls is cut at the first "./": nothing before it holds a slash.
 const compareScript = `list() {
   find . -path ./.shipit -prune -o ! -name . -type d -print | sed 's/^/d /'
@@ -94,9 +95,16 @@ const compareScript = `list() {
   find . -path ./.shipit -prune -o -type l -exec ls -ldn {} + | sed 's,^[^/]* \./,l ./,'
   find . -path ./.shipit -prune -o ! -type d ! -type f ! -type l -print | sed 's/^/? /'
 }
+sum() { if command -v sha256sum >/dev/null 2>&1; then sha256sum "$@"; else shasum -a 256 "$@"; fi; }
 sums() {
   [ -s .shipit/manifest ] || return 0
-  if command -v sha256sum >/dev/null 2>&1; then sha256sum -c --quiet .shipit/manifest; else shasum -a 256 -c --quiet .shipit/manifest; fi
+  sum -c --quiet .shipit/manifest
+}
+listed() {
+  if [ -n "$1" ] && [ "$(cat .shipit/entries .shipit/manifest | sum | cut -d ' ' -f 1)" != "$1" ]; then
+    echo "it is not what the image holds"
+    return 1
+  fi
 }
 compare() {
   bad=0
@@ -108,16 +116,18 @@ compare() {
 }
 `
 
-// verifyScript compares every entry of the release directory $1 with its lists.
+// verifyScript compares every entry of the release directory $1 with its lists, and
+// those with the SHA-256 $2.
 const verifyScript = mountScript + compareScript + `cd "$1" 2>/dev/null && [ -f .shipit/manifest ] || exit 64
 unmounted "$1"
-compare || exit 65`
+listed "$2" && compare || exit 65`
 
-// quickScript compares what the kernel tells of the release directory $1 with
-// what it told when the content was sealed. Only if that differs the content is
+// quickScript compares the lists of the release directory $1 with the SHA-256 $2, and
+// what the kernel tells of it with what it told when the content was sealed. Only if that differs the content is
 // read: a folder that was restored from a backup is another one and as good.
 const quickScript = mountScript + statsScript + compareScript + `cd "$1" 2>/dev/null && [ -f .shipit/manifest ] || exit 64
 unmounted "$1"
+listed "$2" || exit 65
 if [ -f .shipit/stats ] && stats | cmp -s - .shipit/stats; then exit 0; fi
 compare || exit 65`
 

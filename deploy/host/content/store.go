@@ -76,21 +76,27 @@ func (s Store) mounted(dir, out string) *MountedError {
 // ErrAbsent says that a release directory is not there.
 var ErrAbsent = errors.New("not there")
 
-// Verify compares the release directory with its own lists: every entry, its kind,
-// its owner, the target of every link, the hash of every file. Unless whole is set,
-// the content is read only if what the kernel tells of the entries is not as it was.
-// ErrAbsent: there is none; *DamagedError: it differs; *MountedError: something is
-// mounted there.
-func (s Store) Verify(ctx context.Context, digest string, whole bool) error {
+// Image is what a release directory holds.
+type Image struct {
+	Digest string
+	Files  string // see Files; empty: it is not known
+}
+
+// Verify compares the release directory with its lists: every entry, its kind, its
+// owner, the target of every link, the hash of every file; and the lists with those
+// of the image, if its Files are known. Unless whole is set, the content is read only
+// if what the kernel tells of the entries is not as it was. ErrAbsent: there is none;
+// *DamagedError: it differs; *MountedError: something is mounted there.
+func (s Store) Verify(ctx context.Context, image Image, whole bool) error {
 	body := quickScript
 	if whole {
 		body = verifyScript
 	}
-	return s.compare(ctx, s.dir(digest), body)
+	return s.compare(ctx, s.dir(image.Digest), image.Files, body)
 }
 
-func (s Store) compare(ctx context.Context, dir, body string) error {
-	cmd := machine.Script(body, dir)
+func (s Store) compare(ctx context.Context, dir, files, body string) error {
+	cmd := machine.Script(body, dir, files)
 	cmd.Tolerate = []int{exitAbsent, exitDamaged, exitMounted}
 	res, err := s.Machine.Read(ctx, cmd)
 	switch {

@@ -13,11 +13,12 @@ import (
 
 // Unpack stages the content of the layers (lowest first), verifies it on the machine
 // and renames it into place. A damaged release directory in which a process works
-// stays where it is: the new content waits as its Replacement.
+// stays where it is: the new content waits as its Replacement. It returns the Files of
+// the layers.
 //
 // Errors: *layerError, *diskFullError, *DamagedError, *MountedError,
 // *machine.LostError; after each of them the release directory is what it was.
-func (s Store) Unpack(ctx context.Context, digest string, layers []Layer) (err error) {
+func (s Store) Unpack(ctx context.Context, digest string, layers []Layer) (files string, err error) {
 	dir := s.dir(digest)
 	staging := path.Join(s.staging(), path.Base(dir)+"."+s.Machine.Run+"."+machine.NewID())
 	defer func() {
@@ -25,17 +26,17 @@ func (s Store) Unpack(ctx context.Context, digest string, layers []Layer) (err e
 			err = s.discard(ctx, staging, err)
 		}
 	}()
-	if err := s.stream(ctx, staging, layers); err != nil {
-		return err
+	if files, err = s.stream(ctx, staging, layers); err != nil {
+		return "", err
 	}
-	err = s.compare(ctx, staging, verifyScript)
+	err = s.compare(ctx, staging, files, verifyScript)
 	if errors.Is(err, ErrAbsent) {
-		return &DamagedError{Machine: s.Machine.Name, Path: staging, Differences: []string{"what was sent ended early"}}
+		return "", &DamagedError{Machine: s.Machine.Name, Path: staging, Differences: []string{"what was sent ended early"}}
 	}
 	if err != nil {
-		return err
+		return "", err
 	}
-	return s.changeTree(ctx, "seal", dir, machine.Script(sealScript, staging, dir, staging+".old", s.Replacement(digest)))
+	return files, s.changeTree(ctx, "seal", dir, machine.Script(sealScript, staging, dir, staging+".old", s.Replacement(digest)))
 }
 
 // discard removes what was staged before the fault, and returns the fault. After a
@@ -59,29 +60,30 @@ func (s Store) discard(ctx context.Context, staging string, fault error) error {
 var errConsumed = errors.New("nobody reads any more")
 
 // stream sends the flattened layers to the machine's tar.
-func (s Store) stream(ctx context.Context, staging string, layers []Layer) error {
+func (s Store) stream(ctx context.Context, staging string, layers []Layer) (files string, err error) {
 	out, in := io.Pipe()
 	produced := make(chan error, 1)
 	go func() {
-		err := flatten(ctx, in, layers)
+		var err error
+		files, err = flatten(ctx, in, layers)
 		in.CloseWithError(err)
 		produced <- err
 	}()
-	_, err := s.Machine.Change(ctx, s.write("unpack"), machine.Script(unpackScript, staging).With(out))
+	_, err = s.Machine.Change(ctx, s.write("unpack"), machine.Script(unpackScript, staging).With(out))
 	_ = out.CloseWithError(errConsumed)
 	made := <-produced
 	var lost *machine.LostError
 	var exit *machine.ExitError
 	switch {
 	case errors.As(err, &lost):
-		return err
+		return "", err
 	case made != nil && !errors.Is(made, errConsumed):
-		return made
+		return "", made
 	case errors.As(err, &exit) && isDiskFull(exit.Stderr):
 		at := s.fileSystem(ctx)
-		return &diskFullError{Machine: s.Machine.Name, Path: staging, FileSystem: at.Device, Mount: at.Mount}
+		return "", &diskFullError{Machine: s.Machine.Name, Path: staging, FileSystem: at.Device, Mount: at.Mount}
 	}
-	return err
+	return files, err
 }
 
 func isDiskFull(stderr string) bool {
