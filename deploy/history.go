@@ -56,7 +56,26 @@ func (e Engine) find(ctx context.Context, h History, choose choice) (ledger.Entr
 	if err != nil {
 		return ledger.Entry{}, err
 	}
-	return e.Ledger.Read(ctx, chosen.Seq)
+	entry, err := e.Ledger.Read(ctx, chosen.Seq)
+	if err == nil && !entry.Record.Good() { // the index of the archive said so
+		err = &ledger.AlteredError{Seq: chosen.Seq, Field: "outcome", Message: "the archive's index says that it is good, and it is not"}
+	}
+	return entry, err
+}
+
+// chosen reads the entry that a rollback goes to. One that is named by its number is
+// read at once, however old it is.
+func (e Engine) chosen(ctx context.Context, h History, to string) (ledger.Entry, error) {
+	seq, numbered := release.ParseSeq(to)
+	if !numbered || slices.ContainsFunc(h.Entries, func(entry ledger.Entry) bool { return entry.Record.Seq == seq }) {
+		return e.find(ctx, h, func(newest []release.Record) (release.Record, error) { return release.Choose(newest, to) })
+	}
+	entry, err := e.Ledger.Read(ctx, seq)
+	var missing *ledger.MissingError
+	if errors.As(err, &missing) || err == nil && !entry.Record.Good() {
+		err = &release.NoneError{Asked: to}
+	}
+	return entry, err
 }
 
 // holdsGood reports whether one of the newest records is good.
@@ -117,18 +136,19 @@ func (h History) recall(rel release.Release) release.Release {
 
 // commits names the commit of a digest that some release of the ledger recorded
 // for a role. The ledger is read only if what was read already does not hold the
-// answer; "" if none does, or if it cannot be read.
+// answer, and no further than to what is archived; "" if no record does, or if it
+// cannot be read.
 func (e Engine) commits(ctx context.Context, known []release.Record) func(role, digest string) string {
 	whole := false
 	return func(role, digest string) string {
 		if sha := commitOf(known, role, digest); sha != "" || digest == "" || whole {
 			return sha
 		}
-		newest, err := e.Ledger.Newest(ctx, func(newest []release.Record) bool { return commitOf(newest, role, digest) != "" })
+		newest, found, err := e.Ledger.NewestStored(ctx, func(newest []release.Record) bool { return commitOf(newest, role, digest) != "" })
 		if err != nil {
 			return ""
 		}
-		known, whole = newest, commitOf(newest, role, digest) == ""
+		known, whole = newest, !found
 		return commitOf(newest, role, digest)
 	}
 }

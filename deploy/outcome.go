@@ -91,6 +91,7 @@ func (e Engine) seal(ctx context.Context, begun ledger.Begun, record release.Rec
 			locked, stop := begun.Lock.Context(limited)
 			defer stop()
 			e.prune(locked, record) // under the lock: the next run may be about to use what goes
+			e.archive(locked, begun.Lock)
 		}
 		e.unlock(begun.Lock)
 	})
@@ -105,6 +106,17 @@ func (e Engine) seal(ctx context.Context, begun ledger.Begun, record release.Rec
 	}
 	after.Wait()
 	return nil
+}
+
+// archive moves old records to the registry. What cannot be moved now stays.
+func (e Engine) archive(ctx context.Context, lock *ledger.Lock) {
+	moved, err := e.Ledger.Archive(ctx, lock)
+	if moved > 0 {
+		e.report(release.PhaseRecord, release.MarkNote, "", "%d old records are in the registry alone now", moved)
+	}
+	if err != nil {
+		e.report(release.PhaseRecord, release.MarkNote, "", "old records stay where they are: %s", release.OneLine(err.Error()))
+	}
 }
 
 // sign brings the signature of the record. One that cannot be brought now is

@@ -160,6 +160,12 @@ func (m *memoryMirror) Get(_ context.Context, name string) (map[string][]byte, e
 	return m.copies[name], nil
 }
 
+func (m *memoryMirror) Has(_ context.Context, name string) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.copies[name] != nil, nil
+}
+
 func (m *memoryMirror) Names(context.Context) ([]string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

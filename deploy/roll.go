@@ -37,7 +37,7 @@ func (e Engine) Rollback(ctx context.Context, to string, t Terms) (release.Recor
 	if t.History, err = e.Read(ctx); err != nil {
 		return release.Record{}, Unchanged(err)
 	}
-	entry, err := e.find(ctx, t.History, func(newest []release.Record) (release.Record, error) { return release.Choose(newest, to) })
+	entry, err := e.chosen(ctx, t.History, to)
 	if err != nil {
 		return release.Record{}, Unchanged(err)
 	}
@@ -228,7 +228,7 @@ func (e Engine) concludeFailed(ctx context.Context, begun ledger.Begun, c Checke
 
 // prune lets every target delete what no good release needs.
 func (e Engine) prune(ctx context.Context, record release.Record) {
-	records := sync.OnceValues(func() ([]release.Record, error) { return e.Ledger.List(ctx, 0, 0) })
+	records := sync.OnceValues(func() ([]release.Record, error) { return e.Ledger.Stored(ctx) })
 	for _, role := range record.Release(nil).Roles {
 		t, err := e.target(role)
 		if err == nil {

@@ -29,6 +29,8 @@ type Entry struct {
 	Raw         []byte                       // the record's exact bytes: what is hashed and signed
 	Signature   []byte                       // nil if it was not signed
 	Sealed      bool                         // false while its run goes on, or was killed
+
+	archived bool // it was read from the mirror
 }
 
 // Release is the release that the entry tells of, ready to be rolled out again.

@@ -14,14 +14,10 @@ const pageReads = 16
 // List returns records, newest first: at most limit of them, or all for 0, of
 // those before a number, or from the newest on for 0. What it costs grows with
 // the limit, not with the number of records. One that is not what was stored is
-// listed with Altered set, so that it is seen and never chosen.
+// listed with Altered set, so that it is seen and never chosen. Archived records
+// are read from the mirror.
 func (l *Ledger) List(ctx context.Context, limit int, before int64) ([]release.Record, error) {
-	var head StoredEntry
-	var gone withdrawn
-	err := atOnce(
-		func() (err error) { gone, err = l.withdrawn(ctx); return err },
-		func() (err error) { head, err = l.head(ctx); return err },
-	)
+	head, gone, err := l.headAndWithdrawn(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -32,29 +28,110 @@ func (l *Ledger) List(ctx context.Context, limit int, before int64) ([]release.R
 	if err != nil {
 		return nil, err
 	}
+	want := limit + 1 // the first tells whether the next one was altered
+	if before > head.seq() {
+		want = limit
+	}
+	if limit <= 0 || len(stored) < want || holed(stored) {
+		if stored, err = l.withArchived(ctx, stored, limit, before); err != nil {
+			return nil, err
+		}
+	}
+	return l.listed(stored, gone.and(head.record()), limit, before), nil
+}
+
+// holed reports whether numbers are missing among entries, newest first.
+func holed(entries []StoredEntry) bool {
+	n := len(entries)
+	return n > 0 && entries[0].seq()-entries[n-1].seq() != int64(n-1)
+}
+
+// withArchived adds to a page of the store the entries that are archived, and takes
+// those from the archive that a move which was killed has left in the store.
+func (l *Ledger) withArchived(ctx context.Context, stored []StoredEntry, limit int, before int64) ([]StoredEntry, error) {
+	if n := len(stored); n > 0 && stored[n-1].seq() == 1 && !holed(stored) {
+		return stored, nil // all are there
+	}
+	a, err := l.archive(ctx)
+	if err != nil || a.newest.To == 0 {
+		return stored, err
+	}
+	stored = slices.DeleteFunc(stored, func(e StoredEntry) bool { return a.has(e.seq()) })
+	count := 0
+	if limit > 0 {
+		if count = limit + 1 - len(stored); count <= 0 {
+			return stored, nil
+		}
+	}
+	archived, err := a.down(ctx, min(before, a.newest.To), count)
+	return append(stored, archived...), err
+}
+
+func (l *Ledger) headAndWithdrawn(ctx context.Context) (head StoredEntry, gone withdrawn, err error) {
+	err = atOnce(
+		func() (err error) { gone, err = l.withdrawn(ctx); return err },
+		func() (err error) { head, err = l.head(ctx); return err },
+	)
+	return head, gone, err
+}
+
+// listed are the records of entries, limit of them or all for 0, before a number.
+func (l *Ledger) listed(newest []StoredEntry, gone withdrawn, limit int, before int64) []release.Record {
 	records := []release.Record{}
-	for e := range l.entries(stored, gone.and(head.record())) {
+	for e := range l.entries(newest, gone) {
 		if e.Record.Seq < before && (limit <= 0 || len(records) < limit) {
 			records = append(records, e.Record)
 		}
 	}
-	return records, nil
+	return records
+}
+
+// Stored returns the records that are in the store, newest first: all that are not
+// archived.
+func (l *Ledger) Stored(ctx context.Context) ([]release.Record, error) {
+	return l.storedPage(ctx, 0, 0)
+}
+
+// storedPage is List of the records in the store.
+func (l *Ledger) storedPage(ctx context.Context, limit int, before int64) ([]release.Record, error) {
+	head, gone, err := l.headAndWithdrawn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if before == 0 || before > head.seq() {
+		before = head.seq() + 1
+	}
+	stored, err := l.page(ctx, limit, before, head)
+	if err != nil {
+		return nil, err
+	}
+	return l.listed(stored, gone.and(head.record()), limit, before), nil
 }
 
 // ListSince is List of the records that began at that time or later.
 func (l *Ledger) ListSince(ctx context.Context, since time.Time, limit int, before int64) ([]release.Record, error) {
-	earlier := func(r release.Record) bool { return r.StartedAt.Before(since) }
-	newest, err := l.Newest(ctx, func(newest []release.Record) bool { return slices.ContainsFunc(newest, earlier) })
-	newest = slices.DeleteFunc(newest, func(r release.Record) bool { return earlier(r) || before > 0 && r.Seq >= before })
-	if limit > 0 && len(newest) > limit {
-		newest = newest[:limit]
+	found := []release.Record{}
+	for {
+		page, err := l.List(ctx, firstPage, before)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range page {
+			if r.StartedAt.Before(since) || limit > 0 && len(found) == limit {
+				return found, nil
+			}
+			found = append(found, r)
+		}
+		if len(page) < firstPage {
+			return found, nil
+		}
+		before = page[len(page)-1].Seq
 	}
-	return append([]release.Record{}, newest...), err
 }
 
-// page reads the limit entries before a number or some more, or all for 0, newest
-// first, and ahead of them the one of that number, which tells whether the first
-// of them was altered.
+// page reads from the store the limit entries before a number or some more, or all
+// for 0, newest first, and ahead of them the one of that number, which tells whether
+// the first of them was altered.
 func (l *Ledger) page(ctx context.Context, limit int, before int64, head StoredEntry) ([]StoredEntry, error) {
 	if limit <= 0 {
 		stored, err := l.all(ctx)
@@ -73,6 +150,12 @@ func (l *Ledger) page(ctx context.Context, limit int, before int64, head StoredE
 			return nil, err
 		}
 		page, from, want = append(page, more...), from-count, want-len(more)
+		if len(more) > 0 {
+			continue
+		}
+		if a, err := l.archive(ctx); err != nil || a.has(from) {
+			return page, err
+		}
 	}
 	return page, nil
 }
@@ -96,21 +179,48 @@ const (
 
 // Newest returns the newest records, newest first, as many as it takes until
 // enough says so of them; if it never does, all. Each page is passed with those
-// before it.
+// before it. Of an archived record it has only what a rollback chooses it by: Read
+// has the rest.
 func (l *Ledger) Newest(ctx context.Context, enough func(newest []release.Record) bool) ([]release.Record, error) {
-	var newest []release.Record
+	newest, found, err := l.NewestStored(ctx, enough)
+	if err != nil || found {
+		return newest, err
+	}
+	a, err := l.archive(ctx)
+	if err != nil || a.newest.To == 0 {
+		return newest, err
+	}
+	newest = slices.DeleteFunc(newest, func(r release.Record) bool { return a.has(r.Seq) }) // left by a move that was killed
+	head, gone, err := l.headAndWithdrawn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for records, err := range a.indexed(ctx, gone.and(head.record())) {
+		if newest = append(newest, records...); err != nil || enough(newest) {
+			return newest, err
+		}
+	}
+	return newest, nil
+}
+
+// NewestStored is Newest of the records that are in the store; found reports whether
+// they are enough.
+func (l *Ledger) NewestStored(ctx context.Context, enough func(newest []release.Record) bool) (newest []release.Record, found bool, err error) {
 	before := int64(0)
 	for limit := firstPage; ; limit *= 4 {
 		if limit > lastPage {
 			limit = 0
 		}
-		page, err := l.List(ctx, limit, before)
+		page, err := l.storedPage(ctx, limit, before)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		newest = append(newest, page...)
-		if len(page) == 0 || limit == 0 || len(page) < limit || enough(newest) {
-			return newest, nil
+		switch {
+		case len(newest) > 0 && enough(newest):
+			return newest, true, nil
+		case len(page) == 0 || limit == 0 || len(page) < limit:
+			return newest, false, nil
 		}
 		before = page[len(page)-1].Seq
 	}

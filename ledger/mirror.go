@@ -18,13 +18,18 @@ type Mirror interface {
 	PutParts(ctx context.Context, parts map[string][]byte) error
 	// Get returns an entry, or nil if there is none.
 	Get(ctx context.Context, name string) (parts map[string][]byte, err error)
-	// Names lists the entries of every kind, in any order.
+	// Has reports whether it has an entry, without reading it.
+	Has(ctx context.Context, name string) (bool, error)
+	// Names lists the entries of every kind, in any order: as many as there ever were.
 	Names(ctx context.Context) ([]string, error)
 	// Location names where it stores things, for messages: "ghcr.io/joelhooks/worker/releases".
 	Location() string
 }
 
 // Copied is what is known of the mirror. The zero value knows nothing.
+//
+// Records are copied in their order, and none before the one before it has its copy.
+// So the newest copy tells that all before it are there, and nobody need list them.
 type Copied struct{ names map[string]bool }
 
 // CopyAhead brings to the mirror, while a release is under way, what earlier runs
@@ -34,8 +39,8 @@ func (l *Ledger) CopyAhead(ctx context.Context, begun Begun) (Copied, error) {
 	if l.opts.Mirror == nil {
 		return Copied{}, nil
 	}
-	copied, _, err := l.copyMissing(ctx, l.before(begun.entry.seq(), begun.withdrawn))
-	return copied, errors.Join(err, l.copyChunks(ctx, begun.entry, copied), l.copyParts(ctx, begun.entry))
+	copied, _, err := l.copyMissing(ctx, begun.entry.seq(), begun.withdrawn)
+	return copied, errors.Join(err, l.copyParts(ctx, begun.entry))
 }
 
 // Copy brings to the mirror what this run has sealed, and if it is not known what
@@ -45,97 +50,142 @@ func (l *Ledger) Copy(ctx context.Context, known Copied, sealed ...Sealed) (int,
 	if l.opts.Mirror == nil {
 		return 0, nil
 	}
-	count, failed := 0, error(nil)
+	count := 0
 	if known.names == nil {
-		names, err := l.earlier(ctx, sealed)
+		before, gone, err := l.earlier(ctx, sealed)
 		if err != nil {
 			return 0, err
 		}
-		if known, count, failed = l.copyMissing(ctx, names); known.names == nil {
-			return 0, failed
+		if known, count, err = l.copyMissing(ctx, before, gone); err != nil {
+			return count, err
 		}
 	}
 	for _, s := range sealed {
-		if known.names[s.entry.Name] {
-			continue
+		more, err := l.copyEntry(ctx, s.entry, known)
+		if count += more; err != nil {
+			return count, err
 		}
-		if err := l.copyEntry(ctx, s.entry, known); err != nil {
-			failed = errors.Join(failed, err)
-			continue
-		}
-		count++
 	}
-	return count, failed
+	return count, nil
 }
 
-// earlier are the names of all entries that there can be, oldest first. A record
-// that was sealed just now tells them; otherwise the store lists them.
-func (l *Ledger) earlier(ctx context.Context, sealed []Sealed) ([]string, error) {
+// earlier is the number before which all records are to have their copies, and the
+// releases that are withdrawn. A record that was sealed just now tells them.
+func (l *Ledger) earlier(ctx context.Context, sealed []Sealed) (before int64, gone withdrawn, err error) {
 	for _, s := range sealed {
 		if Kind(s.entry.Name) == kindRecord {
-			return l.before(s.entry.seq(), s.withdrawn), nil
+			return s.entry.seq(), s.withdrawn, nil
 		}
 	}
-	var all []string
-	for _, kind := range []string{kindRecord, kindWithdrawn, kindSignature} {
-		names, err := l.store.Names(ctx, kind)
-		if err != nil {
-			return nil, fmt.Errorf("list the records in %s: %w", l.store.Location(), err)
-		}
-		slices.Sort(names)
-		all = append(all, names...)
-	}
-	return all, nil
-}
-
-// before are the names of all entries that there can be before a record. A
-// signature goes with what it signs; of the last records it may have come later.
-func (l *Ledger) before(seq int64, gone withdrawn) (names []string) {
-	for earlier := int64(1); earlier < seq; earlier++ {
-		names = append(names, recordName(earlier))
-		if l.signed() && earlier >= seq-unsignedLookback {
-			names = append(names, signatureName(recordName(earlier)))
-		}
-	}
-	for _, seq := range gone {
-		names = append(names, markName(seq))
-	}
-	return names
+	var head StoredEntry
+	err = atOnce(
+		func() (err error) { head, err = l.head(ctx); return err },
+		func() (err error) { gone, err = l.withdrawn(ctx); return err },
+	)
+	return head.seq() + 1, gone, err
 }
 
 // signed reports whether this ledger has to do with signatures.
 func (l *Ledger) signed() bool { return l.opts.Sign != nil || l.opts.VerifySig != nil }
 
-// copyMissing copies those of the named entries that the mirror lacks. What it
-// could not copy is not among what is known of the mirror.
-func (l *Ledger) copyMissing(ctx context.Context, names []string) (known Copied, count int, failed error) {
-	there, err := l.opts.Mirror.Names(ctx)
-	if err != nil {
-		return Copied{}, 0, fmt.Errorf("list the copies in %s: %w", l.opts.Mirror.Location(), err)
-	}
+// copyMissing copies what the mirror lacks of the records before a number, of the
+// marks of withdrawn releases, and of the signatures: of the last records they may
+// have come later. With an error nothing is known of the mirror.
+func (l *Ledger) copyMissing(ctx context.Context, before int64, gone withdrawn) (known Copied, count int, err error) {
 	known.names = map[string]bool{}
-	for _, name := range there {
-		known.names[name] = true
+	from, err := l.firstUncopied(ctx, before)
+	for seq := from; err == nil && seq < before; seq++ {
+		var more int
+		more, err = l.copyNamed(ctx, recordName(seq), known)
+		count += more
 	}
-	for _, name := range names {
-		if known.names[name] {
-			continue
-		}
-		stored, err := l.read(ctx, name)
-		if err == nil && !stored.Sealed {
-			continue
-		}
-		if err == nil {
-			err = l.copyEntry(ctx, stored, known)
-		}
+	if err != nil {
+		return Copied{}, count, err
+	}
+	more, err := l.copyLate(ctx, before, gone, known)
+	if err != nil {
+		return Copied{}, count + more, err
+	}
+	return known, count + more, nil
+}
+
+// firstUncopied is the first number below another from which on the mirror may lack
+// records. It asks for the newest, which is there nearly always, and searches for the
+// newest copy otherwise.
+func (l *Ledger) firstUncopied(ctx context.Context, before int64) (int64, error) {
+	has := func(seq int64) (bool, error) {
+		there, err := l.opts.Mirror.Has(ctx, recordName(seq))
 		if err != nil {
-			failed = errors.Join(failed, err)
-			continue
+			err = fmt.Errorf("look for the copy of record #%d in %s: %w", seq, l.opts.Mirror.Location(), err)
 		}
-		known.names[name] = true
-		count++
+		return there, err
 	}
-	return known, count, failed
+	copied, missing := int64(0), before // the number of a copy, and one from which on there is none
+	for step := int64(1); missing-step > 0; step *= 2 {
+		there, err := has(missing - step)
+		if err != nil {
+			return 0, err
+		}
+		if there {
+			copied = missing - step
+			break
+		}
+		missing -= step
+	}
+	for copied+1 < missing {
+		middle := copied + (missing-copied)/2
+		there, err := has(middle)
+		switch {
+		case err != nil:
+			return 0, err
+		case there:
+			copied = middle
+		default:
+			missing = middle
+		}
+	}
+	return missing, nil
+}
+
+// copyLate copies what may have come after the record that it belongs to.
+func (l *Ledger) copyLate(ctx context.Context, before int64, gone withdrawn, known Copied) (int, error) {
+	var names []string
+	for seq := max(before-unsignedLookback, 1); seq < before && l.signed(); seq++ {
+		names = append(names, signatureName(recordName(seq)))
+	}
+	for _, seq := range gone {
+		names = append(names, markName(seq))
+		if l.signed() {
+			names = append(names, signatureName(markName(seq)))
+		}
+	}
+	names = slices.DeleteFunc(names, func(name string) bool { return known.names[name] })
+	there := make([]bool, len(names))
+	err := someAtOnce(copiesAtOnce, names, func(i int, name string) (err error) {
+		there[i], err = l.opts.Mirror.Has(ctx, name)
+		return err
+	})
+	count := 0
+	for i, name := range names {
+		if err == nil && there[i] {
+			known.names[name] = true
+		}
+		if err == nil && !known.names[name] {
+			var more int
+			more, err = l.copyNamed(ctx, name, known)
+			count += more
+		}
+	}
+	return count, err
+}
+
+// copyNamed copies an entry of the store, if it is there and sealed.
+func (l *Ledger) copyNamed(ctx context.Context, name string, known Copied) (int, error) {
+	stored, err := l.read(ctx, name)
+	if err != nil || !stored.Sealed {
+		return 0, err
+	}
+	return l.copyEntry(ctx, stored, known)
 }
 
 // copyParts brings ahead what will stay of a begun entry.
@@ -148,18 +198,32 @@ func (l *Ledger) copyParts(ctx context.Context, begun StoredEntry) error {
 	return nil
 }
 
-func (l *Ledger) copyEntry(ctx context.Context, e StoredEntry, known Copied) error {
+// copyEntry copies an entry with its signature, unless that is done. It returns how
+// many entries it brought.
+func (l *Ledger) copyEntry(ctx context.Context, e StoredEntry, known Copied) (count int, err error) {
+	if known.names[e.Name] {
+		return 0, nil
+	}
 	if err := l.copyChunks(ctx, e, known); err != nil {
-		return err
+		return 0, err
 	}
-	if err := l.put(ctx, e); err != nil || !l.signed() || Kind(e.Name) == kindSignature || known.names[signatureName(e.Name)] {
-		return err
+	if err := l.put(ctx, e); err != nil {
+		return 0, err
 	}
-	signature, err := l.read(ctx, signatureName(e.Name))
+	known.names[e.Name] = true
+	name := signatureName(e.Name)
+	if !l.signed() || Kind(e.Name) == kindSignature || known.names[name] {
+		return 1, nil
+	}
+	signature, err := l.read(ctx, name)
 	if err != nil || !signature.found() {
-		return err
+		return 1, err
 	}
-	return l.put(ctx, signature)
+	if err := l.put(ctx, signature); err != nil {
+		return 1, err
+	}
+	known.names[name] = true
+	return 2, nil
 }
 
 // copyChunks brings what is stored apart of an entry, before the entry itself.

@@ -117,6 +117,15 @@ func (m *RegistryMirror) has(ctx context.Context, tag name.Tag, want v1.Hash) (b
 	return true, nil
 }
 
+// Has reports whether the registry has an entry.
+func (m *RegistryMirror) Has(ctx context.Context, entry string) (bool, error) {
+	_, err := remote.Head(m.repository.Tag(entry), m.with(ctx)...)
+	if absent(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // PutParts uploads parts that no entry names yet.
 func (m *RegistryMirror) PutParts(ctx context.Context, parts map[string][]byte) error {
 	_, layers, err := newArtifact("", parts)

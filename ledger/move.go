@@ -26,7 +26,7 @@ func Move(ctx context.Context, from, to Store) (int, error) {
 		return 0, err
 	}
 	moved := 0
-	for _, kind := range []string{kindPart, kindSignature, kindWithdrawn} {
+	for _, kind := range []string{kindArchive, kindPart, kindSignature, kindWithdrawn} {
 		err := from.Scan(ctx, kind, func(e StoredEntry) error { return moveEntry(ctx, e, from, to, &moved) })
 		if err != nil {
 			return moved, err

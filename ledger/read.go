@@ -42,7 +42,7 @@ func (l *Ledger) Read(ctx context.Context, seq int64) (Entry, error) {
 func (l *Ledger) readWithNext(ctx context.Context, seq int64) (e Entry, next StoredEntry, err error) {
 	var stored StoredEntry
 	err = atOnce(
-		func() (err error) { stored, err = l.read(ctx, recordName(seq)); return err },
+		func() (err error) { stored, err = l.lookup(ctx, recordName(seq)); return err },
 		func() (err error) { next, err = l.read(ctx, recordName(seq+1)); return err },
 	)
 	if err != nil {
@@ -55,6 +55,7 @@ func (l *Ledger) readWithNext(ctx context.Context, seq int64) (e Entry, next Sto
 		return Entry{}, next, err
 	}
 	e, err = newEntry(seq, l.app, stored.Parts, stored.Sealed)
+	e.archived = stored.Version == archivedVersion
 	return e, next, err
 }
 

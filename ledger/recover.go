@@ -56,18 +56,27 @@ func rank(e StoredEntry) int {
 	return 0
 }
 
-// soundCopies are all copies of the mirror, if each of them holds.
+// soundCopies are the copies of the mirror that belong into the store, if each of them
+// holds: the newest index of the archive, the records after it, and all marks.
 func (l *Ledger) soundCopies(ctx context.Context) ([]StoredEntry, error) {
 	names, err := l.opts.Mirror.Names(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list the copies in %s: %w", l.opts.Mirror.Location(), err)
 	}
+	var archived int64
+	for _, name := range names {
+		if seq, _ := nameSeq(name); Kind(name) == kindArchive {
+			archived = max(archived, seq)
+		}
+	}
+	names = slices.DeleteFunc(names, func(name string) bool { return outOfStore(name, archived) })
 	slices.Sort(names)
-	a := &audit{ledger: l, ctx: ctx, from: 1}
+	a := &audit{ledger: l, ctx: ctx, from: archived + 1}
 	copies, err := a.fetch(names)
 	if err != nil {
 		return nil, err
 	}
+	a.ends(copies, archived)
 	a.copyChain(copies)
 	for _, f := range a.faults {
 		if f.Kind != FaultUnsigned || !l.oursByContent(ctx, f.Seq, copies) {
@@ -75,6 +84,39 @@ func (l *Ledger) soundCopies(ctx context.Context) ([]StoredEntry, error) {
 		}
 	}
 	return copies, nil
+}
+
+// outOfStore reports whether an entry is in the mirror alone, if the records up to a
+// number are archived.
+func outOfStore(name string, archived int64) bool {
+	seq, _ := nameSeq(name)
+	isMark := name == markName(seq) || name == signatureName(markName(seq))
+	return seq <= archived && !isMark && name != indexName(archived)
+}
+
+// ends checks that the index of the archive leads to the first record after it.
+func (a *audit) ends(copies []StoredEntry, archived int64) {
+	if archived == 0 {
+		return
+	}
+	var last indexed
+	var first release.Record
+	for _, c := range copies {
+		switch c.Name {
+		case indexName(archived):
+			i, err := a.ledger.parseIndex(c)
+			if err != nil || len(i.Records) == 0 {
+				a.add(archived, FaultAltered, a.ledger.opts.Mirror.Location(), kindArchive, "it tells of no records")
+				return
+			}
+			last = i.Records[len(i.Records)-1]
+		case recordName(archived + 1):
+			first = c.record()
+		}
+	}
+	if first.Previous != last.Record.Seq || first.PreviousHash != last.Hash {
+		a.add(archived, FaultAltered, a.ledger.opts.Mirror.Location(), kindArchive, "#%d does not follow what it tells of", archived+1)
+	}
 }
 
 // oursByContent reports whether a copy that is not yet signed has the signature of

@@ -163,7 +163,11 @@ func (l *Ledger) signatureOf(ctx context.Context, e Entry) ([]byte, error) {
 	if e.Signature != nil {
 		return e.Signature, nil
 	}
-	entry, err := l.read(ctx, signatureName(recordName(e.Record.Seq)))
+	read := l.read
+	if e.archived {
+		read = l.lookup
+	}
+	entry, err := read(ctx, signatureName(recordName(e.Record.Seq)))
 	return entry.Parts[partSignature], err
 }
 
@@ -191,7 +195,7 @@ func (l *Ledger) verifySignature(ctx context.Context, e Entry) error {
 // or was that of a record that is signed. Otherwise it is an *AlteredError.
 func (l *Ledger) ours(ctx context.Context, e Entry) error {
 	rec := e.Record
-	before, err := l.read(ctx, recordName(rec.Previous))
+	before, err := l.lookup(ctx, recordName(rec.Previous))
 	if err != nil {
 		return err
 	}

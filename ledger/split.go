@@ -102,7 +102,7 @@ func (l *Ledger) writeChunks(ctx context.Context, chunks []StoredEntry) error {
 // joined is an entry with the parts that were split off. A chunk that is gone or
 // altered is an *AlteredError, and its part is missing.
 func (l *Ledger) joined(ctx context.Context, e StoredEntry) (StoredEntry, error) {
-	return joinParts(e, func(name string) (StoredEntry, error) { return l.read(ctx, name) })
+	return joinParts(e, func(name string) (StoredEntry, error) { return l.lookup(ctx, name) })
 }
 
 func joinParts(e StoredEntry, read func(name string) (StoredEntry, error)) (StoredEntry, error) {

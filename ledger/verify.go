@@ -41,7 +41,8 @@ func (f Fault) String() string {
 
 // Verify checks the newest records by their own hashes, the records after
 // them, their signatures and their copies: limit of them, or all for 0. No faults
-// means that they are whole. A run that goes on is no fault.
+// means that they are whole. A run that goes on is no fault. Of archived records the
+// copies are checked by the indexes of the archive.
 func (l *Ledger) Verify(ctx context.Context, limit int) ([]Fault, error) {
 	lock, err := l.store.ReadLock(ctx)
 	if err != nil {
@@ -54,6 +55,9 @@ func (l *Ledger) Verify(ctx context.Context, limit int) ([]Fault, error) {
 	}
 	if limit > 0 && len(entries) > 0 {
 		a.from = entries[0].seq()
+	}
+	if entries, err = a.archived(entries, limit); err != nil {
+		return nil, err
 	}
 	marks, err := l.scan(ctx, kindWithdrawn)
 	if err != nil {
@@ -68,7 +72,7 @@ func (l *Ledger) Verify(ctx context.Context, limit int) ([]Fault, error) {
 	a.chain(l.store.Location(), entries, func(name string) (StoredEntry, error) { return l.read(ctx, name) })
 	a.withdrawn(entries, marks)
 	if l.opts.Mirror != nil {
-		if err := a.copies(slices.Concat(entries, marks, beside)); err != nil {
+		if err := a.copies(slices.Concat(entries, marks, beside), limit); err != nil {
 			return nil, err
 		}
 	}

@@ -13,23 +13,30 @@ import (
 const copiesAtOnce = 8
 
 // copies compares what is stored with the mirror: the copies among themselves,
-// and each with the entry of its name.
-func (a *audit) copies(entries []StoredEntry) error {
+// and each with the entry of its name. Where the newest records are meant they are
+// asked for by name; for all, limit 0, the mirror lists what it has.
+func (a *audit) copies(entries []StoredEntry, limit int) error {
 	mirror := a.ledger.opts.Mirror
-	names, err := mirror.Names(a.ctx)
-	if err != nil {
-		return fmt.Errorf("list the copies in %s: %w", mirror.Location(), err)
-	}
 	known := map[string]bool{}
+	var names []string
 	for _, k := range entries {
 		known[k.Name] = true
+		names = append(names, k.Name)
+		if signature := signatureName(k.Name); a.ledger.signed() && k.Sealed && Kind(k.Name) != kindSignature {
+			names = append(names, signature)
+		}
+	}
+	if limit <= 0 {
+		listed, err := mirror.Names(a.ctx)
+		if err != nil {
+			return fmt.Errorf("list the copies in %s: %w", mirror.Location(), err)
+		}
+		names = append(names, slices.DeleteFunc(listed, func(name string) bool {
+			return Kind(name) == kindArchive || outOfStore(name, a.from-1) && !known[name]
+		})...)
 	}
 	slices.Sort(names)
-	names = slices.DeleteFunc(names, func(name string) bool {
-		seq, _ := nameSeq(name)
-		return seq < a.from && !known[name]
-	})
-	found, err := a.fetch(names)
+	found, err := a.fetch(slices.Compact(names))
 	if err != nil {
 		return err
 	}

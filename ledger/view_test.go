@@ -53,6 +53,11 @@ func (c *counting) Create(ctx context.Context, e ledger.StoredEntry) (string, er
 	return c.Store.Create(ctx, e)
 }
 
+func (c *counting) Drop(ctx context.Context, kind string, chosen func(name string) bool) error {
+	c.note("drop " + kind)
+	return c.Store.(ledger.Dropper).Drop(ctx, kind, chosen)
+}
+
 func (c *counting) Swap(ctx context.Context, e ledger.StoredEntry) (string, error) {
 	c.note("write " + e.Name)
 	return c.Store.Swap(ctx, e)

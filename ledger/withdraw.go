@@ -29,7 +29,7 @@ func (l *Ledger) Withdraw(ctx context.Context, lock *Lock, seq int64, reason str
 		return nil, err
 	}
 	lock.wrote.Store(true)
-	stored, err := l.read(ctx, recordName(seq))
+	stored, err := l.lookup(ctx, recordName(seq))
 	if err != nil {
 		return nil, err
 	}

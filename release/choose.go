@@ -95,8 +95,15 @@ func Current(newest []Record) (Record, bool) {
 	return Record{}, false
 }
 
+// ParseSeq reads the sequence number that to names a record by; false if it names
+// one by something else. Seven digits and more are those of a SHA.
+func ParseSeq(to string) (int64, bool) {
+	seq, err := strconv.ParseInt(strings.TrimPrefix(to, "#"), 10, 64)
+	return seq, err == nil && len(to) < 7
+}
+
 func matcher(to string) (func(Record) bool, error) {
-	if seq, err := strconv.ParseInt(strings.TrimPrefix(to, "#"), 10, 64); err == nil && len(to) < 7 {
+	if seq, ok := ParseSeq(to); ok {
 		return func(r Record) bool { return r.Seq == seq }, nil
 	}
 	if isHex(to) && len(to) >= 4 {

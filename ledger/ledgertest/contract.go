@@ -26,6 +26,7 @@ func Run(t *testing.T, open func(t *testing.T) ledger.Store) {
 		"the lock is written only as it was read":      theLockIsWrittenAsRead,
 		"of many writers one wins":                     ofManyWritersOneWins,
 		"a context that has ended writes nothing":      anEndedContext,
+		"what is dropped is gone, and nothing else":    whatIsDropped,
 	}
 	for what, holds := range contract {
 		t.Run(what, func(t *testing.T) { holds(t, open(t)) })
@@ -231,6 +232,28 @@ func oneWins(t *testing.T, what string, write func(by int) (string, error)) (ver
 	require.NoError(t, errors.Join(errs...), what)
 	require.EqualValues(t, 1, wins.Load(), what)
 	return versions[slices.IndexFunc(versions, func(v string) bool { return v != "" })]
+}
+
+// whatIsDropped is for stores that are a ledger.Dropper.
+func whatIsDropped(t *testing.T, store ledger.Store) {
+	dropper, ok := store.(ledger.Dropper)
+	if !ok {
+		t.Skip("this store gives up no entry")
+	}
+	kept := []ledger.StoredEntry{
+		create(t, store, entry("000002", `{"n":2}`, true)),
+		create(t, store, entry("000003", `{"n":3}`, false)),
+		create(t, store, entry("000001-signature", `{"n":1}`, true)),
+	}
+	create(t, store, entry("000001", `{"n":1}`, true))
+	require.NoError(t, dropper.Drop(t.Context(), "", func(name string) bool { return name == "000001" }))
+	gone, err := store.Read(t.Context(), "000001")
+	require.NoError(t, err)
+	require.Empty(t, gone.Version)
+	for _, e := range kept {
+		requireKept(t, store, e)
+	}
+	require.NoError(t, dropper.Drop(t.Context(), "", func(name string) bool { return name == "000001" }), "what is gone already")
 }
 
 func anEndedContext(t *testing.T, store ledger.Store) {

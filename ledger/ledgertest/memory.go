@@ -63,6 +63,16 @@ func (s *Store) Remove(name string) {
 	delete(s.entries, name)
 }
 
+// Drop removes the entries of a kind that are chosen by their names.
+func (s *Store) Drop(ctx context.Context, kind string, chosen func(name string) bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.entries, func(name string, _ ledger.StoredEntry) bool {
+		return ctx.Err() == nil && ledger.Kind(name) == kind && chosen(name)
+	})
+	return ctx.Err()
+}
+
 // Names lists the entries of a kind.
 func (s *Store) Names(ctx context.Context, kind string) ([]string, error) {
 	s.mu.Lock()
@@ -141,4 +151,7 @@ func cloned(e ledger.StoredEntry) ledger.StoredEntry {
 	return e
 }
 
-var _ ledger.Store = (*Store)(nil)
+var (
+	_ ledger.Store   = (*Store)(nil)
+	_ ledger.Dropper = (*Store)(nil)
+)

@@ -57,7 +57,6 @@ func (s permissionSet) sorted() []permission {
 // needed lists what releasing, waiting, locking and rolling back takes.
 func (r *run) needed() []permission {
 	s := permissionSet{}
-	ledger := r.o.Namespace
 	for _, role := range r.roles {
 		for _, o := range role.objects {
 			k, ns := o.Kind.GVR, o.ID.Namespace
@@ -80,13 +79,24 @@ func (r *run) needed() []permission {
 		for _, w := range role.workloads {
 			r.neededForPods(s, w)
 		}
-		ledger = cmp.Or(ledger, parent)
 	}
-	if ledger != "" && r.o.App != "" {
+	if ledger := r.ledgerNamespace(); ledger != "" {
 		s.add(ledger, "", "configmaps", "get", "list", "create", "update", "patch")
 		s.add(ledger, "coordination.k8s.io", "leases", "get", "create", "update")
 	}
 	return s.sorted()
+}
+
+// ledgerNamespace is where the records are; "" if the release has none in a cluster.
+func (r *run) ledgerNamespace() string {
+	if r.o.App == "" {
+		return ""
+	}
+	ns := r.o.Namespace
+	for _, role := range r.roles {
+		ns = cmp.Or(ns, role.set.Parent.Namespace)
+	}
+	return ns
 }
 
 func (r *run) neededForPods(s permissionSet, w workload) {

@@ -20,7 +20,14 @@ func LeastRoles(c *client.Client, roles []Role, o Options) ([]byte, error) {
 	}
 	rules := map[string][]rbacv1.PolicyRule{} // by namespace
 	var namespaces []string
+	needed := permissionSet{}
 	for _, p := range r.needed() {
+		needed[p] = true
+	}
+	if ledger := r.ledgerNamespace(); ledger != "" {
+		needed.add(ledger, "", "configmaps", "delete") // of records that are archived; without it they stay
+	}
+	for _, p := range needed.sorted() {
 		if rules[p.namespace] == nil {
 			namespaces = append(namespaces, p.namespace)
 		}

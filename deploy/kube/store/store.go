@@ -12,6 +12,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -26,7 +27,7 @@ import (
 // entry, immutable once it is sealed, and a Lease as the lock. The API server
 // arbitrates: a name is given once, and a stale resourceVersion is refused.
 //
-// It needs get, list, create and update of configmaps, and get, create and
+// It needs get, list, create, update and delete of configmaps, and get, create and
 // update of leases. A missing namespace is a *NamespaceError when something is
 // written, and holds no records when it is read.
 type Store struct {
@@ -64,6 +65,8 @@ const (
 	entryLabel = "shipit.dev/entry" // record, or another kind
 	pageSize   = 50                 // entries of one answer; each entry may have up to 1 MiB
 )
+
+var _ ledger.Dropper = (*Store)(nil)
 
 // Location is the namespace's name.
 func (s *Store) Location() string { return "namespace " + s.namespace }
@@ -144,6 +147,26 @@ func (s *Store) Names(ctx context.Context, kind string) ([]string, error) {
 		}
 	}
 	return names, nil
+}
+
+// Drop removes the entries of a kind that are chosen by their names.
+func (s *Store) Drop(ctx context.Context, kind string, chosen func(name string) bool) error {
+	list, err := s.client.ListMetadata(ctx, client.ConfigMaps, s.namespace, metav1.ListOptions{LabelSelector: s.selector(kind)})
+	if err != nil {
+		return s.explain(err)
+	}
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(client.Parallel)
+	for _, item := range list.Items {
+		name, ok := strings.CutPrefix(item.Name, s.prefix())
+		if !ok || !chosen(name) {
+			continue
+		}
+		group.Go(func() error {
+			return s.client.Delete(gctx, client.ConfigMaps, object.ID{Kind: "ConfigMap", Namespace: s.namespace, Name: item.Name}, item.UID)
+		})
+	}
+	return s.explain(group.Wait())
 }
 
 // Scan reads every entry of a kind, some at a time.
