@@ -30,6 +30,9 @@ type daggerRun struct {
 	files    []given // that the environment names
 	filesDir string  // where they are on this machine
 	quiet    *silence
+
+	reads *dagger.Directory // what the install reads, and the rest of the closure; nil if they go in together
+	rest  *dagger.Directory
 }
 
 // daggerBuilds makes the content in an engine. The images of an engine are not
@@ -63,6 +66,9 @@ func daggerBuilds(e *engine.Engine, opts Options, quiet *silence) builder {
 			r.root += "-elsewhere"
 		}
 		r.noteLoopback(os.Environ())
+		if err := r.divide(ctx, c, tmp); err != nil {
+			return err
+		}
 		return r.each(ctx, list, func(names []string, platform dagger.Platform) error {
 			out := filepath.Join(tmp, "out", strings.ReplaceAll(names[0], "/", "-"))
 			return r.build(ctx, platform, out, func(c content) error { return use(names, c) })
@@ -88,6 +94,27 @@ func (r daggerRun) each(ctx context.Context, list []platform, fn func(names []st
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
 	}
+	return nil
+}
+
+// divide separates what an install reads from the rest of the closure, below the folder
+// tmp, so that the engine's cache has the install whatever the source is.
+func (r *daggerRun) divide(ctx context.Context, c content, tmp string) error {
+	step, why, err := divide(ctx, r.in, c)
+	if err != nil {
+		return err
+	}
+	if why != "" {
+		r.opts.report(release.MarkNote, "the install runs with the source, so a change of the source repeats it: %s", why)
+	}
+	if step == nil {
+		return nil
+	}
+	reads, rest := filepath.Join(tmp, "reads"), filepath.Join(tmp, "rest")
+	if err := errors.Join(mkdir(reads), mkdir(rest), step.reads.export(ctx, reads), step.source.export(ctx, rest)); err != nil {
+		return fmt.Errorf("export the closure: %w", err)
+	}
+	r.reads, r.rest = r.client.Host().Directory(reads), r.client.Host().Directory(rest)
 	return nil
 }
 
@@ -146,7 +173,11 @@ func (r daggerRun) toolchain(p dagger.Platform) *dagger.Container {
 }
 
 func (r daggerRun) withClosure(c *dagger.Container) *dagger.Container {
-	return c.WithDirectory(r.tree(), r.source).WithWorkdir(r.tree())
+	first := r.source
+	if r.reads != nil {
+		first = r.reads
+	}
+	return c.WithDirectory(r.tree(), first).WithWorkdir(r.tree())
 }
 
 // withCaches mounts the package stores and the image's caches, which persist between
@@ -225,7 +256,11 @@ func (r daggerRun) withSecrets(c *dagger.Container) *dagger.Container {
 }
 
 func (r daggerRun) withCommands(c *dagger.Container) *dagger.Container {
-	return r.withExecs(c, r.in.Image.Run)
+	if r.reads == nil {
+		return r.withExecs(c, r.in.Image.Run)
+	}
+	c = r.withExecs(c, r.in.Image.Run[:1]).WithDirectory(r.tree(), r.rest)
+	return r.withExecs(c, r.in.Image.Run[1:])
 }
 
 func (r daggerRun) withTests(c *dagger.Container) *dagger.Container {

@@ -140,27 +140,44 @@ func (s *standIn) object(id any) chain {
 // play puts what the chain describes into the folder at.
 func (s *standIn) play(c chain, at string) map[string]any {
 	require.NoError(s.t, os.MkdirAll(at, 0o700))
-	from := c
-	if dirs := c.all("withDirectory"); len(dirs) > 0 {
-		from = s.object(dirs[0].args["source"])
+	if c[0].name == "host" { // no command runs
+		return s.put(c, at)
 	}
-	require.Equal(s.t, []string{"host", "directory"}, []string{from[0].name, from[1].name})
-	out, err := exec.Command("/bin/cp", "-a", from[1].args["path"].(string)+"/.", at).CombinedOutput()
+	for _, step := range c {
+		switch step.name {
+		case "withDirectory":
+			s.put(s.object(step.args["source"]), at)
+		case "withExec":
+			if failed := s.exec(step, at); failed != nil {
+				return failed
+			}
+		}
+	}
+	return nil
+}
+
+// put copies the folder of this machine that the chain names into the folder at.
+func (s *standIn) put(c chain, at string) map[string]any {
+	require.Equal(s.t, []string{"host", "directory"}, []string{c[0].name, c[1].name})
+	out, err := exec.Command("/bin/cp", "-a", c[1].args["path"].(string)+"/.", at).CombinedOutput()
 	require.NoError(s.t, err, "%s", out)
-	for _, e := range c.all("withExec") {
-		var args []string
-		for _, a := range e.args["args"].([]any) {
-			args = append(args, a.(string))
-		}
-		cmd := exec.Command(args[0], args[1:]...)
-		cmd.Dir, cmd.Env = at, append([]string{"PATH=" + os.Getenv("PATH")}, s.env...)
-		var stdout, stderr strings.Builder
-		cmd.Stdout, cmd.Stderr = &stdout, &stderr
-		if err := cmd.Run(); err != nil {
-			return map[string]any{"message": "process did not complete successfully", "extensions": map[string]any{
-				"_type": "EXEC_ERROR", "cmd": args, "exitCode": cmd.ProcessState.ExitCode(), "stdout": stdout.String(), "stderr": stderr.String(),
-			}}
-		}
+	return nil
+}
+
+// exec runs a command in the folder at.
+func (s *standIn) exec(e call, at string) map[string]any {
+	var args []string
+	for _, a := range e.args["args"].([]any) {
+		args = append(args, a.(string))
+	}
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Dir, cmd.Env = at, append([]string{"PATH=" + os.Getenv("PATH")}, s.env...)
+	var stdout, stderr strings.Builder
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return map[string]any{"message": "process did not complete successfully", "extensions": map[string]any{
+			"_type": "EXEC_ERROR", "cmd": args, "exitCode": cmd.ProcessState.ExitCode(), "stdout": stdout.String(), "stderr": stderr.String(),
+		}}
 	}
 	return nil
 }
@@ -464,6 +481,24 @@ func TestNothingOfAnEarlierBuildIsUsedWithoutCache(t *testing.T) {
 	require.NotEqual(t, keys[0], keys[1])
 	require.Len(t, salts, 2)
 	require.NotEqual(t, salts[0], salts[1])
+}
+
+func TestAnInstallInAnEngineRunsBeforeTheSourceGoesIn(t *testing.T) {
+	r := sample.New(t, sample.Options{})
+	fakePnpm(t, "find . -name '*.ts' | grep -q . && exit 9; :")
+	img := workerImage()
+	img.Toolchain, img.Run = toolchain, [][]string{{"pnpm", "install"}, {"sh", "-c", "test -f packages/system-bus/src/serve.ts"}}
+	opts, engine := daggerOptions(t)
+	b, err := Build(t.Context(), resolve(t, r.Dir, img), opts)
+	require.NoError(t, err)
+	var steps []string
+	for _, c := range engine.exported() {
+		if c.name == "withDirectory" || c.name == "withExec" {
+			steps = append(steps, c.name)
+		}
+	}
+	require.Equal(t, []string{"withDirectory", "withExec", "withDirectory", "withExec"}, steps)
+	require.Equal(t, buildImage(t, r.Dir, img).Digest, b.Digest)
 }
 
 // The stand-in knows no caches, so this shows only that the second build of a

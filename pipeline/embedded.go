@@ -2,8 +2,13 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
+	"strings"
+
+	"github.com/joelhooks/shipit/release"
 )
 
 // buildRoot is the folder in which commands run. Tools write its path into their
@@ -42,10 +47,11 @@ func (s staging) build(ctx context.Context, in Inputs, use func(content) error) 
 	if err != nil {
 		return err
 	}
-	if err := c.export(ctx, s.tree()); err != nil {
-		return fmt.Errorf("export the closure: %w", err)
+	left, err := s.start(ctx, in, c)
+	if err != nil {
+		return err
 	}
-	for _, args := range in.Image.Run {
+	for _, args := range left {
 		if err := s.run(ctx, in, args); err != nil {
 			return err
 		}
@@ -72,4 +78,65 @@ func (s staging) build(ctx context.Context, in Inputs, use func(content) error) 
 		}
 	}
 	return nil
+}
+
+// start makes the tree in which the commands run, and returns those that are still to
+// run: an install has run before the source went in.
+func (s staging) start(ctx context.Context, in Inputs, c content) (left [][]string, err error) {
+	step, why, err := divide(ctx, in, c)
+	if err != nil {
+		return nil, err
+	}
+	if step != nil {
+		why, err = s.install(ctx, in, *step)
+		if err != nil {
+			return nil, err
+		}
+		if why == "" {
+			return in.Image.Run[1:], nil
+		}
+		if err := errors.Join(s.clean(), mkdir(s.tree()), mkdir(s.home())); err != nil {
+			return nil, err
+		}
+	}
+	if why != "" {
+		s.opts.report(release.MarkNote, "the install runs with the source, so a change of the source repeats it: %s", why)
+	}
+	if err := c.export(ctx, s.tree()); err != nil {
+		return nil, fmt.Errorf("export the closure: %w", err)
+	}
+	return in.Image.Run, nil
+}
+
+// install makes the tree after the install: from the cache, or by running it. why is
+// set if it made a file that the source has too.
+func (s staging) install(ctx context.Context, in Inputs, step install) (why string, err error) {
+	kept, err := s.installs()
+	if err != nil {
+		return "", err
+	}
+	found, err := kept.restore(ctx, step.key, s.tree())
+	if err != nil {
+		return "", fmt.Errorf("restore the install: %w", err)
+	}
+	if found {
+		s.opts.report(release.MarkDone, "%s: as before, nothing of what it reads has changed", strings.Join(step.args, " "))
+	} else {
+		if err := step.reads.export(ctx, s.tree()); err != nil {
+			return "", fmt.Errorf("export what the install reads: %w", err)
+		}
+		if err := s.run(ctx, in, step.args); err != nil {
+			return "", err
+		}
+		if err := kept.keep(ctx, step.key, s.tree()); err != nil {
+			return "", fmt.Errorf("keep the install: %w", err)
+		}
+	}
+	err = step.source.export(ctx, s.tree())
+	var both *fs.PathError
+	if errors.As(err, &both) && errors.Is(err, fs.ErrExist) {
+		at, _ := filepath.Rel(s.tree(), both.Path)
+		return at + " is committed, and the install makes it", nil
+	}
+	return "", err
 }

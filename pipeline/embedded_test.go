@@ -332,7 +332,7 @@ func TestUserAndUmaskAreNoInputs(t *testing.T) {
 	require.NoError(t, os.RemoveAll(opts.buildRoot))
 
 	program := filepath.Join(shared, "test")
-	copyFile(t, os.Args[0], program)
+	require.NoError(t, copyFile(os.Args[0], program, 0o755))
 	cmd := exec.Command(program, "-test.run=^TestBuildInAChild$", "-test.v")
 	cmd.Env = append(os.Environ(), childRepo+"="+clone)
 	if os.Geteuid() == 0 {
@@ -358,18 +358,6 @@ func umaskImage() config.Image {
 	img := workerImage()
 	img.Run = [][]string{{"sh", "-c", "mkdir packages/system-bus/made && echo x > packages/system-bus/made/x && umask > packages/system-bus/made/umask && cp -p packages/clock/src/index.ts packages/system-bus/made/"}}
 	return img
-}
-
-func copyFile(t *testing.T, from, to string) {
-	t.Helper()
-	in, err := os.Open(from)
-	require.NoError(t, err)
-	defer in.Close()
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY, 0o755)
-	require.NoError(t, err)
-	_, err = io.Copy(out, in)
-	require.NoError(t, err)
-	require.NoError(t, out.Close())
 }
 
 func TestAnExportHasTheModesOfTheCommit(t *testing.T) {

@@ -1,9 +1,7 @@
 package pipeline
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/url"
 	"os"
@@ -104,20 +102,10 @@ func copyFolder(from, to string) error {
 
 // copyReadable copies a file so that every user can read it.
 func copyReadable(from, to string) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
 	if err := mkdir(filepath.Dir(to)); err != nil {
 		return err
 	}
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Chmod(0o644), out.Close())
+	return copyFile(from, to, 0o644)
 }
 
 // withFiles mounts the given files, so that they are in no layer, and says where they

@@ -42,7 +42,7 @@ func programs(t *testing.T, names ...string) string {
 		require.NoError(t, err)
 		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(root, at)), 0o755))
 		if _, err := os.Stat(filepath.Join(root, at)); err != nil {
-			copyFile(t, real, filepath.Join(root, at))
+			require.NoError(t, copyFile(real, filepath.Join(root, at), 0o755))
 		}
 	}
 	for _, name := range names {
@@ -98,6 +98,26 @@ func TestARealEngine(t *testing.T) {
 			require.ErrorAs(t, err, &differs, name)
 			require.Equal(t, "/app/packages/system-bus/seen", differs.Path, name)
 		}
+	})
+	t.Run("repeats no install for a change of the source", func(t *testing.T) {
+		opts := realEngine(t)
+		script := "#!/bin/sh\nmkdir -p node_modules/.pnpm/made && date +%N > node_modules/.pnpm/made/at\n"
+		require.NoError(t, os.WriteFile(filepath.Join(opts.rootfs, "bin", "pnpm"), []byte(script), 0o755))
+		r := sample.New(t, sample.Options{})
+		img := workerImage()
+		img.Toolchain, img.Run = toolchain, [][]string{{"pnpm", "install"}, {"sh", "-c", "cat packages/system-bus/src/serve.ts > packages/system-bus/built"}}
+		first, err := Build(t.Context(), resolve(t, r.Dir, img), opts)
+		require.NoError(t, err)
+		r.Commit("source", map[string]string{worker + "/src/serve.ts": "// changed\n"})
+		second, err := Build(t.Context(), resolve(t, r.Dir, img), opts)
+		require.NoError(t, err)
+		require.Equal(t, "// changed\n", fileOf(t, second, "app/packages/system-bus/built"))
+		const made = "app/node_modules/.pnpm/made/at"
+		require.Equal(t, fileOf(t, first, made), fileOf(t, second, made))
+		r.Commit("manifest", map[string]string{".npmrc": "color=false\n"})
+		third, err := Build(t.Context(), resolve(t, r.Dir, img), opts)
+		require.NoError(t, err)
+		require.NotEqual(t, fileOf(t, first, made), fileOf(t, third, made))
 	})
 	t.Run("has the certificates of the caller, and no layer has them", func(t *testing.T) {
 		opts := realEngine(t)

@@ -25,6 +25,22 @@ func (b *closureBuilder) cutLockfile() {
 	}
 }
 
+// Installed are the packages of the lockfile that the closure is installed from; nil
+// if its format is unknown.
+func (c Closure) Installed() (map[string]lockfile.Package, error) {
+	if !lockfile.Known(c.Lockfile) {
+		return nil, nil
+	}
+	lock := c.lock
+	if c.CutLockfile != nil {
+		var err error
+		if lock, err = lockfile.Parse(c.Lockfile, c.CutLockfile); err != nil {
+			return nil, err
+		}
+	}
+	return lock.Packages()
+}
+
 // inClosure are the folders of the packages of the closure, and the root.
 func (b *closureBuilder) inClosure() map[string]bool {
 	folders := map[string]bool{"": true}
