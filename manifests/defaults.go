@@ -26,25 +26,3 @@ func setDeadline(o object, deadline time.Duration) {
 	}
 	spec["progressDeadlineSeconds"] = seconds
 }
-
-// setStrategy writes down the strategy that the API server would fill in. What
-// it fills in has no owner, and stays beside a strategy of Recreate, where it is
-// invalid; what was applied goes when it is applied no more.
-func setStrategy(o object) {
-	if o.kind() != "Deployment" || o.group() != "apps" {
-		return
-	}
-	strategy := ensure(ensure(o.fields, "spec"), "strategy")
-	if strategy["type"] == nil {
-		strategy["type"] = "RollingUpdate"
-	}
-	if strategy["type"] != "RollingUpdate" {
-		return
-	}
-	rolling := ensure(strategy, "rollingUpdate")
-	for _, key := range []string{"maxSurge", "maxUnavailable"} {
-		if rolling[key] == nil {
-			rolling[key] = "25%"
-		}
-	}
-}

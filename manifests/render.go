@@ -109,7 +109,6 @@ func stamp(in Input, objects []object) error {
 		}
 		label(in, o)
 		setDeadline(o, in.Deadline)
-		setStrategy(o)
 	}
 	if !pins.found {
 		return &Error{

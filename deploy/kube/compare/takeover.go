@@ -52,10 +52,14 @@ func (t Takeover) String() string {
 }
 
 // ByHand finds what of a live object has to be taken over from other hands before
-// want is applied, so that the server then removes what they have added. nil is no
-// live object.
+// want is applied, so that the server then removes what they have added; and from
+// nobody what the server has filled in and want has no use for. nil is no live object.
 func ByHand(want map[string]any, live *unstructured.Unstructured, p Policy) Takeover {
-	if live == nil || !slices.ContainsFunc(live.GetManagedFields(), func(e metav1.ManagedFieldsEntry) bool {
+	if live == nil {
+		return Takeover{}
+	}
+	defaults := obsoleteDefaults(want, live)
+	if defaults.Empty() && !slices.ContainsFunc(live.GetManagedFields(), func(e metav1.ManagedFieldsEntry) bool {
 		return p.isHand(manager{name: e.Manager, subresource: e.Subresource}) && e.APIVersion == live.GetAPIVersion()
 	}) {
 		return Takeover{}
@@ -88,6 +92,10 @@ func ByHand(want map[string]any, live *unstructured.Unstructured, p Policy) Take
 			m.fields = taken
 			t.hands = append(t.hands, m)
 		}
+	}
+	if fields := foreignFields(want, live, defaults); len(fields) > 0 {
+		foreign, t.fields[serverDefaults] = true, fields
+		t.hands = append(t.hands, manager{name: serverDefaults, index: -1, fields: defaults})
 	}
 	if !foreign {
 		return Takeover{}
