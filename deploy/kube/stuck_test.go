@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -32,14 +33,21 @@ const migration = `apiVersion: batch/v1
 kind: Job
 metadata: {name: migrate, namespace: $NS}
 spec:
-  ttlSecondsAfterFinished: 1
+  ttlSecondsAfterFinished: $TTL
   template: {spec: {restartPolicy: Never, containers: [{name: main, image: $IMAGE}]}}`
 
 func TestAJobThatItsTTLDeletedHasRun(t *testing.T) {
 	c := connect(t)
+	for _, seconds := range []string{"1", "0"} {
+		t.Run(seconds+" seconds after it has finished", func(t *testing.T) { hasRunOnce(t, c, seconds) })
+	}
+}
+
+func hasRunOnce(t *testing.T, c *user, seconds string) {
+	t.Helper()
 	ns := namespace(t, c)
-	web := part{"web", ns, []string{migration, deployment("web", 1)}}
-	a := newApp(t, "migrating", web)
+	web := part{"web", ns, []string{strings.Replace(migration, "$TTL", seconds, 1), deployment("web", 1)}}
+	a := newApp(t, "migrating-"+seconds, web)
 	gone := func() {
 		t.Helper()
 		require.Eventually(t, func() bool {
@@ -88,4 +96,18 @@ func TestWhatCannotBeReadyInTimeIsToldBefore(t *testing.T) {
 	require.Equal(t, release.CodeTimeoutTooShort, f.Code)
 	require.Equal(t, "Deployment "+ns+"/web", f.Object)
 	require.Contains(t, f.Message, "minReadySeconds: 600")
+}
+
+func TestAPodThatAFinalizerKeepsIsNamed(t *testing.T) {
+	c := connect(t)
+	ns := namespace(t, c)
+	t.Cleanup(func() { deletePods(t, c, ns) })
+	set := strings.Replace(workload("StatefulSet"), "metadata: {labels: {app: web}}", "metadata: {labels: {app: web}, finalizers: [shipit.test/keep]}", 1)
+	_, _, err := roll(t, c, roleOf(t, ns, digestOf("v1"), set))
+	require.NoError(t, err)
+	f, _ := fail(t, c, roleOf(t, ns, digestOf("v2"), set), 8*time.Second)
+	require.Equal(t, release.CodeDeadlineExceeded, f.Code)
+	require.Contains(t, f.Message, "Pod "+ns+"/web-0 is being deleted and kept by the finalizer shipit.test/keep")
+	require.Contains(t, f.Hint, "kubectl patch pod -n "+ns+" web-0 ")
+	require.NotContains(t, f.Hint, "--timeout")
 }
