@@ -36,29 +36,28 @@ type state struct {
 	Drift []struct{ Role string }
 }
 
-// parity asks what runs and says so. Every role must run the version, by its live
-// commit; with an empty version there must be drift.
-func (p *play) parity(ctx context.Context, version string) (string, error) {
-	var now state
-	if err := p.asked(ctx, "status", &now); err != nil {
-		return "?", err
+func (s state) String() string {
+	if s.Parity {
+		return "in parity on " + s.Version
 	}
-	said := "drift"
-	if now.Parity {
-		said = "in parity on " + now.Version
-	}
+	return "drift"
+}
+
+// runs checks that every role runs the version, by its live commit; with an empty
+// version, that there is drift.
+func (p *play) runs(now state, version string) error {
 	if version == "" && now.Parity || version != "" && (!now.Parity || now.Version != version) {
-		return said, fmt.Errorf("%s, and not %s", said, cmp.Or(version, "drift"))
+		return fmt.Errorf("%s, and not %s", now, cmp.Or(version, "drift"))
 	}
 	for _, r := range now.Roles {
 		if version != "" && (r.LiveSHA != now.SHA || r.LiveDigest != r.Digest || !r.InParity) {
-			return said, fmt.Errorf("the role %s runs %s of %s, and not %s of %s", r.Name, r.LiveDigest, r.LiveSHA, r.Digest, now.SHA)
+			return fmt.Errorf("the role %s runs %s of %s, and not %s of %s", r.Name, r.LiveDigest, r.LiveSHA, r.Digest, now.SHA)
 		}
 	}
 	if want := p.roleNames(); len(now.Roles) != len(want) {
-		return said, fmt.Errorf("there are %d roles, and not %s", len(now.Roles), strings.Join(want, ", "))
+		return fmt.Errorf("there are %d roles, and not %s", len(now.Roles), strings.Join(want, ", "))
 	}
-	return said, nil
+	return nil
 }
 
 // roleNames are the roles that run here.
@@ -70,11 +69,7 @@ func (p *play) roleNames() []string {
 }
 
 // remember keeps what v1 is made of, for somebody to go back to it by hand.
-func (p *play) remember(ctx context.Context) error {
-	var now state
-	if err := p.asked(ctx, "status", &now); err != nil {
-		return err
-	}
+func (p *play) remember(_ context.Context, now state) error {
 	p.v1 = map[string]string{}
 	for _, r := range now.Roles {
 		p.v1[r.Name] = r.LiveDigest
@@ -83,11 +78,7 @@ func (p *play) remember(ctx context.Context) error {
 }
 
 // namesTheVictim checks that the drift is of the role that was moved, and of no other.
-func (p *play) namesTheVictim(ctx context.Context) error {
-	var now state
-	if err := p.asked(ctx, "status", &now); err != nil {
-		return err
-	}
+func (p *play) namesTheVictim(_ context.Context, now state) error {
 	for _, d := range now.Drift {
 		if d.Role != p.victimRole() {
 			return fmt.Errorf("drift of %s, and not only of %s", d.Role, p.victimRole())

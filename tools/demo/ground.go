@@ -62,11 +62,10 @@ func bringUp(ctx context.Context, root, dir string, s shape, say func(string)) (
 	for _, line := range s.lines() {
 		say(line)
 	}
-	// Building keeps the processors busy, fetching the network: both at once.
 	var parts sync.WaitGroup
 	for _, part := range []func(context.Context, func(string)) error{
 		func(ctx context.Context, say func(string)) error { return g.bringCluster(ctx, root, say) },
-		g.fetch,
+		g.fetch, // which keeps the network busy, while building keeps the processors
 	} {
 		parts.Go(func() {
 			if err := part(ctx, say); err != nil {
@@ -93,23 +92,23 @@ func (s shape) lines() []string {
 	return append(lines, "roles host and gateway: services of a real systemd, reached over SSH")
 }
 
-// bringCluster builds shipit and the cluster's parts, in this order because they
-// would take the processors from each other, and starts the cluster.
+// bringCluster builds shipit and starts the cluster. What both are compiled from is
+// compiled once: shipit comes first, unless the cluster's tools are there.
 func (g *ground) bringCluster(ctx context.Context, root string, say func(string)) error {
-	g.shipit = filepath.Join(root, ".cache", "demo", "shipit")
-	if err := os.MkdirAll(filepath.Dir(g.shipit), 0o755); err != nil {
-		return err
-	}
-	err := cluster.Compilation{
-		What: "shipit", Dir: root, Packages: []string{"./cmd/shipit"}, Out: g.shipit, LinkerFlags: "-s -w", Seconds: 75,
-		// As in the Makefile: make build and make test find it compiled.
-		Flags: []string{"-trimpath", "-buildvcs=false", "-tags=kustomize_disable_go_plugin_support,grpcnotrace"},
-	}.Run(ctx, say)
+	built, err := cluster.Built(ctx, g.noPods == "")
 	if err != nil {
 		return err
+	}
+	shipit := make(chan error, 1)
+	go func() { shipit <- g.buildShipit(ctx, root, say) }()
+	if !built {
+		if err := <-shipit; err != nil {
+			return err
+		}
+		shipit <- nil
 	}
 	g.cluster, err = cluster.Up(ctx, cluster.Options{Real: g.noPods == "", Progress: say, Pods: http.HandlerFunc(answerLikeWorker)})
-	if err != nil {
+	if err := errors.Join(err, <-shipit); err != nil {
 		return err
 	}
 	g.registry = g.cluster.Registry
@@ -119,6 +118,19 @@ func (g *ground) bringCluster(ctx context.Context, root string, say func(string)
 	addr, shut, err := cluster.Registry(context.WithoutCancel(ctx), filepath.Join(g.dir, "registry"))
 	g.registry, g.closers = addr, append(g.closers, shut)
 	return err
+}
+
+// buildShipit builds the program with the flags of the Makefile, so that make build
+// and make test find it compiled.
+func (g *ground) buildShipit(ctx context.Context, root string, say func(string)) error {
+	g.shipit = filepath.Join(root, ".cache", "demo", "shipit")
+	if err := os.MkdirAll(filepath.Dir(g.shipit), 0o755); err != nil {
+		return err
+	}
+	return cluster.Compilation{
+		What: "shipit", Dir: root, Packages: []string{"./cmd/shipit"}, Out: g.shipit, LinkerFlags: "-s -w", Seconds: 75,
+		Flags: []string{"-trimpath", "-buildvcs=false", "-tags=kustomize_disable_go_plugin_support,grpcnotrace"},
+	}.Run(ctx, say)
 }
 
 // fetch gets all that is not built here: the programs of a real node, and bun,
@@ -182,17 +194,19 @@ func emptyBase() (v1.Image, error) {
 
 // down ends what bringUp started.
 func (g *ground) down(ctx context.Context) error {
-	var errs []error
 	for _, shut := range g.closers {
 		shut()
 	}
+	var hostErr, clusterErr error
+	var both sync.WaitGroup
 	if g.host != nil {
-		errs = append(errs, g.host.Down())
+		both.Go(func() { hostErr = g.host.Down() })
 	}
 	if g.cluster != nil {
-		errs = append(errs, g.cluster.Down(ctx))
+		both.Go(func() { clusterErr = g.cluster.Down(ctx) })
 	}
-	return errors.Join(errs...)
+	both.Wait()
+	return errors.Join(hostErr, clusterErr)
 }
 
 // answerLikeWorker is what the sample's worker answers on GET /. No worker runs in

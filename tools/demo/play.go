@@ -72,11 +72,16 @@ func (p *play) step(ctx context.Context, s step) ended {
 	if e.fault == nil && e.code != s.code {
 		e.fault = fmt.Errorf("exit code %d, not %d", e.code, s.code)
 	}
+	var now state
 	if e.fault == nil {
-		e.parity, e.fault = p.parity(ctx, s.runs)
+		e.fault = p.asked(ctx, "status", &now)
+	}
+	if e.fault == nil {
+		e.parity = now.String()
+		e.fault = p.runs(now, s.runs)
 	}
 	if e.fault == nil && s.also != nil {
-		e.fault = s.also(ctx)
+		e.fault = s.also(ctx, now)
 	}
 	if e.fault == nil {
 		fmt.Fprintf(p.out, "── exit code %d as it must be, %s (%.1fs)\n", e.code, e.parity, e.took.Seconds())

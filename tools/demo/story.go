@@ -12,12 +12,12 @@ import (
 type step struct {
 	shows string
 	edits []edit
-	typed []string                    // commands before the one that counts; each must end with 0
-	hand  func(context.Context) error // what somebody does who is not shipit
-	line  string                      // the command that counts
-	code  int                         // its exit code
-	runs  string                      // the version that every role must run after it; empty: drift
-	also  func(context.Context) error // what else must hold
+	typed []string                           // commands before the one that counts; each must end with 0
+	hand  func(context.Context) error        // what somebody does who is not shipit
+	line  string                             // the command that counts
+	code  int                                // its exit code
+	runs  string                             // the version that every role must run after it; empty: drift
+	also  func(context.Context, state) error // what else must hold of what runs
 }
 
 // edit is a change of a file: one text in place of another.
@@ -51,10 +51,6 @@ func (p *play) story(ctx context.Context) []step {
 			line:  "shipit rollback --to 1.0.0", runs: "1.0.0",
 		},
 		{
-			shows: "what runs, asked once more",
-			line:  "shipit status", runs: "1.0.0",
-		},
-		{
 			shows: "every release and rollback has its record, chained to the one before",
 			line:  "shipit history", runs: "1.0.0",
 		},
@@ -72,13 +68,13 @@ func (p *play) broken() step {
 		edits: append(p.edition(", second edition", ", third edition"), edit{gateway, `const available = fault !== "session-dead"`, "const available = false"}),
 		typed: []string{"git commit -qam 'busrig: third edition, whose gateway is never healthy' && git tag v3.0.0"},
 		line:  "shipit release", code: 5, runs: "2.0.0",
-		also: func(ctx context.Context) error { return p.restored(ctx, "gateway", "ProbeFailed") },
+		also: func(ctx context.Context, _ state) error { return p.restored(ctx, "gateway", "ProbeFailed") },
 	}
 	if p.host == nil {
 		s.shows = "v3, whose worker crashes when it starts: v2 is put back"
 		s.edits = append(p.edition(", second edition", ", third edition"), edit{"shipit.yaml", "FIXTURE_FAULT: none", "FIXTURE_FAULT: crash-on-boot"})
 		s.typed = []string{"git commit -qam 'busrig: third edition, which crashes at start' && git tag v3.0.0"}
-		s.also = func(ctx context.Context) error { return p.restored(ctx, "cluster", "CrashLoop") }
+		s.also = func(ctx context.Context, _ state) error { return p.restored(ctx, "cluster", "CrashLoop") }
 	}
 	return s
 }

@@ -100,6 +100,32 @@ func Build(ctx context.Context, progress func(string), names ...string) (map[str
 	return paths, nil
 }
 
+// Built tells whether the tools of a cluster, real or simulated, are built.
+func Built(ctx context.Context, real bool) (bool, error) {
+	root, err := Repository()
+	if err != nil {
+		return false, err
+	}
+	for _, name := range parts(real) {
+		path, err := tools()[name].path(ctx, root, name)
+		if err != nil {
+			return false, err
+		}
+		if _, err := os.Stat(path); err != nil {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// parts are the tools that a cluster is made of.
+func parts(real bool) []string {
+	if real {
+		return []string{"controlplane", "kubelet", "nodeinit", "pause"}
+	}
+	return []string{"controlplane", "kwok"}
+}
+
 // buildModule builds what is still missing of the named tools of the module in
 // dir, in one go, and puts each at its path.
 func buildModule(ctx context.Context, progress func(string), dir string, names []string, paths map[string]string) error {

@@ -94,11 +94,7 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 
 func (c *Cluster) up(ctx context.Context) error {
 	start := time.Now()
-	names := []string{"controlplane", "kwok"}
-	if c.options.Real {
-		names = []string{"controlplane", "kubelet", "nodeinit", "pause"}
-	}
-	tools, err := Build(ctx, c.options.Progress, names...)
+	tools, err := Build(ctx, c.options.Progress, parts(c.options.Real)...)
 	if err != nil {
 		return err
 	}
