@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// every is how often a wait that goes on is told again.
-const every = 5 * time.Second
+// A wait that goes on is told again every five seconds in its first minute, and
+// every fifteen after it.
+const soon, often, seldom = time.Minute, 5 * time.Second, 15 * time.Second
 
 // Left estimates how long a wait still takes that has taken so long already. 0 or
 // less is not known at the beginning, and later longer than expected.
@@ -19,8 +20,8 @@ func About(usual time.Duration) Left {
 	return func(took time.Duration) time.Duration { return usual - took }
 }
 
-// For says what is waited for, now and every five seconds until done is called.
-// A nil say is silent.
+// For says what is waited for, now and again and again until done is called. A nil
+// say is silent.
 func For(say func(string), what string, left Left) (done func()) {
 	if say == nil {
 		return func() {}
@@ -30,15 +31,16 @@ func For(say func(string), what string, left Left) (done func()) {
 	over, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
-		tick := time.NewTicker(every)
-		defer tick.Stop()
-		for {
+		for next := often; ; {
 			select {
 			case <-over:
 				return
-			case <-tick.C:
-				took := time.Since(start)
-				say(Line(what, took, left(took)))
+			case <-time.After(next):
+			}
+			took := time.Since(start)
+			say(Line(what, took, left(took)))
+			if took >= soon {
+				next = seldom
 			}
 		}
 	}()
