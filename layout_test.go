@@ -25,6 +25,7 @@ func may() map[string][]string {
 		"explain":           below,
 		"completion":        below,
 		"console":           {"release"},
+		"live":              {"release"},
 		"doctor":            append([]string{"attest", "deploy/host", "deploy/kube", "pipeline/engine", "pipeline/git"}, withRegistry...),
 		"registry":          below,
 		"manifests":         below,
@@ -32,7 +33,7 @@ func may() map[string][]string {
 		"check":             append([]string{"pipeline/git", "pipeline/workspace", "probe"}, below...),
 		"scaffold":          below,
 		"actions":           below,
-		"progress":          {"release"},
+		"progress":          {"live", "release"},
 		"ledger":            {"release"},
 		"ledger/ledgertest": {"ledger"},
 		"pipeline": append([]string{
@@ -67,7 +68,7 @@ func may() map[string][]string {
 		"deploy/host/machine": {"config", "release"},
 		"deploy/host/service": {"deploy/host/content", "deploy/host/machine", "release"},
 		"cmd/shipit": {
-			"actions", "attest", "check", "config", "deploy", "deploy/host", "deploy/kube", "completion", "console", "doctor", "explain", "ledger", "manifests", "pipeline", "pipeline/git",
+			"actions", "attest", "check", "config", "deploy", "deploy/host", "deploy/kube", "completion", "console", "doctor", "explain", "ledger", "live", "manifests", "pipeline", "pipeline/git",
 			"progress", "registry", "release", "scaffold",
 		},
 	}
@@ -79,6 +80,7 @@ func only() map[string][]string {
 		"dagger.io/dagger":     {"pipeline", "pipeline/engine"},
 		"k8s.io/client-go":     {"deploy/kube/client"},
 		"github.com/sigstore/": {"attest"},
+		"charm.land/":          {"live"},
 	}
 }
 

@@ -1,5 +1,6 @@
 // Package progress shows the events of a run while it runs: lines for people, on a
-// terminal with colors and steps that overwrite each other, and JSON lines for programs.
+// terminal with colors and with what is under way drawn below them, and JSON lines for
+// programs.
 package progress
 
 import (
@@ -13,6 +14,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/joelhooks/shipit/live"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -25,15 +27,15 @@ type Reporter struct {
 	lines  lines
 }
 
-// lines writes events as lines. On a terminal, a step overwrites the line of
-// the step before it.
+// lines writes events as lines. On a terminal, what is under way is drawn below them:
+// its line is printed when it has ended.
 type lines struct {
 	w         io.Writer
 	terminal  bool
 	color     bool
-	open      bool      // the last line is a step that the next line overwrites
-	lastStep  string    // the last step printed where w is not a terminal; not repeated
-	printedAt time.Time // when the last line was printed
+	screen    *live.Screen // nil before the first step on a terminal
+	lastStep  string       // the last step printed where w is not a terminal; not repeated
+	printedAt time.Time    // when the last line was printed
 }
 
 // New reports to w and appends events to the file at events; "" for none. Close ends it.
@@ -54,11 +56,11 @@ func New(w io.Writer, events string) (*Reporter, error) {
 	return r, nil
 }
 
-// Close clears an unfinished line and closes the events file.
+// Close takes away what was drawn of unfinished steps and closes the events file.
 func (r *Reporter) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.lines.clearOpen()
+	r.lines.closeScreen()
 	if r.events == nil {
 		return nil
 	}
@@ -78,13 +80,23 @@ func (r *Reporter) Report(e release.Event) {
 		if began, ok := r.began[key]; ok && e.Took == 0 {
 			e.Took = e.At.Sub(began)
 		}
-		delete(r.began, key)
 	}
 	if r.events != nil {
 		// An error, such as a full disk, must not stop a rollout.
 		_ = json.NewEncoder(r.events).Encode(e)
 	}
-	r.lines.print(e)
+	if r.lines.terminal {
+		since, known := r.began[key]
+		if !known {
+			since = e.At
+		}
+		r.lines.draw(e, key, since)
+	} else {
+		r.lines.print(e)
+	}
+	if e.Mark == release.MarkDone {
+		delete(r.began, key)
+	}
 }
 
 // signs begin the lines.
@@ -99,28 +111,43 @@ func colors() map[release.Mark]string {
 	return map[release.Mark]string{release.MarkDone: "\x1b[32m", release.MarkFail: "\x1b[31m", release.MarkNote: "\x1b[33m"}
 }
 
-func (p *lines) print(e release.Event) {
-	line := eventText(e)
-	if e.Mark == release.MarkStep && e.Message == "" {
-		return // a step without a message is only for --events
+// draw shows an event on a terminal.
+func (p *lines) draw(e release.Event, key string, since time.Time) {
+	if p.screen == nil {
+		p.screen = live.Open(p.w)
 	}
-	if e.Mark == release.MarkStep {
-		if p.terminal {
-			fmt.Fprintf(p.w, "\r\x1b[K%s %s", signs()[e.Mark], line)
-			p.open = true
-		} else if line != p.lastStep && e.At.Sub(p.printedAt) >= stepInterval {
-			fmt.Fprintf(p.w, "%s %s\n", signs()[e.Mark], line)
-			p.lastStep, p.printedAt = line, e.At
+	switch e.Mark {
+	case release.MarkStart, release.MarkStep:
+		if e.Message != "" {
+			p.screen.Step(key, eventText(e), since)
 		}
 		return
+	case release.MarkDone, release.MarkFail:
+		p.screen.Drop(key)
 	}
-	p.clearOpen()
-	p.printedAt = e.At
-	sign := signs()[e.Mark]
-	if c := colors()[e.Mark]; p.color && c != "" {
+	p.screen.Print(p.sign(e.Mark) + " " + eventText(e))
+}
+
+// sign is how a line begins.
+func (p *lines) sign(mark release.Mark) string {
+	sign := signs()[mark]
+	if c := colors()[mark]; p.color && c != "" {
 		sign = c + sign + "\x1b[0m"
 	}
-	fmt.Fprintf(p.w, "%s %s\n", sign, line)
+	return sign
+}
+
+// print writes an event as a line. A step that comes soon after a line is left out.
+func (p *lines) print(e release.Event) {
+	line := eventText(e)
+	if e.Mark == release.MarkStep {
+		if e.Message == "" || line == p.lastStep || e.At.Sub(p.printedAt) < stepInterval {
+			return
+		}
+		p.lastStep = line
+	}
+	p.printedAt = e.At
+	fmt.Fprintf(p.w, "%s %s\n", p.sign(e.Mark), line)
 }
 
 // stepInterval is the least time between a line and a step printed after it, where
@@ -146,9 +173,9 @@ func eventText(e release.Event) string {
 	return b.String()
 }
 
-func (p *lines) clearOpen() {
-	if p.open {
-		fmt.Fprint(p.w, "\r\x1b[K")
-		p.open = false
+func (p *lines) closeScreen() {
+	if p.screen != nil {
+		p.screen.Close()
+		p.screen = nil
 	}
 }

@@ -255,7 +255,7 @@ func (s *story) network(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(s.host.Heal(context.Background()))
 }
 
-// interrupt TEXT CODE COMMAND…: runs a command, sends SIGINT when its stderr says
+// interrupt TEXT CODE COMMAND…: runs a command, sends SIGINT when its output says
 // TEXT, and checks the exit code; for the code "killed" it sends SIGKILL.
 func (s *story) interrupt(ts *testscript.TestScript, _ bool, args []string) {
 	var path string
@@ -273,7 +273,7 @@ func (s *story) interrupt(ts *testscript.TestScript, _ bool, args []string) {
 	cmd.Dir = ts.MkAbs(".")
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+s.kubeconfig, "HOME="+ts.Getenv("HOME"), "XDG_CACHE_HOME="+ts.Getenv("XDG_CACHE_HOME"), "PATH="+ts.Getenv("PATH"))
 	w := &awaited{text: args[0], seen: func() { ts.Check(cmd.Process.Signal(signal)) }}
-	cmd.Stderr = w
+	cmd.Stdout, cmd.Stderr = w, w
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || strconv.Itoa(exit.ExitCode()) != want {
