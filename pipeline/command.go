@@ -36,6 +36,21 @@ func (e *CommandError) Error() string {
 
 func (e *CommandError) Unwrap() error { return e.Err }
 
+// notFound is the exit code by which a shell says that there is no such program.
+const notFound = 127
+
+// commandHint is a possible cause of a command that failed.
+func commandHint(in Inputs, args []string, code int) string {
+	if code != notFound {
+		return missingHint(in)
+	}
+	where := "on the PATH of this machine"
+	if in.Image.Toolchain != "" {
+		where = "in the toolchain " + in.Image.Toolchain + ", or, with the embedded builder, " + where
+	}
+	return fmt.Sprintf("a program that it starts, such as %s, is not %s", args[0], where)
+}
+
 // missingHint names the workspace packages that a command may have missed: those
 // declared in devDependencies only are not in the build.
 func missingHint(in Inputs) string {
@@ -72,7 +87,7 @@ func (s staging) run(ctx context.Context, in Inputs, args []string) error {
 		return context.Cause(ctx)
 	}
 	if err != nil {
-		return &CommandError{Args: args, Err: err, Tail: tail, hint: missingHint(in)}
+		return &CommandError{Args: args, Err: err, Tail: tail, hint: commandHint(in, args, cmd.ProcessState.ExitCode())}
 	}
 	s.opts.Progress.Report(release.Event{
 		Phase: release.PhaseBuild, Mark: release.MarkDone, Message: "ran " + strings.Join(args, " "), Took: time.Since(started),

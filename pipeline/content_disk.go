@@ -19,11 +19,10 @@ func onDisk(ctx context.Context, c content) (string, func(), error) {
 		dir, err := filepath.EvalSymlinks(c.dir)
 		return dir, func() {}, err
 	}
-	tmp, err := os.MkdirTemp("", "shipit-prove-")
+	tmp, done, err := process.Scratch("prove")
 	if err != nil {
 		return "", nil, err
 	}
-	done := func() { _ = process.RemoveAll(tmp) }
 	dir, err := filepath.EvalSymlinks(tmp)
 	if err == nil {
 		dir = filepath.Join(dir, "app")

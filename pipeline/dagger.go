@@ -20,6 +20,7 @@ import (
 
 // daggerRun is the build of one image in an engine.
 type daggerRun struct {
+	engine *engine.Engine
 	client *dagger.Client
 	opts   Options
 	in     Inputs
@@ -40,11 +41,11 @@ type daggerRun struct {
 // through the same steps as those of the embedded builder.
 func daggerBuilds(e *engine.Engine, opts Options, quiet *silence) builder {
 	return func(ctx context.Context, in Inputs, list []platform, use use) error {
-		tmp, err := os.MkdirTemp("", "shipit-dagger-")
+		tmp, done, err := process.Scratch("dagger")
 		if err != nil {
 			return err
 		}
-		defer func() { _ = process.RemoveAll(tmp) }()
+		defer done()
 		c, err := gitContent(ctx, in, len(in.Image.Run) == 0)
 		if err != nil {
 			return err
@@ -59,7 +60,7 @@ func daggerBuilds(e *engine.Engine, opts Options, quiet *silence) builder {
 			return err
 		}
 		r := daggerRun{
-			client: e.Client, opts: opts, in: in, source: e.Client.Host().Directory(closure), salt: filepath.Base(tmp),
+			engine: e, client: e.Client, opts: opts, in: in, source: e.Client.Host().Directory(closure), salt: filepath.Base(tmp),
 			root: buildRoot, files: named, filesDir: files, quiet: quiet,
 		}
 		if opts.around != (around{}) {
@@ -281,7 +282,7 @@ func (r daggerRun) explain(ctx context.Context, err error) error {
 	}
 	var exec *dagger.ExecError
 	if !errors.As(err, &exec) {
-		return errors.New("dagger: " + engine.Undecorated(err.Error()))
+		return r.unanswered(err)
 	}
 	var secrets []string
 	for _, name := range r.in.Image.Secrets {
@@ -294,5 +295,32 @@ func (r daggerRun) explain(ctx context.Context, err error) error {
 	if len(args) > 4 && args[0] == "/bin/sh" {
 		args = args[4:]
 	}
-	return &CommandError{Args: args, Err: fmt.Errorf("exit status %d", exec.ExitCode), Tail: lines[max(0, len(lines)-process.TailLines):], hint: missingHint(r.in)}
+	return &CommandError{Args: args, Err: fmt.Errorf("exit status %d", exec.ExitCode), Tail: lines[max(0, len(lines)-process.TailLines):], hint: commandHint(r.in, args, exec.ExitCode)}
+}
+
+// unanswered is an error that is not a command's.
+func (r daggerRun) unanswered(err error) error {
+	err = r.engine.Explain(err)
+	var broken *engine.BrokenError
+	if errors.As(err, &broken) {
+		return err
+	}
+	text := engine.Undecorated(err.Error())
+	repository, _, _ := strings.Cut(r.in.Image.Toolchain, "@")
+	if repository != "" && strings.Contains(text, strings.TrimPrefix(repository, "docker.io/")) {
+		return &toolchainError{ref: r.in.Image.Toolchain, cause: text}
+	}
+	return errors.New("dagger: " + text)
+}
+
+// toolchainError is a toolchain that an engine cannot get.
+type toolchainError struct{ ref, cause string }
+
+func (e *toolchainError) Error() string {
+	return fmt.Sprintf("the engine cannot get the toolchain %s: %s", e.ref, e.cause)
+}
+
+// Hint is what to do about it.
+func (e *toolchainError) Hint() string {
+	return "see whether the engine's machine reaches the registry, with its own credentials, and whether the digest is there: docker manifest inspect " + e.ref
 }

@@ -293,7 +293,7 @@ func TestAWaitForTheBuildFolderIsSaidAndCanBeGivenUp(t *testing.T) {
 	defer first.close()
 	ctx, cancel := context.WithCancel(t.Context())
 	opts.Progress = func(e release.Event) {
-		if strings.Contains(e.Message, "another build") {
+		if strings.Contains(e.Message, fmt.Sprintf("another build uses %s (process %d, since 20", opts.buildRoot, os.Getpid())) {
 			cancel()
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -37,11 +36,11 @@ func (e *NotReproducibleError) Error() string {
 // commands: an engine knows no result of either. A difference is a
 // *NotReproducibleError. It returns the second build.
 func checkReproducible(ctx context.Context, in Inputs, opts Options) (Built, error) {
-	dir, err := os.MkdirTemp("", "shipit-reproducible-")
+	dir, done, err := process.Scratch("reproducible")
 	if err != nil {
 		return Built{}, err
 	}
-	defer func() { _ = process.RemoveAll(dir) }()
+	defer done()
 	opts.rebuild, opts.stores = true, filepath.Join(dir, "packages")
 	elsewhere := opts
 	elsewhere.unproven = true // the second build is proven

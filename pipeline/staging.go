@@ -1,12 +1,14 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/joelhooks/shipit/pipeline/process"
 	"github.com/joelhooks/shipit/release"
@@ -43,7 +45,7 @@ func openStaging(ctx context.Context, opts Options) (staging, error) {
 	if err := s.wait(ctx); err != nil {
 		return s, fmt.Errorf("lock %s: %w", s.root, err)
 	}
-	if err := s.clean(); err != nil {
+	if err := errors.Join(s.sign(), s.clean()); err != nil {
 		s.lock.Close()
 		return s, fmt.Errorf("empty %s: %w", s.root, err)
 	}
@@ -99,7 +101,7 @@ func (s staging) wait(ctx context.Context) error {
 	if !errors.Is(err, syscall.EWOULDBLOCK) {
 		return err
 	}
-	s.opts.report(release.MarkNote, "another build uses %s: waiting for it", s.root)
+	s.opts.report(release.MarkNote, "another build uses %s (%s): waiting for it", s.root, s.holder())
 	locked := make(chan error, 1)
 	go func() { locked <- syscall.Flock(int(file.Fd()), syscall.LOCK_EX) }()
 	select {
@@ -112,6 +114,23 @@ func (s staging) wait(ctx context.Context) error {
 		}()
 		return context.Cause(ctx)
 	}
+}
+
+// sign writes into the lock's file who holds it, for those that wait.
+func (s staging) sign() error {
+	text := fmt.Sprintf("process %d, since %s", os.Getpid(), time.Now().UTC().Format(time.RFC3339))
+	if err := s.lock.Truncate(0); err != nil {
+		return err
+	}
+	_, err := s.lock.WriteAt([]byte(text), 0)
+	return err
+}
+
+// holder is who holds the lock, as written by it.
+func (s staging) holder() string {
+	data := make([]byte, 100)
+	n, _ := s.lock.ReadAt(data, 0)
+	return cmp.Or(release.Visible(string(data[:n])), "nobody knows whose")
 }
 
 func (s staging) clean() error {

@@ -58,6 +58,7 @@ type Engine struct {
 	progress func(line string)
 	drain    time.Duration
 	end      func() // of the session, if it is our own
+	kill     func() // ends it without waiting
 }
 
 // Options are what a connection may need. The zero value works.
@@ -163,7 +164,7 @@ func (e *Engine) startSession(ctx context.Context) (engineconn.EngineConn, error
 	if err != nil {
 		return nil, err
 	}
-	e.end = s.end
+	e.end, e.kill = s.end, s.kill
 	return s, nil
 }
 

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -86,6 +87,18 @@ func TestAnEngineThatCannotBeReachedIsOneLine(t *testing.T) {
 				program(t, bin, "dagger", "echo starting >&2; echo 'start engine: failed to run command [docker version]' >&2; exit 1")
 			},
 			[]string{"`dagger session` ended", "start engine: failed"}, "docker version"},
+		{"an engine of another version",
+			func(t *testing.T, bin string) {
+				program(t, bin, "docker", "exit 0")
+				program(t, bin, "dagger", `if test "$1" = version; then echo 'dagger v9.9.9 (image://x) linux/amd64'; exit; fi; echo 'Error: incompatible engine version v0.20.0 [traceparent:6a8d-0fe6]' >&2; exit 1`)
+			},
+			[]string{"the engine is v0.20.0 and the dagger program is v9.9.9", "do not fit"}, "best v0."},
+		{"a program of another version",
+			func(t *testing.T, bin string) {
+				program(t, bin, "docker", "exit 0")
+				program(t, bin, "dagger", `echo 'Error: start session: connect buildkit session: unexpected status 500: incompatible client version v0.10.0' >&2; exit 1`)
+			},
+			[]string{"the dagger program is v0.10.0", "takes no program of that version"}, "install engine and program in one version"},
 		{"a session that ends at once, of a runner that is there",
 			func(t *testing.T, bin string) {
 				l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -214,6 +227,27 @@ func TestASessionOfOurOwn(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, strings.HasPrefix(string(args), "session "))
 	require.Contains(t, lines, "starting, NO_COLOR=1")
+}
+
+// The answers are those of v0.20.0 whose engine was killed.
+func TestAnEngineThatEndsWhileItBuilds(t *testing.T) {
+	for _, answer := range []string{
+		`returned error 502: {"data":null,"errors":[{"message":"http do: Post \"http://dagger/query\": unexpected EOF"}]}`,
+		`Post "http://dagger/query": dial tcp 127.0.0.1:4242: connect: connection refused`,
+		`make request: Post "http://dagger/query": EOF`,
+	} {
+		killed := false
+		t.Setenv(runnerHost, "kube-pod://dagger-0?namespace=ci")
+		e := &Engine{By: runnerHost, kill: func() { killed = true }}
+		err := e.Explain(errors.New(answer))
+		var broken *BrokenError
+		require.ErrorAs(t, err, &broken, answer)
+		require.True(t, killed, "or closing the connection would wait for it")
+		require.Regexp(t, `^the Dagger engine of _EXPERIMENTAL_DAGGER_RUNNER_HOST ended while it built: (unexpected EOF|connection refused|EOF)$`, err.Error())
+		require.Contains(t, broken.Hint(), "kubectl logs --previous dagger-0 --namespace ci")
+	}
+	other := errors.New("registry.test/node@sha256:00: not found")
+	require.Equal(t, other, (&Engine{}).Explain(other))
 }
 
 // ended reports whether a process is gone, or only waits to be collected.

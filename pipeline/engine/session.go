@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -87,9 +88,26 @@ func openSession(ctx context.Context, cli string, limits limits, line func(strin
 	go readParams(outRead, params)
 	if err := s.await(ctx, params, last); err != nil {
 		s.kill()
+		var none *Error
+		if errors.As(err, &none) {
+			if misfit := versions(none.Reason, versionOf(ctx, cli)); misfit != nil {
+				return s, misfit
+			}
+		}
 		return s, err
 	}
 	return s, nil
+}
+
+// versionOf is the version that a dagger program says it has; "" if it says none.
+func versionOf(ctx context.Context, cli string) string {
+	limited, cancel := context.WithTimeout(ctx, runtimeLimit)
+	defer cancel()
+	out, err := exec.CommandContext(limited, cli, "version").Output()
+	if fields := strings.Fields(string(out)); err == nil && len(fields) > 1 && fields[0] == "dagger" {
+		return fields[1]
+	}
+	return ""
 }
 
 func (s session) kill() {

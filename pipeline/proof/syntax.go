@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
@@ -46,11 +45,11 @@ func (s Subject) syntax(ctx context.Context, root rootfs, files []string) ([]rel
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNotHere, err)
 	}
-	scratch, err := os.MkdirTemp("", "shipit-syntax-")
+	scratch, done, err := process.Scratch("syntax")
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(scratch)
+	defer done()
 	args = append(args, "build", "--external=*", "--target=bun", "--outdir", filepath.Join(scratch, "out"))
 	cmd := process.Group(ctx, args[0], append(args[1:], files...)...)
 	cmd.Dir, cmd.Env = s.Tree, []string{"HOME=" + scratch, "TMPDIR=" + scratch, "NO_COLOR=1", "PATH=/usr/bin:/bin"}

@@ -1,0 +1,84 @@
+package process
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// scratchPrefix begins the names of all folders of Scratch.
+const scratchPrefix = "shipit-"
+
+// unready ends the name of a folder that has no lock yet.
+const unready = ".new"
+
+// Scratch makes a folder for this process in the system's temporary folder. Its name
+// begins with shipit-, purpose and a dash. Call done when it is no longer needed. The
+// folders of processes that were killed before that are removed first.
+func Scratch(purpose string) (dir string, done func(), err error) {
+	sweep(os.TempDir())
+	part, err := os.MkdirTemp("", scratchPrefix+purpose+"-*"+unready)
+	if err != nil {
+		return "", nil, err
+	}
+	lock, err := os.Open(part)
+	if err == nil {
+		// The lock ends with the process, however it ends.
+		if err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err == nil {
+			dir = strings.TrimSuffix(part, unready)
+			err = os.Rename(part, dir)
+		}
+	}
+	if err != nil {
+		return "", nil, errors.Join(err, os.Remove(part))
+	}
+	return dir, func() {
+		_ = RemoveAll(dir)
+		_ = lock.Close()
+	}, nil
+}
+
+// sweep removes the folders of Scratch in the folder temp whose process is gone. Those
+// of other users are left to them.
+func sweep(temp string) {
+	found, _ := filepath.Glob(filepath.Join(temp, scratchPrefix+"*-*"))
+	for _, dir := range found {
+		info, err := os.Lstat(dir)
+		if err != nil || !info.IsDir() || !scratch(filepath.Base(dir)) || !own(info) {
+			continue
+		}
+		if strings.HasSuffix(dir, unready) && time.Since(info.ModTime()) < time.Hour {
+			continue
+		}
+		lock, err := os.Open(dir)
+		if err != nil {
+			continue
+		}
+		if syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+			_ = RemoveAll(dir)
+		}
+		_ = lock.Close()
+	}
+}
+
+// scratch reports whether a folder's name is one of Scratch: others begin with shipit-
+// too, and have no lock.
+func scratch(name string) bool {
+	for _, purpose := range purposes() {
+		if strings.HasPrefix(name, scratchPrefix+purpose+"-") {
+			return true
+		}
+	}
+	return false
+}
+
+// purposes are those for which Scratch is called.
+func purposes() []string { return []string{"dagger", "prove", "reproducible", "syntax"} }
+
+func own(info os.FileInfo) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(stat.Uid) == os.Geteuid()
+}
