@@ -194,3 +194,36 @@ func TestAWithdrawalIsCopiedToTheRegistryToo(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, entry.Record.Withdrawn)
 }
+
+func TestTheFirstReleaseOnAnotherHostIsRefused(t *testing.T) {
+	mirror := &memoryMirror{copies: map[string]map[string][]byte{}}
+	old := newApp(t, "host")
+	old.Ledger = ledger.New(old.store, "bus", ledger.Options{Mirror: mirror})
+	_, err := old.ship(t, releaseOf(oldSHA, oldBits, "host"), deploy.Terms{})
+	require.NoError(t, err)
+
+	moved := func(follows bool) *app {
+		a := newApp(t, "host")
+		a.Ledger = ledger.New(a.store, "bus", ledger.Options{Mirror: mirror})
+		a.Follows = func(_ context.Context, earlier string) bool { return follows && earlier == oldSHA }
+		return a
+	}
+	a := moved(true)
+	_, err = a.ship(t, releaseOf(newSHA, newBits, "host"), deploy.Terms{})
+	var refusal *release.Refusal
+	require.ErrorAs(t, err, &refusal)
+	require.Equal(t, release.CodeRecordsElsewhere, refusal.Findings[0].Code)
+	require.Contains(t, refusal.Findings[0].Message, "#1 01d0000")
+	require.Empty(t, a.target.runs)
+	plan, err := a.Plan(t.Context(), releaseOf(newSHA, newBits, "host"), deploy.Terms{}, nil)
+	require.NoError(t, err)
+	require.Equal(t, release.CodeRecordsElsewhere, plan.Findings[0].Code)
+
+	record, err := a.ship(t, releaseOf(newSHA, newBits, "host"), deploy.Terms{Allow: []release.Code{release.CodeRecordsElsewhere}})
+	require.NoError(t, err, "a history of its own is begun if that is allowed by name")
+	require.EqualValues(t, 1, record.Seq)
+
+	record, err = moved(false).ship(t, releaseOf(newSHA, newBits, "host"), deploy.Terms{})
+	require.NoError(t, err, "records of another environment are told, and refuse nothing")
+	require.True(t, record.Parity)
+}

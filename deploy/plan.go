@@ -49,6 +49,6 @@ func (e Engine) Plan(ctx context.Context, rel release.Release, t Terms, unpushed
 	for _, l := range seen.leftovers {
 		p.Changes = append(p.Changes, Change{Role: l.role.Name, Object: "role " + l.role.Name, Action: release.ActionPruned})
 	}
-	p.Findings = append(p.Findings, t.Known...)
+	p.Findings = append(append(p.Findings, t.Known...), e.elsewhere(ctx, rel, t.History)...)
 	return p, nil
 }

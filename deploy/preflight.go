@@ -54,6 +54,7 @@ func (e Engine) Preflight(ctx context.Context, rel release.Release, t Terms) (Ch
 	}
 	var (
 		untrusted []release.Finding
+		elsewhere []release.Finding
 		unsigned  []release.Finding
 		bundles   map[string][]byte
 		signature map[string][]byte
@@ -64,11 +65,12 @@ func (e Engine) Preflight(ctx context.Context, rel release.Release, t Terms) (Ch
 	group.Go(func() (err error) { bundles, untrusted, err = e.verifyImages(gctx, rel, t.Attached); return err })
 	group.Go(func() (err error) { found, err = e.ask(gctx, rel, false); return err })
 	group.Go(func() error { signature, unsigned = e.signContent(gctx, rel, t.Attached); return nil })
+	group.Go(func() error { elsewhere = e.elsewhere(gctx, rel, t.History); return nil })
 	if err := group.Wait(); err != nil {
 		return Checked{}, err
 	}
 	maps.Copy(bundles, signature)
-	all := slices.Concat(untrusted, unsigned, weaker, t.Known, probe.Validate(e.Config), dropped(rel, t.History.Records(), e.Config.Keep), found.all)
+	all := slices.Concat(untrusted, unsigned, weaker, elsewhere, t.Known, probe.Validate(e.Config), dropped(rel, t.History.Records(), e.Config.Keep), found.all)
 	for _, f := range all {
 		allowed := f.Severity == release.Refuses && f.Allowable() && slices.Contains(t.Allow, f.Code)
 		if allowed {

@@ -85,10 +85,14 @@ func (s *session) engine(ctx context.Context, targets map[release.Target]deploy.
 	if err := s.moveOldRecords(ctx, store); err != nil {
 		return deployment{}, errors.Join(s.closeUnchanged(err), deploy.Engine{Targets: targets}.Close())
 	}
-	return deployment{session: s, Engine: deploy.Engine{
+	engine := deploy.Engine{
 		Config: s.cfg, Targets: targets, Policy: s.policy(verify), Timeout: s.timeout(), Progress: s.report,
 		Ledger: ledger.New(store, s.cfg.App, s.ledgerOptions(ctx)),
-	}}, nil
+	}
+	if s.storeTarget() == release.TargetHost {
+		engine.Follows = s.follows
+	}
+	return deployment{session: s, Engine: engine}, nil
 }
 
 // Close ends all connections and the progress output.
@@ -128,16 +132,19 @@ func (s *session) openTargets(ctx context.Context, partial bool) (map[release.Ta
 	return open, nil
 }
 
-// openStore is where the records are stored: in the cluster if a role runs there,
-// otherwise on the first host.
-func (s *session) openStore(targets map[release.Target]deploy.Target) ledger.Store {
-	target := release.TargetHost
+// storeTarget is what stores the records: the cluster if a role runs there, otherwise
+// the first host.
+func (s *session) storeTarget() release.Target {
 	for _, r := range s.cfg.Roles {
 		if r.Target() != release.TargetHost {
-			target = r.Target()
-			break
+			return r.Target()
 		}
 	}
+	return release.TargetHost
+}
+
+func (s *session) openStore(targets map[release.Target]deploy.Target) ledger.Store {
+	target := s.storeTarget()
 	return targetKinds()[target].store(targets[target], s.cfg.App)
 }
 
