@@ -30,7 +30,7 @@ func may() map[string][]string {
 		"registry":          below,
 		"manifests":         below,
 		"probe":             below,
-		"check":             append([]string{"pipeline/git", "pipeline/workspace", "probe"}, below...),
+		"check":             append([]string{"manifests", "pipeline/git", "pipeline/workspace", "probe"}, below...),
 		"scaffold":          below,
 		"actions":           below,
 		"progress":          {"live", "release"},

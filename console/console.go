@@ -207,14 +207,18 @@ func History(w io.Writer, records []release.Record, width int) {
 	t.write(w)
 }
 
-// Findings writes what is known before anything changes, each with what to do.
-func Findings(w io.Writer, findings []release.Finding) {
+// Findings writes what is known before anything changes, each with what to do. Those that
+// are allowed by their code refuse nothing.
+func Findings(w io.Writer, findings []release.Finding, allow []release.Code) {
 	for _, f := range findings {
-		sign := "✗"
-		if f.Severity == release.Warns {
+		sign, allowed := "✗", ""
+		switch {
+		case f.Severity == release.Warns:
 			sign = "·"
+		case release.Refuse([]release.Finding{f}, allow) == nil:
+			sign, allowed = "·", " (allowed)"
 		}
-		fmt.Fprintf(w, "%s %s\n", sign, f)
+		fmt.Fprintf(w, "%s %s%s\n", sign, f, allowed)
 		if f.Hint != "" {
 			fmt.Fprintf(w, "  → %s\n", f.Hint)
 		}

@@ -70,7 +70,7 @@ func (e Engine) Preflight(ctx context.Context, rel release.Release, t Terms) (Ch
 		return Checked{}, err
 	}
 	maps.Copy(bundles, signature)
-	all := slices.Concat(untrusted, unsigned, weaker, elsewhere, t.Known, probe.Validate(e.Config), dropped(rel, t.History.Records(), e.Config.Keep), found.all)
+	all := slices.Concat(untrusted, unsigned, weaker, elsewhere, t.Known, e.probeFindings(t.Known), dropped(rel, t.History.Records(), e.Config.Keep), found.all)
 	for _, f := range all {
 		allowed := f.Severity == release.Refuses && f.Allowable() && slices.Contains(t.Allow, f.Code)
 		if allowed {
@@ -89,6 +89,13 @@ func (e Engine) Preflight(ctx context.Context, rel release.Release, t Terms) (Ch
 		required: required, allowed: slices.Compact(slices.Sorted(slices.Values(used))),
 		force: slices.Contains(t.Allow, release.CodeFieldConflict), noRestore: t.NoRestore,
 	}, nil
+}
+
+// probeFindings are what is wrong with the probes, but for what is known already.
+func (e Engine) probeFindings(known []release.Finding) []release.Finding {
+	return slices.DeleteFunc(probe.Validate(e.Config), func(f release.Finding) bool {
+		return slices.ContainsFunc(known, func(k release.Finding) bool { return k.Code == f.Code && k.Message == f.Message })
+	})
 }
 
 // dropped are the roles of the newest record that a release lacks.

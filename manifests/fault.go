@@ -33,6 +33,19 @@ func (e *Error) Error() string {
 	return strings.Join(append(parts, e.Msg), ": ")
 }
 
+// Finding is the fault as something that stands in the way of a release of role.
+func (e *Error) Finding(role string) release.Finding {
+	bare := *e
+	f := release.Finding{Code: e.Code, Severity: release.Refuses, Role: role, Object: e.Object, Hint: e.Hint, Fixed: true}
+	if e.File != "" {
+		f.Object, bare.File = position(e.File, e.Line), ""
+	} else {
+		bare.Object = ""
+	}
+	f.Message = bare.Error()
+	return f
+}
+
 func position(file string, line int) string {
 	if line == 0 {
 		return file

@@ -31,6 +31,7 @@ const (
 	CodeProbeRequest       Code = "ProbeRequest"
 	CodeProbeVariable      Code = "ProbeVariable"
 	CodeRemoteBase         Code = "RemoteBase"
+	CodeRunMissing         Code = "RunMissing"
 	CodeRuntimeInstall     Code = "RuntimeInstall"
 	CodeRuntimeMutation    Code = "RuntimeMutation"
 	CodeSecretInManifests  Code = "SecretInManifests"

@@ -49,6 +49,8 @@ func treeCodes() []CodeEntry {
 			"Do it in the image's run commands.", true},
 		{CodeSecretInManifests, OfFinding, "A Secret of the manifests holds values, which would be stored with every record and its copy in the registry.",
 			"Create the Secret outside of the release, sealed or from a secret store, and refer to it.", true},
+		{CodeRunMissing, OfFinding, "Packages of an image depend on others that nothing installs: the image has no run commands.",
+			"Name the command that installs from the lockfile in images.*.run, or drop the dependency.", false},
 		{CodeTodo, OfFinding, "A line of shipit.yaml still asks for something: `shipit init` could not find it in the repository.",
 			"Answer the question on that line, and delete the comment.", false},
 		{CodeWorkflowPaths, OfFinding, "A workflow does not start on a change of something that goes into an image.",

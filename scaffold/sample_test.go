@@ -120,9 +120,11 @@ func TestSamples(t *testing.T) {
 
 			var got []string
 			for _, f := range s.findings(t, draft.YAML) {
-				got = append(got, f.String())
+				if f.Severity == release.Refuses {
+					got = append(got, f.String())
+				}
 			}
-			require.Equal(t, todos(draft.YAML), got, "check reports the questions, and nothing else")
+			require.Equal(t, todos(draft.YAML), got, "check refuses for the questions, and for nothing else")
 		})
 	}
 }

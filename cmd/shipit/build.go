@@ -1,13 +1,16 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/spf13/cobra"
 
+	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/manifests"
 	"github.com/joelhooks/shipit/pipeline"
@@ -18,6 +21,8 @@ type buildOptions struct {
 	rev    string
 	check  bool
 	noPush bool
+	image  string
+	role   string
 	buildFlags
 }
 
@@ -46,6 +51,8 @@ Standard output is one digest reference a line, so that $(shipit build) composes
 		RunE: onRevision(&o.rev, o.run),
 	}
 	cmd.Flags().BoolVar(&o.check, "check-reproducible", false, "build twice, cold and warm, in different surroundings; name the first difference; push nothing")
+	cmd.Flags().StringVar(&o.image, "image", "", "build only the image `NAME`")
+	cmd.Flags().StringVar(&o.role, "role", "", "build only the image of `ROLE`")
 	cmd.Flags().BoolVar(&o.noPush, "no-push", false, "build, store the layers in the cache, and push nothing")
 	o.add(cmd.Flags())
 	return cmd
@@ -57,6 +64,9 @@ func (o *buildOptions) run(ctx context.Context) error {
 		return err
 	}
 	defer s.Close()
+	if err := o.narrow(s); err != nil {
+		return err
+	}
 	step := pipeline.Publisher.Publish
 	switch {
 	case o.check:
@@ -80,6 +90,24 @@ func (o *buildOptions) run(ctx context.Context) error {
 			fmt.Fprintln(w, i.Reference)
 		}
 	})
+}
+
+// narrow leaves only the roles of the image that is asked for.
+func (o *buildOptions) narrow(t *commit) error {
+	name := o.image
+	if role, ok := t.cfg.Role(o.role); ok {
+		name = cmp.Or(name, role.Image)
+	} else if o.role != "" {
+		return &usageError{fmt.Sprintf("--role %q is not among roles", o.role)}
+	}
+	if name == "" {
+		return nil
+	}
+	t.cfg.Roles = slices.DeleteFunc(slices.Clone(t.cfg.Roles), func(r config.Role) bool { return r.Image != name })
+	if len(t.cfg.Roles) == 0 {
+		return &usageError{fmt.Sprintf("--image %q is the image of no role", name)}
+	}
+	return nil
 }
 
 type renderOptions struct {

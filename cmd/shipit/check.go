@@ -52,7 +52,7 @@ func (o *checkOptions) run(ctx context.Context) error {
 		SHA      string            `json:"sha"`
 		Findings []release.Finding `json:"findings"`
 	}{t.cfg.App, t.source.SHA, findings}
-	if err := o.result(doc, func(w io.Writer) { console.Findings(w, findings) }); err != nil {
+	if err := o.result(doc, func(w io.Writer) { console.Findings(w, findings, o.allow) }); err != nil {
 		return err
 	}
 	if err := actions.Current(o.term.err).ReportFindings("shipit check", findings); err != nil {
@@ -61,6 +61,10 @@ func (o *checkOptions) run(ctx context.Context) error {
 	if err := release.Refuse(findings, o.allow); err != nil {
 		return &printedError{&exitError{code: exitUsage, msg: err.Error(), told: "the commit would not be released"}}
 	}
-	t.report(release.Event{Phase: release.PhaseCheck, Mark: release.MarkDone, Message: "no findings in " + release.Short(t.source.SHA)})
+	none := "no findings in "
+	if len(findings) > 0 {
+		none = "nothing else is wrong with "
+	}
+	t.report(release.Event{Phase: release.PhaseCheck, Mark: release.MarkDone, Message: none + release.Short(t.source.SHA)})
 	return nil
 }

@@ -63,7 +63,7 @@ func (g *globals) addCompletions(root *cobra.Command) {
 		"history": g.completeSequences, "verify": g.completeSequences, "withdraw": g.completeSequences,
 	}
 	flag := map[string]map[string]func(context.Context, string) []string{
-		"rollback": {"to": g.completeGood}, "render": {"role": g.completeRoles},
+		"rollback": {"to": g.completeGood}, "render": {"role": g.completeRoles}, "build": {"role": g.completeRoles},
 	}
 	for _, c := range root.Commands() {
 		if words := argument[c.Name()]; words != nil {

@@ -12,7 +12,7 @@ import (
 
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/doctor"
-	"github.com/joelhooks/shipit/pipeline"
+	"github.com/joelhooks/shipit/manifests"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -75,7 +75,7 @@ func renderOnce(g *globals) func(context.Context) (release.Release, error) {
 				return
 			}
 			defer t.Close()
-			rel, err = t.release(ctx, pipeline.PlaceholderImages(t.cfg))
+			rel, err = manifests.Complete(manifests.Placeholder(t.cfg), t.cfg, t.source.Files(ctx))
 		})
 		return rel, err
 	}

@@ -142,7 +142,7 @@ func (g *globals) leftToSay(err error, hint string) (string, string) {
 		return err.Error(), hint
 	}
 	if !told {
-		console.Findings(g.term.err, refusal.Findings)
+		console.Findings(g.term.err, refusal.Findings, nil)
 	}
 	return "refused, nothing was changed", refusal.AllowHint()
 }

@@ -8,9 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/joelhooks/shipit/check"
 	"github.com/joelhooks/shipit/console"
 	"github.com/joelhooks/shipit/deploy"
-	"github.com/joelhooks/shipit/manifests"
 	"github.com/joelhooks/shipit/pipeline"
 	"github.com/joelhooks/shipit/release"
 )
@@ -32,6 +32,7 @@ type planResult struct {
 	Changes  []planChange      `json:"changes"`
 	Findings []release.Finding `json:"findings"`
 	Changed  bool              `json:"changed"` // a release would change something that runs
+
 }
 
 // planChange is a change with its fields as lines for people.
@@ -65,11 +66,11 @@ func (o *planOptions) run(ctx context.Context) error {
 	}
 	defer t.Close()
 	defer engine.Close()
-	plan, err := t.plan(ctx, engine)
+	plan, err := o.plan(ctx, t, engine)
 	if err != nil {
 		return deploy.Unchanged(err)
 	}
-	if err := o.result(plan, func(w io.Writer) { planText(w, plan) }); err != nil {
+	if err := o.result(plan, func(w io.Writer) { planText(w, plan, o.allow) }); err != nil {
 		return err
 	}
 	if err := release.Refuse(plan.Findings, o.allow); err != nil {
@@ -81,8 +82,18 @@ func (o *planOptions) run(ctx context.Context) error {
 	return nil
 }
 
-func (t *commit) plan(ctx context.Context, engine deploy.Engine) (planResult, error) {
+// plan plans the release of a commit; of one that its own tree refuses, only the
+// findings are known.
+func (o *planOptions) plan(ctx context.Context, t *commit, engine deploy.Engine) (planResult, error) {
 	p := planResult{App: t.cfg.App, SHA: t.source.SHA, Version: t.version, Images: []pipeline.Image{}, Changes: []planChange{}, Findings: []release.Finding{}}
+	known, err := check.Commit(ctx, t.source, t.cfg)
+	if err != nil {
+		return p, err
+	}
+	if release.Refuse(known, o.allow) != nil {
+		p.Findings = known
+		return p, nil
+	}
 	read := sync.OnceValues(func() (deploy.History, error) { return engine.Read(ctx) })
 	images, err := t.images(ctx, t.publisher(buildFlags{}, read), pipeline.Publisher.FindOrBuild)
 	if err != nil {
@@ -97,12 +108,8 @@ func (t *commit) plan(ctx context.Context, engine deploy.Engine) (planResult, er
 	if err != nil {
 		return p, err
 	}
-	notes, err := manifests.Notes(t.cfg, rel)
-	if err != nil {
-		return p, err
-	}
 	history, _ := read() // there may be no ledger yet
-	plan, err := engine.Plan(ctx, rel, deploy.Terms{Known: notes, History: history}, unpushed)
+	plan, err := engine.Plan(ctx, rel, deploy.Terms{Known: known, History: history}, unpushed)
 	p.Running, p.Changed = plan.Running, len(plan.Changes) > 0
 	p.Findings = append(p.Findings, plan.Findings...)
 	for _, c := range plan.Changes {
@@ -111,7 +118,7 @@ func (t *commit) plan(ctx context.Context, engine deploy.Engine) (planResult, er
 	return p, err
 }
 
-func planText(w io.Writer, p planResult) {
+func planText(w io.Writer, p planResult, allow []release.Code) {
 	fmt.Fprintf(w, "%s %s %s", p.App, release.Short(p.SHA), p.Version)
 	if p.Running != "" {
 		fmt.Fprintf(w, " (last good release: %s)", release.Short(p.Running))
@@ -130,8 +137,8 @@ func planText(w io.Writer, p planResult) {
 			fmt.Fprintln(w, c.Diff)
 		}
 	}
-	if !p.Changed {
+	if compared := len(p.Images) > 0; compared && !p.Changed {
 		fmt.Fprintln(w, "  no changes")
 	}
-	console.Findings(w, p.Findings)
+	console.Findings(w, p.Findings, allow)
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/deploy/kube"
-	"github.com/joelhooks/shipit/pipeline"
+	"github.com/joelhooks/shipit/manifests"
 )
 
 func newRBAC(g *globals) *cobra.Command {
@@ -32,7 +32,7 @@ func (g *globals) rbac(ctx context.Context, rev string) error {
 		return err
 	}
 	defer t.Close()
-	rel, err := t.release(ctx, pipeline.PlaceholderImages(t.cfg))
+	rel, err := manifests.Complete(manifests.Placeholder(t.cfg), t.cfg, t.source.Files(ctx))
 	if err != nil {
 		return deploy.Unchanged(err)
 	}

@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/joelhooks/shipit/actions"
+	"github.com/joelhooks/shipit/check"
 	"github.com/joelhooks/shipit/console"
 	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/ledger"
-	"github.com/joelhooks/shipit/manifests"
 	"github.com/joelhooks/shipit/pipeline"
 	"github.com/joelhooks/shipit/release"
 )
@@ -61,11 +61,14 @@ func (o *releaseOptions) run(ctx context.Context) error {
 	defer t.Close()
 	defer engine.Close()
 
-	rel, history, err := t.published(ctx, engine, o.buildFlags)
+	known, err := check.Commit(ctx, t.source, t.cfg)
+	if err == nil {
+		err = release.Refuse(known, o.allow)
+	}
 	if err != nil {
 		return deploy.Unchanged(err)
 	}
-	notes, err := manifests.Notes(t.cfg, rel)
+	rel, history, err := t.published(ctx, engine, o.buildFlags)
 	if err != nil {
 		return deploy.Unchanged(err)
 	}
@@ -74,7 +77,7 @@ func (o *releaseOptions) run(ctx context.Context) error {
 		return deploy.Unchanged(err)
 	}
 	engine.Lock = ledger.LockOptions{Wait: o.waitLock, What: release.Short(rel.SHA), Order: committed.Unix()}
-	record, err := engine.Release(ctx, rel, deploy.Terms{Allow: o.allow, NoRestore: o.noRestore, Record: o.record, Known: notes, History: history})
+	record, err := engine.Release(ctx, rel, deploy.Terms{Allow: o.allow, NoRestore: o.noRestore, Record: o.record, Known: known, History: history})
 	return o.conclude(record, err)
 }
 

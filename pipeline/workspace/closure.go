@@ -66,6 +66,21 @@ func (c Closure) Owner(file string) (Package, bool) {
 	return best, ok
 }
 
+// External are the dependencies that a package manager has to install: those of the
+// closure's packages that no package of the workspace is.
+func (c Closure) External() []Link {
+	var out []Link
+	for _, p := range c.Packages {
+		for _, name := range slices.Sorted(maps.Keys(p.manifest.Dependencies)) {
+			linked := slices.ContainsFunc(c.Links, func(l Link) bool { return l.From == p.Dir && l.Name == name })
+			if kind, _, _ := strings.Cut(p.manifest.Dependencies[name], ":"); !linked && kind != "file" && kind != "link" && kind != "portal" {
+				out = append(out, Link{From: p.Dir, Name: name})
+			}
+		}
+	}
+	return out
+}
+
 // below reports whether p is dir or stands in it.
 func below(p, dir string) bool {
 	return dir == "" || p == dir || strings.HasPrefix(p, dir+"/")

@@ -33,27 +33,32 @@ func (b *closureBuilder) lfsPointers(ctx context.Context) error {
 	if err != nil || !used {
 		return err
 	}
-	return b.source.Read(ctx, b.contents(), func(f git.File, size int64, r io.Reader) error {
+	found, err := b.done.LFSPointers(ctx, b.source)
+	b.findings = append(b.findings, found...)
+	return err
+}
+
+// LFSPointers reads every file of the closure, and finds those that are pointers of
+// Git LFS, whether or not attributes of the tree say so.
+func (c Closure) LFSPointers(ctx context.Context, s git.Source) ([]release.Finding, error) {
+	var files []git.File
+	for _, f := range c.Files {
+		if !f.Link() && !f.Submodule() {
+			files = append(files, f)
+		}
+	}
+	var found []release.Finding
+	err := s.Read(ctx, files, func(f git.File, size int64, r io.Reader) error {
 		if size > MaxLFSPointer {
 			return nil
 		}
 		content, err := io.ReadAll(r)
 		if pointer := LFSPointer(f.Path, content); pointer != nil {
-			b.findings = append(b.findings, *pointer)
+			found = append(found, *pointer)
 		}
 		return err
 	})
-}
-
-// contents are the files of the closure that have content.
-func (b *closureBuilder) contents() []git.File {
-	var out []git.File
-	for _, f := range b.done.Files {
-		if !f.Link() && !f.Submodule() {
-			out = append(out, f)
-		}
-	}
-	return out
+	return found, err
 }
 
 // usesLFS reports whether any attributes of the tree hand files to Git LFS.
