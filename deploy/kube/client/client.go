@@ -43,6 +43,7 @@ type Options struct {
 // Client is one API server, asked by one user. It is safe for concurrent use.
 type Client struct {
 	host     string
+	plugin   string // the command of the credential plugin; empty if there is none
 	http     *http.Client
 	typed    typedClient
 	dynamic  dynamic.Interface
@@ -79,6 +80,9 @@ func Connect(o Options) (*Client, error) {
 // that it sends goes over one HTTP client, and so over one connection.
 func For(cfg *rest.Config) (*Client, error) {
 	c := &Client{host: cfg.Host}
+	if cfg.ExecProvider != nil {
+		c.plugin = cfg.ExecProvider.Command
+	}
 	cfg = rest.CopyConfig(cfg)
 	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return guarded{limited{next, requestLimit}} })
 	var err error
@@ -106,7 +110,7 @@ func (c *Client) Ping(ctx context.Context) error {
 	var err error
 	for range 3 {
 		_, err = c.rest().Get().AbsPath("/version").MaxRetries(0).DoRaw(ctx)
-		if err == nil || utilnet.IsConnectionRefused(err) || !disconnected(err) || ctx.Err() != nil {
+		if err == nil || utilnet.IsConnectionRefused(err) || !c.disconnected(err) || ctx.Err() != nil {
 			break
 		}
 		// It was there, and failed.

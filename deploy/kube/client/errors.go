@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -129,17 +128,20 @@ func (c *Client) explain(err error) error {
 			resource += "." + m[3]
 		}
 		return &ForbiddenError{Verb: m[1], Resource: resource, Namespace: m[4], Err: err}
-	case errors.As(err, new(*silentError)), disconnected(err):
-		return &UnreachableError{Host: c.host, Err: err}
-	default:
-		return err
 	}
+	if wrong := c.misconfigured(err); wrong != nil {
+		return wrong
+	}
+	if errors.As(err, new(*silentError)) || c.disconnected(err) {
+		return &UnreachableError{Host: c.host, Err: err}
+	}
+	return err
 }
 
 // disconnected reports whether the request may never have been answered, and is
 // worth repeating.
-func disconnected(err error) bool {
-	if errors.As(err, new(*silentError)) {
+func (c *Client) disconnected(err error) bool {
+	if errors.As(err, new(*silentError)) || c.misconfigured(err) != nil {
 		return false
 	}
 	var netErr net.Error
@@ -148,9 +150,8 @@ func disconnected(err error) bool {
 		// etcd not ready, or the server shutting down; or a proxy that does not reach it.
 		return apierrors.IsServiceUnavailable(err) && !strings.Contains(err.Error(), "admission") || notItsOwn(status)
 	}
-	var tls x509.UnknownAuthorityError
 	return utilnet.IsConnectionRefused(err) || utilnet.IsConnectionReset(err) || utilnet.IsProbableEOF(err) ||
-		utilnet.IsHTTP2ConnectionLost(err) || errors.As(err, &tls) || errors.As(err, &netErr) || errors.Is(err, io.ErrUnexpectedEOF)
+		utilnet.IsHTTP2ConnectionLost(err) || errors.As(err, &netErr) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // notItsOwn reports whether an answer is a failure in other words than an API
@@ -175,6 +176,9 @@ func rootCause(err error) string {
 	}
 	var u *url.Error
 	if errors.As(err, &u) {
+		if strings.Contains(u.Err.Error(), noTLS) {
+			return "what answers there does not speak TLS"
+		}
 		return u.Err.Error()
 	}
 	return err.Error()

@@ -14,7 +14,7 @@ func (c *Client) retry(ctx context.Context, request func() error) error {
 	pause, deadline := 50*time.Millisecond, time.Now().Add(outageLimit)
 	for {
 		err := request()
-		if err == nil || !disconnected(err) || ctx.Err() != nil || time.Now().After(deadline) {
+		if err == nil || !c.disconnected(err) || ctx.Err() != nil || time.Now().After(deadline) {
 			return c.explain(err)
 		}
 		select {
