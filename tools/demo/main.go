@@ -65,6 +65,8 @@ func show(ctx context.Context, s shape, out io.Writer, terminal bool) (err error
 		return err
 	}
 	err = p.perform(ctx)
-	p.summary()
+	if ctx.Err() == nil {
+		p.summary()
+	}
 	return err
 }

@@ -27,6 +27,9 @@ type Compilation struct {
 	Seconds     int // of CPU that it takes with an empty cache
 }
 
+// unknown is how many packages have to be compiled before go has told.
+const unknown = -1
+
 // linkTime is how long linking a large program takes.
 const linkTime = 10 * time.Second
 
@@ -34,6 +37,7 @@ const linkTime = 10 * time.Second
 // progress is silent. When ctx ends, so does go.
 func (c Compilation) Run(ctx context.Context, progress func(string)) error {
 	var compiled, all atomic.Int64
+	all.Store(unknown)
 	done := waiting.For(progress, "building "+c.What, func(took time.Duration) time.Duration {
 		return c.left(took, int(compiled.Load()), int(all.Load()))
 	})
@@ -44,7 +48,9 @@ func (c Compilation) Run(ctx context.Context, progress func(string)) error {
 		select {
 		case <-ended: // most builds find all in the cache
 		case <-time.After(2 * time.Second):
-			all.Store(compiled.Load() + int64(c.missing(ctx)))
+			if n, err := c.missing(ctx); err == nil {
+				all.Store(compiled.Load() + int64(n))
+			}
 		}
 	}()
 	cmd := c.command(ctx, "-v")
@@ -71,13 +77,19 @@ func (c Compilation) Run(ctx context.Context, progress func(string)) error {
 
 // left estimates what a build still takes, by the share of its packages that is
 // compiled: at first from the CPU time that it took elsewhere, and the further it
-// is the more from its own pace. Until all is known, nothing has to be compiled.
+// is the more from its own pace.
 func (c Compilation) left(took time.Duration, compiled, all int) time.Duration {
-	if all == 0 {
+	usual := float64(c.Seconds) * float64(time.Second) / float64(min(runtime.NumCPU(), 6))
+	switch {
+	case all == unknown && took == 0:
+		return 0
+	case all == unknown:
+		return time.Duration(usual) + linkTime - took
+	case all == 0:
 		return linkTime - took
 	}
 	share := min(float64(compiled)/float64(all), 1)
-	guess := float64(c.Seconds) * float64(time.Second) / float64(min(runtime.NumCPU(), 6)) * (1 - share)
+	guess := usual * (1 - share)
 	if share > 0 {
 		pace := float64(took) * (1 - share) / share
 		guess = guess*(1-share) + pace*share
@@ -85,15 +97,13 @@ func (c Compilation) left(took time.Duration, compiled, all int) time.Duration {
 	return time.Duration(guess) + linkTime
 }
 
-// missing is how many packages the cache lacks; 0 if that cannot be told.
-func (c Compilation) missing(ctx context.Context) int {
+// missing is how many packages the cache lacks.
+func (c Compilation) missing(ctx context.Context) (int, error) {
 	cmd := c.command(ctx, "-n")
 	var out bytes.Buffer
 	cmd.Stderr = &out
-	if err := cmd.Run(); err != nil {
-		return 0
-	}
-	return strings.Count(out.String(), "/compile -o ")
+	err := cmd.Run()
+	return strings.Count(out.String(), "/compile -o "), err
 }
 
 // command is go build with one more flag. The end of ctx interrupts it, so that it

@@ -11,6 +11,8 @@ import (
 func TestWhatABuildStillTakesIsEstimated(t *testing.T) {
 	cores := time.Duration(min(runtime.NumCPU(), 6))
 	c := Compilation{Seconds: 400}
+	require.Zero(t, c.left(0, 0, unknown))
+	require.Equal(t, 400*time.Second/cores+linkTime-5*time.Second, c.left(5*time.Second, 3, unknown))
 	require.Equal(t, 400*time.Second/cores+linkTime, c.left(0, 0, 2000), "nothing is compiled: what it takes elsewhere")
 	require.Equal(t, linkTime-3*time.Second, c.left(3*time.Second, 0, 0), "all is in the cache: it is linked")
 	require.Equal(t, linkTime, c.left(time.Minute, 2000, 2000))
