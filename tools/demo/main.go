@@ -31,6 +31,8 @@ func run(simulated bool) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C kills
+	// The commands are not in the terminal's foreground: what they set of it must not stop them.
+	signal.Ignore(syscall.SIGTTOU)
 	err := show(ctx, shapeOf(simulated), os.Stdout, term.IsTerminal(int(os.Stdout.Fd())))
 	switch {
 	case err == nil:
