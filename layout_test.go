@@ -26,6 +26,7 @@ func may() map[string][]string {
 		"completion":        below,
 		"console":           {"release"},
 		"live":              {"release"},
+		"report":            {"release"},
 		"doctor":            append([]string{"attest", "deploy/host", "deploy/kube", "pipeline/engine", "pipeline/git"}, withRegistry...),
 		"registry":          below,
 		"manifests":         below,
@@ -69,7 +70,7 @@ func may() map[string][]string {
 		"deploy/host/service": {"deploy/host/content", "deploy/host/machine", "release"},
 		"cmd/shipit": {
 			"actions", "attest", "check", "config", "deploy", "deploy/host", "deploy/kube", "completion", "console", "doctor", "explain", "ledger", "live", "manifests", "pipeline", "pipeline/git",
-			"progress", "registry", "release", "scaffold",
+			"progress", "registry", "release", "report", "scaffold",
 		},
 	}
 }

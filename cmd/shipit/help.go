@@ -15,7 +15,7 @@ func exitsOf() map[string][]int {
 	return map[string][]int{
 		"release": rolls, "rollback": rolls,
 		"plan": {exitRefused, exitDrift}, "status": {exitRefused, exitDrift}, "verify": {exitRefused, exitDrift},
-		"build": refuses, "render": refuses, "history": refuses, "init": refuses, "rbac": refuses, "doctor": refuses,
+		"build": refuses, "render": refuses, "history": refuses, "init": refuses, "rbac": refuses, "doctor": refuses, "report": refuses,
 		"withdraw": {exitRefused, exitLocked},
 		"check":    nil, "explain": nil, "completion": nil,
 	}

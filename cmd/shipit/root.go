@@ -101,7 +101,7 @@ runs there, and rolls it back.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err.Error()} })
 	root.AddCommand(
 		newRelease(g), newRollback(g), newPlan(g), newBuild(g), newRender(g), newStatus(g),
-		newHistory(g), newVerify(g), newCheck(g), newInit(g), newRBAC(g), newWithdraw(g), newExplain(g), newDoctor(g), newCompletion(g),
+		newHistory(g), newVerify(g), newCheck(g), newInit(g), newRBAC(g), newWithdraw(g), newExplain(g), newDoctor(g), newCompletion(g), newReport(g),
 	)
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/joelhooks/shipit/deploy"
+	"github.com/joelhooks/shipit/release"
+	"github.com/joelhooks/shipit/report"
+)
+
+type reportOptions struct {
+	*globals
+	limit int
+	steps string
+}
+
+func newReport(g *globals) *cobra.Command {
+	o := &reportOptions{globals: g}
+	cmd := &cobra.Command{
+		Use:   "report",
+		Short: "Print the history and what runs as one HTML page",
+		Long: `Prints one HTML file, which needs no network, to stdout: the releases in time, which
+role ran what in which release and was in parity, and of each release what changed, why it
+failed and how long its steps took. --steps reads the steps from what a release wrote
+with --events; without it they are the switches of the roles.`,
+		Example: `  shipit report > report.html
+  shipit report --limit 100 --steps events.jsonl > report.html
+  shipit report -o json | jq '.releases[0].steps'`,
+		Args: atMost(0),
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
+	}
+	cmd.Flags().IntVarP(&o.limit, "limit", "n", 1000, "show at most `N` records; 0: all")
+	cmd.Flags().StringVar(&o.steps, "steps", "", "read steps from `FILE`, as --events wrote it")
+	return cmd
+}
+
+func (o *reportOptions) run(ctx context.Context) error {
+	if out, ok := o.term.out.(*os.File); ok && o.output == "text" && term.IsTerminal(int(out.Fd())) {
+		return &exitError{code: exitUsage, msg: "a page of HTML is not for a terminal", hint: "shipit report > report.html"}
+	}
+	var events []release.Event
+	if o.steps != "" {
+		file, err := os.Open(o.steps)
+		if err != nil {
+			return &usageError{"--steps: " + err.Error()}
+		}
+		defer file.Close()
+		if events, err = report.Events(file); err != nil {
+			return err
+		}
+	}
+	s, err := openFromDisk(ctx, o.globals, true)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	records, err := s.Ledger.List(ctx, o.limit, 0)
+	if err != nil {
+		return deploy.Unchanged(err)
+	}
+	made := report.New(s.cfg.App, records, events, time.Now())
+	if status, err := s.Status(ctx); err == nil { // without it the page says that what runs was not read
+		made.Live = report.LiveOf(status.Record)
+	}
+	if o.output == "json" {
+		return o.result(made, nil)
+	}
+	return made.Write(o.term.out)
+}
