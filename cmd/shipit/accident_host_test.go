@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -65,7 +66,11 @@ func (g ground) hostShop(t *testing.T, name string, number int) *shop {
 	t.Helper()
 	home := t.TempDir()
 	s := &shop{t: t, g: g, sha: map[string]string{}}
-	fill := strings.NewReplacer("NAME", name, "PORTNUMBER", fmt.Sprint(5000+number), "HOST", g.host.Address, "KEY", g.host.Key, "KNOWN", g.host.KnownHosts)
+	address, known := g.host.Address, g.host.KnownHosts
+	if g.ssh != nil {
+		address, known = g.ssh.Address, g.ssh.KnownHosts
+	}
+	fill := strings.NewReplacer("NAME", name, "PORTNUMBER", fmt.Sprint(5000+number), "HOST", address, "KEY", g.host.Key, "KNOWN", known)
 	s.repo = sample.New(t, sample.Options{Dir: filepath.Join(home, "repo"), Registry: g.registry, Config: fill.Replace(hostShopConfig)})
 	s.sha["v1"] = s.repo.Commit("v1", map[string]string{"packages/gateway/version": "v1"})
 	s.sha["v2"] = s.repo.Commit("v2", map[string]string{"packages/gateway/version": "v2"})
@@ -78,29 +83,36 @@ func (g ground) hostShop(t *testing.T, name string, number int) *shop {
 // whose roles and ledger are on a machine. SHIPIT_SOAK tries every write.
 func TestAKilledRunNeedsNoRepairOnHosts(t *testing.T) {
 	g := machineGround(t)
+	var all atomic.Int32
+	soak := soaking(t, func() int { return int(all.Load()) })
 	for i, sc := range scenarios() {
 		t.Run(sc.name, func(t *testing.T) {
 			t.Parallel()
-			all := g.hostShop(t, "kill-"+sc.name, 100*i)
-			for _, rev := range sc.before {
-				all.does(0, "release", all.sha[rev])
-			}
-			writes := all.writes(sc.code, all.named(sc.args)...)
-			t.Logf("%d writes: %s", len(writes), strings.Join(writes, ", "))
-			cases, tried := accidents(syscall.SIGKILL, hostWrites(writes), "before", "after"), 0
-			for n, a := range cases {
-				if !soaking() && n%(len(cases)/2) != len(cases)/3 {
-					continue
-				}
-				tried++
-				t.Run(fmt.Sprintf("%s %s %d", a.when, a.write, a.number), func(t *testing.T) {
-					s := g.hostShop(t, fmt.Sprintf("kill-%s-%d", sc.name, n), 100*i+n+1)
-					s.survivesOnHost(sc, a)
-				})
-			}
-			t.Logf("%d of %d cases", tried, len(cases))
+			all.Add(int32(g.killedOnHost(t, sc, soak, 100*i)))
 		})
 	}
+}
+
+// killedOnHost is killed for apps on a machine; first numbers them.
+func (g ground) killedOnHost(t *testing.T, sc scenario, soak soak, first int) int {
+	whole := g.hostShop(t, "kill-"+sc.name, first)
+	for _, rev := range sc.before {
+		whole.does(0, "release", whole.sha[rev])
+	}
+	writes := whole.writes(sc.code, whole.named(sc.args)...)
+	t.Logf("%d writes: %s", len(writes), strings.Join(writes, ", "))
+	cases := accidents(syscall.SIGKILL, hostWrites(writes), "before", "after")
+	for _, n := range soak.order(len(cases)) {
+		a := cases[n]
+		if !soak.whole && n%(len(cases)/2) != len(cases)/3 {
+			continue
+		}
+		t.Run(fmt.Sprintf("%s %s %d", a.when, a.write, a.number), func(t *testing.T) {
+			soak.begin(t)
+			g.hostShop(t, fmt.Sprintf("kill-%s-%d", sc.name, n), first+n+1).survivesOnHost(sc, a)
+		})
+	}
+	return len(cases)
 }
 
 // hostWrites are those to the machine; those to the registry have other tests.
@@ -192,13 +204,15 @@ func TestAStoppedRunChangesNothingOnHostsAfterATakeover(t *testing.T) {
 	all.does(0, "release", all.sha["v1"])
 	writes := hostWrites(all.writes(0, "release", all.sha["v2"]))
 	tried := 0
+	soak := soaking(t, func() int { return tried })
 	for i, a := range accidents(syscall.SIGSTOP, writes, "before") {
-		if a.write == "host ledger lock.json" || !soaking() && a.write != "host seal" && a.write != "host stop" {
+		if a.write == "host ledger lock.json" || !soak.whole && a.write != "host seal" && a.write != "host stop" {
 			continue
 		}
 		tried++
 		t.Run(fmt.Sprintf("%s %d", a.write, a.number), func(t *testing.T) {
 			t.Parallel()
+			soak.begin(t)
 			g.hostShop(t, fmt.Sprintf("stop-%d", i), 901+i).staysTakenOver(a)
 		})
 	}

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -159,9 +160,6 @@ func accidents(signal syscall.Signal, writes []string, when ...string) []acciden
 	return out
 }
 
-// soaking reports whether all cases are to be tried, not a sample of them.
-func soaking() bool { return os.Getenv("SHIPIT_SOAK") != "" }
-
 // scenario is what a killed command was about to do.
 type scenario struct {
 	name   string
@@ -199,28 +197,36 @@ func TestAKilledRunNeedsNoRepair(t *testing.T) {
 		t.Skip("it needs a control plane; -short leaves it out")
 	}
 	g := simulated(t)
+	var all atomic.Int32
+	soak := soaking(t, func() int { return int(all.Load()) })
 	for _, sc := range scenarios() {
 		t.Run(sc.name, func(t *testing.T) {
 			t.Parallel()
-			all := g.shop(t, "kill-"+sc.name)
-			for _, rev := range sc.before {
-				all.does(0, "release", all.sha[rev])
-			}
-			writes := all.writes(sc.code, all.named(sc.args)...)
-			t.Logf("%d writes: %s", len(writes), strings.Join(writes, ", "))
-			cases, tried := accidents(syscall.SIGKILL, writes, "before", "after"), 0
-			for i, a := range cases {
-				if !soaking() && i%(len(cases)/4) != 1 {
-					continue
-				}
-				tried++
-				t.Run(fmt.Sprintf("%s %s %d", a.when, a.write, a.number), func(t *testing.T) {
-					g.shop(t, fmt.Sprintf("kill-%s-%d", sc.name, i)).survives(sc, a)
-				})
-			}
-			t.Logf("%d of %d cases", tried, len(cases))
+			all.Add(int32(g.killed(t, sc, soak)))
 		})
 	}
+}
+
+// killed tries a scenario's accidents, and returns how many there are.
+func (g ground) killed(t *testing.T, sc scenario, soak soak) int {
+	whole := g.shop(t, "kill-"+sc.name)
+	for _, rev := range sc.before {
+		whole.does(0, "release", whole.sha[rev])
+	}
+	writes := whole.writes(sc.code, whole.named(sc.args)...)
+	t.Logf("%d writes: %s", len(writes), strings.Join(writes, ", "))
+	cases := accidents(syscall.SIGKILL, writes, "before", "after")
+	for _, i := range soak.order(len(cases)) {
+		a := cases[i]
+		if !soak.whole && i%(len(cases)/4) != 1 {
+			continue
+		}
+		t.Run(fmt.Sprintf("%s %s %d", a.when, a.write, a.number), func(t *testing.T) {
+			soak.begin(t)
+			g.shop(t, fmt.Sprintf("kill-%s-%d", sc.name, i)).survives(sc, a)
+		})
+	}
+	return len(cases)
 }
 
 // survives has an accident happen to a scenario's command, and demands that
@@ -272,6 +278,7 @@ func TestAStoppedRunChangesNothingAfterATakeover(t *testing.T) {
 	all.does(0, "release", all.sha["v1"])
 	writes := all.writes(0, "release", all.sha["v2"])
 	underLock, tried := false, 0
+	soak := soaking(t, func() int { return tried })
 	for i, a := range accidents(syscall.SIGSTOP, writes, "before") {
 		// A registry's tags never move, whoever writes them; before the lock is taken a
 		// run is merely later than the other.
@@ -281,6 +288,7 @@ func TestAStoppedRunChangesNothingAfterATakeover(t *testing.T) {
 		tried++
 		t.Run(fmt.Sprintf("%s %d", a.write, a.number), func(t *testing.T) {
 			t.Parallel()
+			soak.begin(t)
 			g.shop(t, fmt.Sprintf("stop-%d", i)).staysTakenOver(a)
 		})
 	}

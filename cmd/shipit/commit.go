@@ -107,7 +107,7 @@ func configOf(ctx context.Context, g *globals, src git.Source) (config.Config, e
 		return config.Config{}, fault
 	}
 	if err != nil {
-		return config.Config{}, err
+		return config.Config{}, deploy.Unchanged(err)
 	}
 	cfg, err := config.Parse(config.File, data, g.env)
 	cfg.Dir = src.Top

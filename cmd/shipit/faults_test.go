@@ -106,18 +106,19 @@ func TestEveryCommandEndsWhateverItsServersDo(t *testing.T) {
 		t.Skip("it needs a control plane; -short leaves it out")
 	}
 	g := simulated(t)
-	table, tried := faultTable(), 0
-	for i, f := range table {
-		if !f.always && !soaking() {
+	table := faultTable()
+	soak := soaking(t, func() int { return len(table) })
+	for _, i := range soak.order(len(table)) {
+		f := table[i]
+		if !f.always && !soak.whole {
 			continue
 		}
-		tried++
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
+			soak.begin(t)
 			g.ailing(t, fmt.Sprintf("fault-%d", i)).endures(f)
 		})
 	}
-	t.Logf("%d of %d faults, %d commands each", tried, len(table), len(faultCommands()))
 }
 
 // faultCommands are the commands of the table, in the order in which they are run.

@@ -27,6 +27,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/joelhooks/shipit/internal/faults"
 	"github.com/joelhooks/shipit/internal/sample"
 	"github.com/joelhooks/shipit/tools/bunbase"
 	"github.com/joelhooks/shipit/tools/devcluster/cluster"
@@ -44,6 +45,7 @@ type ground struct {
 	base       string // a base image in the registry, by digest
 	client     kubernetes.Interface
 	host       *devhost.Host // nil where a story has no host
+	ssh        *faults.SSH   // through which the host is reached; nil: directly
 
 	tools        string // folder of pnpm, for stories that install
 	dependencies string // folder with a worker's files that has 200 packages from npm

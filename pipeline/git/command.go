@@ -12,19 +12,20 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"time"
 )
 
 // gitError is what git said when it ended with an error.
 type gitError struct {
 	args   []string
-	code   int
+	state  *os.ProcessState
 	stderr string
 }
 
 func (e *gitError) Error() string {
 	msg := lastLine(e.stderr)
 	if msg == "" {
-		msg = fmt.Sprintf("exit code %d", e.code)
+		msg = e.state.String()
 	}
 	return fmt.Sprintf("git %s: %s", e.args[0], msg)
 }
@@ -56,9 +57,16 @@ func passed(name string) bool {
 	}, name)
 }
 
+// silenceLimit is how long git may take for a command, or for the next bytes of an
+// object: beyond it, it or its disk hangs.
+const silenceLimit = 30 * time.Second
+
 // run runs one command and returns its stdout and stderr. A non-zero end is a *gitError.
 func run(ctx context.Context, dir string, args ...string) (stdout, stderr string, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, silenceLimit, fmt.Errorf("git %s does not end within %s: it or its disk hangs", args[0], silenceLimit))
+	defer cancel()
 	cmd := command(ctx, dir, args...)
+	cmd.WaitDelay = time.Second // what it started may hold its output open
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	err = cmd.Run()
@@ -67,7 +75,7 @@ func run(ctx context.Context, dir string, args ...string) (stdout, stderr string
 	}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
-		err = &gitError{args: args, code: exit.ExitCode(), stderr: errOut.String()}
+		err = &gitError{args: args, state: exit.ProcessState, stderr: errOut.String()}
 	}
 	return out.String(), errOut.String(), err
 }

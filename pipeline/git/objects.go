@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
 // MissingObjectError is a file of the commit whose content this clone does not
@@ -86,6 +87,7 @@ type catFile struct {
 	batch    bool // it serves one request, with buffered output
 	cmd      *exec.Cmd
 	in       io.WriteCloser
+	pipe     io.Closer // what out reads
 	out      *bufio.Reader
 	stderr   bytes.Buffer
 	requests sync.WaitGroup // goroutines that write to in
@@ -97,7 +99,7 @@ func startCatFile(ctx context.Context, gitDir string, batch bool) (*catFile, err
 		args, buffer = append(args, "--buffer"), 1<<20
 	}
 	c := &catFile{batch: batch, cmd: command(ctx, gitDir, args...)}
-	c.cmd.Stderr = &c.stderr
+	c.cmd.Stderr, c.cmd.WaitDelay = &c.stderr, time.Second
 	var err error
 	if c.in, err = c.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -106,7 +108,8 @@ func startCatFile(ctx context.Context, gitDir string, batch bool) (*catFile, err
 	if err != nil {
 		return nil, err
 	}
-	c.out = bufio.NewReaderSize(out, buffer)
+	c.pipe = out
+	c.out = bufio.NewReaderSize(awaited{out, c.kill}, buffer)
 	if err := c.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start git: %w", err)
 	}
@@ -114,7 +117,7 @@ func startCatFile(ctx context.Context, gitDir string, batch bool) (*catFile, err
 }
 
 func (c *catFile) read(ctx context.Context, files []File, fn func(f File, size int64, r io.Reader) error) error {
-	stop := context.AfterFunc(ctx, func() { _ = c.cmd.Process.Kill() })
+	stop := context.AfterFunc(ctx, c.kill)
 	defer stop()
 	c.requests.Go(func() {
 		w := bufio.NewWriter(c.in)
@@ -141,7 +144,7 @@ func (c *catFile) read(ctx context.Context, files []File, fn func(f File, size i
 // requests. It fills in what git itself said of a missing object.
 func (c *catFile) end(failed error) error {
 	if failed != nil {
-		_ = c.cmd.Process.Kill()
+		c.kill()
 	}
 	_ = c.in.Close()
 	c.requests.Wait()
@@ -159,8 +162,35 @@ func (c *catFile) end(failed error) error {
 
 const endOfStream = "ended"
 
+// kill ends the process, and what waits for its output: another process that it
+// started may hold that open.
+func (c *catFile) kill() {
+	_ = c.cmd.Process.Kill()
+	_ = c.pipe.Close()
+}
+
+var errSilent = fmt.Errorf("git cat-file says nothing for %s: it or its disk hangs", silenceLimit)
+
+// awaited is the output of a process that is killed when nothing comes any more.
+type awaited struct {
+	io.Reader
+	kill func()
+}
+
+func (a awaited) Read(p []byte) (int, error) {
+	timer := time.AfterFunc(silenceLimit, a.kill)
+	n, err := a.Reader.Read(p)
+	if !timer.Stop() && err != nil {
+		err = errSilent
+	}
+	return n, err
+}
+
 func (c *catFile) readBlob(f File, fn func(File, int64, io.Reader) error) error {
 	head, err := c.out.ReadString('\n')
+	if errors.Is(err, errSilent) {
+		return fmt.Errorf("read %s: %w", f.Path, err)
+	}
 	if err != nil {
 		return &MissingObjectError{Path: f.Path, ID: f.ID, Reason: endOfStream}
 	}

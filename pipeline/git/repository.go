@@ -35,7 +35,7 @@ func (s Source) IsAncestor(ctx context.Context, rev string) (bool, error) {
 	switch {
 	case err == nil:
 		return true, nil
-	case errors.As(err, &said) && said.code == 1:
+	case errors.As(err, &said) && said.state.ExitCode() == 1:
 		return false, nil
 	case errors.As(err, &said):
 		return false, &NoSuchRevError{Rev: rev, Dir: s.Top}

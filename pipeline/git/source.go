@@ -188,8 +188,13 @@ func (s *Source) locate(ctx context.Context, dir string) error {
 		return fmt.Errorf("read %s with git: %w", dir, err)
 	}
 	lines := strings.Split(strings.TrimSuffix(out, "\n"), "\n")
-	if len(lines) < 3 {
+	switch {
+	case len(lines) < 3 && notRepository.MatchString(stderr):
 		return &NotRepositoryError{Dir: dir, Detail: lastLine(firstLine(stderr))}
+	case len(lines) < 3 && err != nil:
+		return fmt.Errorf("read %s with git: %w", dir, err)
+	case len(lines) < 3 || lines[1] != "true" && lines[1] != "false":
+		return fmt.Errorf("read %s with git: it printed %.60q", dir, out)
 	}
 	s.GitDir, s.Top, s.shallow, s.objects = lines[0], lines[0], lines[1] == "true", &objects{gitDir: lines[0]}
 	if strings.Contains(stderr, "is ambiguous") {
@@ -204,6 +209,9 @@ func (s *Source) locate(ctx context.Context, dir string) error {
 	}
 	return nil
 }
+
+// notRepository is what git says of a folder outside any repository, or of one that it distrusts.
+var notRepository = regexp.MustCompile(`not a git repository|dubious ownership`)
 
 var objectID = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
 
