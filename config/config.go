@@ -31,6 +31,8 @@ type Config struct {
 	Path string `yaml:"-"` // the file it was read from, for messages
 	Dir  string `yaml:"-"` // where relative paths of this machine's files start; Load and Parse give that of Path
 
+	Environment string `yaml:"-"` // that --env named, and whose settings lie over the rest; empty: none
+
 	App          string               `yaml:"app" doc:"The name of what is released. It names the ledger, the lock and the labels." required:"true" rule:"name" example:"system-bus"`
 	Source       string               `yaml:"source" doc:"The https URL of the repository, for the label org.opencontainers.image.source." example:"https://github.com/joelhooks/joelclaw"`
 	Builder      string               `yaml:"builder" doc:"What builds the images: Dagger, the embedded builder, or what there is." default:"auto" choices:"auto dagger embedded"`

@@ -71,7 +71,7 @@ func Parse(path string, data []byte, env string) (Config, error) {
 	if env != "" {
 		p.overlay(root, env)
 	}
-	cfg := Config{Path: path, Dir: filepath.Dir(path)}
+	cfg := Config{Path: path, Dir: filepath.Dir(path), Environment: env}
 	if p.err == nil {
 		if err := root.Decode(&cfg); err != nil {
 			return Config{}, &Error{File: path, Msg: err.Error()}

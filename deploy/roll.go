@@ -78,7 +78,7 @@ func (e Engine) Roll(ctx context.Context, c Checked) (release.Record, error) {
 		return release.Record{}, Unchanged(err)
 	}
 	// The pending record is written before the first change, so that a crash leaves a trace.
-	begun, err := e.Ledger.Begin(lockCtx, lock, ledger.PendingRecord{Release: c.Release, Attachments: c.bundles, Policy: c.required, Allowed: c.allowed})
+	begun, err := e.Ledger.Begin(lockCtx, lock, ledger.PendingRecord{Release: c.Release, Attachments: c.bundles, Policy: c.required, Allowed: c.allowed, Environment: e.Config.Environment})
 	if err != nil {
 		return release.Record{}, Unchanged(fmt.Errorf("record the start of %s: %w", release.Short(c.Release.SHA), err))
 	}

@@ -31,6 +31,7 @@ type PendingRecord struct {
 	Attachments map[string][]byte // stored beside it, such as the signatures that a later rollback verifies
 	Policy      *release.Policy   // that its images satisfy; nil: none
 	Allowed     []release.Code    // what was let pass by name
+	Environment string            // "" is one too
 }
 
 // Begin writes the pending record of a release and gives it the next number.
@@ -68,7 +69,7 @@ func (l *Ledger) begin(ctx context.Context, lock *Lock, in PendingRecord) (Begun
 	// A number that was given is never given again, even if its record is gone.
 	in.Release.Seq = max(before.seq(), lock.newest.Load()) + 1
 	rec := release.Begin(in.Release, l.now())
-	rec.Policy, rec.Allowed = in.Policy, in.Allowed
+	rec.Policy, rec.Allowed, rec.Environment = in.Policy, in.Allowed, in.Environment
 	rec.Holder, rec.Fence = lock.Holder, lock.Fence
 	if before.found() {
 		rec.Previous, rec.PreviousHash = before.seq(), hash(before.Parts[partRecord])

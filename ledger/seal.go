@@ -109,7 +109,7 @@ func asBegun(rec, begun release.Record) release.Record {
 	rec.SHA, rec.Version, rec.Holder, rec.Fence = begun.SHA, begun.Version, begun.Holder, begun.Fence
 	rec.Previous, rec.PreviousHash, rec.ObjectsHash = begun.Previous, begun.PreviousHash, begun.ObjectsHash
 	rec.StartedAt, rec.Withdrawals = begun.StartedAt, begun.Withdrawals
-	rec.Policy, rec.Allowed = begun.Policy, begun.Allowed
+	rec.Policy, rec.Allowed, rec.Environment = begun.Policy, begun.Allowed, begun.Environment
 	rec.Withdrawn, rec.Altered = false, ""
 	return rec
 }

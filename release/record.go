@@ -45,6 +45,9 @@ type Record struct {
 	Withdrawn    bool       `json:"withdrawn,omitempty"`    // set when read, from a later mark: it must not run again
 
 	Altered string `json:"altered,omitempty"` // set when read: what shows that this is not what was stored; it must not run again
+	// Environment is the one that --env named; empty: none. An app has one line of
+	// records for each.
+	Environment string `json:"environment,omitempty"`
 	// Withdrawals are the releases that had been withdrawn when this one began, so
 	// that taking away a mark does not bring a release back.
 	Withdrawals []int64 `json:"withdrawals,omitempty"`

@@ -62,7 +62,6 @@ func open(ctx context.Context, g *globals, rev string, connect func(*session, co
 		return nil, err
 	}
 	g.partial.SHA, g.partial.Kind = src.SHA, release.KindRelease
-	s.sha = src.SHA
 	t := &commit{session: s, source: src}
 	var dirty []string
 	group, gctx := errgroup.WithContext(ctx)

@@ -27,7 +27,6 @@ type session struct {
 	reporter *progress.Reporter
 	registry *registry.Client
 	attestor *attest.Attestor
-	sha      string // of the commit that was read; "" if none was
 }
 
 // newSession opens the progress output only; nothing else is read or connected.

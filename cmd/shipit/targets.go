@@ -39,18 +39,8 @@ func openKubernetes(ctx context.Context, s *session, _ bool) (deploy.Target, err
 func (s *session) kubeOptions() kube.Options {
 	return kube.Options{
 		Kubeconfig: s.globals.kubeconfig, Context: s.globals.context, Timeout: s.timeout(), Progress: s.report,
-		CanPull: s.canPull, Platforms: s.registry.Platforms, Follows: s.follows,
+		CanPull: s.canPull, Platforms: s.registry.Platforms,
 	}
-}
-
-// follows reports whether the commit that is released comes after another one of the
-// same environment.
-func (s *session) follows(ctx context.Context, earlier string) bool {
-	if s.sha == "" || s.globals.env != "" || earlier == s.sha {
-		return false
-	}
-	contains, err := s.ancestor(ctx, earlier, s.sha)
-	return err == nil && contains
 }
 
 // canPull checks that an image can be pulled with the Docker configuration of a pull

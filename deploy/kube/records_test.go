@@ -28,9 +28,18 @@ func TestTheRecordsWhenTheFirstRoleMoves(t *testing.T) {
 	t.Run("records of another environment are told, and refuse nothing", func(t *testing.T) {
 		other := web(namespace(t, c))
 		b := newApp(t, "moving", other)
-		b.fresh = true
-		b.settled("v1", other)
+		b.environment = "staging"
+		b.configure("moving", other)
+		record := b.settled("v1", other)
+		require.Equal(t, "staging", record.Environment)
 		require.Contains(t, b.noted(), "has records of this app")
+		require.Contains(t, b.noted(), "they are of another environment, which goes on running")
+
+		moved := web(namespace(t, c))
+		b.configure("moving", moved)
+		f := b.refusal("v2", moved)
+		require.Equal(t, release.CodeRecordsElsewhere, f.Code, "roles of that environment have moved")
+		require.Contains(t, f.Message, "namespace "+other.namespace)
 	})
 	t.Run("with ledger: the history goes on, and the role runs in the new namespace only", func(t *testing.T) {
 		a.ledger = before

@@ -26,14 +26,14 @@ import (
 // objects are rendered as `shipit release` renders them.
 type app struct {
 	deploy.Engine
-	t          *testing.T
-	user       *user
-	mu         sync.Mutex
-	notes      []string // what was reported as a note
-	ledger     string   // namespace of the records, as the configuration says
-	count      int      // of releases: every one is of a commit of its own
-	kubeconfig string   // default: that of the cluster's administrator
-	fresh      bool     // no commit follows another: what is elsewhere is another environment's
+	t           *testing.T
+	user        *user
+	mu          sync.Mutex
+	notes       []string // what was reported as a note
+	ledger      string   // namespace of the records, as the configuration says
+	count       int      // of releases: every one is of a commit of its own
+	kubeconfig  string   // default: that of the cluster's administrator
+	environment string   // that --env names
 }
 
 // part is one role of a test's release.
@@ -53,12 +53,11 @@ func newApp(t *testing.T, name string, parts ...part) *app {
 // configure gives the app another configuration, as a new commit would.
 func (a *app) configure(name string, parts ...part) {
 	a.t.Helper()
-	cfg := config.Config{Path: "shipit.yaml", App: name, Ledger: a.ledger}
+	cfg := config.Config{Path: "shipit.yaml", App: name, Ledger: a.ledger, Environment: a.environment}
 	for _, p := range parts {
 		cfg.Roles = append(cfg.Roles, p.role())
 	}
-	opened, err := Open(a.t.Context(), cfg, Options{Kubeconfig: cmp.Or(a.kubeconfig, plane.path), Timeout: 30 * time.Second, Progress: a.report,
-		Follows: func(context.Context, string) bool { return !a.fresh }})
+	opened, err := Open(a.t.Context(), cfg, Options{Kubeconfig: cmp.Or(a.kubeconfig, plane.path), Timeout: 30 * time.Second, Progress: a.report})
 	require.NoError(a.t, err)
 	a.Engine = deploy.Engine{Config: cfg, Targets: map[release.Target]deploy.Target{release.TargetKubernetes: opened},
 		Ledger: ledger.New(opened.Store(), name, ledger.Options{Progress: a.report}), Timeout: 30 * time.Second, Progress: a.report}

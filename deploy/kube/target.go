@@ -48,9 +48,6 @@ type Options struct {
 	CanPull func(ctx context.Context, ref string, dockerConfigJSON []byte) error
 	// Platforms lists the os/arch of an image. A nil func skips the check.
 	Platforms func(ctx context.Context, ref string) ([]string, error)
-	// Follows reports whether the commit that is released comes after another one, in
-	// the same environment. A nil func says no.
-	Follows func(ctx context.Context, earlier string) bool
 }
 
 // Target is the deploy.Target of every role of an app that the configuration
@@ -180,11 +177,13 @@ func (t *Target) preflightRoles(roles []release.Role) ([]preflight.Role, error) 
 }
 
 func (t *Target) preflightOptions() preflight.Options {
-	elsewhere := func(ctx context.Context) (preflight.Records, error) {
+	elsewhere := func(ctx context.Context) ([]preflight.Records, error) {
 		found, err := t.Store().Elsewhere(ctx)
-		records := preflight.Records{Namespace: found.Namespace, Newest: found.Newest, SHA: found.SHA}
-		records.Before = found.SHA != "" && t.options.Follows != nil && t.options.Follows(ctx, found.SHA)
-		return records, err
+		var out []preflight.Records
+		for _, r := range found {
+			out = append(out, preflight.Records{Namespace: r.Namespace, Newest: r.Newest, Same: r.Environment == t.cfg.Environment})
+		}
+		return out, err
 	}
 	return preflight.Options{App: t.cfg.App, Namespace: t.namespace(), Probes: slices.ContainsFunc(t.cfg.Roles, config.Role.AnswersHTTP),
 		Timeout: t.options.Timeout, Elsewhere: elsewhere, CanPull: t.options.CanPull, Platforms: t.options.Platforms}

@@ -39,7 +39,7 @@ type Options struct {
 	Timeout   time.Duration // of one rollout; 0 skips the check
 	// Elsewhere finds the records of the app in other namespaces, if it has none in
 	// Namespace. A nil func skips the check.
-	Elsewhere func(ctx context.Context) (Records, error)
+	Elsewhere func(ctx context.Context) ([]Records, error)
 	// CanPull tries to read an image's manifest by reference with the content of a
 	// pull secret, nil for none. A nil func skips the check.
 	CanPull func(ctx context.Context, ref string, dockerConfigJSON []byte) error

@@ -18,15 +18,14 @@ import (
 // Records are those of an app in a namespace.
 type Records struct {
 	Namespace string
-	Newest    int64  // its number
-	SHA       string // its commit; "" if it is unknown
-	Before    bool   // the release's commit follows that one: the first role has moved
+	Newest    int64 // its number
+	Same      bool  // they are of the environment that is released
 }
 
 // records checks, before a first release, that its namespace can keep records, and
-// that the app has none in another one: a first role that has moved would begin the
-// history anew, and what ran before would go on beside it. That it has moved is
-// known by the commit, which follows that of the newest record there.
+// that no other one has records of the app: a first role that has moved would begin the
+// history anew, and what ran before would go on beside it. Only another environment,
+// named by --env, may run beside it.
 func (r *run) records(ctx context.Context) error {
 	ns := cmp.Or(r.o.Namespace, r.roles[0].set.Parent.Namespace)
 	if isNew, err := r.anyNew(); err != nil || !isNew || r.o.Elsewhere == nil {
@@ -39,15 +38,15 @@ func (r *run) records(ctx context.Context) error {
 	if err != nil {
 		return r.unchecked("whether another namespace has records of this app is", err)
 	}
-	if elsewhere.Namespace != "" {
-		severity := release.Warns // another environment, or another app of that name
-		if elsewhere.Before {
-			severity = release.Refuses
+	for _, e := range elsewhere {
+		f := release.Finding{Code: release.CodeRecordsElsewhere, Severity: release.Refuses,
+			Message: fmt.Sprintf("namespace %s has records of this app, up to #%d, and %s has none", e.Namespace, e.Newest, ns),
+			Hint: fmt.Sprintf("`ledger: %s` in shipit.yaml goes on with that history, and takes away what runs there; for another app, or to leave "+
+				"that alone, allow RecordsElsewhere once", e.Namespace)}
+		if !e.Same {
+			f.Severity, f.Message, f.Hint = release.Warns, f.Message+": they are of another environment, which goes on running", ""
 		}
-		r.found(release.Finding{Code: release.CodeRecordsElsewhere, Severity: severity,
-			Message: fmt.Sprintf("namespace %s has records of this app, up to #%d, and %s has none", elsewhere.Namespace, elsewhere.Newest, ns),
-			Hint: fmt.Sprintf("`ledger: %s` in shipit.yaml goes on with that history, and takes away what runs there; for another environment, "+
-				"or to leave that alone, allow RecordsElsewhere once", elsewhere.Namespace)})
+		r.found(f)
 	}
 	return nil
 }
