@@ -12,7 +12,7 @@ import (
 // was replaced by another one. The history would begin anew, and what runs on the
 // other machine would go on beside this release.
 func (e Engine) elsewhere(ctx context.Context, rel release.Release, h History) []release.Finding {
-	if e.Follows == nil || len(h.Entries) > 0 || rel.Kind != release.KindRelease {
+	if !e.AskRegistry || len(h.Entries) > 0 || rel.Kind != release.KindRelease {
 		return nil
 	}
 	newest, found, err := e.Ledger.NewestCopy(ctx)
@@ -23,11 +23,11 @@ func (e Engine) elsewhere(ctx context.Context, rel release.Release, h History) [
 	case !found:
 		return nil
 	}
-	f := release.Finding{Code: release.CodeRecordsElsewhere, Severity: release.Warns, // of another environment, or another app of that name
+	f := release.Finding{Code: release.CodeRecordsElsewhere, Severity: release.Warns, // of another environment
 		Message: fmt.Sprintf("the registry has records of this app, up to %s, and the first host has none", newest.ID()),
 		Hint: "`shipit history --from-registry` goes on with that history, and the next release takes away what runs on the former host; " +
-			"for another environment, or to leave that alone, allow RecordsElsewhere once"}
-	if e.Follows(ctx, newest.SHA) {
+			"for another app, or to leave that alone, allow RecordsElsewhere once"}
+	if newest.Environment == e.Config.Environment {
 		f.Severity = release.Refuses
 	}
 	return []release.Finding{f}

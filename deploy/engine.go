@@ -24,10 +24,10 @@ type Engine struct {
 	Timeout  time.Duration      // of one rollout; must be set
 	Lock     ledger.LockOptions // how the lock is taken; the zero value does not wait for it
 	Progress release.Progress   // nil is silent
-	// Follows reports whether the commit that is released follows another one. It is
-	// asked before the first release of a ledger that is not in a cluster; nil: records
-	// elsewhere are the target's to find.
-	Follows func(ctx context.Context, earlier string) bool
+	// AskRegistry says that before the first release of a ledger the registry is asked
+	// whether there are records of the app elsewhere. Where the ledger is in a cluster,
+	// the target finds them.
+	AskRegistry bool
 }
 
 // Policy is what is required of an image before it runs. The zero value requires nothing.

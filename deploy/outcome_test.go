@@ -202,13 +202,13 @@ func TestTheFirstReleaseOnAnotherHostIsRefused(t *testing.T) {
 	_, err := old.ship(t, releaseOf(oldSHA, oldBits, "host"), deploy.Terms{})
 	require.NoError(t, err)
 
-	moved := func(follows bool) *app {
+	moved := func(environment string) *app {
 		a := newApp(t, "host")
 		a.Ledger = ledger.New(a.store, "bus", ledger.Options{Mirror: mirror})
-		a.Follows = func(_ context.Context, earlier string) bool { return follows && earlier == oldSHA }
+		a.AskRegistry, a.Config.Environment = true, environment
 		return a
 	}
-	a := moved(true)
+	a := moved("")
 	_, err = a.ship(t, releaseOf(newSHA, newBits, "host"), deploy.Terms{})
 	var refusal *release.Refusal
 	require.ErrorAs(t, err, &refusal)
@@ -223,7 +223,7 @@ func TestTheFirstReleaseOnAnotherHostIsRefused(t *testing.T) {
 	require.NoError(t, err, "a history of its own is begun if that is allowed by name")
 	require.EqualValues(t, 1, record.Seq)
 
-	record, err = moved(false).ship(t, releaseOf(newSHA, newBits, "host"), deploy.Terms{})
+	record, err = moved("staging").ship(t, releaseOf(newSHA, newBits, "host"), deploy.Terms{})
 	require.NoError(t, err, "records of another environment are told, and refuse nothing")
 	require.True(t, record.Parity)
 }

@@ -44,8 +44,8 @@ type RegistryMirror struct {
 }
 
 // NewRegistryMirror stores copies in a repository of their own, conventionally
-// the image's with "/releases" added: as referrers of the image they would be
-// fetched by everything that looks for its signature.
+// the image's with "/releases" added, and the environment if there is one: as referrers
+// of the image they would be fetched by everything that looks for its signature.
 func NewRegistryMirror(repository name.Repository, options ...remote.Option) *RegistryMirror {
 	pusher := sync.OnceValues(func() (*remote.Pusher, error) { return remote.NewPusher(options...) })
 	return &RegistryMirror{repository: repository, options: options, pusher: pusher}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
 
@@ -76,7 +78,7 @@ func (s *session) ledgerOptions(ctx context.Context) ledger.Options {
 		}
 	}
 	for _, r := range s.cfg.Roles {
-		repository, err := name.NewRepository(s.cfg.Images[r.Image].Repository + "/releases")
+		repository, err := name.NewRepository(path.Join(s.cfg.Images[r.Image].Repository, "releases", strings.ToLower(s.cfg.Environment)))
 		if err == nil {
 			o.Mirror = ledger.NewRegistryMirror(repository, s.registry.RemoteOptions(ctx)...)
 			break

@@ -88,9 +88,7 @@ func (s *session) engine(ctx context.Context, targets map[release.Target]deploy.
 		Config: s.cfg, Targets: targets, Policy: s.policy(verify), Timeout: s.timeout(), Progress: s.report,
 		Ledger: ledger.New(store, s.cfg.App, s.ledgerOptions(ctx)),
 	}
-	if s.storeTarget() == release.TargetHost {
-		engine.Follows = s.follows
-	}
+	engine.AskRegistry = s.storeTarget() == release.TargetHost
 	return deployment{session: s, Engine: engine}, nil
 }
 
