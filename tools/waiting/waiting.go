@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// A wait that goes on is told again every five seconds in its first minute, and
-// every fifteen after it.
-const soon, often, seldom = time.Minute, 5 * time.Second, 15 * time.Second
+// A wait that is over at once is not worth a line. One that goes on is told again
+// every five seconds in its first minute, and every fifteen after it.
+const atOnce, often, soon, seldom = 200 * time.Millisecond, 5 * time.Second, time.Minute, 15 * time.Second
 
 // Left estimates how long a wait still takes that has taken so long already. 0 or
 // less is not known at the beginning, and later longer than expected.
@@ -20,25 +20,28 @@ func About(usual time.Duration) Left {
 	return func(took time.Duration) time.Duration { return usual - took }
 }
 
-// For says what is waited for, now and again and again until done is called. A nil
-// say is silent.
+// For says what is waited for, soon and again and again until done is called. It
+// calls say from a goroutine of its own, and never after done; a nil say is silent.
 func For(say func(string), what string, left Left) (done func()) {
 	if say == nil {
 		return func() {}
 	}
 	start := time.Now()
-	say(Line(what, 0, left(0)))
 	over, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
-		for next := often; ; {
+		for next := atOnce; ; {
 			select {
 			case <-over:
 				return
 			case <-time.After(next):
 			}
 			took := time.Since(start)
+			if next == atOnce {
+				took = 0
+			}
 			say(Line(what, took, left(took)))
+			next = often
 			if took >= soon {
 				next = seldom
 			}

@@ -23,10 +23,16 @@ func TestALineSaysWhatIsWaitedForAndHowLongStill(t *testing.T) {
 	}
 }
 
-func TestAWaitIsToldAtOnceAndEndsWithDone(t *testing.T) {
-	var lines []string
-	done := For(func(line string) { lines = append(lines, line) }, "fetch bun", About(10*time.Second))
+func TestAWaitIsToldUntilItIsDone(t *testing.T) {
+	said := make(chan string, 9)
+	done := For(func(line string) { said <- line }, "fetch bun", About(10*time.Second))
+	require.Equal(t, "fetch bun (about 10s)", <-said)
 	done()
-	require.Equal(t, []string{"fetch bun (about 10s)"}, lines)
 	For(nil, "in silence", About(time.Second))()
+}
+
+func TestAWaitThatIsOverAtOnceIsNotWorthALine(t *testing.T) {
+	var said []string
+	For(func(line string) { said = append(said, line) }, "fetch what is there", About(10*time.Second))()
+	require.Empty(t, said)
 }
