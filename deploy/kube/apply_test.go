@@ -128,7 +128,7 @@ func TestApplyAgainstOtherHands(t *testing.T) {
 	}
 	foreign := repository + "@" + digestOf("foreign")
 	set("kubectl-set", foreign, "10m")
-	changed := func(t *testing.T) []string {
+	differs := func(t *testing.T) []string {
 		t.Helper()
 		plan, err := c.Diff(t.Context(), v1, options(t))
 		require.NoError(t, err)
@@ -138,7 +138,7 @@ func TestApplyAgainstOtherHands(t *testing.T) {
 	}
 	t.Run("an image that was set by hand is a difference, and is taken back", func(t *testing.T) {
 		const image = "spec.template.spec.containers[main].image: "
-		require.Equal(t, []string{"- " + image + foreign, "+ " + image + v1.Reference()}, changed(t))
+		require.Equal(t, []string{"- " + image + foreign, "+ " + image + v1.Reference()}, differs(t))
 		a, err := c.Apply(t.Context(), v1, options(t))
 		require.NoError(t, err)
 		require.True(t, a.Changed())
@@ -146,6 +146,8 @@ func TestApplyAgainstOtherHands(t *testing.T) {
 	})
 	set("kubectl-set", foreign, "20m")
 	t.Run("so is what was set beside it, and that is said", func(t *testing.T) {
+		const cpu = "spec.template.spec.containers[main].resources.requests.cpu: "
+		require.Subset(t, differs(t), []string{"- " + cpu + "20m", "+ " + cpu + "10m"})
 		o := options(t)
 		var notes []string
 		o.progress = func(e release.Event) {

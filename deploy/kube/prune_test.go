@@ -64,8 +64,7 @@ spec: {accessModes: [ReadWriteOnce], storageClassName: none, resources: {request
 		require.NoError(t, err)
 	})
 	t.Run("the set's parent names the kinds that are left", func(t *testing.T) {
-		parent, err := c.kube.CoreV1().ConfigMaps(ns).Get(t.Context(), "shipit-test.web", metav1.GetOptions{})
-		require.NoError(t, err)
+		parent := parentOf(t, c, ns)
 		require.Equal(t, "Deployment.apps", parent.Annotations["applyset.kubernetes.io/contains-group-kinds"])
 		require.Equal(t, apply.SetOf("test", "web", ns, nil).ID, parent.Labels["applyset.kubernetes.io/id"])
 	})
@@ -73,8 +72,12 @@ spec: {accessModes: [ReadWriteOnce], storageClassName: none, resources: {request
 		const shared = "{apiVersion: v1, kind: ConfigMap, metadata: {name: shared, namespace: $NS}}"
 		_, _, err := roll(t, c, roleOf(t, ns, digestOf("v1"), deployment("web", 1), shared))
 		require.NoError(t, err)
+		plan, err := c.Diff(t.Context(), small, options(t))
+		require.NoError(t, err)
+		require.Equal(t, []apply.Change{{Object: object.ID{Kind: "ConfigMap", Namespace: ns, Name: "shared"}, Action: release.ActionPruned}}, plan.Changes)
 		a, err := c.Apply(t.Context(), small, options(t))
 		require.NoError(t, err)
+		require.Equal(t, "ConfigMap,Deployment.apps", parentOf(t, c, ns).Annotations["applyset.kubernetes.io/contains-group-kinds"], "the parent names what is still to be pruned")
 		other.Objects = append(other.Objects, roleOf(t, ns, digestOf("v1"), shared).Objects...)
 		_, _, err = roll(t, c, other)
 		require.NoError(t, err)
@@ -108,8 +111,21 @@ spec: {accessModes: [ReadWriteOnce], storageClassName: none, resources: {request
 		require.Equal(t, apply.SetOf("test", "other", ns, nil).ID, after.Labels[object.PartOfLabel])
 	})
 	t.Run("after that there is nothing to do", func(t *testing.T) {
+		before, log := parentOf(t, c, ns), newRequests(t, c)
+		require.Equal(t, "Deployment.apps", before.Annotations["applyset.kubernetes.io/contains-group-kinds"])
 		_, a, err := roll(t, c, small)
 		require.NoError(t, err)
-		require.False(t, a.Changed())
+		require.False(t, changed(a))
+		counts := log.since()
+		require.Zero(t, counts["patch"]+counts["delete"], "nothing is obsolete, and the parent says what it is to say: %v", counts)
+		require.Equal(t, before.ResourceVersion, parentOf(t, c, ns).ResourceVersion)
 	})
+}
+
+// parentOf is the parent of the ApplySet of the role web.
+func parentOf(t *testing.T, c *user, ns string) *corev1.ConfigMap {
+	t.Helper()
+	parent, err := c.kube.CoreV1().ConfigMaps(ns).Get(t.Context(), "shipit-test.web", metav1.GetOptions{})
+	require.NoError(t, err)
+	return parent
 }
