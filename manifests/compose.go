@@ -8,10 +8,10 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// Compose renders the roles of one release, in their order, and gives the objects
+// compose renders the roles of one release, in their order, and gives the objects
 // of each. An object that several roles bring equally is the first one's; what
 // they bring unequally is an *Error.
-func Compose(ins []Input) ([][]json.RawMessage, error) {
+func compose(ins []roleInput) ([][]json.RawMessage, error) {
 	roles := make([][]object, 0, len(ins))
 	for _, in := range ins {
 		render, ok := renderers()[in.Role.Target()]
@@ -42,9 +42,9 @@ func Compose(ins []Input) ([][]json.RawMessage, error) {
 	return out, nil
 }
 
-// Render is Compose for a release of one role.
-func Render(in Input) ([]json.RawMessage, error) {
-	objects, err := Compose([]Input{in})
+// render is compose for a release of one role.
+func render(in roleInput) ([]json.RawMessage, error) {
+	objects, err := compose([]roleInput{in})
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +58,7 @@ type declared struct {
 }
 
 // oneOwner leaves each object to the first role that brings it.
-func oneOwner(ins []Input, roles [][]object) error {
+func oneOwner(ins []roleInput, roles [][]object) error {
 	first := map[string]declared{}
 	for i, objects := range roles {
 		if ins[i].Role.Kubernetes == nil {
@@ -91,7 +91,7 @@ func oneOwner(ins []Input, roles [][]object) error {
 }
 
 // neutral is an object without what label wrote of its role.
-func neutral(in Input, o object) []byte {
+func neutral(in roleInput, o object) []byte {
 	data, err := json.Marshal(o.fields)
 	if err != nil {
 		return nil // it cannot be encoded either, which says so

@@ -1,4 +1,4 @@
-package manifests_test
+package manifests
 
 import (
 	"encoding/json"
@@ -8,13 +8,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/joelhooks/shipit/config"
-	"github.com/joelhooks/shipit/manifests"
 	"github.com/joelhooks/shipit/release"
 )
 
 // roles are the inputs of an app whose roles, by name, have one manifest each.
-func roles(env map[string]string, named ...string) []manifests.Input {
-	var ins []manifests.Input
+func roles(env map[string]string, named ...string) []roleInput {
+	var ins []roleInput
 	for i := 0; i < len(named); i += 2 {
 		in := simple(ownImage, map[string]string{"k.yaml": named[i+1]}, "k.yaml")
 		in.Role.Name = named[i]
@@ -32,40 +31,40 @@ func podNamed(name string) string { return strings.Replace(ownPod, "name: p}", "
 
 func TestAnObjectOfTwoRolesHasOneOwner(t *testing.T) {
 	t.Run("the first role, where both bring it equally", func(t *testing.T) {
-		objects, err := manifests.Compose(roles(nil, "api", podNamed("a")+settings, "worker", podNamed("b")+settings))
+		objects, err := compose(roles(nil, "api", podNamed("a")+settings, "worker", podNamed("b")+settings))
 		require.NoError(t, err)
 		require.Len(t, objects[0], 2)
 		require.Len(t, objects[1], 1)
 		require.Contains(t, string(objects[0][1]), `"shipit.dev/role":"api"`)
 	})
 	t.Run("unequally it is refused", func(t *testing.T) {
-		_, err := manifests.Compose(roles(nil, "api", podNamed("a")+settings, "worker", podNamed("b")+strings.Replace(settings, "info", "debug", 1)))
+		_, err := compose(roles(nil, "api", podNamed("a")+settings, "worker", podNamed("b")+strings.Replace(settings, "info", "debug", 1)))
 		require.EqualError(t, err, "k.yaml:6: ConfigMap joelclaw/settings: is declared by the roles api and worker, and not equally")
-		var fault *manifests.Error
+		var fault *Error
 		require.ErrorAs(t, err, &fault)
 		require.Equal(t, release.CodeDuplicate, fault.Code)
 	})
 	t.Run("a workload to which the roles give another environment is unequal", func(t *testing.T) {
-		_, err := manifests.Compose(roles(map[string]string{"api": "api", "worker": "worker"}, "api", podNamed("a"), "worker", podNamed("a")))
+		_, err := compose(roles(map[string]string{"api": "api", "worker": "worker"}, "api", podNamed("a"), "worker", podNamed("a")))
 		require.ErrorContains(t, err, "Pod joelclaw/a: is declared by the roles api and worker, and not equally")
 	})
 	t.Run("a role that brings nothing of its own is refused", func(t *testing.T) {
-		_, err := manifests.Compose(roles(nil, "api", podNamed("a")+settings, "worker", podNamed("a")))
+		_, err := compose(roles(nil, "api", podNamed("a")+settings, "worker", podNamed("a")))
 		require.EqualError(t, err, "role worker: brings nothing that the roles before it do not bring")
 	})
 	t.Run("one name in two namespaces is two objects", func(t *testing.T) {
 		ins := roles(nil, "api", podNamed("a")+settings, "worker", podNamed("a")+settings)
 		ins[1].Role.Kubernetes = &config.Kubernetes{Namespace: "other", Manifests: []string{"k.yaml"}}
-		objects, err := manifests.Compose(ins)
+		objects, err := compose(ins)
 		require.NoError(t, err)
 		require.Len(t, objects[1], 2)
 	})
 }
 
 // hashOf is the annotation that restarts the pods of the first Deployment.
-func hashOf(t *testing.T, ins []manifests.Input) string {
+func hashOf(t *testing.T, ins []roleInput) string {
 	t.Helper()
-	all, err := manifests.Compose(ins)
+	all, err := compose(ins)
 	require.NoError(t, err)
 	for _, raw := range all[0] {
 		var o struct {
@@ -99,14 +98,14 @@ func TestPodsRestartWhenTheDataThatTheyStartWithChanges(t *testing.T) {
 			require.NotEmpty(t, hashOf(t, before))
 			require.NotEqual(t, hashOf(t, before), hashOf(t, after))
 			require.Equal(t, hashOf(t, before), hashOf(t, roles(nil, "api", strings.Replace(from(tc.lines), "name: settings}", "name: settings, labels: {a: b}}", 1))), "labels are no data")
-			for _, ins := range [][]manifests.Input{before, after} {
+			for _, ins := range [][]roleInput{before, after} {
 				ins[0].Role.Kubernetes.IgnoreConfigChanges = true
 				require.Empty(t, hashOf(t, ins), "ignoreConfigChanges")
 			}
 		})
 	}
 	t.Run("also where another role brings the ConfigMap", func(t *testing.T) {
-		of := func(level string) []manifests.Input {
+		of := func(level string) []roleInput {
 			return roles(nil, "api", workloadHead+"        envFrom: [{configMapRef: {name: settings}}]\n", "shared", strings.Replace(settings, "info", level, 1)+podNamed("b"))
 		}
 		require.NotEqual(t, hashOf(t, of("info")), hashOf(t, of("debug")))
@@ -116,7 +115,7 @@ func TestPodsRestartWhenTheDataThatTheyStartWithChanges(t *testing.T) {
 	})
 	t.Run("what is not of the release is told", func(t *testing.T) {
 		ins := roles(nil, "api", settings+workloadHead+"        envFrom: [{configMapRef: {name: settings}}, {secretRef: {name: elsewhere}}]\n        readinessProbe: {tcpSocket: {port: 1}}\n")
-		all, err := manifests.Compose(ins)
+		all, err := compose(ins)
 		require.NoError(t, err)
 		notes, err := notesOf(ins[0].Role, all[0])
 		require.NoError(t, err)

@@ -22,7 +22,7 @@ type configRef struct{ kind, namespace, name string }
 
 // hashConfig writes into the pod templates a hash of the data that their
 // containers start with, so that a release of other data restarts the pods.
-func hashConfig(ins []Input, roles [][]object) {
+func hashConfig(ins []roleInput, roles [][]object) {
 	hashes := map[configRef]string{}
 	for _, objects := range roles {
 		for _, o := range objects {

@@ -1,4 +1,4 @@
-package manifests_test
+package manifests
 
 import (
 	"errors"
@@ -12,8 +12,6 @@ import (
 
 	"github.com/rogpeppe/go-internal/txtar"
 	"github.com/stretchr/testify/require"
-
-	"github.com/joelhooks/shipit/manifests"
 )
 
 // seedFiles are the manifests of the repository's samples.
@@ -65,11 +63,11 @@ func FuzzManifest(f *testing.F) {
 	f.Add([]byte(workloadHead + "        env: [{name: A, value: 1}]\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		in := simple(ownImage, map[string]string{"k.yaml": string(data)}, "k.yaml")
-		objects, err := manifests.Render(in)
+		objects, err := render(in)
 		if err != nil {
 			return
 		}
-		_, err = manifests.YAML(objects)
+		_, err = YAML(objects)
 		require.NoError(t, err)
 		_, err = notesOf(in.Role, objects)
 		require.NoError(t, err)
@@ -93,7 +91,7 @@ func FuzzKustomization(f *testing.F) {
 		in := simple(ownImage, map[string]string{
 			"k8s/kustomization.yaml": string(data), "k8s/pod.yaml": strings.TrimSuffix(ownPod, "---\n"), "k8s/t.yaml": string(data),
 		}, "k8s")
-		_, _ = manifests.Render(in) // a fault is fine; a panic, a hang or a request is none
+		_, _ = render(in) // a fault is fine; a panic, a hang or a request is none
 		require.False(t, reached(), "something was fetched")
 	})
 }

@@ -11,7 +11,7 @@ import (
 
 // generate makes the objects of a role that names no manifests: a Deployment,
 // and a Service if it has a port.
-func generate(in Input) []object {
+func generate(in roleInput) []object {
 	objects := []object{{fields: deployment(in)}}
 	if in.Role.Port > 0 {
 		objects = append(objects, object{fields: service(in)})
@@ -19,7 +19,7 @@ func generate(in Input) []object {
 	return objects
 }
 
-func deployment(in Input) map[string]any {
+func deployment(in roleInput) map[string]any {
 	k := in.Role.Kubernetes
 	replicas := 1
 	if k.Replicas != nil {
@@ -46,14 +46,14 @@ func deployment(in Input) map[string]any {
 }
 
 // selector is what a Deployment can never change: app and role, nothing else.
-func selector(in Input) map[string]any {
+func selector(in roleInput) map[string]any {
 	return map[string]any{
 		"app.kubernetes.io/name":     in.App,
 		"app.kubernetes.io/instance": instance(in.App, in.Role.Name),
 	}
 }
 
-func podSpec(in Input) map[string]any {
+func podSpec(in roleInput) map[string]any {
 	k := in.Role.Kubernetes
 	spec := map[string]any{
 		"containers":      []any{container(in)},
@@ -74,7 +74,7 @@ func podSpec(in Input) map[string]any {
 	return spec
 }
 
-func container(in Input) map[string]any {
+func container(in roleInput) map[string]any {
 	k := in.Role.Kubernetes
 	c := map[string]any{
 		"name":  in.Role.Name,
@@ -140,7 +140,7 @@ func podSecurity(user string) map[string]any {
 	return security
 }
 
-func service(in Input) map[string]any {
+func service(in roleInput) map[string]any {
 	return map[string]any{
 		"apiVersion": "v1",
 		"kind":       "Service",

@@ -14,16 +14,16 @@ const (
 	labelSet    = "applyset.kubernetes.io/part-of"
 )
 
-// ApplySetName names the ConfigMap, in the role's namespace, that is the parent
+// applySetName names the ConfigMap, in the role's namespace, that is the parent
 // of the role's objects. Neither an app's name nor a role's has a dot in it, so that
 // no two roles share a name, nor a role and a record.
-func ApplySetName(app, role string) string { return "shipit-" + app + "." + role }
+func applySetName(app, role string) string { return "shipit-" + app + "." + role }
 
-// ApplySetID is the id of the set of objects whose parent is the ConfigMap of
+// applySetID is the id of the set of objects whose parent is the ConfigMap of
 // that name, as KEP-3659 defines it (v1): the value of the label
 // applyset.kubernetes.io/part-of on members and applyset.kubernetes.io/id on
 // the parent.
-func ApplySetID(name, namespace string) string {
+func applySetID(name, namespace string) string {
 	sum := sha256.Sum256([]byte(name + "." + namespace + ".ConfigMap."))
 	return "applyset-" + base64.RawURLEncoding.EncodeToString(sum[:]) + "-v1"
 }
@@ -31,7 +31,7 @@ func ApplySetID(name, namespace string) string {
 // label names the object's app and role by the ecosystem's conventions. What
 // changes from commit to commit is in annotations of the object alone: in a
 // pod template it would restart pods whose bits are equal.
-func label(in Input, o object) {
+func label(in roleInput, o object) {
 	labels := ensure(o.metadata(), "labels")
 	for key, value := range conventional(in.App, in.Role.Name) {
 		if _, set := labels[key]; !set {
@@ -40,7 +40,7 @@ func label(in Input, o object) {
 	}
 	labels["app.kubernetes.io/managed-by"] = "shipit"
 	labels[labelApp], labels[labelRole] = in.App, in.Role.Name
-	labels[labelSet] = ApplySetID(ApplySetName(in.App, in.Role.Name), in.Role.Kubernetes.Namespace)
+	labels[labelSet] = applySetID(applySetName(in.App, in.Role.Name), in.Role.Kubernetes.Namespace)
 
 	notes := ensure(o.metadata(), "annotations")
 	notes[noteSHA] = in.SHA

@@ -12,7 +12,7 @@ import (
 )
 
 // launchd writes the property list. The keys are those of launchd.plist(5).
-func launchd(in Input, d definition) (definition, error) {
+func launchd(in roleInput, d definition) (definition, error) {
 	d.Kind, d.File = "launchd", d.Service+".plist"
 	logDir := in.Role.Host.LogDir
 	if logDir == "" {
@@ -62,7 +62,7 @@ func launchd(in Input, d definition) (definition, error) {
 }
 
 // softLimits are the role's limits by launchd's names for them.
-func softLimits(in Input) (dict, error) {
+func softLimits(in roleInput) (dict, error) {
 	known := []string{"Core", "CPU", "Data", "FileSize", "MemoryLock", "NumberOfFiles", "NumberOfProcesses", "ResidentSetSize", "Stack"}
 	var limits dict
 	for _, key := range slices.Sorted(maps.Keys(in.Role.Host.Limits)) {

@@ -1,4 +1,4 @@
-package manifests_test
+package manifests
 
 import (
 	"encoding/json"
@@ -8,7 +8,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/joelhooks/shipit/config"
-	"github.com/joelhooks/shipit/manifests"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -16,7 +15,7 @@ import (
 func refused(t *testing.T, manifest string, allow ...release.Code) string {
 	t.Helper()
 	in := simple(ownImage, map[string]string{"k.yaml": ownPod + manifest}, "k.yaml")
-	objects, err := manifests.Render(in)
+	objects, err := render(in)
 	require.NoError(t, err)
 	notes, err := notesOf(in.Role, objects)
 	require.NoError(t, err)
@@ -49,5 +48,5 @@ func TestAJobThatIsDeletedAfterItEndedIsRefused(t *testing.T) {
 
 // notesOf are the notes of a release of one role.
 func notesOf(role config.Role, objects []json.RawMessage) ([]release.Finding, error) {
-	return manifests.Notes(config.Config{Roles: config.Roles{role}}, release.Release{Roles: []release.Role{{Name: role.Name, Objects: objects}}})
+	return notesOn(config.Config{Roles: config.Roles{role}}, release.Release{Roles: []release.Role{{Name: role.Name, Objects: objects}}})
 }

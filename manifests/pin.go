@@ -20,7 +20,7 @@ type pins struct {
 	found      bool // set when a container of the role's image was found
 }
 
-func newPins(in Input) *pins {
+func newPins(in roleInput) *pins {
 	p := &pins{
 		repository: normal(in.Repository), refs: map[string]string{}, env: in.Role.Env,
 		digest: regexp.MustCompile(`@sha256:[0-9a-f]{64}$`),

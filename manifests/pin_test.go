@@ -1,4 +1,4 @@
-package manifests_test
+package manifests
 
 import (
 	"strings"
@@ -6,7 +6,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/joelhooks/shipit/manifests"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -19,9 +18,9 @@ const (
 // yamlOf renders a role whose one manifest is given, and is the YAML of it all.
 func yamlOf(t *testing.T, manifest string) string {
 	t.Helper()
-	objects, err := manifests.Render(simple(ownImage, map[string]string{"k.yaml": manifest}, "k.yaml"))
+	objects, err := render(simple(ownImage, map[string]string{"k.yaml": manifest}, "k.yaml"))
 	require.NoError(t, err)
-	out, err := manifests.YAML(objects)
+	out, err := YAML(objects)
 	require.NoError(t, err)
 	return string(out)
 }
@@ -46,13 +45,13 @@ func TestTheReleasesImagesArePinnedWhereverTheyAre(t *testing.T) {
 	t.Run("the image of another role of the release has that one's digest", func(t *testing.T) {
 		in := simple(ownImage, map[string]string{"k.yaml": strings.Replace(ownPod, "}]}", ", env: [{name: JOB, value: 'ghcr.io/a/gateway:v1'}]}]}", 1)}, "k.yaml")
 		in.Pinned = map[string]string{"ghcr.io/a/gateway": "sha256:" + strings.Repeat("2", 64)}
-		objects, err := manifests.Render(in)
+		objects, err := render(in)
 		require.NoError(t, err)
 		require.Contains(t, string(objects[0]), `"value":"ghcr.io/a/gateway@sha256:`+strings.Repeat("2", 64)+`"`)
 	})
 	t.Run("a foreign image by tag in the template of a custom resource is refused", func(t *testing.T) {
-		_, err := manifests.Render(simple(ownImage, map[string]string{"k.yaml": ownPod + "apiVersion: keda.sh/v1alpha1\nkind: ScaledJob\nmetadata: {name: j}\nspec: {jobTargetRef: {template: {spec: {containers: [{name: c, image: 'busybox:1'}]}}}}\n"}, "k.yaml"))
-		var fault *manifests.Error
+		_, err := render(simple(ownImage, map[string]string{"k.yaml": ownPod + "apiVersion: keda.sh/v1alpha1\nkind: ScaledJob\nmetadata: {name: j}\nspec: {jobTargetRef: {template: {spec: {containers: [{name: c, image: 'busybox:1'}]}}}}\n"}, "k.yaml"))
+		var fault *Error
 		require.ErrorAs(t, err, &fault)
 		require.Equal(t, release.CodeImageNotPinned, fault.Code)
 	})

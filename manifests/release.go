@@ -36,7 +36,7 @@ func Check(cfg config.Config, tree Tree) ([]release.Finding, error) {
 		return err
 	}
 	for _, in := range inputs(rel, cfg, tree) {
-		if _, err := Render(in); err != nil && fault(in.Role.Name, err) != nil {
+		if _, err := render(in); err != nil && fault(in.Role.Name, err) != nil {
 			return nil, err
 		}
 	}
@@ -47,14 +47,14 @@ func Check(cfg config.Config, tree Tree) ([]release.Finding, error) {
 	if err != nil {
 		return found, fault("", err)
 	}
-	return Notes(cfg, rel)
+	return notesOn(cfg, rel)
 }
 
 // Complete renders the objects of every role of a release whose images are known.
 // tree is that of the commit.
 func Complete(rel release.Release, cfg config.Config, tree Tree) (release.Release, error) {
 	// All at once: two roles may have one object, and pods of one may read data of another.
-	objects, err := Compose(inputs(rel, cfg, tree))
+	objects, err := compose(inputs(rel, cfg, tree))
 	if err != nil {
 		return release.Release{}, fmt.Errorf("render: %w", err)
 	}
@@ -66,15 +66,15 @@ func Complete(rel release.Release, cfg config.Config, tree Tree) (release.Releas
 }
 
 // inputs are what the roles of a release are rendered from, in their order.
-func inputs(rel release.Release, cfg config.Config, tree Tree) []Input {
+func inputs(rel release.Release, cfg config.Config, tree Tree) []roleInput {
 	pinned := map[string]string{}
 	for _, role := range rel.Roles {
 		pinned[role.Repository] = role.Digest
 	}
-	all := make([]Input, 0, len(rel.Roles))
+	all := make([]roleInput, 0, len(rel.Roles))
 	for _, role := range rel.Roles {
 		settings, _ := cfg.Role(role.Name)
-		all = append(all, Input{
+		all = append(all, roleInput{
 			App: rel.App, SHA: rel.SHA, Version: rel.Version,
 			Role: settings, Image: cfg.Images[role.Image], Repository: role.Repository, Digest: role.Digest, Pinned: pinned,
 			Deadline: cfg.Timeout.Or(0), Tree: tree,
@@ -83,9 +83,9 @@ func inputs(rel release.Release, cfg config.Config, tree Tree) []Input {
 	return all
 }
 
-// Notes are findings about the rendered objects of every role that are no faults of
+// notesOn are findings about the rendered objects of every role that are no faults of
 // the manifests themselves.
-func Notes(cfg config.Config, rel release.Release) ([]release.Finding, error) {
+func notesOn(cfg config.Config, rel release.Release) ([]release.Finding, error) {
 	var objects []json.RawMessage
 	for _, role := range rel.Roles {
 		objects = append(objects, role.Objects...)

@@ -16,8 +16,8 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// Input is one role of one release.
-type Input struct {
+// roleInput is one role of one release.
+type roleInput struct {
 	App     string // as in shipit.yaml
 	SHA     string // 40 hex digits; is in annotations only, so that it restarts nothing
 	Version string // semantic version without the "v"; empty: no annotation
@@ -43,15 +43,15 @@ type Tree interface {
 }
 
 // renderers says what makes the objects of a role, by target.
-func renderers() map[release.Target]func(Input) ([]object, error) {
-	return map[release.Target]func(Input) ([]object, error){
+func renderers() map[release.Target]func(roleInput) ([]object, error) {
+	return map[release.Target]func(roleInput) ([]object, error){
 		release.TargetKubernetes: renderObjects,
 		release.TargetHost:       renderService,
 	}
 }
 
-func renderService(in Input) ([]object, error) {
-	definition, err := Service(in)
+func renderService(in roleInput) ([]object, error) {
+	definition, err := serviceDefinition(in)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +59,7 @@ func renderService(in Input) ([]object, error) {
 	return []object{o}, err
 }
 
-func renderObjects(in Input) ([]object, error) {
+func renderObjects(in roleInput) ([]object, error) {
 	objects, err := gather(in)
 	if err != nil {
 		return nil, err
@@ -75,7 +75,7 @@ func renderObjects(in Input) ([]object, error) {
 }
 
 // gather reads the role's manifests, or makes them if it names none.
-func gather(in Input) ([]object, error) {
+func gather(in roleInput) ([]object, error) {
 	if len(in.Role.Kubernetes.Manifests) == 0 {
 		return generate(in), nil
 	}
@@ -94,7 +94,7 @@ func gather(in Input) ([]object, error) {
 }
 
 // stamp writes into the objects what the release adds to them.
-func stamp(in Input, objects []object) error {
+func stamp(in roleInput, objects []object) error {
 	pins, types := newPins(in), newSchema()
 	for _, o := range objects {
 		o.dropServerFields()

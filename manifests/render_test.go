@@ -1,4 +1,4 @@
-package manifests_test
+package manifests
 
 import (
 	"bytes"
@@ -17,7 +17,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/joelhooks/shipit/config"
-	"github.com/joelhooks/shipit/manifests"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -39,7 +38,7 @@ func TestRenderedRolesAreAsRecorded(t *testing.T) {
 			require.NoError(t, err)
 			for _, role := range cfg.Roles {
 				want := "want/" + role.Name
-				got := rendered(t, input(cfg, role, tree))
+				got := rendered(t, inputFor(cfg, role, tree))
 				if *update {
 					set(archive, want, got)
 					continue
@@ -61,11 +60,11 @@ func TestEqualBitsRenderEqualTemplates(t *testing.T) {
 	require.NoError(t, err)
 	for _, role := range cfg.Roles {
 		t.Run("another commit and version change annotations of "+role.Name+" alone", func(t *testing.T) {
-			in := input(cfg, role, tree)
-			one, err := manifests.Render(in)
+			in := inputFor(cfg, role, tree)
+			one, err := render(in)
 			require.NoError(t, err)
 			in.SHA, in.Version = strings.Repeat("b", 40), "2.0.0"
-			two, err := manifests.Render(in)
+			two, err := render(in)
 			require.NoError(t, err)
 			require.Len(t, two, len(one))
 			for i := range one {
@@ -84,7 +83,7 @@ func TestEqualBitsRenderEqualTemplates(t *testing.T) {
 
 func TestApplySetIDFollowsTheKEP(t *testing.T) {
 	// base64url(sha256("shipit-a-b.c.ConfigMap.")), reckoned with other tools.
-	require.Equal(t, "applyset-SU0Ls0LVaFadeSYxM9JWI0vZ5CAWwxehZdmFbtj_G4E-v1", manifests.ApplySetID(manifests.ApplySetName("a", "b"), "c"))
+	require.Equal(t, "applyset-SU0Ls0LVaFadeSYxM9JWI0vZ5CAWwxehZdmFbtj_G4E-v1", applySetID(applySetName("a", "b"), "c"))
 }
 
 func TestFaultsNameTheirPlace(t *testing.T) {
@@ -109,19 +108,19 @@ func TestFaultsNameTheirPlace(t *testing.T) {
 		{"manifests that never run the image are refused", strings.Replace(pod, image, "ghcr.io/joelhooks/system-bus@sha256:"+strings.Repeat("1", 64), 1), "k8s/a.yaml: role cluster: no container runs " + image, release.CodeImageNotMentioned},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			_, err := manifests.Render(simple(image, map[string]string{"k8s/a.yaml": tc.yaml}, "k8s/a.yaml"))
-			var fault *manifests.Error
+			_, err := render(simple(image, map[string]string{"k8s/a.yaml": tc.yaml}, "k8s/a.yaml"))
+			var fault *Error
 			require.ErrorAs(t, err, &fault)
 			require.Equal(t, tc.want, fault.Error())
 			require.EqualValues(t, tc.code, fault.Code)
 		})
 	}
 	t.Run("a path that is not in the commit is named", func(t *testing.T) {
-		_, err := manifests.Render(simple(image, nil, "k8s/gone.yaml"))
+		_, err := render(simple(image, nil, "k8s/gone.yaml"))
 		require.EqualError(t, err, "k8s/gone.yaml: is neither a file nor a folder of the commit")
 	})
 	t.Run("a folder without manifests is named", func(t *testing.T) {
-		_, err := manifests.Render(simple(image, map[string]string{"k8s/deep/a.yaml": pod, "k8s/README.md": "x"}, "k8s"))
+		_, err := render(simple(image, map[string]string{"k8s/deep/a.yaml": pod, "k8s/README.md": "x"}, "k8s"))
 		require.ErrorContains(t, err, "k8s: no .yaml, .yml or .json file in it holds an object")
 	})
 }
@@ -152,8 +151,8 @@ func TestKustomizationsStayInTheTree(t *testing.T) {
 				"k8s/kustomization.yaml": tc.kustomization + "\n",
 				"k8s/t.yaml":             "apiVersion: builtin\nkind: PatchTransformer\nmetadata: {name: t}\npath: http://example.com/p.yaml\n",
 			}, "k8s")
-			_, err := manifests.Render(in)
-			var fault *manifests.Error
+			_, err := render(in)
+			var fault *Error
 			require.ErrorAs(t, err, &fault)
 			require.ErrorContains(t, err, tc.want)
 		})
@@ -163,12 +162,12 @@ func TestKustomizationsStayInTheTree(t *testing.T) {
 func TestLongNamesFitALabel(t *testing.T) {
 	in := simple("ghcr.io/a/b", nil)
 	in.App, in.Role.Name = strings.Repeat("a", 40), strings.Repeat("b", 40)
-	objects, err := manifests.Render(in)
+	objects, err := render(in)
 	require.NoError(t, err)
 	name := fieldsOf(t, objects[0])["metadata"].(map[string]any)["name"].(string)
 	require.Len(t, name, 63)
 	in.Role.Name = strings.Repeat("b", 39) + "c"
-	objects, err = manifests.Render(in)
+	objects, err = render(in)
 	require.NoError(t, err)
 	require.NotEqual(t, name, fieldsOf(t, objects[0])["metadata"].(map[string]any)["name"], "names that differ at the end stay different")
 }
@@ -184,7 +183,7 @@ kind: Secret
 metadata: {name: s, namespace: elsewhere}
 stringData: {password: hunter2}
 `}, "k.yaml")
-	objects, err := manifests.Render(in)
+	objects, err := render(in)
 	require.NoError(t, err)
 	notes, err := notesOf(in.Role, objects)
 	require.NoError(t, err)
@@ -202,7 +201,7 @@ stringData: {password: hunter2}
 
 func TestAProbeOfTheRoleStandsInForAReadinessProbe(t *testing.T) {
 	in := simple("ghcr.io/a/b", map[string]string{"k.yaml": "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, image: ghcr.io/a/b}]}\n"}, "k.yaml")
-	objects, err := manifests.Render(in)
+	objects, err := render(in)
 	require.NoError(t, err)
 	in.Role.Probe = &config.Probe{Path: "/"}
 	notes, err := notesOf(in.Role, objects)
@@ -219,41 +218,41 @@ func BenchmarkRender(b *testing.B) {
 	}
 	in := simple("ghcr.io/a/b", map[string]string{"k.yaml": all.String()}, "k.yaml")
 	for b.Loop() {
-		_, err := manifests.Render(in)
+		_, err := render(in)
 		require.NoError(b, err)
 	}
 }
 
 const workerDigest = "sha256:1111111111111111111111111111111111111111111111111111111111111111"
 
-func input(cfg config.Config, role config.Role, tree memory) manifests.Input {
+func inputFor(cfg config.Config, role config.Role, tree memory) roleInput {
 	pinned := map[string]string{}
 	for _, img := range cfg.Images {
 		pinned[img.Repository] = "sha256:" + strings.Repeat("2", 64)
 	}
 	img := cfg.Images[role.Image]
-	return manifests.Input{
+	return roleInput{
 		App: cfg.App, SHA: strings.Repeat("a", 40), Version: "1.4.2", Role: role, Image: img,
 		Repository: img.Repository, Digest: workerDigest, Pinned: pinned, Tree: tree, Deadline: 2 * time.Minute,
 	}
 }
 
-func simple(repository string, files map[string]string, paths ...string) manifests.Input {
+func simple(repository string, files map[string]string, paths ...string) roleInput {
 	tree := memory{}
 	for name, data := range files {
 		tree[name] = []byte(data)
 	}
-	return manifests.Input{
+	return roleInput{
 		App: "system-bus", SHA: strings.Repeat("a", 40), Repository: repository, Digest: workerDigest, Tree: tree,
 		Role: config.Role{Name: "cluster", Image: "worker", Kubernetes: &config.Kubernetes{Namespace: "joelclaw", Manifests: paths}},
 	}
 }
 
 // rendered is what a role renders to as people read it, or its error and hint.
-func rendered(t *testing.T, in manifests.Input) []byte {
+func rendered(t *testing.T, in roleInput) []byte {
 	t.Helper()
-	objects, err := manifests.Render(in)
-	var fault *manifests.Error
+	objects, err := render(in)
+	var fault *Error
 	if errors.As(err, &fault) {
 		return []byte(fmt.Sprintf("error: %s\nhint: %s\n", fault, fault.Hint))
 	}
@@ -274,7 +273,7 @@ func rendered(t *testing.T, in manifests.Input) []byte {
 		require.NoError(t, err)
 		return []byte(string(head) + "\n" + content)
 	}
-	out, err := manifests.YAML(objects)
+	out, err := YAML(objects)
 	require.NoError(t, err)
 	return out
 }

@@ -1,11 +1,10 @@
-package manifests_test
+package manifests
 
 import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/joelhooks/shipit/manifests"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -22,8 +21,8 @@ func TestAValueOfAnotherTypeIsNamedByItsField(t *testing.T) {
 		{"a quantity that is none", workloadHead + "        resources: {limits: {memory: lots}}\n", "k.yaml:12: Deployment joelclaw/web: spec.template.spec.containers[0].resources.limits.memory: quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			_, err := manifests.Render(simple(ownImage, map[string]string{"k.yaml": tc.manifest}, "k.yaml"))
-			var fault *manifests.Error
+			_, err := render(simple(ownImage, map[string]string{"k.yaml": tc.manifest}, "k.yaml"))
+			var fault *Error
 			require.ErrorAs(t, err, &fault)
 			require.Equal(t, tc.want, fault.Error())
 			require.Equal(t, release.CodeBadManifest, fault.Code)
@@ -44,7 +43,7 @@ func TestWhatYAMLAllowsIsTaken(t *testing.T) {
 		require.Contains(t, out, "  before:\n    a: mine\n    b: base\n")
 	})
 	t.Run("text after the end of a document is told", func(t *testing.T) {
-		_, err := manifests.Render(simple(ownImage, map[string]string{"k.yaml": ownPod + "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\n...\n# a comment may follow\nkind: Secret\n"}, "k.yaml"))
+		_, err := render(simple(ownImage, map[string]string{"k.yaml": ownPod + "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\n...\n# a comment may follow\nkind: Secret\n"}, "k.yaml"))
 		require.EqualError(t, err, "k.yaml:11: is after the document's end (...), where kubectl drops it without a word")
 	})
 	t.Run("the end of a document may be marked", func(t *testing.T) {

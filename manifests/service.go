@@ -18,9 +18,9 @@ import (
 // definition is what is made of a role, as its service file is written.
 type definition struct{ release.ServiceDefinition }
 
-// Service renders the service definition of a host role as a release.ServiceDefinition in
+// serviceDefinition renders the service definition of a host role as a release.ServiceDefinition in
 // canonical JSON. What a service file cannot say is an *Error.
-func Service(in Input) (json.RawMessage, error) {
+func serviceDefinition(in roleInput) (json.RawMessage, error) {
 	h := in.Role.Host
 	if h == nil {
 		return nil, &Error{Code: release.CodeBadManifest, Object: "role " + in.Role.Name, Msg: "is no host role"}
@@ -45,7 +45,7 @@ func Service(in Input) (json.RawMessage, error) {
 }
 
 // define is what both managers need.
-func define(in Input) (definition, error) {
+func define(in roleInput) (definition, error) {
 	h := in.Role.Host
 	root := h.Root
 	if root == "" {
@@ -81,7 +81,7 @@ func define(in Input) (definition, error) {
 func (d definition) stopSeconds() int { return int((d.Stop + 999) / 1000) }
 
 // check refuses what would say something else in a service file than was meant.
-func (d *definition) check(in Input, h *config.Host) error {
+func (d *definition) check(in roleInput, h *config.Host) error {
 	command := h.Command
 	if len(command) == 0 {
 		command = in.Image.Entrypoint
@@ -116,7 +116,7 @@ func (d *definition) check(in Input, h *config.Host) error {
 	return nil
 }
 
-func hostFault(in Input, format string, args ...any) *Error {
+func hostFault(in roleInput, format string, args ...any) *Error {
 	return &Error{Code: release.CodeBadManifest, Object: "role " + in.Role.Name, Msg: fmt.Sprintf(format, args...)}
 }
 

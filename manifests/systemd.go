@@ -11,7 +11,7 @@ import (
 
 // systemd writes the unit. The syntax is that of systemd.syntax(7) and
 // systemd.service(5).
-func systemd(in Input, d definition) (definition, error) {
+func systemd(in roleInput, d definition) (definition, error) {
 	d.Kind, d.File = "systemd", d.Service+".service"
 	target := "multi-user.target"
 	if d.Domain != "system" {
@@ -76,7 +76,7 @@ func (u *unit) section(name string) {
 func (u *unit) set(key, value string) { u.WriteString(key + "=" + value + "\n") }
 
 // limits are properties such as MemoryMax. None of them may start a program.
-func (u *unit) limits(in Input) error {
+func (u *unit) limits(in roleInput) error {
 	name := regexp.MustCompile(`^[A-Z][A-Za-z0-9]*$`)
 	limits := in.Role.Host.Limits
 	for _, key := range slices.Sorted(maps.Keys(limits)) {

@@ -3,7 +3,6 @@ package host
 // Definitions, findings and users, on a real systemd.
 
 import (
-	"encoding/json"
 	"net"
 	"os"
 	"path/filepath"
@@ -71,21 +70,22 @@ func killedBetween(t *testing.T, l *booted) {
 // renderedUnit holds this package to manifests, which renders what it runs.
 func renderedUnit(t *testing.T, l *booted) {
 	odd := `100% "$HOME" it's \ done`
-	input := manifests.Input{
-		App: "sample", Digest: served("rendered", 0, "v1").Digest,
-		Image: config.Image{Package: "packages/worker", Entrypoint: []string{"serve", "$HOME", "%n"}},
-		Role: config.Role{
-			Name: "rendered", Port: 4020, Env: map[string]string{"PORT": "4020", "ODD": odd},
+	cfg := config.Config{
+		App:    "sample",
+		Images: map[string]config.Image{"worker": {Repository: "registry.test/worker", Package: "packages/worker", Entrypoint: []string{"serve", "$HOME", "%n"}}},
+		Roles: config.Roles{{
+			Name: "rendered", Image: "worker", Port: 4020, Env: map[string]string{"PORT": "4020", "ODD": odd},
 			Host: &config.Host{Manager: "systemd", Service: "test.rendered", Root: "/srv/shipit/rendered", EnvFile: "/etc/test.env", User: "daemon"},
-		},
+		}},
 	}
-	raw, err := manifests.Service(input)
+	rel, err := manifests.Complete(release.Release{App: "sample", Roles: []release.Role{{Name: "rendered", Target: release.TargetHost, Image: "worker",
+		Repository: "registry.test/worker", Digest: served("rendered", 0, "v1").Digest}}}, cfg, nil)
 	require.NoError(t, err)
-	role := release.Role{Name: "rendered", Target: release.TargetHost, Repository: "registry.test/worker", Digest: input.Digest, Objects: []json.RawMessage{raw}}
+	role := rel.Roles[0]
 	require.NoError(t, l.m.prepared(t.Context(), role, contentOf(layerOf(t, hosttest.File("app/packages/worker/version", "rendered")))))
 	live, err := l.m.activate(t.Context(), role)
 	require.NoError(t, err)
-	require.Equal(t, input.Digest, live.Digest())
+	require.Equal(t, role.Digest, live.Digest())
 	require.Empty(t, live.Note)
 	require.Contains(t, l.ask(t, 4020), "rendered")
 	pid := l.sh(t, `systemctl show -p MainPID --value test.rendered`)

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,13 +21,13 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/yaml"
 
 	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/deploy/kube/apply"
 	"github.com/joelhooks/shipit/deploy/kube/client"
 	"github.com/joelhooks/shipit/deploy/kube/compare"
-	"github.com/joelhooks/shipit/deploy/kube/object"
 	"github.com/joelhooks/shipit/deploy/kube/preflight"
 	"github.com/joelhooks/shipit/release"
 	"github.com/joelhooks/shipit/tools/devcluster/cluster"
@@ -60,14 +62,26 @@ type user struct {
 
 func newUser(t *testing.T, cfg *rest.Config) *user {
 	t.Helper()
-	cfg.QPS, cfg.UserAgent = -1, object.Manager
-	c, err := client.For(cfg)
+	c, err := client.Connect(client.Options{Kubeconfig: kubeconfigOf(t, cfg)})
 	require.NoError(t, err)
 	cfg = rest.CopyConfig(cfg)
-	cfg.UserAgent = "test"
+	cfg.QPS, cfg.UserAgent = -1, "test"
 	tests, err := kubernetes.NewForConfig(cfg)
 	require.NoError(t, err)
 	return &user{Client: c, kube: tests}
+}
+
+// kubeconfigOf writes a configuration to a file.
+func kubeconfigOf(t *testing.T, cfg *rest.Config) string {
+	t.Helper()
+	k := clientcmdapi.NewConfig()
+	k.Clusters["c"] = &clientcmdapi.Cluster{Server: cfg.Host, CertificateAuthority: cfg.CAFile, CertificateAuthorityData: cfg.CAData, TLSServerName: cfg.ServerName}
+	k.AuthInfos["u"] = &clientcmdapi.AuthInfo{Token: cfg.BearerToken, ClientCertificate: cfg.CertFile, ClientCertificateData: cfg.CertData, ClientKey: cfg.KeyFile, ClientKeyData: cfg.KeyData,
+		Impersonate: cfg.Impersonate.UserName, ImpersonateGroups: cfg.Impersonate.Groups}
+	k.Contexts["x"], k.CurrentContext = &clientcmdapi.Context{Cluster: "c", AuthInfo: "u"}, "x"
+	at := filepath.Join(t.TempDir(), "kubeconfig")
+	require.NoError(t, clientcmd.WriteToFile(*k, at))
+	return at
 }
 
 // planeConfig is how the shared cluster is reached.
@@ -149,6 +163,11 @@ func (u *user) Observe(ctx context.Context, role release.Role) (release.Live, er
 func (u *user) Preflight(ctx context.Context, role release.Role, o preflight.Options) (preflight.Result, error) {
 	o.App = "test"
 	return preflight.Run(ctx, u.Client, []preflight.Role{{Role: role}}, o)
+}
+
+// changed reports whether an apply wrote anything.
+func changed(a apply.Applied) bool {
+	return slices.ContainsFunc(a.Results, func(r apply.Result) bool { return r.Action != release.ActionUnchanged })
 }
 
 // results are what an apply did, in lines.

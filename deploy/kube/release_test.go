@@ -82,13 +82,14 @@ func (p part) role() config.Role {
 	return config.Role{Name: p.name, Image: "app", Kubernetes: &config.Kubernetes{Namespace: p.namespace, Manifests: []string{p.name + ".yaml"}}}
 }
 
-// docTree is a commit's tree of one file.
-type docTree struct{ name, content string }
+// files is a commit's tree.
+type files map[string]string
 
-func (d docTree) ReadFile(string) ([]byte, error) { return []byte(d.content), nil }
-func (d docTree) List(at string) ([]string, error) {
-	if path.Clean(at) == d.name {
-		return []string{d.name}, nil
+func (f files) ReadFile(name string) ([]byte, error) { return []byte(f[name]), nil }
+
+func (f files) List(at string) ([]string, error) {
+	if _, ok := f[path.Clean(at)]; ok {
+		return []string{path.Clean(at)}, nil
 	}
 	return nil, nil
 }
@@ -98,17 +99,14 @@ func (a *app) release(bits string, parts ...part) release.Release {
 	a.t.Helper()
 	a.count++
 	rel := release.Release{App: a.Config.App, Kind: release.KindRelease, SHA: fmt.Sprintf("%x", sha1.Sum([]byte{byte(a.count)})), Version: fmt.Sprintf("1.0.%d", a.count)}
-	var ins []manifests.Input
+	cfg, tree := config.Config{App: rel.App, Images: map[string]config.Image{"app": {Repository: repository}}}, files{}
 	for _, p := range parts {
-		text := strings.NewReplacer("$NS", p.namespace, "$IMAGE", repository+":v1").Replace(strings.Join(p.docs, "\n---\n"))
-		ins = append(ins, manifests.Input{App: a.Config.App, SHA: rel.SHA, Version: rel.Version, Role: p.role(),
-			Image: config.Image{Repository: repository}, Repository: repository, Digest: digestOf(bits), Tree: docTree{p.name + ".yaml", text}})
+		cfg.Roles = append(cfg.Roles, p.role())
+		tree[p.name+".yaml"] = strings.NewReplacer("$NS", p.namespace, "$IMAGE", repository+":v1").Replace(strings.Join(p.docs, "\n---\n"))
+		rel.Roles = append(rel.Roles, release.Role{Name: p.name, Target: release.TargetKubernetes, Image: "app", Repository: repository, Digest: digestOf(bits)})
 	}
-	objects, err := manifests.Compose(ins)
+	rel, err := manifests.Complete(rel, cfg, tree)
 	require.NoError(a.t, err)
-	for i, p := range parts {
-		rel.Roles = append(rel.Roles, release.Role{Name: p.name, Target: release.TargetKubernetes, Image: "app", Repository: repository, Digest: digestOf(bits), Objects: objects[i]})
-	}
 	return rel
 }
 

@@ -41,7 +41,7 @@ func TestReplicas(t *testing.T) {
 			live, a, err := roll(t, c, v2)
 			require.NoError(t, err)
 			require.Equal(t, 3, live.Ready)
-			require.False(t, a.Changed(), "what is ceded does not change the object again: %v", results(a))
+			require.False(t, changed(a), "what is ceded does not change the object again: %v", results(a))
 			plan, err := c.Diff(t.Context(), v2, options(t))
 			require.NoError(t, err)
 			require.Empty(t, plan.Changes, "nor is it a difference")

@@ -25,12 +25,12 @@ func TestRoll(t *testing.T) {
 
 	live, a, err = roll(t, c, roleOf(t, ns, v1, deployment("web", 2), service))
 	require.NoError(t, err)
-	require.False(t, a.Changed(), "%v", a.Results)
+	require.False(t, changed(a), "%v", a.Results)
 	require.Equal(t, []string{v1}, live.Digests)
 
 	live, a, err = roll(t, c, roleOf(t, ns, v2, deployment("web", 2), service))
 	require.NoError(t, err)
-	require.True(t, a.Changed())
+	require.True(t, changed(a))
 	require.Equal(t, []string{v2}, live.Digests)
 	require.Equal(t, 2, live.Ready)
 }

@@ -124,7 +124,7 @@ func TestScale(t *testing.T) {
 	})
 	t.Run("nothing changed costs a handful of requests and no write", func(t *testing.T) {
 		a, counts := step(t, fleet(t, ns, digestOf("v1"), objects, deployments, replicas))
-		require.False(t, a.Changed())
+		require.False(t, changed(a))
 		require.Zero(t, counts["patch"])
 		require.LessOrEqual(t, counts["all"], 6, "%v", counts)
 	})
@@ -153,7 +153,7 @@ func TestScale(t *testing.T) {
 		require.Equal(t, 2, counts["patch"], "%v", counts)
 		a, err := c.Apply(t.Context(), role, silent)
 		require.NoError(t, err)
-		require.True(t, a.Changed())
+		require.True(t, changed(a))
 	})
 	t.Run("one changed object is one patch", func(t *testing.T) {
 		role := fleet(t, ns, digestOf("v1"), objects, deployments, replicas)

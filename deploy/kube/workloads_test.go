@@ -118,10 +118,10 @@ func TestDefinitions(t *testing.T) {
 
 	_, a, err := roll(t, c, role)
 	require.NoError(t, err)
-	require.True(t, a.Changed())
+	require.True(t, changed(a))
 	_, a, err = roll(t, connect(t), role)
 	require.NoError(t, err)
-	require.False(t, a.Changed())
+	require.False(t, changed(a))
 
 	t.Run("an object whose kind the server lacks is named", func(t *testing.T) {
 		_, err := c.Apply(t.Context(), roleOf(t, ns, digestOf("v1"), "{apiVersion: nope.test/v1, kind: Nope, metadata: {name: x, namespace: $NS}}"), options(t))

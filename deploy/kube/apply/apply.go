@@ -47,16 +47,6 @@ type Applied struct {
 	obsolete map[object.ID]Member       // to be pruned once everything is ready
 }
 
-// Changed reports whether anything was written.
-func (a Applied) Changed() bool {
-	for _, r := range a.Results {
-		if r.Action != release.ActionUnchanged {
-			return true
-		}
-	}
-	return false
-}
-
 // String counts the actions in one line: "2 configured, 1 unchanged".
 func (a Applied) String() string {
 	counts := map[release.Action]int{}

@@ -16,8 +16,8 @@ import (
 	"github.com/joelhooks/shipit/deploy/kube/object"
 )
 
-// Conflict is a field that another manager holds.
-type Conflict struct {
+// conflict is a field that another manager holds.
+type conflict struct {
 	Manager string
 	Field   string // .spec.replicas, as the server writes it
 }
@@ -25,7 +25,7 @@ type Conflict struct {
 // ConflictError says which fields of an object other managers hold.
 type ConflictError struct {
 	Object    object.ID
-	Conflicts []Conflict
+	Conflicts []conflict
 }
 
 func (e *ConflictError) Error() string {
@@ -76,14 +76,14 @@ func send(ctx context.Context, c *client.Client, r request, p compare.Policy) (c
 		if len(found) == 0 {
 			return got, err
 		}
-		var undecided []Conflict
+		var undecided []conflict
 		for _, f := range found {
 			switch {
 			case p.Managers[f.Manager] == compare.Force:
 				r.how.Force = true
 			case f.replicasOfAutoscaler() || p.Managers[f.Manager] == compare.Cede:
 				if !compare.RemoveField(r.body, f.Field) {
-					undecided = append(undecided, f.Conflict)
+					undecided = append(undecided, f.conflict)
 				}
 			case f.Field == ".metadata.labels."+object.PartOfLabel, f.Field == ".metadata.labels."+object.ManagedByLabel:
 				// The preflight has decided whose the object is.
@@ -94,7 +94,7 @@ func send(ctx context.Context, c *client.Client, r request, p compare.Policy) (c
 				r.how.Force = true
 			case f.Field == ownDeadline && compare.RemoveField(r.body, f.Field):
 			default:
-				undecided = append(undecided, f.Conflict)
+				undecided = append(undecided, f.conflict)
 			}
 		}
 		if len(undecided) > 0 {
@@ -105,7 +105,7 @@ func send(ctx context.Context, c *client.Client, r request, p compare.Policy) (c
 
 // serverConflict is one cause of the server's 409.
 type serverConflict struct {
-	Conflict
+	conflict
 	subresource string
 }
 
@@ -126,7 +126,7 @@ func conflictsOf(err error) []serverConflict {
 		if cause.Type != metav1.CauseTypeFieldManagerConflict {
 			continue
 		}
-		s := serverConflict{Conflict: Conflict{Manager: cause.Message, Field: cause.Field}}
+		s := serverConflict{conflict: conflict{Manager: cause.Message, Field: cause.Field}}
 		if m := conflictWording.FindStringSubmatch(cause.Message); m != nil {
 			s.Manager, s.subresource = m[1], m[2]
 		}

@@ -158,7 +158,7 @@ func (r *reader) list(ctx context.Context, from collection) error {
 	defer r.mu.Unlock()
 	for i := range items {
 		u := &items[i]
-		if !r.set.Has(u) {
+		if !r.set.has(u) {
 			continue
 		}
 		gk := from.kind.GroupKind

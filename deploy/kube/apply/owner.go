@@ -18,7 +18,7 @@ func (s Set) Owner(live *unstructured.Unstructured) string {
 	switch id := labels[object.PartOfLabel]; {
 	case app != "" && app != s.App:
 		return "role " + labels[object.RoleLabel] + " of app " + app
-	case app == "" && id != "" && !s.Has(live):
+	case app == "" && id != "" && !s.has(live):
 		return "ApplySet " + id
 	}
 	for _, tool := range tools {

@@ -119,7 +119,7 @@ func pruneOne(ctx context.Context, c *client.Client, s Set, o prunable, p releas
 	if err != nil {
 		return err
 	}
-	if live == nil || live.GetUID() != o.Live.GetUID() || !s.Has(live) {
+	if live == nil || live.GetUID() != o.Live.GetUID() || !s.has(live) {
 		return nil // it is gone already, or another role's by now
 	}
 	e := release.Event{Phase: release.PhaseApply, Mark: release.MarkStep, Role: s.Role, Message: o.id.String() + " " + string(release.ActionPruned)}

@@ -137,7 +137,7 @@ func naming(id object.ID, err error) error {
 // one applies one object, or finds it unchanged.
 func (r *run) one(ctx context.Context, o *object.Object) (Result, error) {
 	live, policy := r.state.Live(o.ID), r.o.Policy
-	if r.state.HasRun(o) {
+	if r.state.hasRun(o) {
 		return Result{Object: o, Action: release.ActionUnchanged}, nil
 	}
 	if r.state.Set.Unchanged(o, live, policy) {

@@ -100,9 +100,9 @@ func (s Set) names(u *unstructured.Unstructured) bool {
 	return id == s.ID || id == s.before.id
 }
 
-// Has reports whether a live object is a member: its label names the set, and it is no
+// has reports whether a live object is a member: its label names the set, and it is no
 // other app's or role's that had the same name once.
-func (s Set) Has(u *unstructured.Unstructured) bool { return s.hasLabels(u.GetLabels()) }
+func (s Set) has(u *unstructured.Unstructured) bool { return s.hasLabels(u.GetLabels()) }
 
 func (s Set) hasLabels(labels map[string]string) bool {
 	if labels[object.PartOfLabel] == s.before.id {

@@ -73,12 +73,12 @@ func Connect(o Options) (*Client, error) {
 	}
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}
 	cfg.Dial = dialer.DialContext
-	return For(cfg)
+	return connect(cfg)
 }
 
-// For is the client of a configuration that client-go's own means have made. All
+// connect is the client of a configuration that client-go's own means have made. All
 // that it sends goes over one HTTP client, and so over one connection.
-func For(cfg *rest.Config) (*Client, error) {
+func connect(cfg *rest.Config) (*Client, error) {
 	c := &Client{host: cfg.Host}
 	if cfg.ExecProvider != nil {
 		c.plugin = cfg.ExecProvider.Command

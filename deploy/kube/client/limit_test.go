@@ -22,7 +22,7 @@ func TestARequestThatIsNotAnsweredEnds(t *testing.T) {
 		t.Run(string(f), func(t *testing.T) {
 			p := faults.New(t, server.URL, nil)
 			p.Have(&faults.Rule{Fault: f})
-			c, err := For(&rest.Config{Host: p.URL, WrapTransport: func(next http.RoundTripper) http.RoundTripper {
+			c, err := connect(&rest.Config{Host: p.URL, WrapTransport: func(next http.RoundTripper) http.RoundTripper {
 				return limited{next, 300 * time.Millisecond}
 			}})
 			require.NoError(t, err)
@@ -49,7 +49,7 @@ func TestWhatStandsBeforeAnAPIServerIsNotTakenForIt(t *testing.T) {
 		_, _ = w.Write([]byte(`{"kind":"ConfigMapList","apiVersion":"v1","items":[]}`))
 	}))
 	t.Cleanup(server.Close)
-	c, err := For(&rest.Config{Host: server.URL})
+	c, err := connect(&rest.Config{Host: server.URL})
 	require.NoError(t, err)
 	err = c.Ping(t.Context())
 	require.ErrorContains(t, err, "is not reachable: it answers 502 Bad Gateway")

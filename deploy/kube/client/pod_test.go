@@ -18,7 +18,7 @@ func TestAPodThatPointsElsewhereGetsNoCredentials(t *testing.T) {
 		http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
 	}))
 	defer server.Close()
-	c, err := For(&rest.Config{Host: server.URL, BearerToken: "secret"})
+	c, err := connect(&rest.Config{Host: server.URL, BearerToken: "secret"})
 	require.NoError(t, err)
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://web:80/", http.NoBody)
 	require.NoError(t, err)
