@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/manifests"
 	"github.com/joelhooks/shipit/pipeline"
+	"github.com/joelhooks/shipit/release"
 )
 
 type buildOptions struct {
@@ -32,6 +34,13 @@ type buildResult struct {
 	SHA     string           `json:"sha"`
 	Version string           `json:"version"`
 	Images  []pipeline.Image `json:"images"`
+
+	// Of a build that failed.
+	Error    string            `json:"error,omitempty"`
+	Hint     string            `json:"hint,omitempty"`
+	Tail     []string          `json:"tail,omitempty"` // the last lines of the command that failed
+	ExitCode int               `json:"exitCode,omitempty"`
+	Findings []release.Finding `json:"findings,omitempty"`
 }
 
 func newBuild(g *globals) *cobra.Command {
@@ -76,7 +85,7 @@ func (o *buildOptions) run(ctx context.Context) error {
 	}
 	images, err := s.images(ctx, s.publisher(o.buildFlags, nil), step)
 	if err != nil {
-		return deploy.Unchanged(err)
+		return o.failed(ctx, s, deploy.Unchanged(err))
 	}
 	res := buildResult{App: s.cfg.App, SHA: s.source.SHA, Version: s.version}
 	for _, name := range s.cfg.ImageNames() {
@@ -108,6 +117,27 @@ func (o *buildOptions) narrow(t *commit) error {
 		return &usageError{fmt.Sprintf("--image %q is the image of no role", name)}
 	}
 	return nil
+}
+
+// failed prints the document of a build that failed, if a program reads it.
+func (o *buildOptions) failed(ctx context.Context, s *commit, err error) error {
+	if o.output != "json" {
+		return err
+	}
+	code := exitCode(ctx, err)
+	res := buildResult{
+		App: s.cfg.App, SHA: s.source.SHA, Version: s.version, Images: []pipeline.Image{},
+		Error: release.OneLine(err.Error()), Hint: hintFor(nil, err, code), ExitCode: code,
+	}
+	var command *pipeline.CommandError
+	if errors.As(err, &command) {
+		res.Tail, res.Error = command.Tail, release.Visible(firstLine(err))
+	}
+	var refused *release.Refusal
+	if errors.As(err, &refused) {
+		res.Findings = refused.Findings
+	}
+	return errors.Join(o.result(res, nil), &printedError{err})
 }
 
 type renderOptions struct {

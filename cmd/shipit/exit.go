@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -17,7 +18,9 @@ import (
 	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/explain"
 	"github.com/joelhooks/shipit/ledger"
+	"github.com/joelhooks/shipit/pipeline"
 	"github.com/joelhooks/shipit/pipeline/git"
+	"github.com/joelhooks/shipit/progress"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -112,13 +115,49 @@ func (g *globals) reportError(ctx context.Context, cmd *cobra.Command, err error
 		_ = actions.Current(g.term.err).ReportError(cmd.CommandPath(), err) // the exit code says it too
 	}
 	msg, hint := g.leftToSay(err, hintFor(cmd, err, code))
+	if code == exitRefused || code == exitUnexpected { // what a rollout reached is among its events
+		g.endEvents(err)
+	}
 	if msg != "" {
-		fmt.Fprintf(g.term.err, "shipit: %s\n", release.OneLine(msg))
+		g.tell(err, msg)
 	}
 	if hint != "" {
 		fmt.Fprintf(g.term.err, "  → %s\n", hint)
 	}
 	return code
+}
+
+// tell writes an error for people: one line, and below it those of a command that
+// failed.
+func (g *globals) tell(err error, msg string) {
+	var command *pipeline.CommandError
+	if !errors.As(err, &command) || len(command.Tail) == 0 {
+		fmt.Fprintf(g.term.err, "shipit: %s\n", release.OneLine(msg))
+		return
+	}
+	fmt.Fprintf(g.term.err, "shipit: %s\n", release.Visible(firstLine(err)))
+	for _, line := range command.Tail {
+		fmt.Fprintf(g.term.err, "    %s\n", release.Visible(line))
+	}
+}
+
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
+}
+
+// endEvents writes the error as the last of the events, which programs read in place
+// of what people are told.
+func (g *globals) endEvents(err error) {
+	if g.events == "" {
+		return
+	}
+	last, failed := progress.New(io.Discard, g.events)
+	if failed != nil {
+		return // the command has said that it cannot be written
+	}
+	last.Report(release.Event{Mark: release.MarkFail, Message: release.OneLine(err.Error())})
+	_ = last.Close() // the exit code says it too
 }
 
 // leftToSay is what of an error and its hint people have not read yet. The result on

@@ -7,9 +7,13 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/joelhooks/shipit/pipeline"
 )
+
+// moment is the time in which several signals are one.
+const moment = time.Second
 
 func main() { os.Exit(run(context.Background())) }
 
@@ -19,7 +23,9 @@ func run(ctx context.Context) int {
 	pipeline.HideEnvironment()
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	// The first signal restores the default handling, so that a second one kills.
-	context.AfterFunc(ctx, stop)
+	// A moment after the first signal the default handling is restored, so that a second
+	// one kills. Within that moment it is the same one: `timeout` and CI runners signal
+	// the process and its group.
+	context.AfterFunc(ctx, func() { time.AfterFunc(moment, stop) })
 	return execute(ctx, os.Args[1:], terminal{out: os.Stdout, err: os.Stderr})
 }
