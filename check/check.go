@@ -39,7 +39,7 @@ type Tree interface {
 // Run returns the findings, by file and line. Object is file:line where there
 // is one. The error is that of the tree or of ctx.
 func Run(ctx context.Context, in Input) ([]release.Finding, error) {
-	c := &checks{Input: in, config: readKeys(in)}
+	c := &checks{Input: in, config: readKeys(in), modules: map[string]module{}}
 	files, err := in.Tree.List("")
 	if err != nil {
 		return nil, fmt.Errorf("list the tree: %w", err)
@@ -71,7 +71,8 @@ func Run(ctx context.Context, in Input) ([]release.Finding, error) {
 type checks struct {
 	Input
 	config   keys
-	files    []string // of the tree, sorted
+	files    []string          // of the tree, sorted
+	modules  map[string]module // sources that were read, by file
 	findings []release.Finding
 }
 

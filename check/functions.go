@@ -34,7 +34,11 @@ func (c *checks) functions(context.Context) error {
 			}
 			within[id.text] = position
 			if !id.literal {
-				continue // the same name in another file may be another thing
+				// The same name in another file may be another thing: what counts is the id.
+				known := false
+				if id.text, known = c.idOf(file, id.text); !known {
+					continue
+				}
 			}
 			if before, twice := first[id.text]; twice && !slices.Contains(c.Config.Functions.AllowDuplicates, id.text) {
 				c.refuse(release.CodeDuplicateFunction, position, fmt.Sprintf("%s is in another role's list too, in %s", id.text, before),

@@ -61,14 +61,7 @@ func (o *releaseOptions) run(ctx context.Context) error {
 	defer t.Close()
 	defer engine.Close()
 
-	known, err := check.Commit(ctx, t.source, t.cfg)
-	if err == nil {
-		err = release.Refuse(known, o.allow)
-	}
-	if err != nil {
-		return deploy.Unchanged(err)
-	}
-	rel, history, err := t.published(ctx, engine, o.buildFlags)
+	rel, terms, err := o.published(ctx, t, engine)
 	if err != nil {
 		return deploy.Unchanged(err)
 	}
@@ -77,7 +70,7 @@ func (o *releaseOptions) run(ctx context.Context) error {
 		return deploy.Unchanged(err)
 	}
 	engine.Lock = ledger.LockOptions{Wait: o.waitLock, What: release.Short(rel.SHA), Order: committed.Unix()}
-	record, err := engine.Release(ctx, rel, deploy.Terms{Allow: o.allow, NoRestore: o.noRestore, Record: o.record, Known: known, History: history})
+	record, err := engine.Release(ctx, rel, terms)
 	return o.conclude(record, err)
 }
 
@@ -87,21 +80,28 @@ func addWaitLock(flags *pflag.FlagSet, limit *time.Duration) {
 	flags.Lookup("wait-lock").NoOptDefVal = "30m"
 }
 
-// published builds and pushes while the ledger is read. An error of the ledger is
-// reported later, by the step that needs it.
-func (t *commit) published(ctx context.Context, engine deploy.Engine, how buildFlags) (rel release.Release, history deploy.History, err error) {
+// published checks the commit, builds and pushes while the ledger is read. An error of the
+// ledger is reported later, by the step that needs it.
+func (o *releaseOptions) published(ctx context.Context, t *commit, engine deploy.Engine) (rel release.Release, terms deploy.Terms, err error) {
+	terms = deploy.Terms{Allow: o.allow, NoRestore: o.noRestore, Record: o.record}
 	group, gctx := errgroup.WithContext(ctx)
 	read := sync.OnceValues(func() (deploy.History, error) { return engine.Read(gctx) })
-	group.Go(func() error { history, _ = read(); return nil })
-	group.Go(func() error {
-		images, err := t.images(gctx, t.publisher(how, read), pipeline.Publisher.Publish)
+	group.Go(func() error { terms.History, _ = read(); return nil })
+	group.Go(func() (err error) {
+		if terms.Known, err = check.Commit(gctx, t.source, t.cfg); err != nil {
+			return err
+		}
+		if err := release.Refuse(terms.Known, o.allow); err != nil {
+			return err
+		}
+		images, err := t.images(gctx, t.publisher(o.buildFlags, read), pipeline.Publisher.Publish)
 		if err != nil {
 			return err
 		}
 		rel, err = t.release(gctx, images)
 		return err
 	})
-	return rel, history, group.Wait()
+	return rel, terms, group.Wait()
 }
 
 // conclude prints the record of a rollout, if there is one, and returns the error
