@@ -132,7 +132,7 @@
     fact('started', when(r.started));
     fact('took', r.tookMs ? took(r.tookMs) : '');
     fact('reason', (r.failures || []).length ? '' : r.reason);
-    parts.push(facts, ...autopsy(r), ...changes(r, before), ...waterfall(r));
+    parts.push(facts, ...autopsy(r), ...changes(r, before), ...objects(r), ...waterfall(r));
     at('detail').replaceChildren(...parts);
   }
 
@@ -161,6 +161,16 @@
     }
     const head = make('tr', {}, ...['role', 'image', 'instances', 'parity'].map(h => make('th', {scope: 'col'}, h)));
     return [make('h3', {}, before ? `What changed since #${before.seq}` : 'What it brought'), make('div', {class: 'wide', tabindex: 0, role: 'region', 'aria-label': 'what changed'}, make('table', {class: 'change'}, make('thead', {}, head), make('tbody', {}, ...rows)))];
+  }
+
+  function objects(r) {
+    return (r.changes || []).map(c => {
+      const box = make('details', {open: c.diff && c.diff.length < 600}, make('summary', {}, `${c.role}: ${c.object} ${c.action}`));
+      if (c.diff) {
+        box.append(make('pre', {tabindex: 0, role: 'region', 'aria-label': `what changed in ${c.object} of ${c.role}`}, ...c.diff.split('\n').map(line => make('span', {class: line[0] === '-' ? 'bad' : 'good'}, line + '\n'))));
+      }
+      return box;
+    });
   }
 
   function waterfall(r) {

@@ -58,6 +58,7 @@ type Release struct {
 	Roles     []Role             `json:"roles"`
 	Failures  []*release.Failure `json:"failures,omitempty"`
 	Steps     []Step             `json:"steps,omitempty"`
+	Changes   []Change           `json:"changes,omitempty"` // of its objects, since the release before it
 }
 
 // Role is one role of a release.

@@ -113,6 +113,23 @@ func TestEventsBelongToOneRun(t *testing.T) {
 	require.Equal(t, "cluster switched and ready", r.Releases[1].Steps[0].Text)
 }
 
+func TestChangesOfObjects(t *testing.T) {
+	object := func(replicas, sha, more string) json.RawMessage {
+		return json.RawMessage(`{"kind":"Deployment","metadata":{"name":"worker","namespace":"joelclaw","annotations":{"shipit.dev/sha":"` + sha + `"}},"spec":{"replicas":` + replicas + `,"template":{"spec":{"containers":[{"name":"worker","image":"x"` + more + `}]}}}}`)
+	}
+	secret := func(value string) json.RawMessage {
+		return json.RawMessage(`{"kind":"Secret","metadata":{"name":"s","namespace":"joelclaw"},"stringData":{"token":"` + value + `"}}`)
+	}
+	before := map[string][]json.RawMessage{"cluster": {object("1", "a", ""), secret("old")}, "gone": {object("1", "a", "")}}
+	after := map[string][]json.RawMessage{"cluster": {object("2", "b", `,"tty":true`), secret("new")}, "new": {object("1", "a", "")}}
+	require.Equal(t, []report.Change{
+		{Role: "cluster", Object: "Deployment joelclaw/worker", Action: "configured", Diff: "- spec.replicas: 1\n+ spec.replicas: 2\n+ spec.template.spec.containers[worker].tty: true"},
+		{Role: "gone", Object: "Deployment joelclaw/worker", Action: "removed"},
+		{Role: "new", Object: "Deployment joelclaw/worker", Action: "created"},
+	}, report.Changes(before, after))
+	require.Empty(t, report.Changes(after, after))
+}
+
 func TestEventsThatWereCutOffAreLeftOut(t *testing.T) {
 	got, err := report.Events(strings.NewReader(`{"at":"2026-11-28T12:00:00Z","phase":"build","mark":"start","message":"a"}` + "\n" + `{"at":"2026-`))
 	require.NoError(t, err)
@@ -204,6 +221,8 @@ func TestScreenshots(t *testing.T) {
 	records := history(24)
 	r := report.New("system-bus", records, events(records[0]), noon)
 	r.Live = &report.Live{Seq: 24, Parity: true}
+	r.Releases[0].Changes = []report.Change{{Role: "cluster", Object: "Deployment joelclaw/system-bus-worker", Action: "configured",
+		Diff: "- spec.template.spec.containers[worker].image: ghcr.io/a/b@sha256:1111…\n+ spec.template.spec.containers[worker].image: ghcr.io/a/b@sha256:2222…\n+ spec.template.spec.containers[worker].env[FAULT].value: crash-on-boot"}}
 	for _, width := range []int{390, 820, 1440} {
 		for name, more := range map[string][]string{"light": nil, "dark": {"--force-dark-mode", "--blink-settings=preferredColorScheme=0"}} {
 			picture := filepath.Join(dir, fmt.Sprintf("report-%d-%s.png", width, name))

@@ -6,9 +6,11 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/term"
 
 	"github.com/joelhooks/shipit/deploy"
+	"github.com/joelhooks/shipit/ledger"
 	"github.com/joelhooks/shipit/release"
 	"github.com/joelhooks/shipit/report"
 )
@@ -67,8 +69,34 @@ func (o *reportOptions) run(ctx context.Context) error {
 	if status, err := s.Status(ctx); err == nil { // without it the page says that what runs was not read
 		made.Live = report.LiveOf(status.Record)
 	}
+	addChanges(ctx, s.Ledger, records, made.Releases)
 	if o.output == "json" {
 		return o.result(made, nil)
 	}
 	return made.Write(o.term.out)
+}
+
+// changesOf is of how many of the newest releases the objects are compared.
+const changesOf = 20
+
+// addChanges compares the objects of each of the newest releases with those of the one
+// before it. Those of a record that cannot be read are left out.
+func addChanges(ctx context.Context, l *ledger.Ledger, records []release.Record, releases []report.Release) {
+	entries := make([]ledger.Entry, min(len(records), changesOf+1))
+	var group errgroup.Group
+	group.SetLimit(4)
+	for i := range entries {
+		group.Go(func() error {
+			if entry, err := l.Read(ctx, records[i].Seq); err == nil {
+				entries[i] = entry
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // no error is returned
+	for i := 0; i+1 < len(entries); i++ {
+		if entries[i].Objects != nil && entries[i+1].Objects != nil {
+			releases[i].Changes = report.Changes(entries[i+1].Objects, entries[i].Objects)
+		}
+	}
 }
