@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -105,13 +107,14 @@ func (p *play) restored(ctx context.Context, role, code string) error {
 	return nil
 }
 
-// knows tells whether shipit has a command.
-func (p *play) knows(ctx context.Context, command string) bool {
-	out, err := p.command(ctx, "shipit help").CombinedOutput()
-	for _, line := range strings.Split(string(out), "\n") {
-		if fields := strings.Fields(line); err == nil && len(fields) > 0 && fields[0] == command {
-			return true
-		}
+// report is where the page is kept: beside the program that made it.
+func (p *play) report() string { return filepath.Join(filepath.Dir(p.shipit), "report.html") }
+
+// reported checks that the page is whole.
+func (p *play) reported(context.Context, state) error {
+	page, err := os.ReadFile(p.report())
+	if err == nil && !strings.Contains(string(page), "</html>") {
+		err = fmt.Errorf("%s has no end", p.report())
 	}
-	return false
+	return err
 }

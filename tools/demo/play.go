@@ -32,7 +32,7 @@ type ended struct {
 
 // perform plays the steps up to the first that does not end as it must.
 func (p *play) perform(ctx context.Context) error {
-	steps := p.story(ctx)
+	steps := p.story()
 	for i, s := range steps {
 		fmt.Fprintf(p.out, "\n━━ %d of %d: %s\n", i+1, len(steps), s.shows)
 		e := p.step(ctx, s)

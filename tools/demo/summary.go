@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"path/filepath"
+	"strings"
 	"text/tabwriter"
 )
 
@@ -19,7 +21,7 @@ func (p *play) summary() {
 		if e.fault != nil {
 			mark, faults = "  ✗ not as it must be", faults+1
 		}
-		fmt.Fprintf(w, "%d\t%s\t%d\t%s\t%.1f%s\n", i+1, e.line, e.code, e.parity, e.took.Seconds(), mark)
+		fmt.Fprintf(w, "%d\t%s\t%d\t%s\t%.1f%s\n", i+1, strings.ReplaceAll(e.line, p.report(), filepath.Base(p.report())), e.code, e.parity, e.took.Seconds(), mark)
 		total += e.took.Seconds()
 	}
 	_ = w.Flush()
