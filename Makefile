@@ -57,7 +57,7 @@ endif
 
 SOAK_TESTS = TestAKilledRunNeedsNoRepair TestAKilledRunNeedsNoRepairOnHosts \
 	TestAStoppedRunChangesNothingAfterATakeover TestAStoppedRunChangesNothingOnHostsAfterATakeover \
-	TestEveryCommandEndsWhateverItsServersDo TestEveryCommandEndsWhateverAMachineDoes TestEveryCommandEndsWhateverGitDoes
+	TestEveryCommandEndsWhateverItsServersDo TestEveryCommandEndsWhateverAMachineDoes TestEveryCommandEndsWhateverGitDoes TestAFullDisk
 
 unit: ## tests that need no cluster
 	go test -short ./...

@@ -56,7 +56,7 @@ func extended(file string, data []byte) []string {
 			if !strings.HasPrefix(rel, ".") {
 				continue
 			}
-			if p, ok := Inside(path.Dir(file), rel); ok {
+			if p, ok := Inside(path.Dir(file), rel); ok && p != "" { // "" is the root, which is no file
 				out = append(out, p, p+".json")
 			}
 		}
