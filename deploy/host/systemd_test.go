@@ -4,6 +4,7 @@ package host
 // reached over SSH.
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -26,7 +27,9 @@ func TestOnARealSystemd(t *testing.T) {
 		t.Skip(why)
 	}
 	program := filepath.Join(t.TempDir(), "serve")
-	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./testdata/serve").CombinedOutput()
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./testdata/serve")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // it also runs where there are no libraries
+	out, err := build.CombinedOutput()
 	require.NoError(t, err, string(out))
 	h, err := devhost.Up(t.Context(), devhost.Options{Files: map[string]string{"/usr/local/bin/serve": program}, Progress: func(s string) { t.Log(s) }})
 	require.NoError(t, err)
