@@ -14,20 +14,20 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// activate makes the role's service run from its release directory, which prepare
-// has put there: the unit is replaced, the old process stopped, the port seen to
-// be free, the new process started and watched until it stands. What runs
-// already, from the same directory and by the same unit, is left alone. An older
-// release is switched to in the same way; its directory needs no prepare, but
-// only prepare reads it back. others are the services of the release's other roles:
-// what holds the port as none of them, but as a service of shipit's below the same
-// root, is what the role was called before, and is stopped for it.
+// activate switches the role's service to its release directory, which must have been
+// prepared. It installs the unit, stops the old process, waits until the port is free,
+// starts the new process, and waits until it is ready and stable. A service that runs
+// as the role defines it is not restarted. A rollback is the same with an older release.
 //
-// Every step can be repeated: after a run that was cut off, the next activate, to
-// this release or another, goes on from what it finds.
+// others are the services of the release's other roles. If the role's port is in use by
+// a service that shipit installed and that is none of them, that service is the role
+// under an earlier name, and is stopped.
 //
-// Errors: *release.Failure if the service cannot come up, *machine.LostError. The Live
-// is what was seen last.
+// Every step can be repeated. If a run is interrupted, the next activate, of this release
+// or another, goes on from the state that it finds.
+//
+// Errors: *release.Failure if the service does not start, *machine.LostError. The Live is
+// the last one observed.
 func (r runner) activate(ctx context.Context, role release.Role, others ...string) (release.Live, error) {
 	d, err := service.Define(role)
 	if err != nil {
@@ -38,11 +38,11 @@ func (r runner) activate(ctx context.Context, role release.Role, others ...strin
 	if err != nil {
 		return release.Live{}, err
 	}
-	if f := refusedNow(d, s, others); f != nil {
+	if f := refusal(d, s, others); f != nil {
 		return r.live(d, s), f
 	}
 	if s.RunsAsDefined(d) {
-		s, err = r.tidy(ctx, d, s)
+		s, err = r.adjust(ctx, d, s)
 		r.report(d, release.PhaseWait, release.MarkDone, d.Service+" runs it already; nothing is restarted", time.Since(began))
 		return r.live(d, s), err
 	}
@@ -55,9 +55,8 @@ func (r runner) activate(ctx context.Context, role release.Role, others ...strin
 	return r.live(d, s), nil
 }
 
-// tidy sets right what needs no restart: the link, and that the service starts
-// with the machine.
-func (r runner) tidy(ctx context.Context, d service.Definition, s service.State) (service.State, error) {
+// adjust corrects what needs no restart: the link, and whether the service is enabled.
+func (r runner) adjust(ctx context.Context, d service.Definition, s service.State) (service.State, error) {
 	if s.Link != d.ReleaseDir() {
 		if _, err := r.Change(ctx, write(d, "link"), machine.Script(linkScript, d.ReleaseDir(), d.Link())); err != nil {
 			return s, err
@@ -73,8 +72,8 @@ func (r runner) tidy(ctx context.Context, d service.Definition, s service.State)
 	return s, nil
 }
 
-// refusedNow is why a switch must not even begin: nothing has been changed.
-func refusedNow(d service.Definition, s service.State, others []string) error {
+// refusal is a failure that is known before anything is changed; nil if there is none.
+func refusal(d service.Definition, s service.State, others []string) error {
 	if !s.Unpacked {
 		return &release.Failure{
 			Role: d.Role, Code: release.CodeNotPrepared, Object: d.Object(),
@@ -88,7 +87,7 @@ func refusedNow(d service.Definition, s service.State, others []string) error {
 	return nil
 }
 
-// replace carries the service from whatever it was to the definition.
+// replace installs the definition and restarts the service, whatever its state was.
 func (r runner) replace(ctx context.Context, d service.Definition, was service.State, others []string) (service.State, error) {
 	manager := r.manager(d)
 	if _, err := r.Change(ctx, write(d, "install"), r.installing(d, was)); err != nil {
@@ -98,8 +97,8 @@ func (r runner) replace(ctx context.Context, d service.Definition, was service.S
 		return service.State{}, err
 	}
 	if former := was.Predecessor(others); former != "" {
-		r.report(d, release.PhaseApply, release.MarkNote, former+" gives the port up to "+d.Service, 0)
-		if s, err := r.stop(ctx, d.Named(former)); err != nil {
+		r.report(d, release.PhaseApply, release.MarkNote, former+" is stopped: "+d.Service+" takes over its port", 0)
+		if s, err := r.stop(ctx, d.WithService(former)); err != nil {
 			return s, err
 		}
 	}
@@ -122,7 +121,7 @@ func (r runner) replace(ctx context.Context, d service.Definition, was service.S
 	return r.activated(ctx, d, s)
 }
 
-// activated notes what the process is and ends the switch.
+// activated records what the process is, and that the switch has ended.
 func (r runner) activated(ctx context.Context, d service.Definition, s service.State) (service.State, error) {
 	o, err := r.overrides(ctx, s)
 	if err != nil {
@@ -134,14 +133,15 @@ func (r runner) activated(ctx context.Context, d service.Definition, s service.S
 	return s, err
 }
 
-// installing is the command that puts the unit and the link in place. was tells
-// what the service did before.
+// installing is the command that writes the unit and the link. was is the state of the
+// service before.
 func (r runner) installing(d service.Definition, was service.State) machine.Command {
-	return machine.Script(installScript, d.UnitFile(r.Home), d.Kept(), d.Marker(), d.ReleaseDir(), d.Link(), logDir(d), d.User,
+	return machine.Script(installScript, d.UnitFile(r.Home), d.UnitCopy(), d.Marker(), d.ReleaseDir(), d.Link(), logDir(d), d.User,
 		strconv.Itoa(len(d.Content)), before(was)).With(strings.NewReader(d.Content))
 }
 
-// before is what a service did that is about to be replaced, in words for remove.
+// before is whether a service was enabled and running before it was replaced, as remove
+// reads it.
 func before(s service.State) string {
 	var words []string
 	if s.Enabled {
@@ -165,8 +165,8 @@ func logDir(d service.Definition) string {
 	return path.Dir(d.Logs[0])
 }
 
-// start tells the manager to start the service. What the manager refuses is a
-// *release.Failure with its reason.
+// start has the manager start the service. A start that the manager refuses is a
+// *release.Failure with the manager's reason.
 func (r runner) start(ctx context.Context, d service.Definition, s service.State) error {
 	err := r.Each(ctx, write(d, "start"), r.manager(d).Start(d, s))
 	var exit *machine.ExitError

@@ -19,9 +19,9 @@ const (
 	earlyTime = 600 * time.Millisecond
 )
 
-// await watches the started service until it is ready and has stayed up for its
-// stable time. A process that ends, or runs from another directory, is a
-// *release.Failure at once.
+// await waits until the started service is ready and has then run for its stable time.
+// A process that ends, or that runs from another directory, is a *release.Failure at
+// once.
 func (r runner) await(ctx context.Context, d service.Definition) (service.State, error) {
 	first, err := r.ready(ctx, d)
 	if err != nil {
@@ -30,8 +30,8 @@ func (r runner) await(ctx context.Context, d service.Definition) (service.State,
 	return r.staysUp(ctx, d, first)
 }
 
-// ready waits until the service's own process listens on its port; without a
-// port it is ready when it runs.
+// ready waits until a process of the service listens on its port. A service without a
+// port is ready when it runs.
 func (r runner) ready(ctx context.Context, d service.Definition) (service.State, error) {
 	began := time.Now()
 	var first service.State
@@ -50,7 +50,7 @@ func (r runner) ready(ctx context.Context, d service.Definition) (service.State,
 			return s, r.failure(ctx, d, asStarted(s, first))
 		case s.Runs(d) && (d.Port == 0 || s.Serves()):
 			return s, nil
-		case s.Phase == service.PhaseUp && !early && !s.Runs(d):
+		case s.Phase == service.PhaseRunning && !early && !s.Runs(d):
 			return s, foreignDirectory(d, s)
 		case s.Runs(d) && s.Foreign() != nil && !early:
 			return s, d.PortTaken(*s.Foreign())
@@ -67,9 +67,8 @@ func (r runner) ready(ctx context.Context, d service.Definition) (service.State,
 	}
 }
 
-// staysUp watches the service, which was ready as first, for its stable time. A
-// process that ends in it would have been taken for good and be gone a moment
-// later.
+// staysUp watches the service for its stable time. first is its state when it was ready:
+// a process that ends within the stable time would have been recorded as good.
 func (r runner) staysUp(ctx context.Context, d service.Definition, first service.State) (service.State, error) {
 	const every = 150 * time.Millisecond
 	began := time.Now()
@@ -98,13 +97,13 @@ func (r runner) staysUp(ctx context.Context, d service.Definition, first service
 	}
 }
 
-// ended reports whether the process that was seen first has ended since.
+// ended reports whether the main process of first has ended.
 func ended(s, first service.State) bool {
 	return s.Phase == service.PhaseFailed || s.Phase == service.PhaseRestarting || first.PID > 0 && (s.PID != first.PID || s.Restarts > first.Restarts)
 }
 
-// asStarted is the state with the log of the start that was seen first: the one that
-// ended.
+// asStarted is the state s with the systemd invocation of first, whose log tells why
+// that process ended.
 func asStarted(s, first service.State) service.State {
 	s.Invocation = cmp.Or(first.Invocation, s.Invocation)
 	return s
@@ -113,11 +112,12 @@ func asStarted(s, first service.State) service.State {
 func (r runner) notServed(ctx context.Context, d service.Definition, s service.State, when string) *release.Failure {
 	f := r.failure(ctx, d, s)
 	f.Code, f.Message = release.CodePortNotServed, fmt.Sprintf("PID %d does not listen on port %d %s", s.PID, d.Port, when)
-	f.Hint = "its last lines may say why; is the role's port the one that the program listens on?"
+	f.Hint = "its last log lines may say why; is the role's port the one that the program listens on?"
 	return f
 }
 
-// foreignDirectory is a service that came up, but not as it was told to.
+// foreignDirectory is the failure of a service that runs from another directory than
+// its definition names.
 func foreignDirectory(d service.Definition, s service.State) *release.Failure {
 	f := &release.Failure{
 		Role: d.Role, Code: release.CodeForeignDirectory, Object: d.Object(),

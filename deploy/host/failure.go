@@ -23,7 +23,7 @@ func (r runner) failure(ctx context.Context, d service.Definition, s service.Sta
 	default:
 		f.Message = "is " + string(s.Phase)
 	}
-	if s.Phase == service.PhaseRestarting || s.Phase == service.PhaseUp || s.Restarts > 0 {
+	if s.Phase == service.PhaseRestarting || s.Phase == service.PhaseRunning || s.Restarts > 0 {
 		f.Code = release.CodeCrashLoop
 		f.Message += ", and is started again and again"
 	}

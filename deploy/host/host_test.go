@@ -17,7 +17,7 @@ func TestARuntimeIsHeldAgainstItsRange(t *testing.T) {
 		{">=1.3.9 <2", "bun 1.3.9 (cafe)\n", ""},
 		{"^1.3", "1.2.21\n", "/usr/bin/bun is 1.2.21, the role needs ^1.3"},
 		{"^1.3", "v22.11.0\n", "/usr/bin/bun is 22.11.0, the role needs ^1.3"},
-		{"^1.3", "no idea\n", "holds no version"},
+		{"^1.3", "no idea\n", "in which there is no version"},
 		{"newest", "1.3.9\n", "is no semver range"},
 	} {
 		f := versionFinding(worker(), "bun", c.wanted, "/usr/bin/bun\n"+c.said)

@@ -14,28 +14,28 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// observing says how a role is read; the zero value works.
+// observing are the options of observe; the zero value works.
 type observing struct {
-	whole    bool     // content is read byte by byte, where it is else told by what the kernel keeps of it
+	whole    bool     // read all content; otherwise only if sizes, times or inodes have changed
 	layers   layersOf // of the role's image; needed for whole
-	services []string // of the app on this machine: their processes are no copies
+	services []string // of the app on this machine: their processes are not copies of it
 }
 
 // observation is what was read of a role.
 type observation struct {
 	release.Live
-	installed bool // shipit has installed the service, and has not taken it away
-	pending   bool // a release of the role would change something here
+	installed bool // shipit has installed the service and not removed it
+	pending   bool // a release of the role would change something on the machine
 }
 
-// observe reads what runs for the role: the release directory and environment
-// of the main process as the kernel reports them. The Note names what does not
-// belong: a directory that is foreign or deleted, a unit that was changed by
-// hand, a link that leads elsewhere, a foreign process on the port.
+// observe reads what runs for the role: the release directory and environment of the
+// main process, as the kernel reports them. The Note names every difference from the
+// definition: a process in a foreign or deleted directory, a unit that was changed by
+// hand, a link that leads elsewhere, another process on the port.
 //
-// A service that failed, is being restarted, or was restarted a short while ago
-// is a *release.Failure beside the observation, with its exit code and last log
-// lines. Any other error means that the machine could not be asked.
+// For a service that failed, waits to be restarted, or was restarted within steadyAfter,
+// the error is a *release.Failure with the exit code and the last log lines. Any other
+// error means that the machine could not be read.
 func (r runner) observe(ctx context.Context, role release.Role, with observing) (observation, error) {
 	d, err := service.Define(role)
 	if err != nil {
@@ -69,15 +69,15 @@ func (r runner) observe(ctx context.Context, role release.Role, with observing) 
 	return r.steadiness(ctx, d, s, seen)
 }
 
-// steadiness adds whether the service stays up.
+// steadiness adds whether the service has been restarted by its manager.
 func (r runner) steadiness(ctx context.Context, d service.Definition, s service.State, seen observation) (observation, error) {
 	again := ""
 	if s.Restarts > 0 {
 		again = fmt.Sprintf("was restarted %d times since it was started, last %s ago", s.Restarts, s.Age)
-		s.Invocation = "" // the log of the starts before tells more than that of the last one
+		s.Invocation = "" // the logs of all starts are shown, not that of the last one only
 	}
 	switch {
-	case s.Phase == service.PhaseFailed || s.Phase == service.PhaseRestarting || s.Phase == service.PhaseComing && s.Restarts > 0:
+	case s.Phase == service.PhaseFailed || s.Phase == service.PhaseRestarting || s.Phase == service.PhaseStarting && s.Restarts > 0:
 		f := r.failure(ctx, d, s)
 		seen.Unsteady = f.Message
 		return seen, f
@@ -109,14 +109,14 @@ func (r runner) contentNote(ctx context.Context, d service.Definition, role rele
 	}
 	switch {
 	case errors.Is(err, content.ErrAbsent):
-		return "", nil // it went away meanwhile: its process tells
+		return "", nil // it was removed meanwhile: the note on the process says so
 	case machine.IsExit(err):
 		return "the content cannot be compared: " + machine.Excerpt(err.Error()), nil
 	}
 	return "", err
 }
 
-// live is the state as release sees it.
+// live is the state as a release.Live.
 func (r runner) live(d service.Definition, s service.State) release.Live {
 	live := release.Live{Desired: 1, At: time.Now().UTC(), Note: s.Notes(d)}
 	switch s.Unit {
@@ -125,7 +125,7 @@ func (r runner) live(d service.Definition, s service.State) release.Live {
 	case service.UnitDiffers:
 		live.Wanted = "another unit"
 	}
-	if digest := s.LiveDigest(d); digest != "" && s.Phase == service.PhaseUp {
+	if digest := s.LiveDigest(d); digest != "" && s.Phase == service.PhaseRunning {
 		live.Digests, live.Ready = []string{digest}, 1
 		if h := s.Foreign(); h != nil && !s.Serves() {
 			live.Ready = 0
@@ -134,7 +134,7 @@ func (r runner) live(d service.Definition, s service.State) release.Live {
 	return live
 }
 
-// join puts what is not empty behind one another.
+// join is the notes that are not empty, separated by semicolons.
 func join(notes []string) string {
 	return strings.Join(slices.DeleteFunc(slices.Clone(notes), func(s string) bool { return s == "" }), "; ")
 }

@@ -83,17 +83,18 @@ func Open(ctx context.Context, cfg config.Config, o Options) (*Target, error) {
 	return t, nil
 }
 
-// runner runs services on the machine of a role; the host is what the configuration
-// says of it. A role is where its record says; the configuration may have moved it.
+// runner is connected to the machine on which the role runs, and the host is that
+// machine's configuration. The role's definition names the machine: the configuration
+// may have moved the role to another one since.
 func (t *Target) runner(ctx context.Context, role release.Role) (runner, config.Host, error) {
 	h, configured := t.roles[role.Name]
-	recorded, told := t.recorded(role)
+	recorded, known := t.recorded(role)
 	switch {
-	case !configured && !told:
-		return runner{}, h, fmt.Errorf("%s: %s no longer names this role of a host, and its record does not tell the machine", role.Name, t.file)
+	case !configured && !known:
+		return runner{}, h, fmt.Errorf("%s: %s no longer names this role of a host, and its record does not name the machine", role.Name, t.file)
 	case !configured:
 		h = recorded
-	case told && recorded.Address != h.Address:
+	case known && recorded.Address != h.Address:
 		recorded.Keep, recorded.Runtime = h.Keep, h.Runtime
 		h = recorded
 	}
@@ -108,8 +109,8 @@ func (t *Target) runner(ctx context.Context, role release.Role) (runner, config.
 	return runner{m, t.o.Progress, cmp.Or(t.o.listen, time.Minute)}, h, nil
 }
 
-// recorded is the host that the role's definition tells; what it leaves out is as
-// the configuration has it for another role of that machine.
+// recorded is the host that the role's definition names; false: it names none. Key and
+// known hosts are those of a configured role on the same machine, if there is one.
 func (t *Target) recorded(role release.Role) (config.Host, bool) {
 	d, err := service.Define(role)
 	if err != nil || d.Address == "" {
@@ -121,7 +122,7 @@ func (t *Target) recorded(role release.Role) (config.Host, bool) {
 	}
 	now := t.roles[cmp.Or(t.first, role.Name)]
 	if configured, still := t.roles[role.Name]; still {
-		now = configured // what is known of where it is now may do for where it was
+		now = configured
 	}
 	for _, other := range t.roles {
 		if other.Address == h.Address {

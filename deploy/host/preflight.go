@@ -13,22 +13,22 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// needs is what a role wants of a machine beyond its definition.
+// needs is what a role requires of a machine beyond its definition.
 type needs struct {
 	runtime map[string]string // program → semver range that its --version must satisfy
 	others  []string          // services of the release's other roles
 }
 
-// preflight says what would keep the role from running on the machine: the
-// runtime's version, the port, room, rights, the service manager, drop-in files
-// that change the unit. It changes nothing. An error means that the machine
-// could not be asked.
+// preflight finds what would prevent the role from running on the machine: the service
+// manager, the port, drop-in files that change the unit, disk space, permissions, the
+// versions of runtimes. It changes nothing. An error means that the machine could not be
+// read.
 func (r runner) preflight(ctx context.Context, role release.Role, n needs) ([]release.Finding, error) {
 	d, err := service.Define(role)
 	if err != nil {
 		return nil, err
 	}
-	f, err := r.managed(ctx, d)
+	f, err := r.managerAnswers(ctx, d)
 	if err != nil {
 		return nil, err
 	}
@@ -50,9 +50,9 @@ func finding(d service.Definition, code release.Code, object, message, hint stri
 	return release.Finding{Code: code, Severity: release.Refuses, Role: d.Role, Object: object, Message: message, Hint: hint}
 }
 
-// managed asks the service manager for a sign of life; the zero value: it gave
-// one.
-func (r runner) managed(ctx context.Context, d service.Definition) (release.Finding, error) {
+// managerAnswers is a finding if the service manager does not answer; its zero value
+// says that it does.
+func (r runner) managerAnswers(ctx context.Context, d service.Definition) (release.Finding, error) {
 	_, err := r.Read(ctx, r.manager(d).Check(d))
 	var lost *machine.LostError
 	switch {
@@ -95,7 +95,7 @@ func (r runner) running(ctx context.Context, d service.Definition, n needs) ([]r
 			"a restart would not run the release: `systemctl revert "+d.Service+"` removes the drop-in files"))
 	}
 	if len(o.Limits) > 0 {
-		f := finding(d, release.CodeUnitOverridden, d.Object(), join(o.Limits), "it is let be; host.limits can say the same")
+		f := finding(d, release.CodeUnitOverridden, d.Object(), join(o.Limits), "it is left as it is; host.limits in shipit.yaml can set the same")
 		f.Severity = release.Warns
 		findings = append(findings, f)
 	}
@@ -111,8 +111,8 @@ func (r runner) space(ctx context.Context, d service.Definition, _ needs) ([]rel
 	return spaceFindings(d, found), nil
 }
 
-// spareKiB is what must be free for a release that is to be unpacked; unitKiB is what
-// one takes that is unpacked already.
+// spareKiB must be free for a release that is to be unpacked, unitKiB for one that is
+// unpacked already.
 const (
 	spareKiB = 64 << 10
 	unitKiB  = 1 << 10

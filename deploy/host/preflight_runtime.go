@@ -23,8 +23,8 @@ const runtimeScript = `PATH=$1 where=$(PATH=$1 command -v "$2") || exit 64
 printf '%s\n' "$where"
 "$where" --version </dev/null 2>&1`
 
-// runtimes holds the version of each program, as the service would find it,
-// against its range.
+// runtimes compares the version of each program, as the service would find it, with its
+// range.
 func (r runner) runtimes(ctx context.Context, d service.Definition, n needs) ([]release.Finding, error) {
 	var findings []release.Finding
 	for _, program := range slices.Sorted(maps.Keys(n.runtime)) {
@@ -36,7 +36,7 @@ func (r runner) runtimes(ctx context.Context, d service.Definition, n needs) ([]
 		case err != nil && !machine.IsExit(err):
 			return findings, fmt.Errorf("ask for the version of %s: %w", program, err)
 		case err != nil:
-			f = finding(d, release.CodeRuntimeVersion, program, "does not tell its version: "+machine.Excerpt(err.Error()), "")
+			f = finding(d, release.CodeRuntimeVersion, program, "does not print its version: "+machine.Excerpt(err.Error()), "")
 		case res.Exit == exitAbsent:
 			f = finding(d, release.CodeRuntimeMissing, program, "is not on "+r.Name+" in PATH "+searchPath(d),
 				"install it, or name its folder in the role's env.PATH")
@@ -62,11 +62,11 @@ func versionFinding(d service.Definition, program, wanted, out string) release.F
 	where, said, _ := strings.Cut(out, "\n")
 	version, err := semver.NewVersion(versionRule.FindString(said))
 	if err != nil {
-		return finding(d, release.CodeRuntimeVersion, program, fmt.Sprintf("%s --version says %q, which holds no version", where, machine.Excerpt(said)), "")
+		return finding(d, release.CodeRuntimeVersion, program, fmt.Sprintf("%s --version says %q, in which there is no version", where, machine.Excerpt(said)), "")
 	}
 	if !constraint.Check(version) {
 		return finding(d, release.CodeRuntimeVersion, program, fmt.Sprintf("%s is %s, the role needs %s", where, version, wanted),
-			"install a fitting version, or change host.runtime")
+			"install a version in that range, or change host.runtime")
 	}
 	return release.Finding{}
 }

@@ -17,8 +17,8 @@ import (
 // first.
 type layersOf func(ctx context.Context, ref, platform string) ([]content.Layer, error)
 
-// image is what the role's release directory holds. Its Files are known if the role's
-// were learnt on a machine of the same platform.
+// image is what the role's release directory must hold. Its Files are known if the role's
+// Files are of a machine with the same platform.
 func (r runner) image(role release.Role) content.Image {
 	files, _ := strings.CutPrefix(role.Files, r.Platform+":")
 	if files == role.Files {
@@ -27,14 +27,13 @@ func (r runner) image(role release.Role) content.Image {
 	return content.Image{Digest: role.Digest, Files: files}
 }
 
-// prepare puts the role's content on the machine, in its release directory, and
-// returns the role with its Files. Content that is there already is read back and left
-// alone if it is what the image holds; otherwise it is unpacked again. Nothing that
-// runs is touched: a damaged directory that a process works in stays until activate
-// has stopped the service.
+// prepare unpacks the role's image into its release directory on the machine, and
+// returns the role with its Files. A release directory that exists is read and compared
+// with the image; if it differs, the image is unpacked again. No running process is
+// affected: a damaged directory in which one works is replaced by activate, after the
+// service has stopped.
 //
-// After an error of prepare, nothing stands in the release directory that was not
-// there before.
+// After an error the release directory is what it was before.
 func (r runner) prepare(ctx context.Context, role release.Role, layers layersOf) (release.Role, error) {
 	d, err := service.Define(role)
 	if err != nil {
@@ -83,7 +82,7 @@ type imageSource struct {
 	layers layersOf
 }
 
-// files are the Files of the image, as its layers tell.
+// files are the Files of the image, computed from its layers.
 func (r runner) files(ctx context.Context, of imageSource) (string, error) {
 	layers, err := of.layers(ctx, of.role.Reference(), r.Platform)
 	if err != nil {
@@ -92,10 +91,10 @@ func (r runner) files(ctx context.Context, of imageSource) (string, error) {
 	return content.Files(ctx, layers)
 }
 
-// verified reads all of the release directory, and compares it with the image. If no
-// record tells the image's Files, its layers do. Where they cannot be fetched either,
-// the directory counts by its own lists, which is reported: with the registry away, a
-// way back must stay.
+// verified reads all of the release directory and compares it with the image, whose Files
+// it also returns. If no record has the Files, they are computed from the layers. If the
+// layers cannot be fetched, the directory is compared with its own lists only, which is
+// reported: a rollback must work while the registry is away.
 func (r runner) verified(ctx context.Context, d service.Definition, image content.Image, of imageSource) (content.Image, error) {
 	err := r.store(d).Verify(ctx, image, true)
 	if err != nil || image.Files != "" {

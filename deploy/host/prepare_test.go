@@ -278,7 +278,7 @@ func TestAUnitThatEndsEarlyIsNotInstalled(t *testing.T) {
 	_, err := m.Change(t.Context(), write(d, "install"), m.installing(d, service.State{}))
 	require.ErrorContains(t, err, "the unit ended early")
 	require.NoFileExists(t, d.UnitFile(m.Home))
-	require.NoFileExists(t, d.Kept())
+	require.NoFileExists(t, d.UnitCopy())
 	undo()
 	_, err = m.Change(t.Context(), write(d, "install"), m.installing(d, service.State{}))
 	require.NoError(t, err)

@@ -11,12 +11,10 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// remove takes the role's service off the machine again, for a release that did
-// not come up: the service is stopped, its unit removed, and the unit that stood
-// there before shipit came, if there was one, is put back as it was: enabled or
-// not, running or not. A unit that shipit did not install is left alone. The
-// content stays until prune.
-// stays says that the role goes on under another service: its link is that one's.
+// remove stops the role's service and removes its unit. If there was a unit of that name
+// before shipit installed its own, that unit is restored, and enabled and started if it
+// was. A unit that shipit did not install is not changed. The content stays until prune.
+// stays says that the role continues as another service, which has the link now.
 func (r runner) remove(ctx context.Context, role release.Role, stays bool) error {
 	d, err := service.Define(role)
 	if err != nil {
@@ -30,25 +28,25 @@ func (r runner) remove(ctx context.Context, role release.Role, stays bool) error
 	if _, err := r.stop(ctx, d); err != nil {
 		return fmt.Errorf("stop %s: %w", d.Service, err)
 	}
-	if err := r.Each(ctx, write(d, "forget"), manager.Forget(d)); err != nil {
-		return fmt.Errorf("forget %s: %w", d.Service, err)
+	if err := r.Each(ctx, write(d, "disable"), manager.Disable(d)); err != nil {
+		return fmt.Errorf("disable %s: %w", d.Service, err)
 	}
 	link := d.Link()
 	if stays {
 		link = ""
 	}
-	res, err := r.Change(ctx, write(d, "remove"), machine.Script(removeServiceScript, d.UnitFile(r.Home), d.Kept(), d.Marker(), link, d.ActivationFile()))
+	res, err := r.Change(ctx, write(d, "remove"), machine.Script(removeServiceScript, d.UnitFile(r.Home), d.UnitCopy(), d.Marker(), link, d.ActivationFile()))
 	if err != nil {
 		return fmt.Errorf("remove %s: %w", d.UnitFile(r.Home), err)
 	}
 	if err := r.Each(ctx, write(d, "reload"), manager.Reload(d)); err != nil {
-		return fmt.Errorf("forget %s: %w", d.Service, err)
+		return fmt.Errorf("reload after removing %s: %w", d.Service, err)
 	}
-	return r.resume(ctx, d, strings.Fields(res.Stdout))
+	return r.putBack(ctx, d, strings.Fields(res.Stdout))
 }
 
-// resume makes the unit that was put back do what it did before.
-func (r runner) resume(ctx context.Context, d service.Definition, before []string) error {
+// putBack enables and starts a restored unit, if before says that it was.
+func (r runner) putBack(ctx context.Context, d service.Definition, before []string) error {
 	manager := r.manager(d)
 	var cmds []machine.Command
 	if slices.Contains(before, beforeEnabled) {
@@ -63,9 +61,9 @@ func (r runner) resume(ctx context.Context, d service.Definition, before []strin
 	return nil
 }
 
-// removeServiceScript takes the unit $1 away, or puts back what was there before; it
-// prints what that did. $2 is our copy, $3 the marker, $4 the link, $5 the
-// activation.
+// removeServiceScript removes the unit $1, or restores the one that was there before and
+// prints whether that was enabled and running. $2 is the copy of the unit, $3 the marker,
+// $4 the link, $5 the activation file.
 const removeServiceScript = `set -e
 if [ -e "$2.before" ]; then
   cp -p "$2.before" "$1.shipit-new"

@@ -9,17 +9,17 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// Beyond the time that a service has to stop: for the manager to notice, for a
-// killed process to be gone, and for a port to be let go.
+// Limits beyond the stop timeout of a service: for the manager to act on it, for a killed
+// process to end, and for the port to become free.
 const (
 	stopSlack = time.Second
 	killSlack = 5 * time.Second
 	freeLimit = 3 * time.Second
 )
 
-// stop ends the service's processes: SIGTERM by the manager, after the service's
-// own time SIGKILL to what the manager started for it. Then the port must be
-// free: whoever still holds it is named, and left alone.
+// stop has the manager stop the service; after the service's stop timeout, what the manager
+// started for it gets SIGKILL. Then the port must become free: another process that
+// listens there is named in the failure, and not stopped.
 func (r runner) stop(ctx context.Context, d service.Definition) (service.State, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -50,7 +50,7 @@ func (r runner) gone(ctx context.Context, d service.Definition, killAt time.Time
 		if err != nil {
 			return s, err
 		}
-		running := s.PID > 0 || s.Phase == service.PhaseGoing
+		running := s.PID > 0 || s.Phase == service.PhaseStopping
 		switch {
 		case !running && !s.Listening:
 			return s, nil
@@ -63,7 +63,7 @@ func (r runner) gone(ctx context.Context, d service.Definition, killAt time.Time
 				return s, err
 			}
 		case !running && time.Since(began) > freeLimit:
-			return s, d.PortTaken(s.Holder())
+			return s, d.PortTaken(s.Listener())
 		}
 		if err := sleep(ctx, pollEvery); err != nil {
 			return s, err

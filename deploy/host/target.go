@@ -49,8 +49,8 @@ func (t *Target) Prepare(ctx context.Context, role release.Role) (release.Role, 
 	return r.prepare(ctx, role, t.layers)
 }
 
-// Switch makes the service run the role and waits until it does. What ended the
-// wait is told by the cause of ctx if that is a *release.Failure.
+// Switch makes the service run the role and waits until it does. If ctx ends the wait and
+// its cause is a *release.Failure, that is the error.
 func (t *Target) Switch(ctx context.Context, step deploy.Step) (release.Live, error) {
 	r, _, err := t.runner(ctx, step.Role)
 	if err != nil {
@@ -60,8 +60,8 @@ func (t *Target) Switch(ctx context.Context, step deploy.Step) (release.Live, er
 	return live, limitReached(ctx, err)
 }
 
-// limitReached is err, or if the rollout's own limit led to it, that limit's
-// *release.Failure.
+// limitReached is the *release.Failure of the rollout's time limit if that led to err, and
+// otherwise err.
 func limitReached(ctx context.Context, err error) error {
 	var failure *release.Failure
 	if err == nil || errors.As(err, &failure) {
@@ -100,8 +100,8 @@ func (t *Target) Compare(ctx context.Context, step deploy.Step) (deploy.Comparis
 	return seen, nil
 }
 
-// Remove takes the role's service off its machine again, unless a role of keep is
-// that service. A unit that stood there before shipit came is put back as it was.
+// Remove stops the role's service and removes it from its machine, unless a role of keep is
+// that service. A unit that was there before shipit is restored.
 func (t *Target) Remove(ctx context.Context, role release.Role, keep release.Release) error {
 	for _, kept := range keep.Roles {
 		if kept.Target != release.TargetHost {
@@ -120,14 +120,13 @@ func (t *Target) Remove(ctx context.Context, role release.Role, keep release.Rel
 	return r.remove(ctx, role, stays)
 }
 
-// Undo takes the role's service off its machine again, and puts the unit back that
-// stood there before shipit came.
+// Undo is Remove with nothing to keep.
 func (t *Target) Undo(ctx context.Context, role release.Role) error {
 	return t.Remove(ctx, role, release.Release{})
 }
 
-// Prune removes the release directories that no good record names, but for the
-// last few (host.keep) and those in use.
+// Prune removes the release directories that no good record names, except the newest
+// (host.keep) and those in use.
 func (t *Target) Prune(ctx context.Context, role release.Role, records func() ([]release.Record, error)) error {
 	r, h, err := t.runner(ctx, role)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// diskFullError says that a file system had no room. What was staged there has
+// diskFullError says that a file system had no space left. What was staged there has
 // been removed.
 type diskFullError struct {
 	Machine, Path string

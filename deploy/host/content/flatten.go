@@ -15,7 +15,7 @@ import (
 
 // Layer is one layer of an image.
 type Layer struct {
-	DiffID string // sha256:… of the uncompressed tar; what Open gives is held against it
+	DiffID string // sha256:… of the uncompressed tar; what Open gives is compared with it
 	Open   func(context.Context) (io.ReadCloser, error)
 }
 
@@ -28,12 +28,12 @@ const (
 )
 
 // flatten writes the tree that layers (lowest first) make together as one tar
-// to w. The tar holds folders, files and symbolic links only, nothing twice and
+// to w. The tar has folders, files and symbolic links only, nothing twice and
 // nothing outside; files are read-only. Last come the lists of its entries and
 // of their hashes, so a tar that was cut off is known by their absence.
 //
-// Layers are read from the top, each once: what a layer holds hides what lies
-// below. Faults are *layerError. It returns the Files of the layers.
+// Layers are read from the top, each once: an entry of a layer hides those of the same
+// name below. Faults are *layerError. It returns the Files of the layers.
 func flatten(ctx context.Context, w io.Writer, layers []Layer) (files string, err error) {
 	f := newFlattener(w)
 	for i := len(layers) - 1; i >= 0; i-- {
@@ -162,7 +162,7 @@ func (f *flattener) inside(name string) (string, error) {
 	}
 	clean := path.Clean(strings.TrimLeft(name, "/"))
 	if clean == notesDir || strings.HasPrefix(clean, notesDir+"/") {
-		return "", f.fault(name, "the name is shipit's own")
+		return "", f.fault(name, "the name is reserved for shipit")
 	}
 	return clean, nil
 }

@@ -110,7 +110,7 @@ func TestALayerThatMayNotBeUnpackedIsRefused(t *testing.T) {
 			return layerOf(t, hosttest.Entry{Header: tar.Header{Typeflag: tar.TypeBlock, Name: "sda"}})
 		}, "special file"},
 		{"a file twice", func(t *testing.T) Layer { return layerOf(t, hosttest.File("a", "1"), hosttest.File("a", "2")) }, "twice"},
-		{"shipit's own notes", func(t *testing.T) Layer { return layerOf(t, hosttest.File(".shipit/manifest", "")) }, "shipit's own"},
+		{"shipit's own notes", func(t *testing.T) Layer { return layerOf(t, hosttest.File(".shipit/manifest", "")) }, "reserved for shipit"},
 		{"a name with a line break", func(t *testing.T) Layer { return layerOf(t, hosttest.File("a\nf ./b", "")) }, "line break"},
 		{"content that is not of its diffID", func(t *testing.T) Layer {
 			l := layerOf(t, hosttest.File("a", "a"))

@@ -38,7 +38,7 @@ func (s Store) Prune(ctx context.Context, k Keep) ([]string, error) {
 		unlock()
 		if err != nil {
 			errs = append(errs, fmt.Errorf("prune %s on %s: %w", release.ShortDigest(digest), s.Machine.Name, err))
-			continue // one that cannot go keeps no other
+			continue // the others are removed all the same
 		}
 		removed = append(removed, digest)
 	}

@@ -51,7 +51,7 @@ const discardScript = mountScript + `discard() {
 `
 
 // sweepScript makes the folders below the root $1 and removes what runs other
-// than $2 left in staging: the lock of the ledger lets no two runs work at once.
+// than $2 left in staging: the lock of the ledger excludes that two runs work at once.
 const sweepScript = `set -e
 ` + discardScript + `
 mkdir -p "$1/releases" "$1/staging" "$1/current" "$1/units" "$1/switching"
@@ -70,9 +70,9 @@ discard "$1"`
 // unpackScript reads a tar into the new folder $1.
 const unpackScript = `mkdir "$1" && exec tar -xf - -C "$1"`
 
-// statsScript prints what the kernel tells of every entry of the current folder
-// but shipit's notes: inode, time of change, size, owner, mode, kind. Nobody can
-// change an entry and leave all of that as it was.
+// statsScript prints, for every entry of the current folder except shipit's notes, its
+// inode, time of change, size, owner, mode and kind. Nobody can change an entry without
+// changing one of them.
 const statsScript = `stats() {
   if find . -prune -printf '' 2>/dev/null; then
     find . -path ./.shipit -prune -o ! -name . -printf '%p %i %C@ %s %U %G %m %y %l\n'
@@ -85,8 +85,8 @@ const statsScript = `stats() {
 `
 
 // compareScript defines listed, which returns 1 unless the lists of the current folder
-// have the SHA-256 $1, empty meaning any; and compare, which holds the folder against
-// its lists, prints the first differences and returns 1 if there are any. The listing of
+// have the SHA-256 $1, empty meaning any; and compare, which compares the folder with its
+// lists, prints the first differences and returns 1 if there are any. The listing of
 // links by ls is cut at the first "./": nothing before it holds a slash.
 const compareScript = `list() {
   find . -path ./.shipit -prune -o ! -name . -type d -print | sed 's/^/d /'
@@ -122,17 +122,17 @@ const verifyScript = mountScript + compareScript + `cd "$1" 2>/dev/null && [ -f 
 unmounted "$1"
 listed "$2" && compare || exit 65`
 
-// quickScript compares the lists of the release directory $1 with the SHA-256 $2, and
-// what the kernel tells of it with what it told when the content was sealed. Only if that differs the content is
-// read: a folder that was restored from a backup is another one and as good.
+// quickScript compares the lists of the release directory $1 with the SHA-256 $2, and the
+// stats of its entries with those of the last verification. Only if these differ is the
+// content read: a folder that was restored from a backup has other inodes and the same
+// content.
 const quickScript = mountScript + statsScript + compareScript + `cd "$1" 2>/dev/null && [ -f .shipit/manifest ] || exit 64
 unmounted "$1"
 listed "$2" || exit 65
 if [ -f .shipit/stats ] && stats | cmp -s - .shipit/stats; then exit 0; fi
 compare || exit 65`
 
-// noteScript writes down what the kernel tells of the verified release directory
-// $1, unless that is known.
+// noteScript writes the stats of the verified release directory $1, if they have changed.
 const noteScript = `set -e
 ` + statsScript + `cd "$1"
 if [ -f .shipit/stats ] && stats | cmp -s - .shipit/stats; then exit 0; fi
@@ -141,10 +141,10 @@ stats >.shipit/stats.new
 mv -f .shipit/stats.new .shipit/stats
 chmod a-w .shipit/stats .shipit`
 
-// sealScript makes the folder $1 read-only, notes what the kernel tells of it,
-// writes it to the disk and renames it to $2. What stands there, damaged, goes by
-// way of $3; but if a process works in it, it stays and the new content becomes
-// $4. The top folder is sealed last: only who may write to it can move it.
+// sealScript makes the folder $1 read-only, writes its stats, syncs it to the disk and
+// renames it to $2. A damaged folder $2 is renamed to $3 and removed; but if a process
+// works in it, it stays and the new content is renamed to $4. The top folder becomes
+// read-only last: a folder that may not be written to cannot be renamed.
 const sealScript = `set -e
 ` + discardScript + statsScript + `
 unmounted "$1"
@@ -166,8 +166,8 @@ if [ -d "$2" ] && [ ! -L "$2" ] && busy "$2"; then
 fi
 ` + exchangeScript
 
-// exchangeScript puts the folder $1 in the place of $2 and discards what stood
-// there by way of $3.
+// exchangeScript renames the folder $1 to $2. A folder $2 is renamed to $3 first, and then
+// removed.
 const exchangeScript = `if [ -L "$2" ]; then rm -f "$2"; fi
 if [ -e "$2" ]; then
   chmod u+w "$2"
@@ -177,8 +177,8 @@ mv "$1" "$2"
 chmod a-w "$2"
 discard "$3"`
 
-// repairScript is exchangeScript for a release directory that nobody works in
-// any more; it does nothing if there is nothing to put there.
+// repairScript is exchangeScript for a release directory in which no process works; it
+// does nothing if there is no folder $1.
 const repairScript = `set -e
 ` + discardScript + `
 [ -d "$1" ] || exit 0

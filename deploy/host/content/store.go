@@ -1,6 +1,6 @@
 // Package content keeps the content of images on a machine, each in a read-only
-// release directory: it is staged, held against the layers that it comes from, read
-// back on the machine and renamed into place.
+// release directory: it is staged, compared with the layers that it comes from, read
+// back on the machine and renamed.
 package content
 
 import (
@@ -34,8 +34,8 @@ func (s Store) dir(digest string) string { return Dir(s.Root, digest) }
 
 func (s Store) staging() string { return path.Join(s.Root, "staging") }
 
-// Replacement is where content waits that is to replace a damaged release directory
-// in which a process works: Repair puts it in place when the process has ended.
+// Replacement is the folder of content that is to replace a damaged release directory in
+// which a process works: Repair renames it when the process has ended.
 func (s Store) Replacement(digest string) string {
 	return path.Join(s.staging(), path.Base(s.dir(digest))+"."+s.Machine.Run+".repaired")
 }
@@ -85,7 +85,7 @@ type Image struct {
 // Verify compares the release directory with its lists: every entry, its kind, its
 // owner, the target of every link, the hash of every file; and the lists with those
 // of the image, if its Files are known. Unless whole is set, the content is read only
-// if what the kernel tells of the entries is not as it was. ErrAbsent: there is none;
+// if the inodes, sizes or times of the entries have changed since it was verified. ErrAbsent: there is none;
 // *DamagedError: it differs; *MountedError: something is mounted there.
 func (s Store) Verify(ctx context.Context, image Image, whole bool) error {
 	body := quickScript
@@ -113,16 +113,15 @@ func (s Store) compare(ctx context.Context, dir, files, body string) error {
 	return nil
 }
 
-// NoteStats writes down what the kernel tells of a release directory that was
-// verified whole, for Verify to compare with. What cannot be written down is read
-// whole the next time.
+// NoteStats writes the stats of a release directory that was verified whole, for Verify to
+// compare with. Without them the next Verify reads all of it.
 func (s Store) NoteStats(ctx context.Context, digest string) error {
 	_, err := s.Machine.Change(ctx, s.write("stats"), machine.Script(noteScript, s.dir(digest)))
 	return err
 }
 
-// Repair puts the Replacement in place of the release directory, in which no process
-// works any more. It does nothing if there is none.
+// Repair replaces the release directory by the Replacement. No process may work in it any
+// more. It does nothing if there is no Replacement.
 func (s Store) Repair(ctx context.Context, digest string) error {
 	from := s.Replacement(digest)
 	return s.changeTree(ctx, "repair", s.dir(digest), machine.Script(repairScript, from, s.dir(digest), from+".old"))

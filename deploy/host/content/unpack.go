@@ -12,7 +12,7 @@ import (
 )
 
 // Unpack stages the content of the layers (lowest first), verifies it on the machine
-// and renames it into place. A damaged release directory in which a process works
+// and renames it to its release directory. A damaged release directory in which a process works
 // stays where it is: the new content waits as its Replacement. It returns the Files of
 // the layers.
 //

@@ -98,16 +98,16 @@ func Lines(printed string) []string {
 	return out
 }
 
-// capped keeps the first bytes that are written to it and drops the rest, so
-// that a chatty program can neither block nor fill the memory.
+// capped stores the first bytes that are written to it and drops the rest, so that a
+// program that prints a lot can neither block nor fill the memory.
 type capped struct {
 	limit int
-	kept  strings.Builder
+	text  strings.Builder
 }
 
 func (c *capped) Write(p []byte) (int, error) {
-	if room := c.limit - c.kept.Len(); room > 0 {
-		c.kept.Write(p[:min(room, len(p))])
+	if free := c.limit - c.text.Len(); free > 0 {
+		c.text.Write(p[:min(free, len(p))])
 	}
 	return len(p), nil
 }

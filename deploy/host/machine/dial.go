@@ -19,7 +19,7 @@ import (
 	"github.com/joelhooks/shipit/config"
 )
 
-// dialSSH opens a connection whose host key stands in known_hosts.
+// dialSSH opens a connection to a host whose key is in known_hosts.
 func dialSSH(ctx context.Context, h config.Host, o Options) (*sshConn, error) {
 	name, addr, err := parseAddress(h.Address)
 	if err != nil {
@@ -111,7 +111,7 @@ func splitPort(addr string) (host, port string) {
 func knownName(host, port string) string { return knownhosts.Normalize(net.JoinHostPort(host, port)) }
 
 // authenticate offers the key of a file, or those of the agent if file is
-// empty. done lets the agent go.
+// empty. done closes the connection to the agent.
 func authenticate(file string) (methods []ssh.AuthMethod, done func(), err error) {
 	if file != "" {
 		pem, err := os.ReadFile(inHome(file))

@@ -9,8 +9,8 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// Write is a change of the machine: its name, and the root whose fence it stands
-// behind; "" for one that needs none.
+// Write is a change of the machine: its name, and the root whose fence guards it; "" for
+// one that needs no fence.
 type Write struct{ Name, Root string }
 
 // exitFenced says that a later run has been at the machine.
@@ -92,5 +92,5 @@ func (e *fencedError) Error() string {
 
 // Hint says what to do if there is no such run.
 func (e *fencedError) Hint() string {
-	return "if the ledger was lost and made anew: rm " + path.Dir(e.Fence) + "/* on " + e.Machine
+	return "if the ledger was lost and begun again: rm " + path.Dir(e.Fence) + "/* on " + e.Machine
 }

@@ -23,7 +23,7 @@ func (local) run(ctx context.Context, c Command) (Result, error) {
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 2 * time.Second
 	err := cmd.Run()
-	res := Result{Stdout: stdout.kept.String(), Stderr: stderr.kept.String()}
+	res := Result{Stdout: stdout.text.String(), Stderr: stderr.text.String()}
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:

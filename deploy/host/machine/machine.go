@@ -19,7 +19,7 @@ import (
 // Options are the limits of a connection. The zero value works.
 type Options struct {
 	Timeout   time.Duration // of connecting; default 10s
-	KeepAlive time.Duration // between signs of life; a connection that misses two is dead; default 5s
+	KeepAlive time.Duration // between keep-alive requests; a connection that misses two answers is dead; default 5s
 }
 
 // Machine is one machine and the one connection to it. It is safe for concurrent
@@ -85,8 +85,8 @@ func (m *Machine) introduce(ctx context.Context) error {
 // Close ends the connection.
 func (m *Machine) Close() error { return m.via.close() }
 
-// Lock waits until no other part of this run works at the path, and returns what
-// lets them.
+// Lock waits until no other part of this run has locked the path, and returns what unlocks
+// it.
 func (m *Machine) Lock(path string) (unlock func()) { return m.locks.lock(path) }
 
 // Read runs one command that changes nothing; an exit code that is not 0 and not

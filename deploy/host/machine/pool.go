@@ -8,7 +8,7 @@ import (
 	"github.com/joelhooks/shipit/config"
 )
 
-// Pool holds one connection for each address, shared by the roles there.
+// Pool has one connection for each address, shared by the roles there.
 type Pool struct {
 	o     Options
 	dials locks
@@ -16,7 +16,7 @@ type Pool struct {
 	known map[string]*Machine
 }
 
-// NewPool holds no connection yet.
+// NewPool has no connection yet.
 func NewPool(o Options) *Pool { return &Pool{o: o, known: map[string]*Machine{}} }
 
 // Key tells machines, and ways to one machine, apart.

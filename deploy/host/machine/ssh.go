@@ -23,7 +23,7 @@ type sshConn struct {
 	why    error // read after dead is closed
 }
 
-// watch takes the client over and ends it when no sign of life comes.
+// watch takes over the client, and closes it when keep-alive requests are not answered.
 func watch(addr string, client *ssh.Client, keepAlive time.Duration) *sshConn {
 	c := &sshConn{addr: addr, client: client, slots: make(chan struct{}, 8), dead: make(chan struct{}), quit: make(chan struct{})}
 	silent := make(chan error, 1)
@@ -64,7 +64,7 @@ func (c *sshConn) keepAlive(every time.Duration, silent chan<- error) {
 		case <-answered: // an error here ends client.Wait as well
 			limit.Stop()
 		case <-limit.C:
-			silent <- fmt.Errorf("no sign of life for %s", deathAfter(every))
+			silent <- fmt.Errorf("no keep-alive answer for %s", deathAfter(every))
 			_ = c.client.Close()
 			return
 		case <-c.quit:
@@ -125,7 +125,7 @@ func runSession(session *ssh.Session, cmd Command) (Result, error) {
 	stdout, stderr := &capped{limit: stdoutCap}, &capped{limit: stderrCap}
 	session.Stdin, session.Stdout, session.Stderr = cmd.Stdin, stdout, stderr
 	err := session.Run(cmd.line())
-	res := Result{Stdout: stdout.kept.String(), Stderr: stderr.kept.String()}
+	res := Result{Stdout: stdout.text.String(), Stderr: stderr.text.String()}
 	var exit *ssh.ExitError
 	if errors.As(err, &exit) {
 		res.Exit = exit.ExitStatus()

@@ -14,7 +14,7 @@ import (
 // copiesScript prints the processes that work below the release directories $1,
 // or in a folder that ends with $2: PID, the cgroup, the command line in
 // hexadecimal digits and the directory. Those of containers and of services with
-// mounts of their own are left out: /proc tells their directories as they see
+// mounts of their own are left out: /proc has their directories as they see
 // them. Where there is no /proc nothing is printed.
 const copiesScript = `[ -d /proc/self ] || exit 0
 real=$(cd "$1" 2>/dev/null && pwd -P) || real=$1

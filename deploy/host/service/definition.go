@@ -59,16 +59,17 @@ func (d Definition) ReleaseDir() string {
 	return content.Dir(d.Root, d.Digest)
 }
 
-// Link tells people where the role's release is; nothing is started through it.
+// Link is the link to the role's current release, for people: nothing is started through
+// it.
 func (d Definition) Link() string { return path.Join(d.Root, "current", d.Role) }
 
-// Marker stands while a switch is under way: a process that was started before
+// Marker exists while a switch is under way: a process that was started before
 // the unit was written is not one of the new unit.
 func (d Definition) Marker() string { return path.Join(d.Root, "switching", d.Service) }
 
-// Kept is the copy of the unit that was installed last. Beside it stand NAME.previous,
-// the one before it, and NAME.before, what was there before shipit came.
-func (d Definition) Kept() string { return path.Join(d.Root, "units", d.File) }
+// UnitCopy is the copy of the unit that was installed last. Beside it are NAME.previous,
+// the one before it, and NAME.before, the one that shipit did not install.
+func (d Definition) UnitCopy() string { return path.Join(d.Root, "units", d.File) }
 
 // UnitFile is where the manager reads the definition.
 func (d Definition) UnitFile(home string) string {
@@ -97,8 +98,8 @@ func (d Definition) StableTime() time.Duration {
 	return cmp.Or(time.Duration(d.Stable)*time.Millisecond, 3*time.Second)
 }
 
-// Named is the definition under the name of another systemd service.
-func (d Definition) Named(service string) Definition {
+// WithService is the definition under the name of another systemd service.
+func (d Definition) WithService(service string) Definition {
 	d.Service, d.File = service, service+".service"
 	return d
 }

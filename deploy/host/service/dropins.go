@@ -12,7 +12,7 @@ import (
 // those of `systemctl set-property`, and global ones for all services.
 type Overrides struct {
 	Changes []string // what runs is not what the unit says
-	Limits  []string // limits and descriptions: shown and let be
+	Limits  []string // limits and descriptions: shown, and no drift
 }
 
 // dropInKeys prints FILE:KEY for every setting of the drop-in files $1, $2, ….

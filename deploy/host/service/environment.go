@@ -33,7 +33,7 @@ func (s State) wrongVariables(d Definition) map[string]string {
 		file = parseEnvFile(*s.envFile)
 	}
 	maps.Copy(wanted, d.Env)
-	maps.Copy(wanted, file) // what stands in the file wins
+	maps.Copy(wanted, file) // a variable of the file wins
 	for name := range wanted {
 		got, found := s.environ[name]
 		_, fromFile := file[name]
@@ -81,7 +81,7 @@ func (s State) managerSets(name string) bool {
 }
 
 // GivenByHand names what the system's service manager gives every service beyond
-// its path and language, which are in each: somebody told it to.
+// its path and language, which every service has: an administrator has set them.
 func (s State) GivenByHand(d Definition) string {
 	var names []string
 	for _, name := range slices.Sorted(maps.Keys(s.manager)) {
@@ -115,7 +115,7 @@ func parseEnvFile(text string) map[string]string {
 type envParser struct {
 	vars       map[string]string
 	key, value []byte
-	kept       int  // of value: bytes up to white space at its end
+	trimmed    int  // length of value without the white space at its end
 	assigned   bool // the key's equals sign was read
 	step       func(*envParser, byte)
 }
@@ -225,15 +225,15 @@ func (p *envParser) inDoubleQuotes(c byte) {
 
 func (p *envParser) add(c byte) {
 	p.value = append(p.value, c)
-	p.kept = len(p.value)
+	p.trimmed = len(p.value)
 }
 
 // end takes the variable that was read, if there is one.
 func (p *envParser) end() {
 	name := strings.TrimRight(string(p.key), " \t\n\r")
 	if p.assigned && variableName.MatchString(name) {
-		p.vars[name] = string(p.value[:p.kept])
+		p.vars[name] = string(p.value[:p.trimmed])
 	}
-	p.key, p.value, p.kept, p.assigned = p.key[:0], p.value[:0], 0, false
+	p.key, p.value, p.trimmed, p.assigned = p.key[:0], p.value[:0], 0, false
 	p.step = (*envParser).beforeKey
 }

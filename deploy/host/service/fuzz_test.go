@@ -26,8 +26,8 @@ func answers(f *testing.F, pattern string, more ...string) {
 func FuzzSystemctl(f *testing.F) {
 	d := gatewayPlist() // any definition
 	answers(f, "testdata/systemctl/*",
-		"LoadState=loaded\nActiveState=active\nSubState=running\nMainPID=4211\nExecMainCode=0\nExecMainStatus=0\nNRestarts=0\nUnitFileState=enabled\nResult=success\nCwd=/opt/a\nEnviron=413d4200\nCmdline=62756e00\nUid=0\nAge=12\nHolder=4211 yes bun run\nAccount=root:x:0:0:root:/root:/bin/bash\n",
-		"MainPID=99999999999999999999\nEnviron=zz\nEnviron=4\nExecMainCode=2\nExecMainStatus=-9\nHolder=\nHolder=x\nAccount=::::::\nAge=-1\nDropInPaths=\x00\n",
+		"LoadState=loaded\nActiveState=active\nSubState=running\nMainPID=4211\nExecMainCode=0\nExecMainStatus=0\nNRestarts=0\nUnitFileState=enabled\nResult=success\nCwd=/opt/a\nEnviron=413d4200\nCmdline=62756e00\nUid=0\nAge=12\nListener=4211 yes bun run\nAccount=root:x:0:0:root:/root:/bin/bash\n",
+		"MainPID=99999999999999999999\nEnviron=zz\nEnviron=4\nExecMainCode=2\nExecMainStatus=-9\nListener=\nListener=x\nAccount=::::::\nAge=-1\nDropInPaths=\x00\n",
 		"ExecMainCode=2\nExecMainStatus=4096\nActivation=\nRetained=\nEnvFile=0a\n")
 	f.Fuzz(func(t *testing.T, out string) {
 		s := systemd{}.Parse(out)

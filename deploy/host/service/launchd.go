@@ -14,7 +14,7 @@ func (launchd) target(d Definition) string { return d.Domain + "/" + d.Service }
 
 // launchdScript reads a service. launchctl print shows environments two tabs
 // deep: only the service's own lines, one tab deep, leave the machine.
-const launchdScript = `target=$1 unit=$2 link=$3 marker=$4 dir=$5 port=$6 activated=$7 replacement=$8 kept=$9
+const launchdScript = `target=$1 unit=$2 link=$3 marker=$4 dir=$5 port=$6 activated=$7 replacement=$8 copy=$9
 tab=$(printf '\t')
 if show=$(launchctl print "$target" 2>/dev/null); then
   echo Loaded=yes
@@ -33,11 +33,11 @@ fi
 ` + sharedFacts + `
 [ -n "$port" ] || exit 0
 lsof -nP -iTCP:"$port" -sTCP:LISTEN -Fp 2>/dev/null | sed -n 's/^p//p' | sort -un |
-while read -r holder; do
-  own=no
-  if [ -n "$pid" ] && [ "$(ps -o pgid= -p "$holder" | tr -d ' ')" = "$pid" ]; then own=yes; fi
+while read -r other; do
+  owned=no
+  if [ -n "$pid" ] && [ "$(ps -o pgid= -p "$other" | tr -d ' ')" = "$pid" ]; then owned=yes; fi
   printf '%s\n' "Listening=yes"
-  printf '%s\n' "Holder=$holder $own $(ps -o command= -p "$holder" | tr '\n' ' ')"
+  printf '%s\n' "Listener=$other $owned $(ps -o command= -p "$other" | tr '\n' ' ')"
 done
 exit 0`
 
@@ -46,24 +46,24 @@ func (l launchd) Inspect(d Definition, replacement string) machine.Command {
 	if d.Port > 0 {
 		port = strconv.Itoa(d.Port)
 	}
-	return machine.Script(launchdScript, l.target(d), d.UnitFile(l.home), d.Link(), d.Marker(), d.ReleaseDir(), port, d.ActivationFile(), replacement, d.Kept())
+	return machine.Script(launchdScript, l.target(d), d.UnitFile(l.home), d.Link(), d.Marker(), d.ReleaseDir(), port, d.ActivationFile(), replacement, d.UnitCopy())
 }
 
 func (launchd) Parse(out string) State {
 	s := State{Phase: PhaseAbsent}
-	told, disabled := map[string]string{}, false
+	fields, disabled := map[string]string{}, false
 	for _, line := range strings.Split(out, "\n") {
 		key, value, found := strings.Cut(line, "=")
 		switch {
 		case !found || s.fact(key, value):
 		case key == "Loaded":
-			s.Phase, s.Enabled = PhaseDown, true
+			s.Phase, s.Enabled = PhaseStopped, true
 		case key == "Disabled":
 			disabled = true
 		case key == "Print":
 			name, text, _ := strings.Cut(value, " = ")
-			if _, dup := told[name]; !dup {
-				told[name] = text
+			if _, dup := fields[name]; !dup {
+				fields[name] = text
 			}
 		}
 	}
@@ -71,24 +71,24 @@ func (launchd) Parse(out string) State {
 	if s.Phase == PhaseAbsent {
 		return s
 	}
-	s.PID = number(told["pid"])
-	s.Restarts = max(0, number(told["runs"])-1)
-	s.Exit, s.Signal = launchdEnd(told)
-	s.Phase = launchdPhase(told["state"], s)
+	s.PID = number(fields["pid"])
+	s.Restarts = max(0, number(fields["runs"])-1)
+	s.Exit, s.Signal = launchdEnd(fields)
+	s.Phase = launchdPhase(fields["state"], s)
 	if s.Phase == PhaseFailed || s.Phase == PhaseRestarting {
-		s.Cause = told["state"]
+		s.Cause = fields["state"]
 	}
 	return s
 }
 
 // launchdEnd is how the last process ended: "last exit code = 1", "= 78:
 // EX_CONFIG", "= (never exited)", or "last terminating signal = Killed: 9".
-func launchdEnd(told map[string]string) (exit *int, signal string) {
-	if text := told["last terminating signal"]; text != "" {
+func launchdEnd(fields map[string]string) (exit *int, signal string) {
+	if text := fields["last terminating signal"]; text != "" {
 		_, n, _ := strings.Cut(text, ": ")
 		return nil, signalName(number(n))
 	}
-	code, _, _ := strings.Cut(told["last exit code"], ":")
+	code, _, _ := strings.Cut(fields["last exit code"], ":")
 	if n, err := strconv.Atoi(strings.TrimSpace(code)); err == nil {
 		return &n, ""
 	}
@@ -102,20 +102,20 @@ func launchdPhase(text string, s State) Phase {
 	failed := s.Signal != "" || s.Exit != nil && *s.Exit != 0
 	switch {
 	case s.PID > 0:
-		return PhaseUp
+		return PhaseRunning
 	case strings.HasPrefix(text, "spawn scheduled"), text == "waiting" && failed:
 		if ended {
 			return PhaseRestarting
 		}
-		return PhaseComing
+		return PhaseStarting
 	case strings.HasPrefix(text, "spawn failed"):
 		return PhaseFailed
 	case strings.HasPrefix(text, "SIGTERMed"), strings.HasPrefix(text, "SIGKILLed"), text == "exiting":
-		return PhaseGoing
+		return PhaseStopping
 	case failed:
 		return PhaseFailed
 	default:
-		return PhaseDown
+		return PhaseStopped
 	}
 }
 
@@ -159,7 +159,7 @@ func (l launchd) Kill(d Definition) machine.Command {
 	}
 }
 
-func (launchd) Forget(Definition) []machine.Command { return nil }
+func (launchd) Disable(Definition) []machine.Command { return nil }
 
 func (launchd) Log(d Definition, _ State) []machine.Command {
 	if len(d.Logs) == 0 {

@@ -88,12 +88,12 @@ func TestLaunchdIsUnderstood(t *testing.T) {
 		exit   *int
 		signal string
 	}{
-		{"running.txt", PhaseUp, 4211, 0, nil, ""},
+		{"running.txt", PhaseRunning, 4211, 0, nil, ""},
 		{"looping.txt", PhaseRestarting, 0, 6, &one, ""},
 		{"killed.txt", PhaseFailed, 0, 2, nil, "SIGKILL"},
 		{"config.txt", PhaseFailed, 0, 0, &conf, ""},
-		{"loaded.txt", PhaseDown, 0, 0, nil, ""},
-		{"stopping.txt", PhaseUp, 4211, 0, nil, ""}, // it has its process still
+		{"loaded.txt", PhaseStopped, 0, 0, nil, ""},
+		{"stopping.txt", PhaseRunning, 4211, 0, nil, ""}, // it has its process still
 		{"", PhaseAbsent, 0, 0, nil, ""},
 	} {
 		t.Run("the answer "+c.sample, func(t *testing.T) {

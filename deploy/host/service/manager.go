@@ -22,7 +22,7 @@ type Manager interface {
 	Enable(d Definition) machine.Command
 	Stop(d Definition) machine.Command
 	Kill(d Definition) machine.Command
-	Forget(d Definition) []machine.Command       // of a stopped service, before its file is removed
+	Disable(d Definition) []machine.Command      // of a stopped service, before its file is removed
 	Log(d Definition, s State) []machine.Command // the last one prints it
 	Check(d Definition) machine.Command          // ends with 0 if the manager is there
 }
@@ -42,7 +42,7 @@ if [ ! -e "$unit" ]; then echo UnitFile=absent; elif cmp -s - "$unit"; then echo
 printf '%s\n' "Link=$(readlink "$link" 2>/dev/null)"
 if [ -e "$marker" ]; then echo Switching=yes; fi
 if [ -f "$dir/` + content.Manifest + `" ]; then echo Unpacked=yes; fi
-if [ -e "$kept" ]; then echo Installed=yes; fi
+if [ -e "$copy" ]; then echo Installed=yes; fi
 if [ -f "$replacement/` + content.Manifest + `" ]; then echo Replacement=yes; fi
 printf '%s\n' "Real=$(cd "$dir" 2>/dev/null && pwd -P)"
 if [ -r "$activated" ]; then grep '^Activated' "$activated"; fi
@@ -77,7 +77,7 @@ func (s *State) fact(key, value string) bool {
 		s.Release = value
 	case "Listening":
 		s.Listening = true
-	case "Holder":
+	case "Listener":
 		// PID yes|no|SERVICE.service COMMAND
 		parts := strings.SplitN(value, " ", 3)
 		if len(parts) < 3 {
@@ -89,7 +89,7 @@ func (s *State) fact(key, value string) bool {
 			if name, found := strings.CutSuffix(parts[1], ".service"); found {
 				of = name
 			}
-			s.holders = append(s.holders, Holder{pid: pid, owned: parts[1] == "yes", service: of, command: shown(parts[2])})
+			s.listeners = append(s.listeners, Listener{pid: pid, owned: parts[1] == "yes", service: of, command: shown(parts[2])})
 		}
 	default:
 		return s.processFact(key, value)

@@ -89,7 +89,7 @@ func (a activation) String() string {
 // environment, the user, the command, the root directory. Where it is as it was
 // when the very same definition was activated, that is how the program is.
 func (s State) wrongProcess(d Definition) []string {
-	if s.Phase != PhaseUp || s.PID == 0 {
+	if s.Phase != PhaseRunning || s.PID == 0 {
 		return nil
 	}
 	var notes []string
@@ -207,7 +207,7 @@ func unhex(digits string) string {
 func (s State) wrongDirectory(d Definition) string {
 	digest := s.LiveDigest(d)
 	switch {
-	case s.Phase != PhaseUp || s.PID == 0:
+	case s.Phase != PhaseRunning || s.PID == 0:
 		return ""
 	case s.Cwd == "":
 		return "the directory of PID " + strconv.Itoa(s.PID) + " cannot be read"

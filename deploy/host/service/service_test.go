@@ -77,14 +77,14 @@ func TestSystemdIsUnderstood(t *testing.T) {
 		name, out string
 		want      State
 	}{
-		{"a service that runs", "LoadState=loaded\nActiveState=active\nSubState=running\nResult=success\nMainPID=812\nExecMainCode=0\nExecMainStatus=0\nNRestarts=0\nUnitFileState=enabled\nCwd=/opt/x\nEnv=sha256:aa\nUnitFile=same\nLink=/opt/y\nUnpacked=yes\nReal=/opt/x\nListening=yes\nHolder=812 yes bun run src/serve.ts\n",
-			State{Phase: PhaseUp, PID: 812, Cwd: "/opt/x", Release: "sha256:aa", Unit: "same", Link: "/opt/y", Unpacked: true, real: "/opt/x", Enabled: true, Listening: true, holders: []Holder{{812, true, "", "bun run src/serve.ts"}}}},
+		{"a service that runs", "LoadState=loaded\nActiveState=active\nSubState=running\nResult=success\nMainPID=812\nExecMainCode=0\nExecMainStatus=0\nNRestarts=0\nUnitFileState=enabled\nCwd=/opt/x\nEnv=sha256:aa\nUnitFile=same\nLink=/opt/y\nUnpacked=yes\nReal=/opt/x\nListening=yes\nListener=812 yes bun run src/serve.ts\n",
+			State{Phase: PhaseRunning, PID: 812, Cwd: "/opt/x", Release: "sha256:aa", Unit: "same", Link: "/opt/y", Unpacked: true, real: "/opt/x", Enabled: true, Listening: true, listeners: []Listener{{812, true, "", "bun run src/serve.ts"}}}},
 		{"one that waits to be started again", "LoadState=loaded\nActiveState=activating\nSubState=auto-restart\nResult=exit-code\nMainPID=0\nExecMainCode=1\nExecMainStatus=3\nNRestarts=4\nUnitFile=differs\n",
 			State{Phase: PhaseRestarting, Cause: "exit-code", Exit: &three, Restarts: 4, Unit: "differs"}},
 		{"one that was killed", "LoadState=loaded\nActiveState=failed\nSubState=failed\nResult=signal\nExecMainCode=2\nExecMainStatus=9\nNeedDaemonReload=yes\nDropInPaths=/a/b.conf /c/d.conf\nUnitFile=absent\nSwitching=yes\n",
 			State{Phase: PhaseFailed, Cause: "signal", Signal: "SIGKILL", outdated: true, DropIns: []string{"/a/b.conf", "/c/d.conf"}, Unit: "absent", Switching: true}},
 		{"one that is not there", "LoadState=not-found\nActiveState=inactive\nSubState=dead\n", State{Phase: PhaseAbsent}},
-		{"a unit with a fault", "LoadState=bad-setting\nActiveState=inactive\nSubState=dead\n", State{Phase: PhaseDown, Rejected: true}},
+		{"a unit with a fault", "LoadState=bad-setting\nActiveState=inactive\nSubState=dead\n", State{Phase: PhaseStopped, Rejected: true}},
 	} {
 		t.Run(c.name, func(t *testing.T) { require.Equal(t, c.want, systemd{}.Parse(c.out)) })
 	}
@@ -93,7 +93,7 @@ func TestSystemdIsUnderstood(t *testing.T) {
 func TestWhatRunsIsNamedByItsDirectory(t *testing.T) {
 	d := worker()
 	real := d.ReleaseDir()
-	good := State{Phase: PhaseUp, PID: 7, Cwd: d.Workdir, Release: d.Digest, Unit: "same", Link: real, real: real, Unpacked: true, Enabled: true}
+	good := State{Phase: PhaseRunning, PID: 7, Cwd: d.Workdir, Release: d.Digest, Unit: "same", Link: real, real: real, Unpacked: true, Enabled: true}
 	require.True(t, good.RunsAsDefined(d))
 	require.Empty(t, good.Notes(d))
 	for _, c := range []struct {
@@ -110,8 +110,8 @@ func TestWhatRunsIsNamedByItsDirectory(t *testing.T) {
 		{"an environment of another release", func(s *State) { s.Release = "sha256:other" }, d.Digest, `SHIPIT_RELEASE says "sha256:other"`},
 		{"a unit changed by hand", func(s *State) { s.Unit = "differs" }, d.Digest, "is not the one that was installed"},
 		{"a foreign process on the port", func(s *State) {
-			s.Listening, s.holders = true, []Holder{{9, false, "", "python3 -m http.server"}}
-		}, d.Digest, "port 3111 is held by PID 9 (python3 -m http.server)"},
+			s.Listening, s.listeners = true, []Listener{{9, false, "", "python3 -m http.server"}}
+		}, d.Digest, "port 3111 is in use by PID 9 (python3 -m http.server)"},
 		{"a port held by an unseen process", func(s *State) { s.Listening = true }, d.Digest, "may not see"},
 		{"a switch that was cut off", func(s *State) { s.Switching = true }, d.Digest, "a switch began"},
 	} {

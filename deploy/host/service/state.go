@@ -13,11 +13,11 @@ import (
 type Phase string
 
 const (
-	PhaseAbsent     Phase = "absent"     // the manager does not know it
-	PhaseDown       Phase = "down"       // known, not running, not failed
-	PhaseComing     Phase = "coming"     // on its way up
-	PhaseUp         Phase = "up"         // has a main process
-	PhaseGoing      Phase = "going"      // on its way down
+	PhaseAbsent     Phase = "absent"  // the manager does not know it
+	PhaseStopped    Phase = "stopped" // known, not running, not failed
+	PhaseStarting   Phase = "starting"
+	PhaseRunning    Phase = "running" // has a main process
+	PhaseStopping   Phase = "stopping"
 	PhaseRestarting Phase = "restarting" // ended by itself, waits to be started again
 	PhaseFailed     Phase = "failed"
 )
@@ -65,7 +65,7 @@ type State struct {
 	outdated  bool   // the manager has not read the files as they are now
 	shadow    string // the file that the manager reads in place of the definition's
 	real      string // the release directory with links resolved; empty if it is not there
-	holders   []Holder
+	listeners []Listener
 }
 
 const deletedMark = " (deleted)"
@@ -73,7 +73,7 @@ const deletedMark = " (deleted)"
 // Runs reports whether the main process was started from the definition's
 // release directory, which is still there.
 func (s State) Runs(d Definition) bool {
-	return s.Phase == PhaseUp && s.PID > 0 && s.real != "" && within(s.Cwd, s.real) &&
+	return s.Phase == PhaseRunning && s.PID > 0 && s.real != "" && within(s.Cwd, s.real) &&
 		!strings.HasSuffix(s.Cwd, deletedMark) && s.Release == d.Digest
 }
 

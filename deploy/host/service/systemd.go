@@ -35,7 +35,7 @@ func (s systemd) ctl(d Definition, words ...string) machine.Command {
 // control group.
 const systemdScript = `scope=$1 name=$2 unit=$3 link=$4 marker=$5 dir=$6 port=$7 activated=$8
 shift 8
-user=$1 envfile=$2 replacement=$3 kept=$4
+user=$1 envfile=$2 replacement=$3 copy=$4
 hex() { od -An -v -tx1 "$1" 2>/dev/null | tr -d ' \n'; }
 export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/run/user/$(id -u)}"
 show=$(systemctl "$scope" --no-pager show -p LoadState,ActiveState,SubState,Result,MainPID,ExecMainCode,ExecMainStatus,NRestarts,ControlGroup,NeedDaemonReload,DropInPaths,UnitFileState,InvocationID,FragmentPath "$name") || exit
@@ -69,17 +69,17 @@ ls -ln /proc/[0-9]*/fd 2>/dev/null | awk -v want="$inodes" '
   /^\/proc\// { split($0, a, "/"); pid = a[3] }
   match($0, /socket:\[[0-9]+\]/) { if (index(want, " " substr($0, RSTART + 8, RLENGTH - 9) " ")) print pid }' | sort -un |
 while read -r pid; do
-  own=no
+  owned=no
   if [ -n "$group" ]; then
     case "$(sed -n 's,^0::\(.*\),\1/,p; s,^[0-9]*:name=systemd:\(.*\),\1/,p' "/proc/$pid/cgroup" 2>/dev/null)" in
-    *"$group/"*) own=yes ;;
+    *"$group/"*) owned=yes ;;
     esac
   fi
   of=$(sed -n 's,^\(0:\|[0-9]*:name=systemd\):.*/\([^/]*\.service\)$,\2,p' "/proc/$pid/cgroup" 2>/dev/null | head -n 1)
   case "$of" in *[[:space:]]*) of= ;; esac
-  if [ "$own" = no ] && [ -n "$of" ] && [ -e "${kept%/*}/$of" ]; then own=$of; fi
+  if [ "$owned" = no ] && [ -n "$of" ] && [ -e "${copy%/*}/$of" ]; then owned=$of; fi
   words=$(tr '\0\n' '  ' 2>/dev/null <"/proc/$pid/cmdline")
-  printf '%s\n' "Holder=$pid $own $words"
+  printf '%s\n' "Listener=$pid $owned $words"
 done
 exit 0`
 
@@ -88,7 +88,7 @@ func (s systemd) Inspect(d Definition, replacement string) machine.Command {
 	if d.Port > 0 {
 		port = fmt.Sprintf("%04X", d.Port)
 	}
-	return machine.Script(systemdScript, s.scope(d), s.unit(d), d.UnitFile(s.home), d.Link(), d.Marker(), d.ReleaseDir(), port, d.ActivationFile(), d.User, d.EnvFile, replacement, d.Kept())
+	return machine.Script(systemdScript, s.scope(d), s.unit(d), d.UnitFile(s.home), d.Link(), d.Marker(), d.ReleaseDir(), port, d.ActivationFile(), d.User, d.EnvFile, replacement, d.UnitCopy())
 }
 
 func (systemd) Parse(out string) State {
@@ -128,17 +128,17 @@ func systemdPhase(load, active, sub string) Phase {
 	case sub == "auto-restart":
 		return PhaseRestarting
 	case active == "active" || active == "reloading":
-		return PhaseUp
+		return PhaseRunning
 	case active == "activating":
-		return PhaseComing
+		return PhaseStarting
 	case active == "deactivating":
-		return PhaseGoing
+		return PhaseStopping
 	case active == "failed":
 		return PhaseFailed
 	case load == "not-found":
 		return PhaseAbsent
 	default:
-		return PhaseDown
+		return PhaseStopped
 	}
 }
 
@@ -178,7 +178,7 @@ func (s systemd) Kill(d Definition) machine.Command {
 	return cmd
 }
 
-func (s systemd) Forget(d Definition) []machine.Command {
+func (s systemd) Disable(d Definition) []machine.Command {
 	reset := s.ctl(d, "reset-failed", s.unit(d))
 	reset.Tolerate = []int{1, 5}
 	disable := s.ctl(d, "disable", "--quiet", s.unit(d))

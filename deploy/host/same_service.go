@@ -13,8 +13,8 @@ import (
 )
 
 // sameService reports whether two roles are one service of one machine, by whatever
-// names the machine is reached. A record that does not tell the machine is of the
-// one that the configuration has for the role.
+// names the machine is reached. A record that does not name the machine is of
+// the one that the configuration has for the role.
 func (t *Target) sameService(ctx context.Context, a, b release.Role) (bool, error) {
 	of, errA := service.Define(a)
 	as, errB := service.Define(b)
