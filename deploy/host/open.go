@@ -50,7 +50,7 @@ type Options struct {
 func Open(ctx context.Context, cfg config.Config, o Options) (*Target, error) {
 	t := &Target{app: cfg.App, file: cfg.Path, roles: map[string]config.Host{}, o: o}
 	t.machines = machine.NewPool(machine.Options{Timeout: o.timeout, KeepAlive: o.keepAlive})
-	var first []string // of each machine, the first role
+	var firstThere []string // the first role of each machine
 	seen := map[string]bool{}
 	for _, r := range cfg.Roles {
 		if r.Host == nil {
@@ -64,12 +64,12 @@ func Open(ctx context.Context, cfg config.Config, o Options) (*Target, error) {
 		}
 		if key := machine.Key(h); !seen[key] {
 			seen[key] = true
-			first = append(first, r.Name)
+			firstThere = append(firstThere, r.Name)
 		}
 	}
-	errs := make([]error, len(first))
+	errs := make([]error, len(firstThere))
 	var wg sync.WaitGroup
-	for i, role := range first {
+	for i, role := range firstThere {
 		wg.Go(func() {
 			if _, err := t.machines.Of(ctx, t.roles[role]); err != nil {
 				errs[i] = fmt.Errorf("%s: %w", role, err)
@@ -109,8 +109,9 @@ func (t *Target) runner(ctx context.Context, role release.Role) (runner, config.
 	return runner{m, t.o.Progress, cmp.Or(t.o.listen, time.Minute)}, h, nil
 }
 
-// recorded is the host that the role's definition names; false: it names none. Key and
-// known hosts are those of a configured role on the same machine, if there is one.
+// recorded is the host that the role's definition names; false: it names none. It does
+// not name a key or known hosts: those are taken from a configured role on the same
+// machine, or else from the role itself as it is configured now, or from the first role.
 func (t *Target) recorded(role release.Role) (config.Host, bool) {
 	d, err := service.Define(role)
 	if err != nil || d.Address == "" {
@@ -120,16 +121,16 @@ func (t *Target) recorded(role release.Role) (config.Host, bool) {
 	if d.Address == release.LocalMachine {
 		h.Address = ""
 	}
-	now := t.roles[cmp.Or(t.first, role.Name)]
-	if configured, still := t.roles[role.Name]; still {
-		now = configured
+	similar := t.roles[t.first]
+	if configured, ok := t.roles[role.Name]; ok {
+		similar = configured
 	}
 	for _, other := range t.roles {
 		if other.Address == h.Address {
-			now = other
+			similar = other
 		}
 	}
-	h.Key, h.KnownHosts = now.Key, now.KnownHosts
+	h.Key, h.KnownHosts = similar.Key, similar.KnownHosts
 	return h, true
 }
 

@@ -16,26 +16,27 @@ import (
 // names the machine is reached. A record that does not name the machine is of
 // the one that the configuration has for the role.
 func (t *Target) sameService(ctx context.Context, a, b release.Role) (bool, error) {
-	of, errA := service.Define(a)
-	as, errB := service.Define(b)
+	defA, errA := service.Define(a)
+	defB, errB := service.Define(b)
 	if errA != nil || errB != nil {
 		return a.Name == b.Name, nil
 	}
-	if of.Service != as.Service || of.Domain != as.Domain {
+	if defA.Service != defB.Service || defA.Domain != defB.Domain {
 		return false, nil
 	}
-	if of.Address == as.Address || a.Name == b.Name && (of.Address == "" || as.Address == "") {
+	unknown := defA.Address == "" || defB.Address == ""
+	if defA.Address == defB.Address || unknown && a.Name == b.Name {
 		return true, nil
 	}
-	first, _, errA := t.runner(ctx, a)
-	second, _, errB := t.runner(ctx, b)
+	runnerA, _, errA := t.runner(ctx, a)
+	runnerB, _, errB := t.runner(ctx, b)
 	if err := errors.Join(errA, errB); err != nil {
-		return false, fmt.Errorf("tell whether %s and %s are one machine: %w", of.Address, as.Address, err)
+		return false, fmt.Errorf("compare the machines %s and %s: %w", defA.Address, defB.Address, err)
 	}
-	return first.ID != "" && first.ID == second.ID, nil
+	return runnerA.ID != "" && runnerA.ID == runnerB.ID, nil
 }
 
-// otherServices are those of the release's roles but one.
+// otherServices are the services of the release's other host roles.
 func otherServices(rel release.Release, but release.Role) []string {
 	var services []string
 	for _, role := range rel.Roles {

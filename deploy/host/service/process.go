@@ -33,11 +33,10 @@ func parseAccount(line string) account {
 	return account{name: fields[0], uid: fields[2], home: fields[5], shell: fields[6]}
 }
 
-// activation is what the main process was when activate had made the service run.
-// A program that replaces itself, gives up rights or renames itself is known
-// again by it.
+// activation is what the main process was at the end of the switch. A program that
+// replaces itself, drops privileges or renames itself is recognized by it.
 type activation struct {
-	unit      string // unitHash of the definition; empty: none is kept
+	unit      string // unitHash of the definition; empty: nothing was noted
 	process   process
 	variables []string // names of those that the program had set itself
 }
@@ -85,9 +84,9 @@ func (a activation) String() string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// wrongProcess says in what the main process differs from the definition: the
-// environment, the user, the command, the root directory. Where it is as it was
-// when the very same definition was activated, that is how the program is.
+// wrongProcess says in what the main process differs from the definition: environment,
+// user, command, root directory. A program may change these itself at its start: what is
+// as it was when this definition was activated is no difference.
 func (s State) wrongProcess(d Definition) []string {
 	if s.Phase != PhaseRunning || s.PID == 0 {
 		return nil
@@ -96,9 +95,9 @@ func (s State) wrongProcess(d Definition) []string {
 	add := func(format string, args ...any) {
 		notes = append(notes, fmt.Sprintf("PID %d ", s.PID)+fmt.Sprintf(format, args...))
 	}
-	first, kept := s.activated.process, s.activated.unit == d.unitHash()
+	before, noted := s.activated.process, s.activated.unit == d.unitHash()
 	wrong := s.wrongVariables(d)
-	if kept {
+	if noted {
 		maps.DeleteFunc(wrong, func(name, _ string) bool { return slices.Contains(s.activated.variables, name) })
 	}
 	if len(wrong) > 0 {
@@ -108,16 +107,16 @@ func (s State) wrongProcess(d Definition) []string {
 		}
 		add("has not the environment of the release: %s", strings.Join(named[:min(len(named), 8)], ", "))
 	}
-	if uid := s.account.uid; uid != "" && s.main.uid != "" && s.main.uid != uid && !(kept && s.main.uid == first.uid) {
+	if uid := s.account.uid; uid != "" && s.main.uid != "" && s.main.uid != uid && !(noted && s.main.uid == before.uid) {
 		add("runs as UID %s, not as %s (%s)", s.main.uid, s.account.name, uid)
 	}
-	if kept && len(s.main.words) > 0 && !startedAs(s.main.words, d.Command) && !slices.Equal(s.main.words, first.words) {
+	if noted && len(s.main.words) > 0 && !startedAs(s.main.words, d.Command) && !slices.Equal(s.main.words, before.words) {
 		add("runs %s, not %s", shown(strings.Join(s.main.words, " ")), shown(strings.Join(d.Command, " ")))
 	}
-	if s.main.root != "" && s.main.root != "/" && !(kept && s.main.root == first.root) {
+	if s.main.root != "" && s.main.root != "/" && !(noted && s.main.root == before.root) {
 		add("has the root directory %s", s.main.root)
 	}
-	if kept && s.main.private && !first.private {
+	if noted && s.main.private && !before.private {
 		add("sees another file system: its mounts are its own")
 	}
 	return notes
