@@ -34,7 +34,7 @@ func (r runner) activate(ctx context.Context, role release.Role, others ...strin
 		return release.Live{}, err
 	}
 	began := time.Now()
-	s, err := r.inspect(ctx, d)
+	s, err := attributed(ctx, func() (service.State, error) { return r.inspect(ctx, d) })
 	if err != nil {
 		return release.Live{}, err
 	}
@@ -53,6 +53,24 @@ func (r runner) activate(ctx context.Context, role release.Role, others ...strin
 	}
 	r.report(d, release.PhaseWait, release.MarkDone, fmt.Sprintf("%s runs as PID %d", d.Service, s.PID), time.Since(began))
 	return r.live(d, s), nil
+}
+
+// attributed inspects a service until the process that listens on its port is known, for
+// a second at most: a process that ends while it is looked for leaves its port in use for
+// a moment, and would be taken for another user's.
+func attributed(ctx context.Context, inspect func() (service.State, error)) (service.State, error) {
+	for began := time.Now(); ; {
+		s, err := inspect()
+		if err != nil {
+			return s, err
+		}
+		if other := s.Foreign(); other == nil || !other.Unseen() || time.Since(began) > time.Second {
+			return s, nil
+		}
+		if err := sleep(ctx, pollEvery); err != nil {
+			return s, err
+		}
+	}
 }
 
 // adjust corrects what needs no restart: the link, and whether the service is enabled.

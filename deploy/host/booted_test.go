@@ -86,11 +86,17 @@ func served(name string, port int, version string, lines ...string) service.Defi
 	return d
 }
 
+// imageOfService is the image of a version of the service.
+func imageOfService(t *testing.T, d service.Definition, mode string) layersOf {
+	t.Helper()
+	version := strings.TrimLeft(d.Digest[7:], "0")
+	return contentOf(layerOf(t, hosttest.File("app/version", version), hosttest.File("app/mode", mode)))
+}
+
 // ship prepares and switches to a version of the service.
 func (l *booted) ship(t *testing.T, d service.Definition, mode string) (release.Live, error) {
 	t.Helper()
-	version := strings.TrimLeft(d.Digest[7:], "0")
-	require.NoError(t, l.m.prepared(t.Context(), roleOf(t, d), contentOf(layerOf(t, hosttest.File("app/version", version), hosttest.File("app/mode", mode)))))
+	require.NoError(t, l.m.prepared(t.Context(), roleOf(t, d), imageOfService(t, d, mode)))
 	return l.m.activate(t.Context(), roleOf(t, d))
 }
 

@@ -10,7 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/joelhooks/shipit/deploy/host/service"
-	"github.com/joelhooks/shipit/internal/hosttest"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -78,7 +77,7 @@ func lateWrites(t *testing.T, l *booted) {
 	_, err := l.ship(t, v1, "")
 	require.NoError(t, err)
 	ship := func(ctx context.Context, m runner, d service.Definition) error {
-		if err := m.prepared(ctx, roleOf(t, d), contentOf(layerOf(t, hosttest.File("app/version", "v2")))); err != nil {
+		if err := m.prepared(ctx, roleOf(t, d), imageOfService(t, d, "")); err != nil {
 			return err
 		}
 		_, err := m.activate(ctx, roleOf(t, d))

@@ -47,6 +47,21 @@ func TestFolderFindingsNameWhatIsWrong(t *testing.T) {
 	require.Empty(t, unitFindings(d, "Mode=-rw-------\n"))
 }
 
+func TestAProcessThatEndsWhileItIsLookedForTakesNoPort(t *testing.T) {
+	manager := service.ManagerOf(worker(), "")
+	answers := []string{"Listening=yes\n", "Listening=yes\n", "LoadState=loaded\n"}
+	s, err := attributed(t.Context(), func() (service.State, error) {
+		s := manager.Parse(answers[0])
+		answers = answers[1:]
+		return s, nil
+	})
+	require.NoError(t, err)
+	require.Nil(t, s.Foreign())
+	s, err = attributed(t.Context(), func() (service.State, error) { return manager.Parse("Listening=yes\n"), nil })
+	require.NoError(t, err)
+	require.True(t, s.Foreign().Unseen(), "another user's process goes on listening")
+}
+
 func worker() service.Definition {
 	d := service.Definition{ServiceDefinition: release.ServiceDefinition{
 		Kind: "systemd", App: "system-bus", Service: "com.joel.worker", Domain: "system", File: "com.joel.worker.service",

@@ -73,7 +73,7 @@ func mountedInside(t *testing.T, l *booted) {
 	require.ErrorAs(t, l.m.prepared(t.Context(), roleOf(t, v1), contentOf()), &mounted)
 	unharmed(t, l, data)
 	l.sh(t, `umount "$1"`, at)
-	require.NoError(t, l.m.prepared(t.Context(), roleOf(t, v2), contentOf()))
+	require.NoError(t, l.m.prepared(t.Context(), roleOf(t, v2), imageOfService(t, v2, "")))
 	require.Empty(t, l.sh(t, `ls "$1/staging"`, v1.Root))
 }
 
@@ -87,7 +87,7 @@ func linkedInside(t *testing.T, l *booted) {
 mkdir "$2/staging/more.killed.x"; ln -s "$1" "$2/staging/more.killed.x/link"; ln "$1/sub/file" "$2/staging/more.killed.x/hard"
 mkdir "$2/staging/device.killed.x"; mknod "$2/staging/device.killed.x/null" c 1 3
 ln -s "$1" "$2/releases/$3"`, data, v1.Root, strings.Repeat("e", 64))
-	require.NoError(t, l.m.prepared(t.Context(), roleOf(t, v1), contentOf()))
+	require.NoError(t, l.m.prepared(t.Context(), roleOf(t, v1), imageOfService(t, v1, "")))
 	unharmed(t, l, data)
 	require.Empty(t, l.sh(t, `ls "$1/staging"`, v1.Root))
 	removed, err := l.m.store(v1).Prune(t.Context(), content.Keep{})
@@ -139,7 +139,7 @@ func contentEdited(t *testing.T, l *booted) {
 		l.sh(t, c.back, version)
 		require.Empty(t, l.observe(t, d).Note, "%s: the content counts, not its history", c.name)
 	}
-	require.NoError(t, l.m.prepared(t.Context(), roleOf(t, d), contentOf()))
+	require.NoError(t, l.m.prepared(t.Context(), roleOf(t, d), imageOfService(t, d, "")))
 	// Only who reads all of it sees what the kernel does not tell.
 	l.sh(t, `chmod u+w "$2/.shipit" "$2/.shipit/manifest"; sed -i "s/^./0/" "$2/.shipit/manifest"`, version, d.ReleaseDir())
 	require.NoError(t, l.m.store(d).Verify(t.Context(), content.Image{Digest: d.Digest}, false))

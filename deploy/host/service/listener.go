@@ -15,6 +15,10 @@ type Listener struct {
 	command string
 }
 
+// Unseen reports whether the process is not known: this user may not see it, or it ended
+// while it was looked for.
+func (h Listener) Unseen() bool { return h.pid == 0 }
+
 func (h Listener) String() string {
 	if h.pid == 0 {
 		return h.command
