@@ -17,7 +17,7 @@ func diesInStableTime(t *testing.T, l *booted) {
 	good, dying := served("dying", 4060, "v1"), served("dying", 4060, "v2")
 	_, err := l.ship(t, good, "")
 	require.NoError(t, err)
-	dying.Stable = 3000
+	dying.Stable = 60_000
 	began := time.Now()
 	live, err := l.ship(t, dying, "dying")
 	f := failureOf(t, err)
@@ -25,7 +25,7 @@ func diesInStableTime(t *testing.T, l *booted) {
 	require.Contains(t, f.Log, "lost its database")
 	require.Contains(t, f.Message, "after it was ready")
 	require.Zero(t, live.Ready)
-	require.Less(t, time.Since(began), 3*time.Second, "it is known when it dies, not when the time is over")
+	require.Less(t, time.Since(began), 20*time.Second, "it is known when it dies, not when the time is over")
 
 	began = time.Now()
 	good.Stable = 1000
