@@ -90,7 +90,7 @@ func prove(ctx context.Context, in Inputs, list []platform, c content, opts Opti
 	defer done()
 	return proof.Subject{
 		Image: in.Image, Closure: in.Closure, Scripts: in.scripts, Roles: in.roles, Shared: in.shared,
-		Tree: tree, Base: native(list), CacheDir: store.dir, Progress: opts.Progress,
+		Committed: in.Source.Has, Tree: tree, Base: native(list), CacheDir: store.dir, Progress: opts.Progress,
 	}.Run(ctx)
 }
 

@@ -133,7 +133,7 @@ func (s Subject) finding(m api.Message) (release.Finding, bool) {
 		if s.mayMiss(m, name) {
 			return release.Finding{}, false
 		}
-		return refusal(release.CodeImportUnresolved, where, fmt.Sprintf("imports %s, which is not in the image%s", name, s.why(file, name)), s.remedy(name)), true
+		return refusal(release.CodeImportUnresolved, where, fmt.Sprintf("imports %s, which is not in the image%s", name, s.why(file, name)), s.remedy(file, name)), true
 	}
 	if strings.HasPrefix(m.Text, "No loader is configured") || foreign {
 		return release.Finding{}, false
@@ -171,16 +171,6 @@ func (s Subject) why(file, name string) string {
 		return fmt.Sprintf(": %s has %s among devDependencies only", owner.ManifestPath(), dep)
 	}
 	return fmt.Sprintf(": %s does not declare %s", owner.ManifestPath(), dep)
-}
-
-func (s Subject) remedy(name string) string {
-	if strings.HasPrefix(name, ".") {
-		return "commit the file"
-	}
-	if len(s.Image.Run) == 0 {
-		return "images.*.run installs dependencies; without it only the workspace's own packages are linked"
-	}
-	return fmt.Sprintf("declare %s in dependencies, or add its package to the workspace", packageOf(name))
 }
 
 // packageOf is the package of an import path: "@a/b" of "@a/b/c".

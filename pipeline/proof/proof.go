@@ -22,14 +22,17 @@ import (
 
 // Subject is a built tree, and what is known of how it will be started.
 type Subject struct {
-	Image    config.Image
-	Closure  workspace.Closure
-	Scripts  []string      // the files that roles start with, from the repository's root
-	Roles    []config.Role // those of a cluster that run the image
-	Shared   []string      // function ids that may have several owners
-	Tree     string        // the built files on disk; no link is in this path itself
-	Base     v1.Image      // of this machine's platform; nil if there is none
-	CacheDir string        // unpacked bases are kept in it
+	Image   config.Image
+	Closure workspace.Closure
+	Scripts []string      // the files that roles start with, from the repository's root
+	Roles   []config.Role // those of a cluster that run the image
+	Shared  []string      // function ids that may have several owners
+	// Committed reports whether the commit has a file or folder; nil knows of none.
+	Committed func(path string) bool
+
+	Tree     string   // the built files on disk; no link is in this path itself
+	Base     v1.Image // of this machine's platform; nil if there is none
+	CacheDir string   // unpacked bases are kept in it
 	Progress release.Progress
 }
 

@@ -25,8 +25,9 @@ type Closure struct {
 
 	Root        Package // of the workspace
 	Links       []Link
-	DevLinks    []Link // development dependencies on packages of the workspace that are not in
-	CutLockfile []byte // the lockfile without the packages that are not in; nil: as committed
+	DevLinks    []Link            // development dependencies on packages of the workspace that are not in
+	Members     map[string]string // folder of every package of the workspace, by name
+	CutLockfile []byte            // the lockfile without the packages that are not in; nil: as committed
 
 	lock lockfile.Lockfile
 }
@@ -122,7 +123,10 @@ func newClosure(ctx context.Context, s git.Source, img config.Image, w workspace
 	if len(b.findings) > 0 {
 		return Closure{}, &release.Refusal{Findings: b.findings}
 	}
-	b.done.DevLinks = b.devLinks()
+	b.done.DevLinks, b.done.Members = b.devLinks(), map[string]string{}
+	for dir, p := range w.packages {
+		b.done.Members[p.Name] = dir
+	}
 	b.cutLockfile()
 	return b.done, nil
 }

@@ -1,0 +1,49 @@
+package proof
+
+import (
+	"fmt"
+	"path"
+	"strings"
+)
+
+// remedy is what to do about an import that is not in the image.
+func (s Subject) remedy(file, name string) string {
+	if strings.HasPrefix(name, ".") {
+		return s.remedyOfFile(path.Join(path.Dir(file), name))
+	}
+	dep := packageOf(name)
+	owner, owned := s.Closure.Owner(file)
+	manifest := owner.ManifestPath()
+	folder, member := s.Closure.Members[dep]
+	switch {
+	case owned && member && !owner.Declares(dep):
+		return fmt.Sprintf("declare %q: \"workspace:*\" in dependencies of %s: it is %s of the workspace", dep, manifest, folder)
+	case len(s.Image.Run) == 0:
+		return "images.*.run installs dependencies; without it only the workspace's own packages are linked"
+	case !owned:
+		return fmt.Sprintf("declare %s in dependencies, or add its package to the workspace", dep)
+	case owner.DependsOn(dep):
+		return "look at what the commands of run install: --prod and --filter leave packages out"
+	case owner.DevDependsOn(dep):
+		return fmt.Sprintf("move %s from devDependencies to dependencies of %s: an image has nothing that is for development only", dep, manifest)
+	case owner.Declares(dep):
+		return fmt.Sprintf("add %s to dependencies of %s: an install of production need not bring a peer", dep, manifest)
+	default:
+		return fmt.Sprintf("declare %s in dependencies of %s", dep, manifest)
+	}
+}
+
+// remedyOfFile tells a file that is in the commit from one that is not.
+func (s Subject) remedyOfFile(at string) string {
+	stem := strings.TrimSuffix(at, path.Ext(at))
+	for _, base := range []string{at, stem} {
+		for _, ext := range append([]string{""}, scriptExtensions()...) {
+			for _, file := range []string{base + ext, path.Join(base, "index"+ext)} {
+				if path.Ext(file) != "" && s.Committed != nil && s.Committed(file) {
+					return file + " is in the commit, and not in the image: name it under include of the image in shipit.yaml"
+				}
+			}
+		}
+	}
+	return "commit the file"
+}

@@ -1,0 +1,61 @@
+package proof_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/internal/sample"
+	"github.com/joelhooks/shipit/pipeline/git"
+	"github.com/joelhooks/shipit/pipeline/proof"
+	"github.com/joelhooks/shipit/pipeline/workspace"
+	"github.com/joelhooks/shipit/release"
+)
+
+// hintFor is what is said to do about an import of the sample's worker, whose manifest
+// has these dependencies. Nothing is installed.
+func hintFor(t *testing.T, imports, dependencies string) string {
+	t.Helper()
+	repo := sample.New(t, sample.Options{Edits: map[string]string{
+		"packages/system-bus/src/serve.ts": "import \"" + imports + "\";\n",
+		"packages/system-bus/package.json": `{"name": "@busrig/system-bus", ` + dependencies + `}`,
+		"shared/settings.ts":               "export {};\n",
+	}})
+	source, err := git.Open(t.Context(), repo.Dir, "HEAD")
+	require.NoError(t, err)
+	defer source.Close()
+	img := config.Image{Package: "packages/system-bus", Base: "scratch", Run: [][]string{{"pnpm", "install", "--prod"}}, Entrypoint: []string{"bun", "src/serve.ts"}}
+	closure, err := workspace.NewClosure(t.Context(), source, img)
+	require.NoError(t, err)
+	tree, err := filepath.EvalSymlinks(t.TempDir())
+	require.NoError(t, err)
+	for _, f := range closure.Files {
+		at := filepath.Join(tree, f.Path)
+		require.NoError(t, os.MkdirAll(filepath.Dir(at), 0o755))
+		require.NoError(t, os.WriteFile(at, []byte(repo.Read(f.Path)), 0o644))
+	}
+	err = proof.Subject{Image: img, Closure: closure, Scripts: []string{"packages/system-bus/src/serve.ts"}, Tree: tree, Committed: source.Has}.Run(t.Context())
+	var refusal *release.Refusal
+	require.ErrorAs(t, err, &refusal)
+	require.Len(t, refusal.Findings, 1)
+	require.Equal(t, release.CodeImportUnresolved, refusal.Findings[0].Code)
+	return refusal.Findings[0].Hint
+}
+
+func TestAnImportThatIsMissingSaysWhatToDo(t *testing.T) {
+	const none = `"dependencies": {}`
+	const at = "packages/system-bus/package.json"
+	for _, c := range []struct{ name, imports, dependencies, want string }{
+		{"a file that is in the commit and not in the image", "../../../shared/settings", none, "shared/settings.ts is in the commit, and not in the image: name it under include of the image in shipit.yaml"},
+		{"a file that is not in the commit", "./gone", none, "commit the file"},
+		{"a package of the workspace", "@busrig/clock", none, `declare "@busrig/clock": "workspace:*" in dependencies of ` + at + ": it is packages/clock of the workspace"},
+		{"a package for development", "hono", `"devDependencies": {"hono": "^4"}`, "move hono from devDependencies to dependencies of " + at + ": an image has nothing that is for development only"},
+		{"a peer", "hono", `"peerDependencies": {"hono": "^4"}`, "add hono to dependencies of " + at + ": an install of production need not bring a peer"},
+		{"a package that nobody declares", "hono", none, "declare hono in dependencies of " + at},
+	} {
+		t.Run(c.name, func(t *testing.T) { require.Equal(t, c.want, hintFor(t, c.imports, c.dependencies)) })
+	}
+}
