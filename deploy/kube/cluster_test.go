@@ -140,12 +140,12 @@ func (u *user) Diff(ctx context.Context, role release.Role, o applyOptions) (app
 	return apply.Diff(ctx, u.Client, state, o.apply())
 }
 
-// Wait settles what was applied within a time limit.
+// Wait completes what was applied within a time limit.
 func (u *user) Wait(ctx context.Context, role release.Role, a apply.Applied, o Options) (release.Live, error) {
 	if o.Timeout == 0 {
 		o.Timeout = defaultTimeout
 	}
-	return (&Target{client: u.Client, options: o}).settle(ctx, stepOf(role), a, 0)
+	return (&Target{client: u.Client, options: o}).complete(ctx, stepOf(role), a, 0)
 }
 
 // stepOf is the switch of a release of one role.

@@ -55,7 +55,7 @@ metadata: {name: settings, namespace: $NS}`, `apiVersion: batch/v1
 kind: CronJob
 metadata: {name: worker, namespace: $NS}
 spec: {schedule: "0 3 1 1 *", jobTemplate: {spec: {template: {spec: {restartPolicy: Never, containers: [{name: main, image: $IMAGE}]}}}}}`}}
-		// The claim is never bound here, so that no release with it settles: it is made by hand.
+		// The claim is never bound here, so that no release with it is ever ready: it is made by hand.
 		rel := a.release("v1", claimed)
 		target := a.Targets[release.TargetKubernetes].(*Target)
 		_, err := c.Apply(t.Context(), rel.Roles[0], applyOptions{app: "left-3"})

@@ -230,8 +230,8 @@ func liveOf(role release.Role, r running, now time.Time) release.Live {
 		}
 		old := outdated(u)
 		out.Ready += max(0, ready-old)
-		if kept := object.KeptPods(u); kept != "" && old > 0 && ready > 0 {
-			out.Unsteady = fmt.Sprintf("%d pods of %s are of an earlier revision: %s", min(old, ready), u.GetName(), kept)
+		if byHand := object.UpdateByHand(u); byHand != "" && old > 0 && ready > 0 {
+			out.Unsteady = fmt.Sprintf("%d pods of %s are of an earlier revision: %s", min(old, ready), u.GetName(), byHand)
 		}
 	}
 	steady := steadinessOf(r.ownPods(role), now)

@@ -134,7 +134,7 @@ func TestRealCauses(t *testing.T) {
 		late := role(program(answering + "; setTimeout(() => { console.error('too late'); process.exit(3) }, 2000)"))
 		a, err := c.Apply(t.Context(), late, options(t))
 		require.NoError(t, err)
-		_, err = (&Target{client: c.Client, options: Options{Timeout: time.Minute, Progress: progress(t)}}).settle(t.Context(), stepOf(late), a, 6*time.Second)
+		_, err = (&Target{client: c.Client, options: Options{Timeout: time.Minute, Progress: progress(t)}}).complete(t.Context(), stepOf(late), a, 6*time.Second)
 		var f *release.Failure
 		require.ErrorAs(t, err, &f)
 		require.Equal(t, release.CodeCrashLoop, f.Code)
@@ -157,7 +157,7 @@ func TestRealCauses(t *testing.T) {
 			"        livenessProbe: {periodSeconds: 1, failureThreshold: 1, httpGet: {path: /live, port: 3111}}"))
 		a, err := c.Apply(t.Context(), late, options(t))
 		require.NoError(t, err)
-		_, err = (&Target{client: c.Client, options: Options{Timeout: time.Minute, Progress: progress(t)}}).settle(t.Context(), stepOf(late), a, 8*time.Second)
+		_, err = (&Target{client: c.Client, options: Options{Timeout: time.Minute, Progress: progress(t)}}).complete(t.Context(), stepOf(late), a, 8*time.Second)
 		var f *release.Failure
 		require.ErrorAs(t, err, &f)
 		require.Equal(t, release.CodeProbeFailed, f.Code)

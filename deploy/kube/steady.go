@@ -27,7 +27,7 @@ type steadiness struct {
 // steadinessOf tells of the container that was restarted most.
 func steadinessOf(pods []*corev1.Pod, now time.Time) steadiness {
 	var out steadiness
-	var worst, harmless int32
+	var most, harmless int32
 	unsteady := 0
 	for _, p := range pods {
 		counted := false
@@ -46,8 +46,8 @@ func steadinessOf(pods []*corev1.Pod, now time.Time) steadiness {
 			if !counted {
 				unsteady, counted = unsteady+1, true
 			}
-			if out.pod == nil || s.RestartCount > worst {
-				out.unsteady, out.pod, worst = told, p, s.RestartCount
+			if out.pod == nil || s.RestartCount > most {
+				out.unsteady, out.pod, most = told, p, s.RestartCount
 			}
 		}
 	}

@@ -38,7 +38,7 @@ func (t *Target) Switch(ctx context.Context, step deploy.Step) (release.Live, er
 	}
 	t.report(role, release.PhaseApply, release.MarkDone, applied.String())
 	t.report(role, release.PhaseWait, release.MarkStart, "wait for the new revision")
-	live, err := t.settle(ctx, step, applied, t.stable(role))
+	live, err := t.complete(ctx, step, applied, t.stable(role))
 	if err != nil {
 		return live, limitOf(ctx, err)
 	}
@@ -55,9 +55,9 @@ func (t *Target) stable(role release.Role) time.Duration {
 	return r.Stable.Or(stableTime)
 }
 
-// settle waits until what was applied is ready and has stayed so for a while, prunes,
+// complete waits until what was applied is ready and has stayed so for a while, prunes,
 // waits until what was there before answers no more, and observes what runs then.
-func (t *Target) settle(ctx context.Context, step deploy.Step, applied apply.Applied, stable time.Duration) (release.Live, error) {
+func (t *Target) complete(ctx context.Context, step deploy.Step, applied apply.Applied, stable time.Duration) (release.Live, error) {
 	role := step.Role
 	limit, cancel := context.WithTimeoutCause(ctx, t.options.Timeout, errTimeout)
 	defer cancel()
@@ -65,7 +65,7 @@ func (t *Target) settle(ctx context.Context, step deploy.Step, applied apply.App
 	for i, r := range applied.Results {
 		objects[i] = r.Object
 	}
-	kept, err := t.replacePatched(limit, role, objects, applied)
+	untouched, err := t.replacePatched(limit, role, objects, applied)
 	if err != nil {
 		return release.Live{}, err
 	}
@@ -80,8 +80,8 @@ func (t *Target) settle(ctx context.Context, step deploy.Step, applied apply.App
 		return release.Live{}, err
 	}
 	pods := ready.Pods
-	if pods == nil && len(kept.workloads) == len(serving(objects, ready.Workloads)) {
-		pods = kept.pods // read a moment ago, and nothing has changed
+	if pods == nil && len(untouched.workloads) == len(serving(objects, ready.Workloads)) {
+		pods = untouched.pods // read a moment ago, and nothing has changed
 	}
 	live := liveOf(role, running{objects, ready.Workloads, pods}, time.Now())
 	if pods != nil && inParity(role, live) {

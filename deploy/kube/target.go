@@ -131,8 +131,8 @@ func (t *Target) namespace() string {
 
 // placement is where a role is in the cluster, and by which settings it is put there.
 type placement struct {
-	home   string // namespace of the parent of its ApplySet
-	policy compare.Policy
+	namespace string // of the parent of its ApplySet
+	policy    compare.Policy
 }
 
 // placed is where a role is. A record holds all that is needed: of a role that the
@@ -141,10 +141,10 @@ type placement struct {
 func (t *Target) placed(role release.Role, force bool) (placement, error) {
 	p := placement{policy: compare.Policy{Force: force}}
 	if r, ok := t.cfg.Role(role.Name); ok && r.Kubernetes != nil {
-		p.home, p.policy.Managers = r.Kubernetes.Namespace, r.Kubernetes.Conflicts
+		p.namespace, p.policy.Managers = r.Kubernetes.Namespace, r.Kubernetes.Conflicts
 	}
 	var err error
-	p.home, err = apply.HomeOf(t.cfg.App, role, p.home)
+	p.namespace, err = apply.ParentNamespace(t.cfg.App, role, p.namespace)
 	return p, err
 }
 
@@ -171,7 +171,7 @@ func (t *Target) preflightRoles(roles []release.Role) ([]preflight.Role, error) 
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, preflight.Role{Role: role, Namespace: p.home, Policy: p.policy})
+		out = append(out, preflight.Role{Role: role, Namespace: p.namespace, Policy: p.policy})
 	}
 	return out, nil
 }
@@ -200,7 +200,7 @@ func (t *Target) state(ctx context.Context, step deploy.Step) (apply.State, comp
 	if state, ok := read.State(step.Role); ok {
 		return state, p.policy, nil
 	}
-	state, err := apply.Read(ctx, t.client, step.Role, t.cfg.App, p.home)
+	state, err := apply.Read(ctx, t.client, step.Role, t.cfg.App, p.namespace)
 	return state, p.policy, err
 }
 
@@ -270,22 +270,22 @@ func (t *Target) plan(ctx context.Context, step deploy.Step) (apply.State, apply
 // has it: the role is gone, has another name or lives in another namespace. What holds
 // data stays, and is reported.
 func (t *Target) Remove(ctx context.Context, role release.Role, keep release.Release) error {
-	gone, err := t.placedSet(role)
+	gone, err := t.roleSet(role)
 	if err != nil {
 		return err
 	}
-	var kept []apply.Placed
+	var present []apply.RoleSet
 	for _, r := range keep.Roles {
 		if r.Target != release.TargetKubernetes {
 			continue
 		}
-		k, err := t.placedSet(r)
+		k, err := t.roleSet(r)
 		if err != nil {
 			return err
 		}
-		kept = append(kept, k)
+		present = append(present, k)
 	}
-	removed, err := apply.Remove(ctx, t.client, gone, kept, t.options.Progress)
+	removed, err := apply.Remove(ctx, t.client, gone, present, t.options.Progress)
 	if err != nil || !removed {
 		return err
 	}
@@ -299,12 +299,12 @@ func (t *Target) Remove(ctx context.Context, role release.Role, keep release.Rel
 // Undo changes nothing: the pods of a failed first release show why it failed.
 func (t *Target) Undo(context.Context, release.Role) error { return nil }
 
-func (t *Target) placedSet(role release.Role) (apply.Placed, error) {
+func (t *Target) roleSet(role release.Role) (apply.RoleSet, error) {
 	p, err := t.placed(role, false)
 	if err != nil {
-		return apply.Placed{}, err
+		return apply.RoleSet{}, err
 	}
-	return apply.Place(t.cfg.App, role, p.home)
+	return apply.RoleSetOf(t.cfg.App, role, p.namespace)
 }
 
 // Prune does nothing: Switch has pruned already, and nodes delete old images themselves.

@@ -19,9 +19,9 @@ import (
 
 // Options say how a role is applied.
 type Options struct {
-	// Policy is about fields that other managers hold. Those that it does not mention
+	// Policy is about fields that other managers own. Those that it does not mention
 	// refuse the apply, but for images, which are taken back, and replicas that an
-	// autoscaler holds, which are always ceded.
+	// autoscaler owns, which are always ceded.
 	Policy   compare.Policy
 	Roles    []release.Role // all of the release: what moves to another one is not pruned
 	Progress release.Progress

@@ -16,13 +16,13 @@ import (
 	"github.com/joelhooks/shipit/deploy/kube/object"
 )
 
-// conflict is a field that another manager holds.
+// conflict is a field that another manager owns.
 type conflict struct {
 	Manager string
 	Field   string // .spec.replicas, as the server writes it
 }
 
-// ConflictError says which fields of an object other managers hold.
+// ConflictError says which fields of an object other managers own.
 type ConflictError struct {
 	Object    object.ID
 	Conflicts []conflict
@@ -66,7 +66,7 @@ type request struct {
 const ownDeadline = ".spec.progressDeadlineSeconds"
 
 // send sends an object, and again without the fields, or with the force, that the
-// policy decides on when the server reports conflicts. Fields that people hold are
+// policy decides on when the server reports conflicts. Fields that people own are
 // taken over.
 func send(ctx context.Context, c *client.Client, r request, p compare.Policy) (client.Applied, error) {
 	r.how.Force = p.Force

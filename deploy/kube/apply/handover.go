@@ -19,7 +19,7 @@ import (
 // that scales the workload from now on. Without it the server would put its default,
 // one, in the place of what shipit gives up. The way is that of the Kubernetes
 // documentation of server-side apply, "Transferring ownership between managers": a
-// second field manager holds the number until the autoscaler sets another one.
+// second field manager owns the number until the autoscaler sets another one.
 type handover struct {
 	c     *client.Client
 	roles []release.Role // of the whole release
@@ -78,7 +78,7 @@ func scales(u *unstructured.Unstructured, target object.ID) bool {
 	return u.GetNamespace() == target.Namespace && ref["name"] == target.Name && cmp.Or(ref["kind"], "Deployment") == target.Kind && group == target.Group
 }
 
-// handOver lets the second manager hold the replicas of an object, if they have to be
+// handOver lets the second manager own the replicas of an object, if they have to be
 // handed over.
 func (r *run) handOver(ctx context.Context, o *object.Object, want map[string]any, live *unstructured.Unstructured) error {
 	replicas, err := handover{r.c, r.o.Roles}.replicas(ctx, o, want, live)
@@ -93,7 +93,7 @@ func (r *run) handOver(ctx context.Context, o *object.Object, want map[string]an
 	_, err = r.c.Apply(ctx, o, body, client.ApplyOptions{Manager: object.HandoverManager})
 	switch {
 	case apierrors.IsConflict(err):
-		return nil // the autoscaler has set another number in the meantime, and holds it
+		return nil // the autoscaler has set another number in the meantime, and owns it
 	case err != nil:
 		return fmt.Errorf("hand over the replicas: %w", err)
 	}

@@ -10,16 +10,16 @@ import (
 )
 
 // Remove takes away the ApplySet of a role of an earlier release: its members, without
-// those that keep has in any role, and its parent. What holds data stays, and is
-// reported. A set that is one of kept is left: its own role has pruned it. Nothing is
+// those that one of present has, and its parent. What holds data stays, and is
+// reported. A set that is one of present is left: its own role has pruned it. Nothing is
 // asked then. It returns whether there was anything to take away.
-func Remove(ctx context.Context, c *client.Client, gone Placed, kept []Placed, p release.Progress) (bool, error) {
+func Remove(ctx context.Context, c *client.Client, gone RoleSet, present []RoleSet, p release.Progress) (bool, error) {
 	wanted := map[object.ID]bool{}
-	for _, k := range kept {
-		if k.Set.ID == gone.Set.ID {
+	for _, role := range present {
+		if role.Set.ID == gone.Set.ID {
 			return false, nil
 		}
-		for _, id := range k.ids {
+		for _, id := range role.ids {
 			wanted[id] = true
 		}
 	}
@@ -38,19 +38,19 @@ func Remove(ctx context.Context, c *client.Client, gone Placed, kept []Placed, p
 	return len(inventory.Members) > 0, deleteParent(ctx, c, gone.Set, inventory.parent)
 }
 
-// Placed is a role with its ApplySet, as its record tells, without asking a cluster.
-type Placed struct {
+// RoleSet is a role with its ApplySet, as its record tells, without asking a cluster.
+type RoleSet struct {
 	Set Set
 	ids []object.ID
 }
 
-// Place finds the ApplySet of a role whose parent is in the namespace home.
-func Place(app string, role release.Role, home string) (Placed, error) {
+// RoleSetOf finds the ApplySet of a role whose parent is in a namespace.
+func RoleSetOf(app string, role release.Role, namespace string) (RoleSet, error) {
 	objects, err := object.Parse(role)
 	if err != nil {
-		return Placed{}, err
+		return RoleSet{}, err
 	}
-	out := Placed{Set: SetOf(app, role.Name, home, nil)}
+	out := RoleSet{Set: SetOf(app, role.Name, namespace, nil)}
 	for _, o := range objects {
 		out.ids = append(out.ids, o.ID)
 	}

@@ -67,8 +67,8 @@ func (r *run) ranks(ctx context.Context) error {
 func (r *run) recordExtent(ctx context.Context) error {
 	before := r.state.Inventory
 	all := r.applied.extent.with(before.extent)
-	home := r.state.Set.Parent.Namespace
-	r.applied.widened = !maps.Equal(all.annotations(home), r.applied.extent.annotations(home))
+	namespace := r.state.Set.Parent.Namespace
+	r.applied.widened = !maps.Equal(all.annotations(namespace), r.applied.extent.annotations(namespace))
 	return writeParent(ctx, r.c, r.state.Set, before.parent, all)
 }
 

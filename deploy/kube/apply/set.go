@@ -69,26 +69,26 @@ func idOf(parent object.ID) string {
 	return "applyset-" + base64.RawURLEncoding.EncodeToString(sum[:]) + "-v1"
 }
 
-// HomeOf is the namespace of the parent of a role's ApplySet. The objects of a record
+// ParentNamespace is the namespace of the parent of a role's ApplySet. The objects of a record
 // name their set by a label, so that it is known whether or not the configuration has
 // the role; configured, which may be empty, is for objects that name none of theirs.
-func HomeOf(app string, role release.Role, configured string) (string, error) {
+func ParentNamespace(app string, role release.Role, configured string) (string, error) {
 	objects, err := object.Parse(role)
 	if err != nil {
 		return "", err
 	}
-	homes := []string{configured}
+	candidates := []string{configured}
 	for _, o := range objects {
-		homes = append(homes, o.ID.Namespace)
+		candidates = append(candidates, o.ID.Namespace)
 	}
-	homes = slices.DeleteFunc(homes, func(ns string) bool { return ns == "" })
-	for _, home := range homes {
-		s := SetOf(app, role.Name, home, nil)
+	candidates = slices.DeleteFunc(candidates, func(ns string) bool { return ns == "" })
+	for _, candidate := range candidates {
+		s := SetOf(app, role.Name, candidate, nil)
 		if slices.ContainsFunc(objects, func(o *object.Object) bool { return s.names(o.Body) }) {
-			return home, nil
+			return candidate, nil
 		}
 	}
-	return append(homes, "default")[0], nil
+	return append(candidates, "default")[0], nil
 }
 
 // Selector is the label selector that selects the members.

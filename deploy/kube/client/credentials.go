@@ -85,7 +85,7 @@ func certificateHint(err error) string {
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return "have the server's certificate renewed; if it is not old, the clock of this machine is wrong"
 	case errors.As(err, &invalid):
-		return "have the server's certificate made anew"
+		return "have the server's certificate issued again"
 	case errors.As(err, &alert) && alert.Op == "remote error": // an alert of TLS, by crypto/tls
 		return "the server does not accept client-certificate-data of the kubeconfig, or misses it: log in again, or fetch the kubeconfig again"
 	case errors.As(err, &record), strings.Contains(err.Error(), noTLS):

@@ -128,7 +128,7 @@ func (c *Client) Live(ctx context.Context, objects []*object.Object) ([]*unstruc
 
 // ApplyOptions are the parameters of one server-side apply.
 type ApplyOptions struct {
-	Force  bool // take over fields that other managers hold
+	Force  bool // take over fields that other managers own
 	DryRun bool
 	Strict bool // refuse fields that the schema does not have
 	Whole  bool // answer with the whole object, not only its metadata

@@ -1,6 +1,6 @@
 // Package compare finds how a live object differs from the one that is wanted,
 // without asking the cluster: whether an apply would change it, which fields other
-// managers hold, what has drifted, and the difference in lines for people.
+// managers own, what has drifted, and the difference in lines for people.
 package compare
 
 import (

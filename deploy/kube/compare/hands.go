@@ -49,7 +49,7 @@ func isTool(manager string) bool {
 // annotations say nothing to the pods.
 var workloadGroups = map[string]bool{"apps": true, "batch": true}
 
-// counts reports whether a field that a hand holds belongs to what runs. Of an object
+// counts reports whether a field that a hand owns belongs to what runs. Of an object
 // that a release has not had before everything does. Of others, people keep their own
 // notes in the labels and annotations of workloads, and unknown programs in all.
 func counts(live object.ID, m manager, isNew bool, path fieldpath.Path) bool {

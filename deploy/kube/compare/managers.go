@@ -24,7 +24,7 @@ type Policy struct {
 	Force    bool              // take over every field in conflict
 }
 
-// manager is another field manager of an object, with the fields that it holds.
+// manager is another field manager of an object, with the fields that it owns.
 type manager struct {
 	name        string
 	subresource string
@@ -60,14 +60,14 @@ func otherManagers(live *unstructured.Unstructured) []manager {
 	return slices.DeleteFunc(managersOf(live), manager.isOwn)
 }
 
-// IsAutoscaler reports whether a manager holds replicas as an autoscaler does: by
+// IsAutoscaler reports whether a manager owns replicas as an autoscaler does: by
 // the scale subresource, and not by kubectl, which a person runs.
 func IsAutoscaler(manager, subresource string) bool {
 	return subresource == "scale" && !strings.HasPrefix(manager, "kubectl")
 }
 
 // CedeFields removes from want the fields that a live object's autoscaler, or a
-// manager that the policy cedes to, holds with another value. So an object with such
+// manager that the policy cedes to, owns with another value. So an object with such
 // fields counts as unchanged, and Policy.Force does not take them over. It reports
 // whether any field was removed.
 func CedeFields(want map[string]any, live *unstructured.Unstructured, p Policy) (ceded bool) {
@@ -95,7 +95,7 @@ func CedeFields(want map[string]any, live *unstructured.Unstructured, p Policy) 
 	return ceded
 }
 
-// ReplicasGivenUp is how many replicas a live object has that shipit alone holds and
+// ReplicasGivenUp is how many replicas a live object has that shipit alone owns and
 // that want does not state any more: once want is applied, the server puts its default
 // in their place. nil: there are none such.
 func ReplicasGivenUp(want map[string]any, live *unstructured.Unstructured) any {

@@ -5,11 +5,11 @@ import (
 )
 
 // Applied is the live object as the server would make it if want were applied after
-// the take-over, but for defaults and webhooks: what shipit and the hands hold and
+// the take-over, but for defaults and webhooks: what shipit and the hands own and
 // neither want nor anyone else has is gone, and want is in.
 func (t Takeover) Applied(want map[string]any) map[string]any {
 	out := t.live.DeepCopy().Object
-	kept := t.kept.Union(pathsOf(want))
+	others := t.others.Union(pathsOf(want))
 	last := t.last()
 	last.Iterate(func(path fieldpath.Path) {
 		for i := range path {
@@ -17,7 +17,7 @@ func (t Takeover) Applied(want map[string]any) map[string]any {
 			if isKey(prefix) || prefix[i].FieldName == nil && !last.Has(prefix) {
 				continue
 			}
-			if !kept.Has(prefix) && within(kept, prefix).Empty() {
+			if !others.Has(prefix) && within(others, prefix).Empty() {
 				remove(out, prefix.Copy())
 				return
 			}

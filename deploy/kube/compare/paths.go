@@ -185,7 +185,7 @@ func RemoveField(body map[string]any, field string) bool {
 	return true
 }
 
-// leaves calls f for every field of a set that holds no other field of it.
+// leaves calls f for every field of a set that has no other field of it.
 func leaves(set *fieldpath.Set, f func(fieldpath.Path)) {
 	set.Leaves().Iterate(func(p fieldpath.Path) { f(p.Copy()) })
 }

@@ -24,8 +24,8 @@ func PatchesOf(entries []metav1.ManagedFieldsEntry) []metav1.ManagedFieldsEntry 
 	return out
 }
 
-// patchedFields are the fields of the specification that an entry holds; none if it
-// holds the name of a container, which only the pod's maker can.
+// patchedFields are the fields of the specification that an entry has; none if it
+// has the name of a container, which only the pod's maker can.
 func patchedFields(e metav1.ManagedFieldsEntry) []fieldpath.Path {
 	var set fieldpath.Set
 	if set.FromJSON(bytes.NewReader(e.FieldsV1.Raw)) != nil {

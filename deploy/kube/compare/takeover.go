@@ -13,14 +13,14 @@ import (
 	"github.com/joelhooks/shipit/deploy/kube/object"
 )
 
-// Takeover is what other hands hold of a live object and the release states otherwise,
+// Takeover is what other hands own of a live object and the release states otherwise,
 // or not at all. The zero value is nothing.
 type Takeover struct {
 	live   *unstructured.Unstructured
 	hands  []manager              // with the fields that are taken over
 	rest   map[int]*fieldpath.Set // what a hand keeps, by the place of its entry
-	own    *fieldpath.Set         // what shipit holds
-	kept   *fieldpath.Set         // what others hold
+	own    *fieldpath.Set         // what shipit owns
+	others *fieldpath.Set         // what others own
 	fields map[string][]string    // readable, by manager
 }
 
@@ -64,7 +64,7 @@ func ByHand(want map[string]any, live *unstructured.Unstructured, p Policy) Take
 	}) {
 		return Takeover{}
 	}
-	t := Takeover{live: live, own: fieldpath.NewSet(), kept: fieldpath.NewSet(), rest: map[int]*fieldpath.Set{}, fields: map[string][]string{}}
+	t := Takeover{live: live, own: fieldpath.NewSet(), others: fieldpath.NewSet(), rest: map[int]*fieldpath.Set{}, fields: map[string][]string{}}
 	id := object.IDOf(live)
 	foreign, managers := false, managersOf(live)
 	isNew := !slices.ContainsFunc(managers, manager.isOwn)
@@ -73,7 +73,7 @@ func ByHand(want map[string]any, live *unstructured.Unstructured, p Policy) Take
 		case m.isOwn():
 			t.own = t.own.Union(m.fields)
 		case !p.isHand(m) || m.apiVersion != live.GetAPIVersion():
-			t.kept = t.kept.Union(m.fields)
+			t.others = t.others.Union(m.fields)
 		default:
 			taken := fieldpath.NewSet()
 			m.fields.Iterate(func(path fieldpath.Path) {
@@ -82,7 +82,7 @@ func ByHand(want map[string]any, live *unstructured.Unstructured, p Policy) Take
 				}
 			})
 			t.rest[m.index] = m.fields.Difference(taken)
-			t.kept = t.kept.Union(t.rest[m.index])
+			t.others = t.others.Union(t.rest[m.index])
 			if taken.Empty() {
 				continue
 			}
@@ -200,7 +200,7 @@ func (t Takeover) ManagedFields() ([]metav1.ManagedFieldsEntry, error) {
 	return append(out, mine), nil
 }
 
-// last is what shipit holds once it has taken over.
+// last is what shipit owns once it has taken over.
 func (t Takeover) last() *fieldpath.Set {
 	all := t.own
 	for _, m := range t.hands {

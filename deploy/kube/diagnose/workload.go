@@ -20,7 +20,7 @@ type Status struct {
 	HasPods          bool   // Serving and Desired count pods
 	Serving, Desired int    // pods of the new revision that are available, and that are asked for
 	Missing          string // what readiness lacks, in a few words
-	Fault            *Cause // its controller has given up, or cannot create pods
+	Cause            *Cause // its controller has given up, or cannot create pods
 }
 
 // Workload reads the status of a live object. It counts only what the controller says
@@ -67,18 +67,18 @@ func deployment(d *appsv1.Deployment) Status {
 	for _, c := range d.Status.Conditions {
 		switch {
 		case c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue:
-			s.Fault = RefusedPods(c.Message)
-			s.Fault.At = c.LastUpdateTime.Time
+			s.Cause = RefusedPods(c.Message)
+			s.Cause.At = c.LastUpdateTime.Time
 		case c.Type == appsv1.DeploymentProgressing && c.Status == corev1.ConditionFalse && c.Reason == "ProgressDeadlineExceeded":
-			if s.Fault == nil {
-				s.Fault = &Cause{Code: release.CodeDeadlineExceeded, Message: "no progress within progressDeadlineSeconds", Grace: AtOnce, At: c.LastUpdateTime.Time}
+			if s.Cause == nil {
+				s.Cause = &Cause{Code: release.CodeDeadlineExceeded, Message: "no progress within progressDeadlineSeconds", Grace: AtOnce, At: c.LastUpdateTime.Time}
 			}
 		}
 	}
 	switch {
 	case d.Spec.Paused:
 		s.Missing = "is paused"
-		s.Fault = &Cause{Code: release.CodePaused, Message: "the Deployment is paused, so nothing rolls out", Grace: AtOnce, Hint: "remove spec.paused"}
+		s.Cause = &Cause{Code: release.CodePaused, Message: "the Deployment is paused, so nothing rolls out", Grace: AtOnce, Hint: "remove spec.paused"}
 	case d.Status.UpdatedReplicas < replicas(d.Spec.Replicas):
 		s.Missing = fmt.Sprintf("%d of %d new pods created", d.Status.UpdatedReplicas, s.Desired)
 	case d.Status.AvailableReplicas < d.Status.UpdatedReplicas, old > 0 && s.Serving < s.Desired:
@@ -86,7 +86,7 @@ func deployment(d *appsv1.Deployment) Status {
 	case old > 0:
 		s.Missing = fmt.Sprintf("%d old pods left", old)
 	default:
-		s.Ready, s.Fault = true, nil
+		s.Ready, s.Cause = true, nil
 	}
 	return s
 }
@@ -157,7 +157,7 @@ func replicaSet(d *appsv1.ReplicaSet) Status {
 	s.Missing = fmt.Sprintf("%d of %d pods ready", s.Serving, s.Desired)
 	for _, c := range d.Status.Conditions {
 		if c.Type == appsv1.ReplicaSetReplicaFailure && c.Status == corev1.ConditionTrue {
-			s.Fault = RefusedPods(c.Message)
+			s.Cause = RefusedPods(c.Message)
 		}
 	}
 	return s
@@ -174,7 +174,7 @@ func job(j *batchv1.Job) Status {
 		case c.Type == batchv1.JobComplete || c.Type == batchv1.JobSuccessCriteriaMet:
 			return Status{Ready: true}
 		case c.Type == batchv1.JobFailed || c.Type == batchv1.JobFailureTarget:
-			s.Fault = &Cause{Code: release.CodeJobFailed, Message: cmp.Or(c.Message, c.Reason), Grace: AtOnce}
+			s.Cause = &Cause{Code: release.CodeJobFailed, Message: cmp.Or(c.Message, c.Reason), Grace: AtOnce}
 		}
 	}
 	return s
@@ -193,7 +193,7 @@ func volumeClaim(c *corev1.PersistentVolumeClaim) Status {
 	case corev1.ClaimBound:
 		return Status{Ready: true}
 	case corev1.ClaimLost:
-		return Status{Missing: "its volume is lost", Fault: &Cause{Code: release.CodeClaimLost, Message: "the volume that the claim was bound to is gone", Grace: AtOnce}}
+		return Status{Missing: "the claim has lost its volume", Cause: &Cause{Code: release.CodeClaimLost, Message: "the volume that the claim was bound to is gone", Grace: AtOnce}}
 	default:
 		return Status{Missing: "has no volume yet"}
 	}
@@ -207,7 +207,7 @@ func anyKind(u *unstructured.Unstructured) (Status, error) {
 	}
 	s := Status{Ready: r.Status == status.CurrentStatus, Missing: cmp.Or(r.Message, r.Status.String())}
 	if r.Status == status.FailedStatus {
-		s.Fault = &Cause{Code: release.CodeObjectFailed, Message: cmp.Or(r.Message, "its status says that it failed"), Grace: AtOnce}
+		s.Cause = &Cause{Code: release.CodeObjectFailed, Message: cmp.Or(r.Message, "its status says that it failed"), Grace: AtOnce}
 	}
 	return s, nil
 }

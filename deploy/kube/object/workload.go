@@ -87,9 +87,9 @@ func Replicas(u *unstructured.Unstructured) int {
 	return 1
 }
 
-// KeptPods says which pods the update strategy of a workload leaves as they are until
+// UpdateByHand says which pods the update strategy of a workload leaves as they are until
 // somebody deletes them; empty if none.
-func KeptPods(u *unstructured.Unstructured) string {
+func UpdateByHand(u *unstructured.Unstructured) string {
 	if kind, _, _ := unstructured.NestedString(u.Object, "spec", "updateStrategy", "type"); kind == "OnDelete" {
 		return "updateStrategy OnDelete leaves every pod as it is until it is deleted"
 	}

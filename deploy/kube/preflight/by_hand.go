@@ -17,12 +17,12 @@ func (r *run) updatesByHand(context.Context) error {
 			return err
 		}
 		for _, w := range role.workloads {
-			kept := object.KeptPods(w.Body)
-			if kept == "" || state.Live(w.ID) == nil {
+			byHand := object.UpdateByHand(w.Body)
+			if byHand == "" || state.Live(w.ID) == nil {
 				continue // its first pods are all of the present revision
 			}
 			r.found(release.Finding{Code: release.CodeUpdateByHand, Severity: release.Warns, Role: role.Name, Object: w.ID.String(),
-				Message: fmt.Sprintf("%s: a change of its pods cannot be waited for, and the release is not in parity before they are of its revision", kept),
+				Message: fmt.Sprintf("%s: a change of its pods cannot be waited for, and the release is not in parity before they are of its revision", byHand),
 				Hint:    "delete the pods when it suits, and release again; or let them be replaced (type: RollingUpdate, no partition)"})
 		}
 	}

@@ -24,7 +24,7 @@ type Records struct {
 
 // records checks, before a first release, that its namespace can keep records, and
 // that no other one has records of the app: a first role that has moved would begin the
-// history anew, and what ran before would go on beside it. Only another environment,
+// history again, and what ran before would go on beside it. Only another environment,
 // named by --env, may run beside it.
 func (r *run) records(ctx context.Context) error {
 	ns := cmp.Or(r.o.Namespace, r.roles[0].set.Parent.Namespace)

@@ -15,21 +15,21 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// failed is a cause that ends the rollout, with the object in which it was found.
-type failed struct {
+// fatal is a cause that ends the rollout, with the object in which it was found.
+type fatal struct {
 	diagnose.Cause
 	tracked *tracked
 	pod     *pod // nil: the tracked object itself
 }
 
-func (f *failed) Error() string { return string(f.Code) + ": " + f.Message }
+func (f *fatal) Error() string { return string(f.Code) + ": " + f.Message }
 
 // assessInterval is how often what is not ready is assessed although nothing changes:
 // some causes show only by the time that has passed.
 const assessInterval = time.Second
 
 // assessAll assesses every tracked object that has changed, or is due. The error is a
-// *failed if one has failed for good. again is when to assess next.
+// *fatal if one has failed for good. again is when to assess next.
 func (r *run) assessAll() (done bool, again time.Duration, err error) {
 	done, again = true, assessInterval
 	now := time.Now()
@@ -39,13 +39,13 @@ func (r *run) assessAll() (done bool, again time.Duration, err error) {
 			done = false
 			continue
 		}
-		if t.dirty || !t.settled() && !now.Before(t.due) {
+		if t.dirty || !t.done() && !now.Before(t.due) {
 			t.dirty = false
 			if err := r.assess(t, now); err != nil {
 				return false, 0, err
 			}
 		}
-		if !t.settled() {
+		if !t.done() {
 			done = false
 			again = min(again, t.due.Sub(now))
 		}
@@ -53,12 +53,12 @@ func (r *run) assessAll() (done bool, again time.Duration, err error) {
 	return done, max(again, 10*time.Millisecond), nil
 }
 
-// settled reports whether there is nothing to wait for in an object, as it was last
+// done reports whether there is nothing to wait for in an object, as it was last
 // assessed.
-func (t *tracked) settled() bool { return t.status.Ready || t.delegated }
+func (t *tracked) done() bool { return t.status.Ready || t.delegated }
 
 // assess reads the status of one object and the causes of its pods. The error is a
-// *failed if it has failed for good.
+// *fatal if it has failed for good.
 func (r *run) assess(t *tracked, now time.Time) (err error) {
 	if !t.statusRead {
 		if t.status, err = diagnose.Workload(t.Live); err != nil {
@@ -70,13 +70,13 @@ func (r *run) assess(t *tracked, now time.Time) (err error) {
 		t.status.Ready, t.status.Serving, t.status.Missing = false, 0, "container "+name+" still runs its former image"
 		t.statusRead = false
 	}
-	t.delegated = t.ID.Kind == "PersistentVolumeClaim" && t.status.Fault == nil && waitsForPod(t)
-	if t.settled() {
+	t.delegated = t.ID.Kind == "PersistentVolumeClaim" && t.status.Cause == nil && waitsForPod(t)
+	if t.done() {
 		return nil
 	}
-	failed, left := r.failure(t, now)
-	if failed != nil {
-		return failed
+	ending, left := r.fatalCause(t, now)
+	if ending != nil {
+		return ending
 	}
 	if t.due = now.Add(assessInterval); left > 0 {
 		t.due = now.Add(min(assessInterval, left))
@@ -84,9 +84,9 @@ func (r *run) assess(t *tracked, now time.Time) (err error) {
 	return nil
 }
 
-// failure is the cause that ends the rollout of an object, nil if none does yet; then
+// fatalCause is the cause that ends the rollout of an object, nil if none does yet; then
 // left is what remains of the shortest grace, 0 if none runs.
-func (r *run) failure(t *tracked, now time.Time) (*failed, time.Duration) {
+func (r *run) fatalCause(t *tracked, now time.Time) (*fatal, time.Duration) {
 	var left time.Duration
 	sooner := func(d time.Duration) {
 		if d > 0 && (left == 0 || d < left) {
@@ -104,46 +104,46 @@ func (r *run) failure(t *tracked, now time.Time) (*failed, time.Duration) {
 		}
 		ends, d := p.history.Ends(found, now)
 		if ends {
-			return &failed{found, t, p}, 0
+			return &fatal{found, t, p}, 0
 		}
 		sooner(d)
 	}
-	fault := r.fault(t)
-	if fault == nil {
+	given := r.controllerCause(t)
+	if given == nil {
 		t.history.Clear()
 		return nil, left
 	}
-	ends, d := t.history.Ends(*fault, now)
+	ends, d := t.history.Ends(*given, now)
 	if !ends {
 		sooner(d)
 		return nil, left
 	}
-	return r.withPod(t, fault), 0
+	return r.withPod(t, given), 0
 }
 
-// fault is what the controller of an object says keeps it from getting ready; nil if
-// it says nothing, or speaks of the revision before.
-func (r *run) fault(t *tracked) *diagnose.Cause {
-	said := cmp.Or(t.status.Fault, r.refusedPods(t))
+// controllerCause is what the controller of an object gives as the cause why it does not
+// get ready; nil if it gives none, or speaks of the revision before.
+func (r *run) controllerCause(t *tracked) *diagnose.Cause {
+	said := cmp.Or(t.status.Cause, r.refusedPods(t))
 	if said == nil || !t.Changed {
 		return said
 	}
 	if r.isOfAnotherReplicaSet(t, said) {
 		return nil
 	}
-	fault := *said
-	if fault.Code == release.CodeDeadlineExceeded {
+	given := *said
+	if given.Code == release.CodeDeadlineExceeded {
 		// The controller counts from the last progress, which may be that of the revision
 		// before: what it says is true of this one only when the time has passed since the apply.
 		if seconds, found, _ := unstructured.NestedInt64(t.Live.Object, "spec", "progressDeadlineSeconds"); found {
-			fault.From = r.began.Add(time.Duration(seconds) * time.Second)
-			return &fault
+			given.From = r.began.Add(time.Duration(seconds) * time.Second)
+			return &given
 		}
 	}
-	if !fault.At.IsZero() && fault.At.Before(r.began) && fault.Grace == diagnose.AtOnce {
-		fault.Grace = diagnose.StaleGrace
+	if !given.At.IsZero() && given.At.Before(r.began) && given.Grace == diagnose.AtOnce {
+		given.Grace = diagnose.StaleGrace
 	}
-	return &fault
+	return &given
 }
 
 // isOfAnotherReplicaSet reports whether a cause names the pods of another ReplicaSet of
@@ -162,17 +162,17 @@ func (r *run) isOfAnotherReplicaSet(t *tracked, c *diagnose.Cause) bool {
 
 // withPod adds what is known of a pod to a cause that its controller gave, if that
 // tells no more than that time is over.
-func (r *run) withPod(t *tracked, fault *diagnose.Cause) *failed {
+func (r *run) withPod(t *tracked, given *diagnose.Cause) *fatal {
 	for _, p := range r.newPods(t) {
 		found, ok := diagnose.Pod(p.Pod, p.history)
-		if !ok || fault.Code != release.CodeDeadlineExceeded && fault.Code != release.CodeJobFailed {
+		if !ok || given.Code != release.CodeDeadlineExceeded && given.Code != release.CodeJobFailed {
 			continue
 		}
-		found.Message = fault.Message + "; " + found.Message
-		found.Code = fault.Code
-		return &failed{found, t, p}
+		found.Message = given.Message + "; " + found.Message
+		found.Code = given.Code
+		return &fatal{found, t, p}
 	}
-	return &failed{*fault, t, nil}
+	return &fatal{*given, t, nil}
 }
 
 // refusedPods finds in the warnings why a controller that keeps no condition for it

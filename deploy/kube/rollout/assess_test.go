@@ -48,17 +48,17 @@ func TestWhatAControllerSaidBeforeTheRolloutEndsItOnlyOnceItLasts(t *testing.T) 
 	said := func(at time.Time) *tracked {
 		tr := r.tracked[r.order[0]]
 		tr.history, tr.statusRead = diagnose.NewHistory(), true
-		tr.status = diagnose.Status{Fault: &diagnose.Cause{Code: release.CodeDeadlineExceeded, Message: "no progress", At: at}}
+		tr.status = diagnose.Status{Cause: &diagnose.Cause{Code: release.CodeDeadlineExceeded, Message: "no progress", At: at}}
 		return tr
 	}
 	stale := time.Duration(diagnose.StaleGrace)
 	before := said(r.began.Add(-time.Minute))
-	ended, left := r.failure(before, r.began)
+	ended, left := r.fatalCause(before, r.began)
 	require.Nil(t, ended, "it was said before the rollout")
 	require.Equal(t, stale, left)
-	ended, _ = r.failure(before, r.began.Add(stale))
+	ended, _ = r.fatalCause(before, r.began.Add(stale))
 	require.NotNil(t, ended)
-	ended, _ = r.failure(said(r.began.Add(time.Second)), r.began.Add(time.Second))
+	ended, _ = r.fatalCause(said(r.began.Add(time.Second)), r.began.Add(time.Second))
 	require.NotNil(t, ended, "it was said of this rollout")
 }
 
@@ -76,14 +76,14 @@ func TestADeadlineIsNotOverBeforeItsTimeSinceTheApply(t *testing.T) {
 	_, _, err := r.assessAll()
 	require.NoError(t, err)
 	tr := r.tracked[r.order[0]]
-	ended, left := r.failure(tr, r.began.Add(2*time.Second))
+	ended, left := r.fatalCause(tr, r.began.Add(2*time.Second))
 	require.Nil(t, ended)
 	require.Equal(t, 10*time.Second, left)
-	ended, _ = r.failure(tr, r.began.Add(12*time.Second))
+	ended, _ = r.fatalCause(tr, r.began.Add(12*time.Second))
 	require.NotNil(t, ended, "now it is that of this revision")
 
 	tr.Changed = false
-	ended, _ = r.failure(tr, r.began.Add(2*time.Second))
+	ended, _ = r.fatalCause(tr, r.began.Add(2*time.Second))
 	require.NotNil(t, ended, "of what was not changed it is believed at once")
 }
 
@@ -95,11 +95,11 @@ func TestWhatIsSaidOfAnotherReplicaSetEndsNothing(t *testing.T) {
 	r.replicaSets["b"] = replicaSet{name: "web-bbb", controller: "web", revision: "3"}
 	tr := r.tracked[r.order[0]]
 	tr.statusRead = true
-	said := func(set string) *failed {
+	said := func(set string) *fatal {
 		tr.history = diagnose.NewHistory()
-		tr.status = diagnose.Status{Fault: &diagnose.Cause{Code: release.CodePodSecurity, At: r.began.Add(time.Second),
+		tr.status = diagnose.Status{Cause: &diagnose.Cause{Code: release.CodePodSecurity, At: r.began.Add(time.Second),
 			Message: `pods "web-` + set + `-x7k2p" is forbidden: violates PodSecurity "baseline:latest"`}}
-		ended, _ := r.failure(tr, r.began.Add(2*time.Second))
+		ended, _ := r.fatalCause(tr, r.began.Add(2*time.Second))
 		return ended
 	}
 	require.Nil(t, said("aaa"), "it is of the revision before")
@@ -115,10 +115,10 @@ func TestAWarningFromBeforeTheApplyEndsTheRolloutOnlyOnceItLasts(t *testing.T) {
 	_, _, err := r.assessAll()
 	require.NoError(t, err)
 	tr.history.Warn(diagnose.Warning{Name: "e", Reason: "FailedCreate", Message: `violates PodSecurity "baseline:latest"`, At: r.began.Add(-500 * time.Millisecond)})
-	ended, left := r.failure(tr, r.began)
+	ended, left := r.fatalCause(tr, r.began)
 	require.Nil(t, ended)
 	require.Equal(t, time.Duration(diagnose.StaleGrace), left)
 	tr.history.Warn(diagnose.Warning{Name: "e", Reason: "FailedCreate", Message: `violates PodSecurity "baseline:latest"`, At: r.began.Add(time.Second)})
-	ended, _ = r.failure(tr, r.began.Add(time.Second))
+	ended, _ = r.fatalCause(tr, r.began.Add(time.Second))
 	require.NotNil(t, ended)
 }

@@ -25,10 +25,10 @@ const (
 	evidenceTime = 3 * time.Second
 )
 
-// withEvidence makes a *failed a *release.Failure with the pod's log and events, which
+// withEvidence makes a *fatal a *release.Failure with the pod's log and events, which
 // are read now because a restore deletes the pods. Other errors are returned as they are.
 func (r *run) withEvidence(ctx context.Context, err error) error {
-	var e *failed
+	var e *fatal
 	if !errors.As(err, &e) {
 		return err
 	}
@@ -49,7 +49,7 @@ func failureOf(role, object string, c diagnose.Cause) *release.Failure {
 }
 
 // evidence adds to a failure the log and the warnings of the pod in which it was found.
-func evidence(ctx context.Context, c *client.Client, f *release.Failure, e *failed) *release.Failure {
+func evidence(ctx context.Context, c *client.Client, f *release.Failure, e *fatal) *release.Failure {
 	f.Object = "Pod " + e.pod.Namespace + "/" + e.pod.Name
 	secrets, _ := SecretValues(ctx, c, e.pod.Pod)
 	f.Events = podWarnings(ctx, c, e.pod)
@@ -75,7 +75,7 @@ func Explain(ctx context.Context, c *client.Client, role string, p *corev1.Pod) 
 	if !ok {
 		return nil
 	}
-	return evidence(ctx, c, failureOf(role, "", cause), &failed{cause, nil, known})
+	return evidence(ctx, c, failureOf(role, "", cause), &fatal{cause, nil, known})
 }
 
 // presentable redacts and shortens what is kept of a failure.
@@ -144,12 +144,12 @@ func podWarnings(ctx context.Context, c *client.Client, p *pod) []string {
 // error says that some could not be read; one that does not exist is none.
 func SecretValues(ctx context.Context, c *client.Client, p *corev1.Pod) ([]string, error) {
 	var values []string
-	var failed error
+	var unread error
 	for name := range object.SecretsOf(&p.Spec) {
 		var s corev1.Secret
 		if err := c.GetInto(ctx, client.Secrets, p.Namespace, name, &s); err != nil {
 			if !apierrors.IsNotFound(err) {
-				failed = err
+				unread = err
 			}
 			continue
 		}
@@ -157,7 +157,7 @@ func SecretValues(ctx context.Context, c *client.Client, p *corev1.Pod) ([]strin
 			values = append(values, string(v))
 		}
 	}
-	return values, failed
+	return values, unread
 }
 
 // clip shortens a line in its middle: it begins with what it is about, and ends with

@@ -223,8 +223,8 @@ func (r *run) missing(t *tracked) string {
 			return string(c.Code) + " in Pod " + p.Name // its message may quote the program, and with it secrets
 		}
 	}
-	if p := r.keptPod(t, time.Now()); p != nil {
-		message, _ := keptText(p)
+	if p := r.overduePod(t, time.Now()); p != nil {
+		message, _ := overdueText(p)
 		return message
 	}
 	return t.status.Missing
@@ -248,14 +248,14 @@ func (r *run) timedOut(ctx context.Context) error {
 		}
 		cause := diagnose.Cause{Code: release.CodeDeadlineExceeded, Message: fmt.Sprintf("not ready within %s: %s", took, missing), Hint: "--timeout gives it more time"}
 		if t.Live == nil {
-			return r.withEvidence(ctx, &failed{cause, t, nil})
+			return r.withEvidence(ctx, &fatal{cause, t, nil})
 		}
-		if known := r.fault(t); known != nil && known.Code != cause.Code {
+		if known := r.controllerCause(t); known != nil && known.Code != cause.Code {
 			cause.Message += "; " + string(known.Code) + ": " + known.Message
 			cause.Hint = cmp.Or(known.Hint, cause.Hint)
 		}
-		if p := r.keptPod(t, time.Now()); p != nil {
-			message, hint := keptText(p)
+		if p := r.overduePod(t, time.Now()); p != nil {
+			message, hint := overdueText(p)
 			cause.Message, cause.Hint = cause.Message+"; "+message, hint
 		}
 		found := r.withPod(t, &cause)

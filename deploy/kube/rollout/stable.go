@@ -58,7 +58,7 @@ func (r *run) noteRestarts() {
 
 // restarted is the failure of a container that ended after everything was ready; nil
 // if none did.
-func (r *run) restarted(ctx context.Context) *failed {
+func (r *run) restarted(ctx context.Context) *fatal {
 	if len(r.stable.restarts) == 0 {
 		return nil
 	}
@@ -71,7 +71,7 @@ func (r *run) restarted(ctx context.Context) *failed {
 			podWarnings(ctx, r.c, p) // they tell whether a probe killed it
 			if c, ok := diagnose.LastExit(p.Pod, s.Name, p.history); ok {
 				c.Message += ", after it was ready"
-				return &failed{c, p.of, p}
+				return &fatal{c, p.of, p}
 			}
 		}
 	}
@@ -110,8 +110,8 @@ func statusesOf(p *corev1.Pod) []corev1.ContainerStatus {
 
 // notStable is the failure of a rollout whose deadline was over before everything had
 // been ready for long enough.
-func (r *run) notStable() *failed {
+func (r *run) notStable() *fatal {
 	cause := diagnose.Cause{Code: release.CodeDeadlineExceeded, Hint: "--timeout gives it more time, or `stable:` of the role asks for less",
 		Message: fmt.Sprintf("ready, but not for %s when the timeout was over", r.o.Stable)}
-	return &failed{cause, r.tracked[r.order[0]], nil}
+	return &fatal{cause, r.tracked[r.order[0]], nil}
 }

@@ -20,7 +20,7 @@ import (
 func (r *run) deleteBlockingPods(ctx context.Context) {
 	for _, id := range r.order {
 		t := r.tracked[id]
-		if t.Live == nil || t.settled() || id.Kind != "StatefulSet" || id.Group != appsv1.GroupName {
+		if t.Live == nil || t.done() || id.Kind != "StatefulSet" || id.Group != appsv1.GroupName {
 			continue
 		}
 		for _, p := range r.blockingPods(t) {

@@ -8,9 +8,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// keptPod is a pod of an object that should be gone by now and is not; nil if there is
+// overduePod is a pod of an object that should be gone by now and is not; nil if there is
 // none. A pod of the same name, or on the same node, has to wait for it.
-func (r *run) keptPod(t *tracked, now time.Time) *pod {
+func (r *run) overduePod(t *tracked, now time.Time) *pod {
 	if t.Live == nil {
 		return nil
 	}
@@ -34,8 +34,8 @@ func (r *run) keptPod(t *tracked, now time.Time) *pod {
 	return found
 }
 
-// keptText says what keeps a pod that is being deleted, and what to do.
-func keptText(p *pod) (message, hint string) {
+// overdueText says what keeps a pod that is being deleted, and what to do.
+func overdueText(p *pod) (message, hint string) {
 	name := fmt.Sprintf("Pod %s/%s", p.Namespace, p.Name)
 	if len(p.Finalizers) == 0 {
 		return name + " is being deleted, and its node " + p.Spec.NodeName + " has not confirmed it",

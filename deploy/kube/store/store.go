@@ -72,11 +72,11 @@ var _ ledger.Dropper = (*Store)(nil)
 func (s *Store) Location() string { return "namespace " + s.namespace }
 
 // Create keeps a new entry; the version is "" if its name is taken. An answer that
-// was lost is looked for: the entry may be there.
+// did not arrive is looked for: the entry may be there.
 func (s *Store) Create(ctx context.Context, e ledger.StoredEntry) (version string, err error) {
 	version, err = s.createOnce(ctx, e)
-	var lost *client.UnreachableError
-	if !errors.As(err, &lost) {
+	var unanswered *client.UnreachableError
+	if !errors.As(err, &unanswered) {
 		return version, err
 	}
 	switch there, readErr := s.Read(ctx, e.Name); {
