@@ -6,7 +6,7 @@ export CGO_ENABLED := 0
 # the linker must keep every method of every type, and the binary is 69 MB instead of 42.
 export GOFLAGS := -trimpath -buildvcs=false -tags=kustomize_disable_go_plugin_support,grpcnotrace
 
-.PHONY: help demo test fuzz soak unit lint bench build tools clean
+.PHONY: help demo dagger test fuzz soak unit lint bench build tools clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12

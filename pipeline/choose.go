@@ -56,9 +56,12 @@ func connect(ctx context.Context, in Inputs, opts Options, quiet *silence) (*eng
 		}
 	}
 	return engine.Connect(ctx, engine.Options{
-		Conn: opts.conn, Drain: opts.drain, Progress: func(line string) {
-			quiet.heard()
-			opts.report(release.MarkStep, "%s", line)
+		Conn: opts.conn, Drain: opts.drain,
+		Progress: func(line string) { opts.report(release.MarkStep, "%s", line) },
+		Output: func(line string) {
+			if quiet.heard() {
+				opts.report(release.MarkStep, "%s", line)
+			}
 		},
 	})
 }

@@ -77,7 +77,7 @@ func (s staging) run(ctx context.Context, in Inputs, args []string) error {
 	cmd := process.Group(ctx, line[0], line[1:]...)
 	cmd.Dir, cmd.Env = s.tree(), env
 	quiet := silence{opts: s.opts}
-	quiet.start(quoted(args))
+	quiet.start("`" + strings.Join(args, " ") + "`")
 	tail, err := process.Stream(cmd, secrets, func(line string) {
 		quiet.heard()
 		s.opts.report(release.MarkStep, "%s", line)

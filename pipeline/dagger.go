@@ -124,15 +124,15 @@ func (r *daggerRun) divide(ctx context.Context, c content, tmp string) error {
 func (r daggerRun) build(ctx context.Context, p dagger.Platform, out string, use func(content) error) error {
 	tree, built := r.source, (*dagger.Container)(nil)
 	if len(r.in.Image.Run)+len(r.in.Image.Test) > 0 {
-		built = r.toolchain(p).With(r.withClosure).With(r.withCaches).With(r.withEnvironment).With(r.withFiles).With(r.withSecrets).With(r.withCommands)
+		var err error
+		built = r.toolchain(p).With(r.withClosure).With(r.withCaches).With(r.withEnvironment).With(r.withFiles).With(r.withSecrets)
+		if built, err = r.commands(ctx, built, p); err != nil {
+			return err
+		}
 		tree = built.Directory(r.tree())
 	}
-	r.opts.report(release.MarkStep, "dagger builds %s for %s", r.in.Name, p)
-	if err := r.waited(r.in.Image.Run, func() error {
-		_, err := tree.Export(ctx, out)
+	if err := r.export(ctx, tree, out); err != nil {
 		return err
-	}); err != nil {
-		return r.explain(ctx, err)
 	}
 	c, err := readDir(out)
 	if err != nil {
@@ -146,12 +146,9 @@ func (r daggerRun) build(ctx context.Context, p dagger.Platform, out string, use
 	if err := use(c); err != nil {
 		return err
 	}
-	if len(r.in.Image.Test) > 0 {
-		if err := r.waited(r.in.Image.Test, func() error {
-			_, err := built.With(r.withTests).Sync(ctx)
+	for _, args := range r.in.Image.Test {
+		if built, err = r.run(ctx, built, args, p); err != nil {
 			return err
-		}); err != nil {
-			return r.explain(ctx, err)
 		}
 	}
 	return nil
@@ -202,17 +199,6 @@ func (r daggerRun) withCaches(c *dagger.Container) *dagger.Container {
 	return c
 }
 
-// waited runs fn, in which the engine runs the commands.
-func (r daggerRun) waited(commands [][]string, fn func() error) error {
-	name := "the engine"
-	if len(commands) > 0 {
-		name += ", which runs " + quoted(commands...) + ","
-	}
-	r.quiet.start(name)
-	defer r.quiet.end()
-	return fn()
-}
-
 // Variables that must not appear in an engine's log: credential matches their names,
 // userInfo their values, such as a proxy's URL with a password.
 var (
@@ -254,73 +240,4 @@ func (r daggerRun) withSecrets(c *dagger.Container) *dagger.Container {
 		}
 	}
 	return c
-}
-
-func (r daggerRun) withCommands(c *dagger.Container) *dagger.Container {
-	if r.reads == nil {
-		return r.withExecs(c, r.in.Image.Run)
-	}
-	c = r.withExecs(c, r.in.Image.Run[:1]).WithDirectory(r.tree(), r.rest)
-	return r.withExecs(c, r.in.Image.Run[1:])
-}
-
-func (r daggerRun) withTests(c *dagger.Container) *dagger.Container {
-	return r.withExecs(c, r.in.Image.Test)
-}
-
-func (r daggerRun) withExecs(c *dagger.Container, commands [][]string) *dagger.Container {
-	for _, args := range commands {
-		c = c.WithExec(r.opts.around.shell(args))
-	}
-	return c
-}
-
-// explain turns a command that failed in the engine into a *CommandError.
-func (r daggerRun) explain(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	var exec *dagger.ExecError
-	if !errors.As(err, &exec) {
-		return r.unanswered(err)
-	}
-	var secrets []string
-	for _, name := range r.in.Image.Secrets {
-		if value := os.Getenv(name); value != "" {
-			secrets = append(secrets, value)
-		}
-	}
-	lines := strings.Split(strings.TrimSpace(process.Redact(exec.Stdout+"\n"+exec.Stderr, secrets)), "\n")
-	args := exec.Cmd
-	if len(args) > 4 && args[0] == "/bin/sh" {
-		args = args[4:]
-	}
-	return &CommandError{Args: args, Err: fmt.Errorf("exit status %d", exec.ExitCode), Tail: lines[max(0, len(lines)-process.TailLines):], hint: commandHint(r.in, args, exec.ExitCode)}
-}
-
-// unanswered is an error that is not a command's.
-func (r daggerRun) unanswered(err error) error {
-	err = r.engine.Explain(err)
-	var broken *engine.BrokenError
-	if errors.As(err, &broken) {
-		return err
-	}
-	text := engine.Undecorated(err.Error())
-	repository, _, _ := strings.Cut(r.in.Image.Toolchain, "@")
-	if repository != "" && strings.Contains(text, strings.TrimPrefix(repository, "docker.io/")) {
-		return &toolchainError{ref: r.in.Image.Toolchain, cause: text}
-	}
-	return errors.New("dagger: " + text)
-}
-
-// toolchainError is a toolchain that an engine cannot get.
-type toolchainError struct{ ref, cause string }
-
-func (e *toolchainError) Error() string {
-	return fmt.Sprintf("the engine cannot get the toolchain %s: %s", e.ref, e.cause)
-}
-
-// Hint is what to do about it.
-func (e *toolchainError) Hint() string {
-	return "see whether the engine's machine reaches the registry, with its own credentials, and whether the digest is there: docker manifest inspect " + e.ref
 }

@@ -6,10 +6,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/joelhooks/shipit/internal/sample"
+	"github.com/joelhooks/shipit/pipeline/engine"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -17,6 +20,7 @@ import (
 const (
 	withEngine    = "SHIPIT_TEST_DAGGER"           // 1: reached in the standard way
 	nodeToolchain = "SHIPIT_TEST_DAGGER_TOOLCHAIN" // an image by digest with node, pnpm and bun, which the engine can pull
+	killEngine    = "SHIPIT_TEST_DAGGER_KILL"      // a shell command that kills the engine
 	engineProxy   = "SHIPIT_TEST_DAGGER_PROXY"     // HTTPS_PROXY of commands in the engine
 )
 
@@ -99,6 +103,25 @@ func TestARealEngine(t *testing.T) {
 			require.Equal(t, "/app/packages/system-bus/seen", differs.Path, name)
 		}
 	})
+	t.Run("tells the start, the output and the end of each command, and nothing else", func(t *testing.T) {
+		opts := realEngine(t)
+		var said []string
+		opts.Progress = func(e release.Event) { said = append(said, string(e.Mark)+" "+e.Message) }
+		img := workerImage()
+		img.Toolchain, img.Run = toolchain, [][]string{{"sh", "-c", "echo first; sleep 0.1; date +%N"}, {"sh", "-c", "echo second"}}
+		opts.NoCache = true
+		_, err := Build(t.Context(), resolve(t, sample.New(t, sample.Options{}).Dir, img), opts)
+		require.NoError(t, err)
+		for len(said) > 0 && !strings.HasPrefix(said[0], "start run") {
+			said = said[1:]
+		}
+		require.Len(t, said, 9)
+		said[2] = "step of the time"
+		require.Equal(t, []string{
+			"start run sh -c echo first; sleep 0.1; date +%N", "step first", "step of the time", "done ran sh -c echo first; sleep 0.1; date +%N",
+			"start run sh -c echo second", "step second", "done ran sh -c echo second", "start take worker out of the engine", "done took worker out of the engine",
+		}, said)
+	})
 	t.Run("repeats no install for a change of the source", func(t *testing.T) {
 		opts := realEngine(t)
 		script := "#!/bin/sh\nmkdir -p node_modules/.pnpm/made && date +%N > node_modules/.pnpm/made/at\n"
@@ -147,6 +170,32 @@ func TestARealEngine(t *testing.T) {
 		require.ErrorContains(t, failed, "exit status 3")
 		require.Equal(t, []string{"first", "second"}, failed.Tail)
 	})
+}
+
+// The engine is gone afterwards: this test runs alone.
+func TestARealEngineThatIsKilled(t *testing.T) {
+	kill := os.Getenv(killEngine)
+	if kill == "" {
+		t.Skip(killEngine + " is no command that kills the engine")
+	}
+	opts := realEngine(t)
+	var killed time.Time
+	opts.Progress = func(e release.Event) {
+		t.Log(e.Mark, e.Message)
+		if e.Message == "started" && killed.IsZero() {
+			killed = time.Now()
+			out, err := exec.Command("sh", "-c", kill).CombinedOutput()
+			assert.NoError(t, err, "%s", out)
+		}
+	}
+	img := workerImage()
+	img.Toolchain, img.Run = toolchain, [][]string{{"sh", "-c", "echo started; sleep 60"}}
+	_, err := Build(t.Context(), resolve(t, sample.New(t, sample.Options{}).Dir, img), opts)
+	var broken *engine.BrokenError
+	require.ErrorAs(t, err, &broken)
+	require.NotContains(t, err.Error(), "{")
+	require.NotEmpty(t, broken.Hint())
+	require.Less(t, time.Since(killed), 3*time.Second)
 }
 
 func TestARealEngineInstallsTheSameColdAndWarm(t *testing.T) {

@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"cmp"
-	"strings"
 	"sync"
 	"time"
 
@@ -20,6 +19,7 @@ type silence struct {
 	mu    sync.Mutex
 	timer *time.Timer // nil unless something runs
 	since time.Time
+	lines int // heard since start
 }
 
 func (s *silence) limit() time.Duration { return cmp.Or(s.opts.silence, silenceLimit) }
@@ -28,7 +28,7 @@ func (s *silence) limit() time.Duration { return cmp.Or(s.opts.silence, silenceL
 func (s *silence) start(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.since = time.Now()
+	s.since, s.lines = time.Now(), 0
 	s.timer = time.AfterFunc(s.limit(), func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -42,14 +42,24 @@ func (s *silence) start(name string) {
 	})
 }
 
-// heard is called for every line.
-func (s *silence) heard() {
+// heard is called for every line; it reports whether something runs.
+func (s *silence) heard() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.timer != nil {
-		s.since = time.Now()
-		s.timer.Reset(s.limit())
+	if s.timer == nil {
+		return false
 	}
+	s.since = time.Now()
+	s.lines++
+	s.timer.Reset(s.limit())
+	return true
+}
+
+// count is how many lines were heard since start.
+func (s *silence) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lines
 }
 
 // end ends what start began.
@@ -60,13 +70,4 @@ func (s *silence) end() {
 		s.timer.Stop()
 		s.timer = nil
 	}
-}
-
-// quoted is commands as people read them.
-func quoted(commands ...[]string) string {
-	var out []string
-	for _, args := range commands {
-		out = append(out, "`"+strings.Join(args, " ")+"`")
-	}
-	return strings.Join(out, ", ")
 }

@@ -56,6 +56,7 @@ type Engine struct {
 	By     string // what led to it
 
 	progress func(line string)
+	output   func(line string)
 	drain    time.Duration
 	end      func() // of the session, if it is our own
 	kill     func() // ends it without waiting
@@ -64,7 +65,8 @@ type Engine struct {
 // Options are what a connection may need. The zero value works.
 type Options struct {
 	Conn     engineconn.EngineConn // a session that is there already; nil finds one
-	Progress func(line string)     // is told what the session says; nil is silent
+	Progress func(line string)     // is told what the session says until it has started; nil is silent
+	Output   func(line string)     // is told what commands print after that; nil is silent
 	Drain    time.Duration         // how long a session of our own may take to end; 0 is 10 s
 }
 
@@ -79,9 +81,13 @@ func (e *Engine) Close() {
 // Connect finds an engine in the SDK's order: a session that is there, then one
 // of our own by a command line and a runner. Errors are *Error.
 func Connect(ctx context.Context, opts Options) (*Engine, error) {
-	e := &Engine{progress: opts.Progress, drain: cmp.Or(opts.Drain, drainLimit)}
+	silent := func(string) {}
+	e := &Engine{progress: opts.Progress, output: opts.Output, drain: cmp.Or(opts.Drain, drainLimit)}
 	if e.progress == nil {
-		e.progress = func(string) {}
+		e.progress = silent
+	}
+	if e.output == nil {
+		e.output = silent
 	}
 	conn := opts.Conn
 	var err error
@@ -160,7 +166,7 @@ func (e *Engine) startSession(ctx context.Context) (engineconn.EngineConn, error
 	if err != nil {
 		return nil, err
 	}
-	s, err := openSession(ctx, cli, limits{start: startLimit(by), drain: e.drain}, e.progress)
+	s, err := openSession(ctx, cli, limits{start: startLimit(by), drain: e.drain}, voice{e.progress, e.output})
 	if err != nil {
 		return nil, err
 	}

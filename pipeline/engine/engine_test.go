@@ -163,7 +163,7 @@ func TestNoSessionIsLeftBehind(t *testing.T) {
 	})
 	t.Run("when the session does not start", func(t *testing.T) {
 		pidFile := stubborn(t, "")
-		_, err := openSession(context.Background(), filepath.Join(filepath.Dir(pidFile), "dagger"), limits{start: time.Second}, func(string) {})
+		_, err := openSession(context.Background(), filepath.Join(filepath.Dir(pidFile), "dagger"), limits{start: time.Second}, voice{func(string) {}, func(string) {}})
 		require.ErrorContains(t, err, "did not start within 1s")
 		gone(t, pidFile)
 	})
@@ -191,6 +191,25 @@ func TestWhatASessionSaysIsUndecorated(t *testing.T) {
 	} {
 		require.Equal(t, want, Undecorated(line))
 	}
+}
+
+func TestOnlyWhatCommandsPrintIsPassedOn(t *testing.T) {
+	const said = `2   : ┆ connect
+2   : ┆ [0.0s] | cloud url=https://dagger.cloud/traces/setup
+2   : ┆ connect DONE [0.1s]
+6   : consuming /v1/traces DONE [0.0s]
+12  : ┆ withExec /bin/sh -c 'umask 022 && exec "$@"' sh pnpm install
+12  : ┆ [0.4s] | added 12 packages
+12  : ┆ [1m2s] | two  | columns
+11  : ┆ Container.withEnvVariable DONE [0.0s]
+15  : [0.3s] | bad
+12  : ┆ Container.withExec DONE [2.5s]
+`
+	var starting, printed []string
+	to := voice{func(line string) { starting = append(starting, line) }, func(line string) { printed = append(printed, line) }}
+	pass(strings.NewReader(said), to)
+	require.Equal(t, []string{"connect", "cloud url=https://dagger.cloud/traces/setup"}, starting)
+	require.Equal(t, []string{"added 12 packages", "two  | columns", "bad"}, printed)
 }
 
 func TestARunnerThatRunsIsNotWaitedForAsOneThatIsPulled(t *testing.T) {

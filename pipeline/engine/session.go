@@ -57,9 +57,12 @@ func (s session) end() {
 	})
 }
 
-// openSession starts a session and waits until it says where it listens. What it
-// writes for people goes to line.
-func openSession(ctx context.Context, cli string, limits limits, line func(string)) (session, error) {
+// voice takes what a session writes for people: about its start, and then what
+// commands print. What else it says of its queries is not passed on.
+type voice struct{ start, output func(line string) }
+
+// openSession starts a session and waits until it says where it listens.
+func openSession(ctx context.Context, cli string, limits limits, to voice) (session, error) {
 	cmd := exec.Command(cli, "session", "--label", "dagger.io/sdk.name:go", "--label", "dagger.io/sdk.version:"+engineconn.CLIVersion)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Env = append(os.Environ(), "NO_COLOR=1", "DAGGER_NO_NAG=1")
@@ -83,7 +86,7 @@ func openSession(ctx context.Context, cli string, limits limits, line func(strin
 		close(s.ended)
 	}()
 	last := make(chan string, 1)
-	go func() { last <- pass(errRead, line) }()
+	go func() { last <- pass(errRead, to) }()
 	params := make(chan engineconn.ConnectParams, 1)
 	go readParams(outRead, params)
 	if err := s.await(ctx, params, last); err != nil {
@@ -160,13 +163,28 @@ func Undecorated(line string) string {
 	return strings.TrimSpace(drawing.ReplaceAllString(line, ""))
 }
 
+// printed is how a session shows a line that a command printed: after the time since
+// the command began. connected is how it shows that it has an engine.
+var (
+	printed   = regexp.MustCompile(`^\d+ *: (┆ )*\[[0-9dhms.]+\] \| (.*)$`)
+	connected = regexp.MustCompile(`^\d+ *: (┆ )*connect DONE`)
+)
+
 // pass hands on lines and returns the last.
-func pass(r io.Reader, line func(string)) (last string) {
+func pass(r io.Reader, to voice) (last string) {
+	started := false
 	scan := bufio.NewScanner(r)
 	for scan.Scan() {
-		if text := Undecorated(scan.Text()); text != "" {
-			last = text
-			line(text)
+		text := Undecorated(scan.Text())
+		if text == "" {
+			continue
+		}
+		last = text
+		started = started || connected.MatchString(scan.Text())
+		if !started {
+			to.start(text)
+		} else if m := printed.FindStringSubmatch(scan.Text()); m != nil {
+			to.output(m[2])
 		}
 	}
 	_, _ = io.Copy(io.Discard, r)

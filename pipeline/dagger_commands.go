@@ -1,0 +1,147 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"dagger.io/dagger"
+
+	"github.com/joelhooks/shipit/pipeline/engine"
+	"github.com/joelhooks/shipit/pipeline/process"
+	"github.com/joelhooks/shipit/release"
+)
+
+// commands runs the image's commands; the source goes in after an install.
+func (r daggerRun) commands(ctx context.Context, c *dagger.Container, p dagger.Platform) (*dagger.Container, error) {
+	for i, args := range r.in.Image.Run {
+		var err error
+		if c, err = r.run(ctx, c, args, p); err != nil {
+			return nil, err
+		}
+		if i == 0 && r.reads != nil {
+			c = c.WithDirectory(r.tree(), r.rest)
+		}
+	}
+	return c, nil
+}
+
+// run runs one command and returns the container after it. The engine is asked for each
+// command alone, so that its start, its end and its output are told as they are.
+func (r daggerRun) run(ctx context.Context, c *dagger.Container, args []string, p dagger.Platform) (*dagger.Container, error) {
+	name := strings.Join(args, " ")
+	if len(r.in.Image.Platforms) > 1 {
+		name += " for " + string(p)
+	}
+	r.opts.report(release.MarkStart, "run %s", name)
+	c = c.WithExec(r.opts.around.shell(args))
+	began, took := time.Now(), time.Duration(0)
+	_, err := r.waited("`"+name+"`", func() error {
+		_, err := c.Sync(ctx)
+		if took = time.Since(began); err == nil {
+			r.late(ctx, c)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, r.explain(ctx, err)
+	}
+	r.opts.Progress.Report(release.Event{Phase: release.PhaseBuild, Mark: release.MarkDone, Message: "ran " + name, Took: took})
+	return c, nil
+}
+
+// late reports the last lines of a command's output that the session has not shown. It
+// shows them a little after the command's end, and none if the engine had its result.
+func (r daggerRun) late(ctx context.Context, c *dagger.Container) {
+	text, err := c.CombinedOutput(ctx)
+	if err != nil {
+		return // what it printed is not what was asked for
+	}
+	lines := strings.FieldsFunc(text, func(c rune) bool { return c == '\n' || c == '\r' })
+	limit := time.Now().Add(lateLimit)
+	for r.quiet.count() < len(lines) && time.Now().Before(limit) && ctx.Err() == nil {
+		time.Sleep(10 * time.Millisecond)
+	}
+	for _, line := range lines[min(r.quiet.count(), len(lines)):] {
+		r.opts.report(release.MarkStep, "%s", line)
+	}
+}
+
+// lateLimit is how long a session may take to show what a command has printed.
+const lateLimit = 300 * time.Millisecond
+
+// export writes a folder of the engine to the folder out of this machine.
+func (r daggerRun) export(ctx context.Context, tree *dagger.Directory, out string) error {
+	r.opts.report(release.MarkStart, "take %s out of the engine", r.in.Name)
+	took, err := r.waited("the engine, which gives out files,", func() error {
+		_, err := tree.Export(ctx, out)
+		return err
+	})
+	if err != nil {
+		return r.explain(ctx, err)
+	}
+	r.opts.Progress.Report(release.Event{Phase: release.PhaseBuild, Mark: release.MarkDone, Message: "took " + r.in.Name + " out of the engine", Took: took})
+	return nil
+}
+
+// waited runs fn, in which what is named works, and says how long it took.
+func (r daggerRun) waited(name string, fn func() error) (time.Duration, error) {
+	began := time.Now()
+	r.quiet.start(name)
+	defer r.quiet.end()
+	err := fn()
+	return time.Since(began), err
+}
+
+// explain turns a command that failed in the engine into a *CommandError.
+func (r daggerRun) explain(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	var exec *dagger.ExecError
+	if !errors.As(err, &exec) {
+		return r.unanswered(err)
+	}
+	var secrets []string
+	for _, name := range r.in.Image.Secrets {
+		if value := os.Getenv(name); value != "" {
+			secrets = append(secrets, value)
+		}
+	}
+	lines := strings.Split(strings.TrimSpace(process.Redact(exec.Stdout+"\n"+exec.Stderr, secrets)), "\n")
+	args := exec.Cmd
+	if len(args) > 4 && args[0] == "/bin/sh" {
+		args = args[4:]
+	}
+	return &CommandError{Args: args, Err: fmt.Errorf("exit status %d", exec.ExitCode), Tail: lines[max(0, len(lines)-process.TailLines):], hint: commandHint(r.in, args, exec.ExitCode)}
+}
+
+// unanswered is an error that is not a command's.
+func (r daggerRun) unanswered(err error) error {
+	err = r.engine.Explain(err)
+	var broken *engine.BrokenError
+	if errors.As(err, &broken) {
+		return err
+	}
+	text := engine.Undecorated(err.Error())
+	repository, _, _ := strings.Cut(r.in.Image.Toolchain, "@")
+	if repository != "" && strings.Contains(text, strings.TrimPrefix(repository, "docker.io/")) {
+		return &toolchainError{ref: r.in.Image.Toolchain, cause: text}
+	}
+	return errors.New("dagger: " + text)
+}
+
+// toolchainError is a toolchain that an engine cannot get.
+type toolchainError struct{ ref, cause string }
+
+func (e *toolchainError) Error() string {
+	return fmt.Sprintf("the engine cannot get the toolchain %s: %s", e.ref, e.cause)
+}
+
+// Hint is what to do about it.
+func (e *toolchainError) Hint() string {
+	return "see whether the engine's machine reaches the registry, with its own credentials, and whether the digest is there: docker manifest inspect " + e.ref
+}
