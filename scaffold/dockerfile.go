@@ -190,13 +190,13 @@ func words(text string) []string {
 	return strings.Fields(text)
 }
 
-var variable = regexp.MustCompile(`([A-Za-z_]\w*)=("(?:[^"\\]|\\.)*"|'[^']*'|\S*)`)
+var variable = regexp.MustCompile(`"([A-Za-z_]\w*)=((?:[^"\\]|\\.)*)"|([A-Za-z_]\w*)=("(?:[^"\\]|\\.)*"|'[^']*'|\S*)`)
 
-// variables are the assignments of a line: NAME=value NAME="value".
+// variables are the assignments of a line: NAME=value NAME="value" "NAME=value".
 func variables(line string) []setting {
 	var list []setting
 	for _, m := range variable.FindAllStringSubmatch(line, -1) {
-		list = append(list, setting{m[1], strings.Trim(m[2], `"'`)})
+		list = append(list, setting{m[1] + m[3], m[2] + strings.Trim(m[4], `"'`)})
 	}
 	if name, value, ok := strings.Cut(line, " "); len(list) == 0 && ok {
 		list = append(list, setting{name, strings.TrimSpace(value)})
