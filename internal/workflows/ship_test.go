@@ -86,6 +86,7 @@ func TestShip(t *testing.T) {
 		require.Contains(t, got.summary, "✅ system-bus release #1")
 		require.Contains(t, got.summary, "| cluster | kubernetes | `"+release.ShortDigest(record.Roles[0].Digest)+"` |")
 		require.Regexp(t, `took \d`, got.summary)
+		require.Contains(t, read(t, filepath.Join(r.temp, "shipit-report.html")), `"text":"cluster ready"`)
 		require.Zero(t, deploy["remove credentials"].code)
 		require.NoFileExists(t, filepath.Join(r.temp, "kubeconfig"))
 	})
@@ -103,6 +104,7 @@ func TestShip(t *testing.T) {
 		require.Equal(t, release.Restored, s.record(r).Outcome)
 		require.NoFileExists(t, filepath.Join(r.temp, "kubeconfig"), "credentials go also after a failure")
 		require.Contains(t, read(t, filepath.Join(r.temp, "shipit-events.jsonl")), `"phase":"restore"`)
+		require.Contains(t, read(t, filepath.Join(r.temp, "shipit-report.html")), `"code":"CrashLoop"`)
 	})
 
 	t.Run("a job that is cancelled leaves a pending record", func(t *testing.T) {
