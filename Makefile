@@ -27,6 +27,11 @@ test: tools lint ## every test; what cannot run here is skipped, and named with 
 	go run ./tools/gotest -timeout 40m $$(go list ./... | grep -v /tools/devcluster/) -- -timeout 20m ./tools/devcluster/...
 	@$(MAKE) --no-print-directory fuzz
 
+dagger: ## the tests with a real Dagger engine, reached in the standard way
+	SHIPIT_TEST_DAGGER=1 go test -count=1 -timeout 30m -v -run 'TestARealEngine$$|TestARealEngineInstalls' ./pipeline
+	@# The engine is gone after this one.
+	if test -n "$$SHIPIT_TEST_DAGGER_KILL"; then SHIPIT_TEST_DAGGER=1 go test -count=1 -timeout 5m -v -run TestARealEngineThatIsKilled ./pipeline; fi
+
 FUZZTIME ?= 3s
 
 fuzz: ## every fuzz target for a while: make fuzz FUZZTIME=10m
