@@ -118,7 +118,8 @@ func cutMarker(scope string) (boot, marker string, ok bool) {
 
 func markerPath(marker string) string { return filepath.Join(os.TempDir(), "shipit-lock-"+marker) }
 
-// processScope is equal for two processes only if they can see each other's id.
+// processScope is equal for two processes only if they can see each other's id, and
+// read the same start times: those are by the clock of a time namespace.
 func processScope() string {
 	if runtime.GOOS != "linux" {
 		return otherScope()
@@ -130,6 +131,9 @@ func processScope() string {
 	space, err := os.Readlink("/proc/self/ns/pid")
 	if err != nil {
 		return ""
+	}
+	if clock, err := os.Readlink("/proc/self/ns/time"); err == nil { // as of Linux 5.6
+		space += "+" + clock
 	}
 	return strings.TrimSpace(string(boot)) + "/" + space
 }

@@ -114,3 +114,19 @@ func (a ailing) toldTruly(words []string, e ended) {
 		a.does(0, "status") // what is called good is good
 	}
 }
+
+// TestAMachineWhoseNameDoesNotResolve has a machine of a name that is not there: what
+// needs it is refused, and what runs there runs on.
+func TestAMachineWhoseNameDoesNotResolve(t *testing.T) {
+	g := machineGround(t)
+	a := ailing{shop: g.hostShop(t, "lost-name", 1399)}
+	a.does(0, "release", a.sha["v1"])
+	text := a.repo.Read("shipit.yaml")
+	lost := a.repo.Commit("lost", map[string]string{"shipit.yaml": strings.ReplaceAll(text, g.host.Address, "root@nowhere.invalid")})
+	for _, words := range [][]string{{"status"}, {"history"}, {"plan", lost}, {"rollback"}, {"release", lost}} {
+		require.Contains(t, a.refuses(words...), "nowhere.invalid", "%s", words)
+	}
+	a.does(0, "build", lost)
+	a.repo.Commit("found", map[string]string{"shipit.yaml": text})
+	a.does(0, "status")
+}
