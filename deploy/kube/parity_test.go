@@ -1,11 +1,14 @@
 package kube
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -34,10 +37,11 @@ func parityTime(t *testing.T) time.Duration {
 	return time.Minute
 }
 
-// TestParityHoldsWhateverHappened makes random sequences of releases, rollbacks and
-// changes by another hand, and demands after each: what settled in parity has no
-// drift and needs no change; what another hand changed of what runs is drift; and
-// the next release puts it right.
+// TestParityHoldsWhateverHappened makes random sequences of releases, rollbacks,
+// releases that fail or are interrupted, and changes by another hand. Roles come, go
+// and move to another namespace. It requires after each: what settled in parity, or was
+// restored, has no drift and needs no change; what another hand changed of what runs is
+// drift, and what it noted beside it is none; and the next command puts it right.
 func TestParityHoldsWhateverHappened(t *testing.T) {
 	c := connect(t)
 	seed := uint64(time.Now().UnixNano())
@@ -49,7 +53,7 @@ func TestParityHoldsWhateverHappened(t *testing.T) {
 	rounds := 0
 	for ; time.Now().Before(end) && !t.Failed(); rounds++ {
 		t.Run(fmt.Sprintf("SHIPIT_PARITY_SEED=%d", seed), func(t *testing.T) {
-			newHistory(t, c, seed).play(12, end)
+			newHistory(t, c, seed).play(16, end)
 		})
 		seed++
 	}
@@ -61,6 +65,7 @@ type history struct {
 	t      *testing.T
 	c      *user
 	ns     string
+	other  string // namespace that the role worker moves to and from
 	r      *rand.Rand
 	engine deploy.Engine
 	want   release.Release // what was last asked for
@@ -69,7 +74,7 @@ type history struct {
 
 func newHistory(t *testing.T, c *user, seed uint64) *history {
 	t.Helper()
-	h := &history{t: t, c: c, ns: namespace(t, c), r: rand.New(rand.NewPCG(seed, 0))}
+	h := &history{t: t, c: c, ns: namespace(t, c), other: namespace(t, c), r: rand.New(rand.NewPCG(seed, 0))}
 	cfg := config.Config{Path: "shipit.yaml", App: "test"}
 	for _, name := range []string{"web", "worker"} {
 		cfg.Roles = append(cfg.Roles, config.Role{Name: name, Kubernetes: &config.Kubernetes{Namespace: h.ns}})
@@ -89,11 +94,19 @@ func (h *history) play(steps int, end time.Time) {
 		if time.Now().After(end) {
 			return
 		}
-		switch h.r.IntN(5) {
+		switch h.r.IntN(12) {
 		case 0:
-			h.rollback()
-		case 1, 2:
+			h.rollback("")
+		case 1:
+			h.rollback(h.anyGood())
+		case 2, 3, 4:
 			h.release()
+		case 5:
+			h.fail()
+		case 6:
+			h.interrupt()
+		case 7:
+			h.note()
 		default:
 			h.change()
 		}
@@ -103,8 +116,8 @@ func (h *history) play(steps int, end time.Time) {
 // story is what happened, for the message of a failure.
 func (h *history) story() string { return strings.Join(h.did, "\n") }
 
-// variant is a role with random content.
-func (h *history) variant(name string) release.Role {
+// variant is a role with random content in a namespace; more goes into its container.
+func (h *history) variant(name, ns string, more ...string) release.Role {
 	var env []string
 	for _, key := range []string{"A", "B", "C"} {
 		if h.r.IntN(2) == 0 {
@@ -112,6 +125,9 @@ func (h *history) variant(name string) release.Role {
 		}
 	}
 	extra := []string{"        env: [" + strings.Join(env, ", ") + "]"}
+	if len(more) > 0 {
+		extra = more
+	}
 	if h.r.IntN(2) == 0 {
 		extra = append(extra, "        readinessProbe: {httpGet: {path: /, port: 8080}}")
 	}
@@ -119,34 +135,116 @@ func (h *history) variant(name string) release.Role {
 		extra[0] += "\n        terminationMessagePath: /dev/termination-log"
 	}
 	docs := []string{strings.ReplaceAll(deployment("web", 1+h.r.IntN(2), extra...), "web", name)}
+	if h.r.IntN(4) == 0 { // the API server's default, or an autoscaler's business
+		docs[0] = regexp.MustCompile(`  replicas: \d+\n`).ReplaceAllString(docs[0], "")
+	}
 	if h.r.IntN(2) == 0 {
 		docs = append(docs, strings.ReplaceAll(service, "web", name))
 	}
 	if h.r.IntN(2) == 0 {
 		docs = append(docs, fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s-settings, namespace: $NS}\ndata: {k: %q}", name, fmt.Sprint(h.r.IntN(3))))
 	}
-	role := roleOf(h.t, h.ns, digestOf(fmt.Sprint("v", h.r.IntN(3))), docs...)
+	role := roleOf(h.t, ns, digestOf(fmt.Sprint("v", h.r.IntN(3))), docs...)
 	role.Name = name
 	return role
 }
 
-func (h *history) release() {
-	rel := release.Release{App: "test", Kind: release.KindRelease, SHA: fmt.Sprintf("%040x", h.r.Uint64()), Roles: []release.Role{h.variant("web")}}
-	if h.r.IntN(3) > 0 {
-		rel.Roles = append(rel.Roles, h.variant("worker"))
+// next is a release of random roles.
+func (h *history) next() release.Release {
+	rel := release.Release{App: "test", Kind: release.KindRelease, SHA: fmt.Sprintf("%040x", h.r.Uint64()), Roles: []release.Role{h.variant("web", h.ns)}}
+	where := []string{"", h.ns, h.other}[h.r.IntN(3)]
+	if where != "" {
+		rel.Roles = append(rel.Roles, h.variant("worker", where))
 	}
-	h.did = append(h.did, fmt.Sprintf("release %s of %d roles", rel.SHA[:7], len(rel.Roles)))
+	h.did = append(h.did, fmt.Sprintf("release %s, worker in %q", rel.SHA[24:31], where))
+	return rel
+}
+
+func (h *history) tell(ctx context.Context, rel release.Release) (release.Record, error) {
 	history, err := h.engine.Read(h.t.Context())
 	require.NoError(h.t, err, h.story())
-	record, err := h.engine.Release(h.t.Context(), rel, deploy.Terms{History: history})
+	return h.engine.Release(ctx, rel, deploy.Terms{History: history})
+}
+
+func (h *history) release() {
+	rel := h.next()
+	record, err := h.tell(h.t.Context(), rel)
 	require.NoError(h.t, err, h.story())
 	h.want = rel
 	h.holds(record)
 }
 
-func (h *history) rollback() {
-	h.did = append(h.did, "rollback")
-	record, err := h.engine.Rollback(h.t.Context(), "", deploy.Terms{})
+// again releases what was last asked for once more.
+func (h *history) again() release.Record {
+	again := h.want
+	again.Kind, again.Seq, again.Origin = release.KindRelease, 0, 0
+	h.did = append(h.did, "the same release again")
+	record, err := h.tell(h.t.Context(), again)
+	require.NoError(h.t, err, h.story())
+	return record
+}
+
+// fail releases a role that crashes: the last good release is put back.
+func (h *history) fail() {
+	rel := h.next()
+	where := []string{h.ns, h.other}[h.r.IntN(2)]
+	crashing := h.variant("worker", where, fate("crash"))
+	if h.r.IntN(2) == 0 {
+		crashing = h.variant("web", h.ns, fate("crash"))
+	}
+	rel.Roles = append(slices.DeleteFunc(rel.Roles, func(r release.Role) bool { return r.Name == crashing.Name }), crashing)
+	h.did = append(h.did, fmt.Sprintf("of which %s crashes in %s", crashing.Name, where))
+	record, err := h.tell(h.t.Context(), rel)
+	require.NoError(h.t, err, h.story())
+	require.Equal(h.t, release.Restored, record.Outcome, "%s\n%s", record.Reason, h.story())
+	h.nothingDiffers()
+}
+
+// interrupt ends a release at any moment, and puts that right by the next command.
+func (h *history) interrupt() {
+	rel := h.next()
+	limit := time.Duration(h.r.IntN(1500)) * time.Millisecond
+	h.did = append(h.did, fmt.Sprintf("interrupted after %s", limit))
+	ctx, cancel := context.WithTimeout(h.t.Context(), limit)
+	record, err := h.tell(ctx, rel)
+	cancel()
+	if err == nil && record.Outcome == release.Settled {
+		h.want = rel
+		h.holds(record)
+		return
+	}
+	if len(h.plan()) > 0 {
+		require.NotEmpty(h.t, h.drift(), "the plan has something to do\n%s", h.story())
+	}
+	if h.r.IntN(2) == 0 {
+		h.rollback("")
+		return
+	}
+	h.holds(h.again())
+}
+
+// note lets a person write something down beside what runs: that is no drift.
+func (h *history) note() {
+	h.did = append(h.did, "kubectl annotate")
+	_, err := h.c.kube.AppsV1().Deployments(h.ns).Patch(h.t.Context(), "web", types.MergePatchType,
+		[]byte(`{"metadata":{"annotations":{"example.com/note":"byhand"},"labels":{"example.com/team":"byhand"}}}`), metav1.PatchOptions{FieldManager: "kubectl-annotate"})
+	require.NoError(h.t, err, h.story())
+	require.Eventually(h.t, func() bool { return len(h.drift()) == 0 }, 20*time.Second, 20*time.Millisecond,
+		"once its controller has seen it\n%s", h.story())
+	h.nothingDiffers()
+}
+
+// anyGood is the number of a release that can be rolled back to.
+func (h *history) anyGood() string {
+	records, err := h.engine.Ledger.List(h.t.Context(), 0, 0)
+	require.NoError(h.t, err)
+	records = slices.DeleteFunc(records, func(r release.Record) bool { return !r.Good() })
+	return fmt.Sprint(records[h.r.IntN(len(records))].Seq)
+}
+
+func (h *history) rollback(to string) {
+	h.did = append(h.did, "rollback "+to)
+	record, err := h.engine.Rollback(h.t.Context(), to, deploy.Terms{})
 	var none *release.NoneError
 	if errors.As(err, &none) {
 		return
@@ -158,11 +256,16 @@ func (h *history) rollback() {
 	h.holds(record)
 }
 
-// holds demands that a record in parity is in parity by status and plan, too.
+// holds requires that a record is in parity, and by status and plan, too.
 func (h *history) holds(record release.Record) {
 	h.t.Helper()
 	require.Equal(h.t, release.Settled, record.Outcome, "%s\n%s", record.Reason, h.story())
 	require.True(h.t, record.Parity, "%s\n%s", record.Reason, h.story())
+	h.nothingDiffers()
+}
+
+func (h *history) nothingDiffers() {
+	h.t.Helper()
 	require.Empty(h.t, h.drift(), h.story())
 	require.Empty(h.t, h.plan(), h.story())
 }
@@ -203,6 +306,17 @@ func hands() []hand {
 	return []hand{
 		{"scaled to nothing", strategic(`{"spec":{"replicas":0}}`)},
 		{"scaled up", strategic(`{"spec":{"replicas":5}}`)},
+		{"a rollout paused", strategic(`{"spec":{"paused":true}}`)},
+		{"the environment removed", patch(types.JSONPatchType, "kubectl-edit", `[{"op":"remove","path":"/spec/template/spec/containers/0/env"}]`)},
+		{"the service deleted", func(h *history) error {
+			return h.c.kube.CoreV1().Services(h.ns).Delete(h.t.Context(), "web", metav1.DeleteOptions{})
+		}},
+		{"the settings deleted", func(h *history) error {
+			return h.c.kube.CoreV1().ConfigMaps(h.ns).Delete(h.t.Context(), "web-settings", metav1.DeleteOptions{})
+		}},
+		{"a worker deleted where it was moved to", func(h *history) error {
+			return h.c.kube.AppsV1().Deployments(h.other).Delete(h.t.Context(), "worker", metav1.DeleteOptions{})
+		}},
 		{"a variable added", container(`"env":[{"name":"BYHAND","value":"1"}]`)},
 		{"a variable changed or added", container(`"env":[{"name":"A","value":"byhand"}]`)},
 		{"a container added", strategic(`{"spec":{"template":{"spec":{"containers":[{"name":"extra","image":"registry.test/extra:1"}]}}}}`)},
@@ -265,14 +379,7 @@ func (h *history) change() {
 	require.NoError(h.t, err, hand.name)
 	h.did = append(h.did, "by hand: "+hand.name)
 	require.NotEmpty(h.t, h.drift(), "not seen: %s\n%s", hand.name, h.story())
-	again := h.want
-	again.Kind, again.Seq, again.Origin = release.KindRelease, 0, 0
-	h.did = append(h.did, "the same release again")
-	history, err := h.engine.Read(h.t.Context())
-	require.NoError(h.t, err)
-	record, err := h.engine.Release(h.t.Context(), again, deploy.Terms{History: history})
-	require.NoError(h.t, err, h.story())
-	h.holds(record)
+	h.holds(h.again())
 	h.asMadeAnew()
 }
 
