@@ -186,7 +186,16 @@ func (x *exports) required(named *types.Named, m *types.Func) bool {
 }
 
 // forTests are the packages that tests import.
-var forTests = []string{"internal/", "ledger/ledgertest", "tools/"}
+func forTests() []string { return []string{"internal/", "ledger/ledgertest", "tools/"} }
+
+// spared are exported for the tests of other packages, which have no other way in.
+func spared() map[string]string {
+	return map[string]string{
+		"explain.Doc":    "docs/config.md is made of it",
+		"pipeline.Build": "attest's tests sign what it builds",
+		"check.Run":      "the caller's workflow of docs/ci.md is checked by it",
+	}
+}
 
 // What nobody outside imports is not exported.
 func TestExportedMeansUsedElsewhere(t *testing.T) {
@@ -195,7 +204,7 @@ func TestExportedMeansUsedElsewhere(t *testing.T) {
 	imp := importer.ForCompiler(x.fset, "gc", func(path string) (io.ReadCloser, error) { return os.Open(packages[path].Export) })
 	var product []listed
 	for path, p := range packages {
-		if strings.HasPrefix(path, module) && !slices.ContainsFunc(forTests, func(prefix string) bool { return strings.HasPrefix(strings.TrimPrefix(path, module), prefix) }) {
+		if strings.HasPrefix(path, module) && !slices.ContainsFunc(forTests(), func(prefix string) bool { return strings.HasPrefix(strings.TrimPrefix(path, module), prefix) }) {
 			product = append(product, p)
 		}
 	}
@@ -203,6 +212,11 @@ func TestExportedMeansUsedElsewhere(t *testing.T) {
 		x.declared = map[string]export{}
 		for _, p := range product {
 			x.read(t, p, imp)
+		}
+	}
+	for _, e := range x.declared {
+		if spared()[e.name] != "" {
+			x.use(e.object)
 		}
 	}
 	var unused []string

@@ -28,17 +28,17 @@ import (
 
 // Predicate types. Those outside shipit.dev are the ones that other tools read.
 const (
-	SignatureType  = "https://sigstore.dev/cosign/sign/v1" // what cosign v3 writes for a signature
+	signatureType  = "https://sigstore.dev/cosign/sign/v1" // what cosign v3 writes for a signature
 	ProvenanceType = "https://slsa.dev/provenance/v1"      // SLSA provenance v1
 	SBOMType       = "https://cyclonedx.org/bom"           // CycloneDX
-	DeploymentType = "https://shipit.dev/deployment/v1"    // a Deployment
+	deploymentType = "https://shipit.dev/deployment/v1"    // a Deployment
 	RebuildType    = "https://shipit.dev/rebuild/v1"       // a Rebuild
-	RecordType     = "https://shipit.dev/record/v1"        // a record of the ledger
+	recordType     = "https://shipit.dev/record/v1"        // a record of the ledger
 )
 
 // predicateNames are the short names that a policy uses.
 func predicateNames() map[string]string {
-	return map[string]string{"signature": SignatureType, "provenance": ProvenanceType, "sbom": SBOMType}
+	return map[string]string{"signature": signatureType, "provenance": ProvenanceType, "sbom": SBOMType}
 }
 
 // Options are what an Attestor needs beside the configuration. The zero value works
@@ -83,9 +83,9 @@ func New(cfg config.Signing, opt Options) *Attestor {
 	if cfg.Policy == nil {
 		return a
 	}
-	a.required = []string{SignatureType}
+	a.required = []string{signatureType}
 	for _, short := range requiredPredicates(*cfg.Policy) {
-		if predicate := predicateNames()[short]; predicate != SignatureType {
+		if predicate := predicateNames()[short]; predicate != signatureType {
 			a.required = append(a.required, predicate)
 		}
 	}

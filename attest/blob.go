@@ -17,7 +17,7 @@ func (a *Attestor) SignBlob(ctx context.Context, data []byte) ([]byte, error) {
 	payload, err := json.Marshal(statement{
 		Type:          "https://in-toto.io/Statement/v1",
 		Subject:       []subject{{Digest: map[string]string{"sha256": hexSHA256(data)}}},
-		PredicateType: RecordType,
+		PredicateType: recordType,
 		Predicate:     struct{}{},
 	})
 	if err != nil {
@@ -47,11 +47,11 @@ func (a *Attestor) VerifyBlob(ctx context.Context, data, signed []byte) (signer 
 	if err != nil {
 		return "", fmt.Errorf("verify record: %w", err)
 	}
-	if rejected == nil && got.predicateType != RecordType {
+	if rejected == nil && got.predicateType != recordType {
 		rejected = &Rejection{ID: c.id, Predicate: got.predicateType, Reason: OtherPredicate, Detail: "is not a signature of a record"}
 	}
 	if rejected != nil {
-		return "", &UntrustedError{Subject: "record " + digest, Missing: []string{RecordType}, Rejections: []Rejection{*rejected}, Signers: trusted.names()}
+		return "", &UntrustedError{Subject: "record " + digest, Missing: []string{recordType}, Rejections: []Rejection{*rejected}, Signers: trusted.names()}
 	}
 	return got.signer, nil
 }

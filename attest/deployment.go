@@ -8,8 +8,8 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// Deployment is the predicate, attested after a rollout, that says what runs where.
-type Deployment struct {
+// deployment is the predicate, attested after a rollout, that says what runs where.
+type deployment struct {
 	App     string           `json:"app"`
 	Seq     int64            `json:"seq"`
 	Kind    release.Kind     `json:"kind"`
@@ -17,11 +17,11 @@ type Deployment struct {
 	Version string           `json:"version,omitempty"`
 	Outcome release.Outcome  `json:"outcome"`
 	Parity  bool             `json:"parity"`
-	Roles   []DeploymentRole `json:"roles"`
+	Roles   []deploymentRole `json:"roles"`
 }
 
-// DeploymentRole is one role of a Deployment.
-type DeploymentRole struct {
+// deploymentRole is one role of a Deployment.
+type deploymentRole struct {
 	Name       string         `json:"name"`
 	Target     release.Target `json:"target"`
 	Digest     string         `json:"digest"`
@@ -29,12 +29,12 @@ type DeploymentRole struct {
 	InParity   bool           `json:"inParity"`
 }
 
-// DeploymentOf is the predicate of a record. It holds no times and no reasons, so
+// deploymentOf is the predicate of a record. It holds no times and no reasons, so
 // that the same rollout gives the same bytes.
-func DeploymentOf(r release.Record) Deployment {
-	d := Deployment{App: r.App, Seq: r.Seq, Kind: r.Kind, SHA: r.SHA, Version: r.Version, Outcome: r.Outcome, Parity: r.Parity}
+func deploymentOf(r release.Record) deployment {
+	d := deployment{App: r.App, Seq: r.Seq, Kind: r.Kind, SHA: r.SHA, Version: r.Version, Outcome: r.Outcome, Parity: r.Parity}
 	for _, role := range r.Roles {
-		d.Roles = append(d.Roles, DeploymentRole{role.Name, role.Target, role.Digest, role.LiveDigest, role.InParity})
+		d.Roles = append(d.Roles, deploymentRole{role.Name, role.Target, role.Digest, role.LiveDigest, role.InParity})
 	}
 	return d
 }
@@ -50,7 +50,7 @@ func (a *Attestor) AttestDeployment(ctx context.Context, record release.Record) 
 			continue
 		}
 		seen[ref] = true
-		if _, _, err := a.Attest(ctx, ref, DeploymentType, DeploymentOf(record)); err != nil {
+		if _, _, err := a.Attest(ctx, ref, deploymentType, deploymentOf(record)); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", r.Name, err))
 		}
 	}

@@ -40,7 +40,7 @@ func (a *Attestor) VerifyRecorded(ctx context.Context, role release.Role, stored
 	if len(bundles) == 0 {
 		return a.Verify(ctx, role.Reference(), VerifyOptions{Recorded: true})
 	}
-	got, err := a.VerifyBundles(ctx, bundles, role.Digest, VerifyOptions{Recorded: true})
+	got, err := a.verifyBundles(ctx, bundles, role.Digest, VerifyOptions{Recorded: true})
 	var untrusted *UntrustedError
 	if !errors.As(err, &untrusted) {
 		return got, err

@@ -43,7 +43,7 @@ func (a *Attestor) Sign(ctx context.Context, ref string) (bundle []byte, done bo
 	if err != nil {
 		return nil, false, err
 	}
-	bundle, done, err = a.claim(ctx, d, statementOf(d, SignatureType, struct{}{}))
+	bundle, done, err = a.claim(ctx, d, statementOf(d, signatureType, struct{}{}))
 	if err != nil {
 		return nil, false, fmt.Errorf("sign %s: %w", ref, err)
 	}
@@ -56,7 +56,7 @@ func (a *Attestor) Signed(ctx context.Context, ref string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	found, err := a.find(ctx, d, SignatureType, nil)
+	found, err := a.find(ctx, d, signatureType, nil)
 	if err != nil {
 		return false, fmt.Errorf("look for the signature of %s: %w", ref, err)
 	}
@@ -70,7 +70,7 @@ func (a *Attestor) Attest(ctx context.Context, ref, predicateType string, predic
 	if !a.Signs() {
 		return nil, false, nil
 	}
-	if predicateType == SignatureType {
+	if predicateType == signatureType {
 		return nil, false, fmt.Errorf("attest %s: %s is the type of signatures: use Sign", ref, predicateType)
 	}
 	d, err := parseDigest(ref)
@@ -155,7 +155,7 @@ func (a *Attestor) find(ctx context.Context, d name.Digest, predicateType string
 		if err != nil || got.predicateType != predicateType {
 			continue
 		}
-		if predicateType == SignatureType || string(payloadOf(c.bundle)) == string(payload) {
+		if predicateType == signatureType || string(payloadOf(c.bundle)) == string(payload) {
 			return c.raw, nil
 		}
 	}

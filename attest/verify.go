@@ -69,9 +69,9 @@ func (a *Attestor) exists(ctx context.Context, d name.Digest) error {
 	return err
 }
 
-// VerifyBundles is Verify with stored bundles: it needs no registry. It needs no
+// verifyBundles is Verify with stored bundles: it needs no registry. It needs no
 // Sigstore either if a key signed the bundles or signing.trustedRoot names a file.
-func (a *Attestor) VerifyBundles(ctx context.Context, stored [][]byte, digest string, opt VerifyOptions) (Verified, error) {
+func (a *Attestor) verifyBundles(ctx context.Context, stored [][]byte, digest string, opt VerifyOptions) (Verified, error) {
 	if !a.HasPolicy() {
 		return Verified{}, nil
 	}

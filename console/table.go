@@ -41,9 +41,9 @@ func (t *table) write(w io.Writer) {
 				fmt.Fprintf(&line, "  %s%s", cell, strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)))
 			}
 		}
-		fmt.Fprintln(w, Clip(strings.TrimRight(line.String(), " "), t.width))
+		fmt.Fprintln(w, clip(strings.TrimRight(line.String(), " "), t.width))
 		if t.below[n] != "" {
-			fmt.Fprintln(w, Clip("      "+t.below[n], t.width))
+			fmt.Fprintln(w, clip("      "+t.below[n], t.width))
 		}
 	}
 }
@@ -75,8 +75,8 @@ func (t *table) empty(column int) bool {
 	return !slices.ContainsFunc(t.rows[1:], func(row []string) bool { return row[column] != "" })
 }
 
-// Clip shortens a line to a width; 0 does not.
-func Clip(line string, width int) string {
+// clip shortens a line to a width; 0 does not.
+func clip(line string, width int) string {
 	if width <= 0 || utf8.RuneCountInString(line) <= width {
 		return line
 	}

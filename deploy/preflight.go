@@ -25,9 +25,9 @@ type Terms struct {
 	Attached  map[string][]byte // attachments of the record that is rolled out again; nil: a new release
 }
 
-// Checked is a release that nothing stands in the way of, with what was learnt
+// checked is a release that nothing stands in the way of, with what was learnt
 // on the way to know it.
-type Checked struct {
+type checked struct {
 	Release   release.Release
 	bundles   map[string][]byte // what satisfied the policy and the signature of the content; stored with the record
 	snapshots map[release.Target]Snapshot
@@ -40,17 +40,17 @@ type Checked struct {
 }
 
 // step is the switch of one role of the release that was checked.
-func (c Checked) step(role release.Role) Step {
+func (c checked) step(role release.Role) Step {
 	return Step{Release: c.Release, Role: role, Snapshot: c.snapshots[role.Target], Force: c.force}
 }
 
-// Preflight asks for everything that could stop a release, before the first
+// preflight asks for everything that could stop a release, before the first
 // write. A *release.Refusal lists what does and is not allowed.
-func (e Engine) Preflight(ctx context.Context, rel release.Release, t Terms) (Checked, error) {
+func (e Engine) preflight(ctx context.Context, rel release.Release, t Terms) (checked, error) {
 	e.report(release.PhaseCheck, release.MarkStart, "", "check what could stop %s", release.Short(rel.SHA))
 	required, weaker, err := e.required(t.History)
 	if err != nil {
-		return Checked{}, err
+		return checked{}, err
 	}
 	var (
 		untrusted []release.Finding
@@ -67,7 +67,7 @@ func (e Engine) Preflight(ctx context.Context, rel release.Release, t Terms) (Ch
 	group.Go(func() error { signature, unsigned = e.signContent(gctx, rel, t.Attached); return nil })
 	group.Go(func() error { elsewhere = e.elsewhere(gctx, rel, t.History); return nil })
 	if err := group.Wait(); err != nil {
-		return Checked{}, err
+		return checked{}, err
 	}
 	maps.Copy(bundles, signature)
 	all := slices.Concat(untrusted, unsigned, weaker, elsewhere, t.Known, e.probeFindings(t.Known), dropped(rel, t.History.Records(), e.Config.Keep), found.all)
@@ -81,10 +81,10 @@ func (e Engine) Preflight(ctx context.Context, rel release.Release, t Terms) (Ch
 		}
 	}
 	if err := release.Refuse(all, t.Allow); err != nil {
-		return Checked{}, err
+		return checked{}, err
 	}
 	e.report(release.PhaseCheck, release.MarkDone, "", "nothing stands in the way")
-	return Checked{
+	return checked{
 		Release: rel, bundles: bundles, snapshots: found.snapshots, history: t.History,
 		required: required, allowed: slices.Compact(slices.Sorted(slices.Values(used))),
 		force: slices.Contains(t.Allow, release.CodeFieldConflict), noRestore: t.NoRestore,

@@ -13,7 +13,7 @@ import (
 // record. A role that cannot be restored leaves the outcome failed, with every
 // cause; the other roles are restored all the same. It goes on after an interrupt,
 // but stops when the lock is lost. It also returns the release that runs again.
-func (e Engine) restore(ctx context.Context, begun ledger.Begun, c Checked, record release.Record, out rollout) (release.Record, release.Release) {
+func (e Engine) restore(ctx context.Context, begun ledger.Begun, c checked, record release.Record, out rollout) (release.Record, release.Release) {
 	ctx, stop := begun.Lock.Context(context.WithoutCancel(ctx))
 	defer stop()
 	// The evidence is written first: this run may be killed during the restore.

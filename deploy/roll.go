@@ -23,11 +23,11 @@ func (e Engine) Release(ctx context.Context, rel release.Release, t Terms) (rele
 	if record, stands := e.stands(ctx, rel, t); stands {
 		return record, nil
 	}
-	checked, err := e.Preflight(ctx, rel, t)
+	checked, err := e.preflight(ctx, rel, t)
 	if err != nil {
 		return release.Record{}, Unchanged(err)
 	}
-	return e.Roll(ctx, checked)
+	return e.roll(ctx, checked)
 }
 
 // Rollback rolls out the earlier release that release.Choose selects for to. It
@@ -48,9 +48,9 @@ func (e Engine) Rollback(ctx context.Context, to string, t Terms) (release.Recor
 	return e.Release(ctx, rel, t)
 }
 
-// Roll executes a checked release: lock, prepare, begin, switch, compare, record. A
+// roll executes a checked release: lock, prepare, begin, switch, compare, record. A
 // rollback is the roll of an older release. Errors are those of Release.
-func (e Engine) Roll(ctx context.Context, c Checked) (release.Record, error) {
+func (e Engine) roll(ctx context.Context, c checked) (release.Record, error) {
 	options := e.Lock
 	options.View = c.history.View
 	lock, err := e.Ledger.Lock(ctx, options)
@@ -121,7 +121,7 @@ func (e Engine) prepare(ctx context.Context, rel release.Release) (release.Relea
 }
 
 // switchRoles switches the roles in order and asks each whether it does its work.
-func (e Engine) switchRoles(ctx context.Context, c Checked) rollout {
+func (e Engine) switchRoles(ctx context.Context, c checked) rollout {
 	out := rollout{live: map[string]release.Live{}, took: map[string]time.Duration{}, registered: map[string]string{}}
 	ctx, cancel := context.WithTimeoutCause(ctx, e.Timeout, &release.Failure{Code: release.CodeTimedOut, Message: "not finished within " + e.Timeout.String(), Hint: "raise --timeout if the rollout needs longer"})
 	defer cancel()
@@ -135,7 +135,7 @@ func (e Engine) switchRoles(ctx context.Context, c Checked) rollout {
 }
 
 // switchRole switches one role and adds what came of it to the rollout.
-func (e Engine) switchRole(ctx context.Context, c Checked, role release.Role, out rollout) rollout {
+func (e Engine) switchRole(ctx context.Context, c checked, role release.Role, out rollout) rollout {
 	began := time.Now()
 	out.switched = append(out.switched, role.Name)
 	t, err := e.target(role)
@@ -155,7 +155,7 @@ func (e Engine) switchRole(ctx context.Context, c Checked, role release.Role, ou
 
 // conclude reads parity after the last switch and decides how the release ended;
 // if a role failed it first puts the last good release back.
-func (e Engine) conclude(ctx context.Context, begun ledger.Begun, c Checked, out rollout) release.Record {
+func (e Engine) conclude(ctx context.Context, begun ledger.Begun, c checked, out rollout) release.Record {
 	uncancelled, record := context.WithoutCancel(ctx), begun.Record
 	record.Functions = out.functions
 	if out.err == nil {
@@ -173,7 +173,7 @@ func (e Engine) conclude(ctx context.Context, begun ledger.Begun, c Checked, out
 
 // concludeSettled removes what only earlier releases have, and compares what runs
 // then with the release.
-func (e Engine) concludeSettled(ctx context.Context, c Checked, record release.Record) release.Record {
+func (e Engine) concludeSettled(ctx context.Context, c checked, record release.Record) release.Record {
 	faults := e.removeFormer(ctx, c.earlier, c.Release)
 	record = e.compare(ctx, c.Release, compareOptions{earlier: missing(c.earlier, c.Release)}).observed(record, e.commits(ctx, c.history.Records()))
 	record.Outcome = release.Settled
@@ -185,7 +185,7 @@ func (e Engine) concludeSettled(ctx context.Context, c Checked, record release.R
 	return record
 }
 
-func (e Engine) concludeFailed(ctx context.Context, begun ledger.Begun, c Checked, record release.Record, out rollout) release.Record {
+func (e Engine) concludeFailed(ctx context.Context, begun ledger.Begun, c checked, record release.Record, out rollout) release.Record {
 	record.Reason = release.OneLine(out.err.Error())
 	var failure *release.Failure
 	if errors.As(out.err, &failure) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 
-	"github.com/joelhooks/shipit/ledger"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -84,16 +83,4 @@ func (e Engine) triedSince(ctx context.Context, records []release.Record, seq in
 		}
 	}
 	return out, nil
-}
-
-// Entry reads the record seq; for 0 the one of the release that should be running.
-func (e Engine) Entry(ctx context.Context, seq int64) (ledger.Entry, error) {
-	if seq != 0 {
-		return e.Ledger.Read(ctx, seq)
-	}
-	history, err := e.Read(ctx)
-	if err != nil {
-		return ledger.Entry{}, err
-	}
-	return e.find(ctx, history, newestGood)
 }

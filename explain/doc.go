@@ -18,7 +18,7 @@ func Doc() string {
 		"and `shipit explain --schema` prints the schema of the shipit that you have.\n\n" +
 		"This file is generated from the types of package `config`: `go test -run TestConfigDoc -update .` writes it.\n")
 	section(&b, answer("", config.Settings()))
-	for _, a := range All() {
+	for _, a := range all() {
 		if full, err := Find(a.Name); err == nil && len(full.Settings) > 0 && isMapping(full) {
 			section(&b, full)
 		}

@@ -57,7 +57,7 @@ func Find(term string) (Answer, error) {
 		return path, nil
 	}
 	var meant []string
-	for _, a := range All() {
+	for _, a := range all() {
 		if strings.TrimSuffix(a.Name, "[]") == term || strings.HasSuffix(strings.TrimSuffix(a.Name, "[]"), "."+term) {
 			meant = append(meant, a.Name)
 		}
@@ -110,7 +110,7 @@ func similar(term string) []string {
 	for _, c := range release.Codes() {
 		codes = append(codes, string(c.Code))
 	}
-	all := All()
+	all := all()
 	for _, a := range all {
 		keys = append(keys, last(a.Name))
 	}
@@ -195,9 +195,9 @@ func typeOf(s config.Setting) string {
 	}
 }
 
-// All explains every setting, in the order of the file; those of environments are
+// all explains every setting, in the order of the file; those of environments are
 // those of the rest and are left out.
-func All() []Answer {
+func all() []Answer {
 	var all []Answer
 	var visit func(name string, s config.Setting)
 	visit = func(name string, s config.Setting) {

@@ -14,9 +14,9 @@ import (
 	"syscall"
 )
 
-// Holder is how this process signs the lock: user@host, its process id, and a
+// newHolder is how this process signs the lock: user@host, its process id, and a
 // number of its own for the run.
-func Holder() string {
+func newHolder() string {
 	name := "unknown"
 	if u, err := user.Current(); err == nil {
 		name = u.Username

@@ -57,7 +57,7 @@ func heldBy(l lease, err error) *HeldError {
 // within its TTL, and is taken over if it does not.
 func (l *Ledger) Lock(ctx context.Context, opts LockOptions) (*Lock, error) {
 	if opts.Holder == "" {
-		opts.Holder = Holder()
+		opts.Holder = newHolder()
 	}
 	if opts.TTL <= 0 {
 		opts.TTL = defaultTTL

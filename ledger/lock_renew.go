@@ -69,7 +69,7 @@ func (k *Lock) ViewHolds() bool { return k.view != nil }
 func (k *Lock) Context(parent context.Context) (ctx context.Context, stop context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(parent)
 	ctx = release.WithGuard(ctx, release.Guard{Before: func(context.Context, release.Write) error {
-		return k.Check(context.WithoutCancel(parent)) // parent lets the renewal pass
+		return k.check(context.WithoutCancel(parent)) // parent lets the renewal pass
 	}})
 	ctx = release.WithFence(ctx, release.Fence{Ledger: k.ledger.store.Location(), Number: k.Fence})
 	unhook := context.AfterFunc(k.lost, func() { cancel(context.Cause(k.lost)) })
@@ -79,11 +79,11 @@ func (k *Lock) Context(parent context.Context) (ctx context.Context, stop contex
 	}
 }
 
-// Held is nil if nobody can have taken the lock over: it was renewed so lately
+// held is nil if nobody can have taken the lock over: it was renewed so lately
 // that it has not expired, by a clock that runs on while the process is stopped
 // or the machine sleeps. It asks nobody, so it can stand before each write.
 // Otherwise it is a *LostError; Check may still find that the lock is ours.
-func (k *Lock) Held() error {
+func (k *Lock) held() error {
 	if k.lost.Err() != nil {
 		return context.Cause(k.lost)
 	}
@@ -93,10 +93,10 @@ func (k *Lock) Held() error {
 	return nil
 }
 
-// Check is Held, and where that is not certain renews the lock on the spot, which
+// check is Held, and where that is not certain renews the lock on the spot, which
 // succeeds only if nobody has taken it over. A *LostError says that it is lost.
-func (k *Lock) Check(ctx context.Context) error {
-	if k.Held() == nil {
+func (k *Lock) check(ctx context.Context) error {
+	if k.held() == nil {
 		return nil
 	}
 	if k.lost.Err() != nil {

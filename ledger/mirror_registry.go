@@ -21,8 +21,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// RecordType is the artifact type of a record's copy in a registry.
-const RecordType = "application/vnd.shipit.release.v1+json"
+// recordType is the artifact type of a record's copy in a registry.
+const recordType = "application/vnd.shipit.release.v1+json"
 
 const (
 	partType  = "application/vnd.shipit.release.part.v1"
@@ -163,7 +163,7 @@ func (m *RegistryMirror) Get(ctx context.Context, entry string) (map[string][]by
 	if err := json.Unmarshal(found.Manifest, &a); err != nil {
 		return nil, fmt.Errorf("manifest of %s: %w", m.repository.Tag(entry), err)
 	}
-	if a.ArtifactType != RecordType || a.Config.MediaType != RecordType {
+	if a.ArtifactType != recordType || a.Config.MediaType != recordType {
 		return nil, fmt.Errorf("%s is a %q, not a record", m.repository.Tag(entry), a.ArtifactType)
 	}
 	if size := a.size(); size > entryLimit {
@@ -226,11 +226,11 @@ func (m *RegistryMirror) with(ctx context.Context) []remote.Option {
 }
 
 func newArtifact(entry string, parts map[string][]byte) (artifact, []v1.Layer, error) {
-	config := static.NewLayer([]byte("{}"), RecordType)
+	config := static.NewLayer([]byte("{}"), recordType)
 	layers := []v1.Layer{config}
-	a := artifact{ArtifactType: RecordType, Manifest: v1.Manifest{
+	a := artifact{ArtifactType: recordType, Manifest: v1.Manifest{
 		SchemaVersion: 2, MediaType: types.OCIManifestSchema1,
-		Config:      v1.Descriptor{MediaType: RecordType, Digest: digestOf([]byte("{}")), Size: 2},
+		Config:      v1.Descriptor{MediaType: recordType, Digest: digestOf([]byte("{}")), Size: 2},
 		Annotations: map[string]string{titleNote: entry},
 	}}
 	for _, part := range slices.Sorted(maps.Keys(parts)) {

@@ -32,7 +32,7 @@ func (l *Ledger) Recover(ctx context.Context, lock *Lock) (int, error) {
 	})
 	count := 0
 	for _, e := range copies {
-		if err := lock.Check(ctx); err != nil {
+		if err := lock.check(ctx); err != nil {
 			return count, err
 		}
 		written, err := l.bringBack(ctx, e)

@@ -36,21 +36,21 @@ func (e *ExpressionError) Error() string {
 	return fmt.Sprintf("column %d of %q: %s", e.Column, e.Expression, e.Msg)
 }
 
-// Expression is a compiled CEL expression over an Answer.
-type Expression struct {
+// expression is a compiled CEL expression over an answer.
+type expression struct {
 	text    string
 	ast     *ast.AST
 	program cel.Program
 	tracked cel.Program // records intermediate values
 }
 
-// Compile compiles CEL over the variables of an answer: status (int), headers
+// compile compiles CEL over the variables of an answer: status (int), headers
 // (map, names in lower case), text (string) and json (the parsed text; null if it is
 // not JSON). The error is an *ExpressionError.
-func Compile(text string) (Expression, error) {
+func compile(text string) (expression, error) {
 	l, err := newLanguage()
 	if err != nil {
-		return Expression{}, err
+		return expression{}, err
 	}
 	return l.compile(text)
 }
@@ -74,27 +74,27 @@ func newLanguage() (language, error) {
 	return language{env}, nil
 }
 
-func (l language) compile(text string) (Expression, error) {
+func (l language) compile(text string) (expression, error) {
 	compiled, issues := l.env.Compile(text)
 	if issues != nil && issues.Err() != nil {
 		first := issues.Errors()[0]
-		return Expression{}, &ExpressionError{text, first.Location.Line(), first.Location.Column() + 1, shorten(first.Message)}
+		return expression{}, &ExpressionError{text, first.Location.Line(), first.Location.Column() + 1, shorten(first.Message)}
 	}
 	// The limit stops an expression that would run for seconds; one over a health answer needs a fraction of it.
 	program, err := l.env.Program(compiled, cel.CostLimit(1_000_000))
 	if err != nil {
-		return Expression{}, &ExpressionError{text, 1, 1, err.Error()}
+		return expression{}, &ExpressionError{text, 1, 1, err.Error()}
 	}
 	// The library ignores the limit while it tracks values, so tracking has its own program.
 	tracked, err := l.env.Program(compiled, cel.EvalOptions(cel.OptTrackState))
 	if err != nil {
-		return Expression{}, &ExpressionError{text, 1, 1, err.Error()}
+		return expression{}, &ExpressionError{text, 1, 1, err.Error()}
 	}
-	return Expression{text: text, ast: compiled.NativeRep(), program: program, tracked: tracked}, nil
+	return expression{text: text, ast: compiled.NativeRep(), program: program, tracked: tracked}, nil
 }
 
 // condition is compile for an expression that must be true or false.
-func (l language) condition(text string) (Expression, error) {
+func (l language) condition(text string) (expression, error) {
 	e, err := l.compile(text)
 	if err != nil {
 		return e, err
@@ -107,11 +107,11 @@ func (l language) condition(text string) (Expression, error) {
 }
 
 // String is the source of the expression.
-func (e Expression) String() string { return e.text }
+func (e expression) String() string { return e.text }
 
-// Holds is nil if the expression is true for the answer; otherwise an error with the
+// holds is nil if the expression is true for the answer; otherwise an error with the
 // values that made it false.
-func (e Expression) Holds(a Answer) error {
+func (e expression) holds(a answer) error {
 	value, err := e.value(a)
 	if err != nil {
 		return fmt.Errorf("%s: %w", e.text, err)
@@ -132,7 +132,7 @@ func (e Expression) Holds(a Answer) error {
 }
 
 // value evaluates the expression.
-func (e Expression) value(a Answer) (ref.Val, error) {
+func (e expression) value(a answer) (ref.Val, error) {
 	value, _, err := e.program.Eval(a.variables())
 	if err != nil {
 		return nil, errors.New(shorten(err.Error()))
@@ -142,7 +142,7 @@ func (e Expression) value(a Answer) (ref.Val, error) {
 
 // seen lists the values that made an expression false: for a comparison the operands
 // that are not constants, for && those of the part that failed.
-func (e Expression) seen(x ast.Expr, state interpreter.EvalState) string {
+func (e expression) seen(x ast.Expr, state interpreter.EvalState) string {
 	if x.Kind() != ast.CallKind {
 		return ""
 	}

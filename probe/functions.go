@@ -26,11 +26,11 @@ func Functions(ctx context.Context, role config.Role, f config.Functions, ask As
 	if err != nil {
 		return release.RoleFunctions{}, false, fmt.Errorf("functions of %s: %s: %w", role.Name, q, err)
 	}
-	return FunctionsIn(role.Name, f, answer)
+	return functionsIn(role.Name, f, answer)
 }
 
-// FunctionsIn reads the functions of a role from its health answer.
-func FunctionsIn(role string, f config.Functions, answer Answer) (release.RoleFunctions, bool, error) {
+// functionsIn reads the functions of a role from its health answer.
+func functionsIn(role string, f config.Functions, answer answer) (release.RoleFunctions, bool, error) {
 	l, err := newLanguage()
 	if err != nil {
 		return release.RoleFunctions{}, false, err
@@ -61,7 +61,7 @@ func FunctionsIn(role string, f config.Functions, answer Answer) (release.RoleFu
 
 // lastAttempt is when the worker, by its own answer, last tried to register. A failed
 // attempt counts too, so it is only displayed and proves nothing.
-func (l language) lastAttempt(answer Answer) time.Time {
+func (l language) lastAttempt(answer answer) time.Time {
 	e, err := l.compile("json.worker.lastRegistrationAt")
 	if err != nil {
 		return time.Time{}

@@ -36,7 +36,7 @@ func Register(ctx context.Context, role config.Role, ask Asker) (string, error) 
 		within: r.Within.Or(30 * time.Second), every: 500 * time.Millisecond, code: release.CodeRegistrationFailed,
 		hint: "the worker answers, but the server it registers with did not accept it: check its address and keys", ask: ask,
 	}
-	var answer, confirmed Answer
+	var answer, confirmed answer
 	err = w.until(ctx, role, "registration", func(ctx context.Context) ([]string, error) {
 		answer, err = put.try(ctx)
 		return answer.excerpt(), named(put, err)
@@ -81,7 +81,7 @@ func named(q question, err error) error {
 
 // registered finds the registered URLs: the value of register.url for the last
 // answer, or else every URL in the answers with the path of the registration.
-func (l language) registered(r config.Register, answers ...Answer) ([]string, error) {
+func (l language) registered(r config.Register, answers ...answer) ([]string, error) {
 	if r.URL != "" {
 		e, err := l.compile(r.URL)
 		if err != nil {

@@ -36,15 +36,15 @@ func (a Asker) hiding(ctx context.Context, role config.Role) func(text string) s
 	return func(text string) string { return release.Redact(mask(text), ours) }
 }
 
-// Answer is the response to one request.
-type Answer struct {
+// answer is the response to one request.
+type answer struct {
 	Status int
 	Header http.Header
 	Body   []byte // its first megabyte
 }
 
 // variables are those of an expression over the answer.
-func (a Answer) variables() map[string]any {
+func (a answer) variables() map[string]any {
 	headers := map[string]string{}
 	for name, values := range a.Header {
 		headers[strings.ToLower(name)] = strings.Join(values, ", ")
@@ -53,7 +53,7 @@ func (a Answer) variables() map[string]any {
 }
 
 // excerpt is the first lines of the answer; window.until redacts and shortens them.
-func (a Answer) excerpt() []string {
+func (a answer) excerpt() []string {
 	if a.Status == 0 {
 		return nil
 	}
@@ -75,7 +75,7 @@ type question struct {
 	headers     map[string]string
 	body        string
 	port        int // of the role
-	expect      []Expression
+	expect      []expression
 	ask         Asker
 }
 
@@ -83,7 +83,7 @@ type question struct {
 func (q question) String() string { return q.method + " " + q.url }
 
 // try sends the request once. The error says which condition the answer does not meet.
-func (q question) try(ctx context.Context) (Answer, error) {
+func (q question) try(ctx context.Context) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	answer, err := q.send(ctx)
@@ -91,14 +91,14 @@ func (q question) try(ctx context.Context) (Answer, error) {
 		return answer, err
 	}
 	for _, e := range q.expect {
-		if err := e.Holds(answer); err != nil {
+		if err := e.holds(answer); err != nil {
 			return answer, err
 		}
 	}
 	return answer, nil
 }
 
-func (q question) send(ctx context.Context) (Answer, error) {
+func (q question) send(ctx context.Context) (answer, error) {
 	address, send := q.url, q.ask.Do
 	if strings.HasPrefix(address, "/") {
 		address = fmt.Sprintf("http://127.0.0.1:%d%s", q.port, address)
@@ -107,32 +107,32 @@ func (q question) send(ctx context.Context) (Answer, error) {
 	}
 	address, err := withSecrets(address)
 	if err != nil {
-		return Answer{}, err
+		return answer{}, err
 	}
 	body, err := withSecrets(q.body)
 	if err != nil {
-		return Answer{}, err
+		return answer{}, err
 	}
 	req, err := http.NewRequestWithContext(ctx, q.method, address, strings.NewReader(body))
 	if err != nil {
-		return Answer{}, fmt.Errorf("%s is not a valid request", q)
+		return answer{}, fmt.Errorf("%s is not a valid request", q)
 	}
 	for name, value := range q.headers {
 		if value, err = withSecrets(value); err != nil {
-			return Answer{}, err
+			return answer{}, err
 		}
 		req.Header.Set(name, value)
 	}
 	res, err := send(ctx, req)
 	if err != nil {
-		return Answer{}, withoutAddress(err)
+		return answer{}, withoutAddress(err)
 	}
 	defer res.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
 	if err != nil {
-		return Answer{}, fmt.Errorf("read the answer: %w", err)
+		return answer{}, fmt.Errorf("read the answer: %w", err)
 	}
-	return Answer{Status: res.StatusCode, Header: res.Header, Body: data}, nil
+	return answer{Status: res.StatusCode, Header: res.Header, Body: data}, nil
 }
 
 // fromHere sends a request from this machine.

@@ -51,7 +51,7 @@ func (v *validation) refuse(code release.Code, key, message, hint string) {
 	})
 }
 
-func (v *validation) expression(key, text string, compile func(string) (Expression, error)) {
+func (v *validation) expression(key, text string, compile func(string) (expression, error)) {
 	if _, err := compile(text); err != nil {
 		v.refuse(release.CodeProbeExpression, key, err.Error(), "variables: status, headers, text, json")
 	}

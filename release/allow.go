@@ -23,7 +23,7 @@ func (e *AllowError) Error() string {
 // ParseAllowed reads a code that a finding must not be refused for. An
 // *AllowError says that there is no such code, or none that can be allowed.
 func ParseAllowed(text string) (Code, error) {
-	entry, ok := Code(text).Entry()
+	entry, ok := Code(text).entry()
 	switch {
 	case ok && entry.Allow:
 		return entry.Code, nil

@@ -187,8 +187,8 @@ func Codes() []CodeEntry {
 	return all
 }
 
-// Entry explains the code; false if the table does not have it.
-func (c Code) Entry() (CodeEntry, bool) {
+// entry explains the code; false if the table does not have it.
+func (c Code) entry() (CodeEntry, bool) {
 	all := Codes()
 	i := slices.IndexFunc(all, func(e CodeEntry) bool { return e.Code == c })
 	if i < 0 {

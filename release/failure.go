@@ -72,7 +72,7 @@ func (f Finding) String() string {
 
 // Allowable reports whether --allow with the finding's code lets a release go on.
 func (f Finding) Allowable() bool {
-	entry, ok := f.Code.Entry()
+	entry, ok := f.Code.entry()
 	return ok && entry.Allow && !f.Fixed
 }
 

@@ -25,8 +25,8 @@ func (s Source) Dirty(ctx context.Context) ([]string, error) {
 	return paths, nil
 }
 
-// IsAncestor reports whether the commit is an ancestor of rev, or rev itself.
-func (s Source) IsAncestor(ctx context.Context, rev string) (bool, error) {
+// isAncestor reports whether the commit is an ancestor of rev, or rev itself.
+func (s Source) isAncestor(ctx context.Context, rev string) (bool, error) {
 	if strings.HasPrefix(rev, "-") {
 		return false, &NoSuchRevError{Rev: rev, Dir: s.Top}
 	}

@@ -171,7 +171,7 @@ func Contains(ctx context.Context, dir, commit, branch string) (bool, error) {
 		return false, err
 	}
 	defer s.Close()
-	return s.IsAncestor(ctx, branch)
+	return s.isAncestor(ctx, branch)
 }
 
 // locate finds the repository, the commit and its tree by one git process, which

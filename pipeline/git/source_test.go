@@ -237,11 +237,11 @@ func TestIsAncestor(t *testing.T) {
 	r.Git("checkout", "-q", "--orphan", "other")
 	r.Commit("alone", nil)
 	for rev, want := range map[string]bool{"main": true, first.SHA: true, "other": false} {
-		got, err := first.IsAncestor(context.Background(), rev)
+		got, err := first.isAncestor(context.Background(), rev)
 		require.NoError(t, err)
 		require.Equal(t, want, got, rev)
 	}
-	_, err := first.IsAncestor(context.Background(), "nope")
+	_, err := first.isAncestor(context.Background(), "nope")
 	var none *NoSuchRevError
 	require.ErrorAs(t, err, &none)
 }
