@@ -87,10 +87,10 @@ func below(p, dir string) bool {
 	return dir == "" || p == dir || strings.HasPrefix(p, dir+"/")
 }
 
-// closureFrom follows the links of img.Package. What makes an image of it
+// NewClosure follows the links of img.Package. What makes an image of it
 // impossible (a linked package that is missing, a link out of the repository, a
 // submodule) is a *release.Refusal that names all such files, not the first.
-func closureFrom(ctx context.Context, s git.Source, img config.Image) (Closure, error) {
+func NewClosure(ctx context.Context, s git.Source, img config.Image) (Closure, error) {
 	w, err := readWorkspace(ctx, s)
 	if err != nil {
 		return Closure{}, err

@@ -30,7 +30,7 @@ func closureOf(t *testing.T, r *sample.Repo, img config.Image) (Closure, error) 
 	if img.Package == "" {
 		img.Package = worker
 	}
-	return closureFrom(context.Background(), open(t, r.Dir), img)
+	return NewClosure(context.Background(), open(t, r.Dir), img)
 }
 
 func paths(c Closure) []string {
