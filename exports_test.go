@@ -106,7 +106,18 @@ func (x *exports) use(o types.Object) {
 		return
 	}
 	x.used[x.key(o)] = true
-	x.useType(o.Type())
+	named, ok := o.Type().(*types.Named)
+	if _, isType := o.(*types.TypeName); !ok || !isType {
+		x.useType(o.Type())
+		return
+	}
+	if s, ok := named.Underlying().(*types.Struct); ok {
+		for field := range s.Fields() {
+			if field.Exported() {
+				x.useType(field.Type())
+			}
+		}
+	}
 }
 
 // usedType reports whether another package names a type or a value of it.
@@ -120,17 +131,8 @@ func (x *exports) useType(t types.Type) {
 	case *types.Alias:
 		x.useType(types.Unalias(t))
 	case *types.Named:
-		o := t.Obj()
-		if o.Pkg() == nil || !strings.HasPrefix(o.Pkg().Path(), module) || x.used[x.key(o)] {
-			return
-		}
-		x.use(o)
-		if s, ok := t.Underlying().(*types.Struct); ok {
-			for field := range s.Fields() {
-				if field.Exported() {
-					x.useType(field.Type())
-				}
-			}
+		if o := t.Obj(); o.Pkg() != nil && strings.HasPrefix(o.Pkg().Path(), module) {
+			x.use(o)
 		}
 		for arg := range t.TypeArgs().Types() {
 			x.useType(arg)
