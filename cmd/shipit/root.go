@@ -104,7 +104,6 @@ runs there, and rolls it back.`,
 		newHistory(g), newVerify(g), newCheck(g), newInit(g), newRBAC(g), newWithdraw(g), newExplain(g), newDoctor(g), newCompletion(g), newReport(g),
 	)
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	addExitCodes(root)
 	g.addCompletions(root)
 	return root
