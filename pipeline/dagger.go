@@ -32,6 +32,7 @@ type daggerRun struct {
 	filesDir string  // where they are on this machine
 	quiet    *silence
 
+	step  *install          // nil if the source goes in before the first command
 	reads *dagger.Directory // what the install reads, and the rest of the closure; nil if they go in together
 	rest  *dagger.Directory
 }
@@ -106,7 +107,7 @@ func (r *daggerRun) divide(ctx context.Context, c content, tmp string) error {
 		return err
 	}
 	if why != "" {
-		r.opts.report(release.MarkNote, "the install runs with the source, so a change of the source repeats it: %s", why)
+		r.opts.report(release.MarkNote, withSource, why)
 	}
 	if step == nil {
 		return nil
@@ -115,23 +116,15 @@ func (r *daggerRun) divide(ctx context.Context, c content, tmp string) error {
 	if err := errors.Join(mkdir(reads), mkdir(rest), step.reads.export(ctx, reads), step.source.export(ctx, rest)); err != nil {
 		return fmt.Errorf("export the closure: %w", err)
 	}
-	r.reads, r.rest = r.client.Host().Directory(reads), r.client.Host().Directory(rest)
+	r.step, r.reads, r.rest = step, r.client.Host().Directory(reads), r.client.Host().Directory(rest)
 	return nil
 }
 
 // build runs the commands, exports the tree to the folder out, and then runs the
 // tests in the tree that the commands left.
 func (r daggerRun) build(ctx context.Context, p dagger.Platform, out string, use func(content) error) error {
-	tree, built := r.source, (*dagger.Container)(nil)
-	if len(r.in.Image.Run)+len(r.in.Image.Test) > 0 {
-		var err error
-		built = r.toolchain(p).With(r.withClosure).With(r.withCaches).With(r.withEnvironment).With(r.withFiles).With(r.withSecrets)
-		if built, err = r.commands(ctx, built, p); err != nil {
-			return err
-		}
-		tree = built.Directory(r.tree())
-	}
-	if err := r.export(ctx, tree, out); err != nil {
+	built, err := r.make(ctx, p, out)
+	if err != nil {
 		return err
 	}
 	c, err := readDir(out)
@@ -159,6 +152,33 @@ func (r daggerRun) build(ctx context.Context, p dagger.Platform, out string, use
 func (r daggerRun) tree() string   { return r.root + "/app" }
 func (r daggerRun) home() string   { return r.root + "/home" }
 func (r daggerRun) stores() string { return r.home() + "/caches" }
+
+// make runs the commands, puts the tree that they leave into the folder out, and returns
+// the container in which the tests run.
+func (r daggerRun) make(ctx context.Context, p dagger.Platform, out string) (*dagger.Container, error) {
+	if len(r.in.Image.Run)+len(r.in.Image.Test) == 0 {
+		return nil, r.export(ctx, r.source, out)
+	}
+	container := func() *dagger.Container {
+		return r.toolchain(p).With(r.withClosure).With(r.withCaches).With(r.withEnvironment).With(r.withFiles).With(r.withSecrets)
+	}
+	if r.step != nil && len(r.in.Image.Run) == 1 {
+		built, why, err := r.install(ctx, container(), p, out)
+		if err != nil || why == "" {
+			return built, err
+		}
+		r.opts.report(release.MarkNote, withSource, why)
+		r.step, r.reads, r.rest = nil, nil, nil
+		if err := process.RemoveAll(out); err != nil {
+			return nil, err
+		}
+	}
+	built, err := r.commands(ctx, container(), p)
+	if err != nil {
+		return nil, err
+	}
+	return built, r.export(ctx, built.Directory(r.tree()), out)
+}
 
 // toolchain is the image that commands run in. They run as root, whatever user the
 // image names: root owns the closure and the caches in the engine.

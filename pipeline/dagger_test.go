@@ -502,6 +502,32 @@ func TestAnInstallInAnEngineRunsBeforeTheSourceGoesIn(t *testing.T) {
 	require.Equal(t, buildImage(t, r.Dir, img).Digest, b.Digest)
 }
 
+func TestAnInstallIsTakenOutOfTheEngineOnce(t *testing.T) {
+	r := sample.New(t, sample.Options{})
+	runs := fakePnpm(t, "")
+	img := workerImage()
+	img.Toolchain, img.Run = toolchain, [][]string{{"pnpm", "install"}}
+	opts, engine := daggerOptions(t)
+	_, err := Build(t.Context(), resolve(t, r.Dir, img), opts)
+	require.NoError(t, err)
+	before := runs()
+	engine.exported()
+	r.Commit("source", map[string]string{worker + "/src/serve.ts": "// changed\n"})
+	b, err := Build(t.Context(), resolve(t, r.Dir, img), opts)
+	require.NoError(t, err)
+	require.Equal(t, before, runs())
+	engine.exported() // still the one
+	require.Equal(t, "// changed\n", fileOf(t, b, "app/packages/system-bus/src/serve.ts"))
+	require.Equal(t, buildImage(t, r.Dir, img).Digest, b.Digest)
+
+	r.Commit("made too", map[string]string{"node_modules.txt": "x\n"})
+	fakePnpm(t, "echo made > packages/system-bus/made.txt")
+	r.Commit("both", map[string]string{worker + "/made.txt": "committed\n", ".npmrc": "color=false\n"})
+	b, err = Build(t.Context(), resolve(t, r.Dir, img), opts)
+	require.NoError(t, err)
+	require.Equal(t, buildImage(t, r.Dir, img).Digest, b.Digest, "the source goes in first where the install makes a file of it")
+}
+
 // The stand-in knows no caches, so this shows only that the second build of a
 // comparison is given those of the first, and that everything around it is another.
 func TestAComparisonInAnEngineIsColdAndWarmInOtherSurroundings(t *testing.T) {

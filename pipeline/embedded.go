@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"strings"
 
@@ -100,7 +99,7 @@ func (s staging) start(ctx context.Context, in Inputs, c content) (left [][]stri
 		}
 	}
 	if why != "" {
-		s.opts.report(release.MarkNote, "the install runs with the source, so a change of the source repeats it: %s", why)
+		s.opts.report(release.MarkNote, withSource, why)
 	}
 	if err := c.export(ctx, s.tree()); err != nil {
 		return nil, fmt.Errorf("export the closure: %w", err)
@@ -111,7 +110,7 @@ func (s staging) start(ctx context.Context, in Inputs, c content) (left [][]stri
 // install makes the tree after the install: from the cache, or by running it. why is
 // set if it made a file that the source has too.
 func (s staging) install(ctx context.Context, in Inputs, step install) (why string, err error) {
-	kept, err := s.installs()
+	kept, err := installsOf(in, s.opts)
 	if err != nil {
 		return "", err
 	}
@@ -120,7 +119,7 @@ func (s staging) install(ctx context.Context, in Inputs, step install) (why stri
 		return "", fmt.Errorf("restore the install: %w", err)
 	}
 	if found {
-		s.opts.report(release.MarkDone, "%s: as before, nothing of what it reads has changed", strings.Join(step.args, " "))
+		s.opts.report(release.MarkDone, asBefore, strings.Join(step.args, " "))
 	} else {
 		if err := step.reads.export(ctx, s.tree()); err != nil {
 			return "", fmt.Errorf("export what the install reads: %w", err)
@@ -132,11 +131,5 @@ func (s staging) install(ctx context.Context, in Inputs, step install) (why stri
 			return "", fmt.Errorf("keep the install: %w", err)
 		}
 	}
-	err = step.source.export(ctx, s.tree())
-	var both *fs.PathError
-	if errors.As(err, &both) && errors.Is(err, fs.ErrExist) {
-		at, _ := filepath.Rel(s.tree(), both.Path)
-		return at + " is committed, and the install makes it", nil
-	}
-	return "", err
+	return step.addSource(ctx, s.tree())
 }

@@ -5,10 +5,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -25,6 +28,24 @@ type install struct {
 	key    string   // of what it makes
 	reads  content  // manifests, lockfile, patches, programs of the workspace
 	source content  // the rest of the closure
+}
+
+// What is said of installs.
+const (
+	withSource = "the install runs with the source, so a change of the source repeats it: %s"
+	asBefore   = "%s: as before, nothing of what it reads has changed"
+)
+
+// addSource adds the source to the folder tree. why is a file that the install made and
+// the source has too.
+func (i install) addSource(ctx context.Context, tree string) (why string, err error) {
+	err = i.source.export(ctx, tree)
+	var both *fs.PathError
+	if errors.As(err, &both) && errors.Is(err, fs.ErrExist) {
+		at, _ := filepath.Rel(tree, both.Path)
+		return at + " is committed, and the install makes it", nil
+	}
+	return "", err
 }
 
 // divide returns the install, or why the source must be there before it runs; both are

@@ -20,16 +20,21 @@ const installsKept = 3
 
 // installCache is a folder of trees as installs left them, by their keys. The zero
 // value keeps nothing.
-type installCache struct{ dir string }
+type installCache struct {
+	dir  string
+	link bool // trees share their files: nothing runs in them that could change one
+}
 
-// installs is where a build finds and keeps installs. A build that shows whether an
+// installsOf is where a build finds and keeps installs. A build that shows whether an
 // install is the same each time runs it.
-func (s staging) installs() (installCache, error) {
-	if s.opts.cold() {
+func installsOf(in Inputs, opts Options) (installCache, error) {
+	if opts.cold() {
 		return installCache{}, nil
 	}
-	store, err := openCache(s.opts.CacheDir)
-	return installCache{filepath.Join(store.dir, "installs")}, err
+	store, err := openCache(opts.CacheDir)
+	img := in.Image
+	alone := len(img.Run) == 1 && len(img.Test)+len(img.Functions) == 0 && img.Prove.Start == 0
+	return installCache{filepath.Join(store.dir, "installs"), alone}, err
 }
 
 // restore copies an install to the folder tree, if there is one.
@@ -42,7 +47,7 @@ func (c installCache) restore(ctx context.Context, key, tree string) (bool, erro
 		return false, nil //nolint:nilerr // there is none
 	}
 	now := time.Now()
-	return true, errors.Join(os.Chtimes(from, now, now), copyTree(ctx, from, tree))
+	return true, errors.Join(os.Chtimes(from, now, now), c.copy(ctx, from, tree))
 }
 
 // keep copies the folder tree into the cache.
@@ -57,7 +62,7 @@ func (c installCache) keep(ctx context.Context, key, tree string) error {
 	if err != nil {
 		return err
 	}
-	if err := copyTree(ctx, tree, part); err != nil {
+	if err := c.copy(ctx, tree, part); err != nil {
 		return errors.Join(err, process.RemoveAll(part))
 	}
 	at := filepath.Join(c.dir, key)
@@ -92,9 +97,8 @@ func (c installCache) trim() error {
 	return failed
 }
 
-// copyTree copies a folder's content to a folder that is there and empty, with its
-// modes.
-func copyTree(ctx context.Context, from, to string) error {
+// copy copies a folder's content to a folder that is there and empty, with its modes.
+func (c installCache) copy(ctx context.Context, from, to string) error {
 	files, ctx := errgroup.WithContext(ctx)
 	files.SetLimit(4)
 	err := filepath.WalkDir(from, func(p string, d fs.DirEntry, err error) error {
@@ -116,6 +120,9 @@ func copyTree(ctx context.Context, from, to string) error {
 		case d.Type()&fs.ModeSymlink != 0:
 			target, err := os.Readlink(p)
 			return errors.Join(err, os.Symlink(target, at))
+		}
+		if c.link && os.Link(p, at) == nil { // or the cache is on another disk
+			return nil
 		}
 		files.Go(func() error { return copyFile(p, at, info.Mode().Perm()) })
 		return ctx.Err()

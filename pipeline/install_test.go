@@ -30,10 +30,10 @@ func fakePnpm(t *testing.T, script string) (runs func() int) {
 
 func TestAChangeOfTheSourceCostsNoInstall(t *testing.T) {
 	r := sample.New(t, sample.Options{})
-	runs := fakePnpm(t, "find . -name '*.ts' | grep -q . && exit 9; :")
+	runs := fakePnpm(t, "find . -name '*.ts' | grep -q . && exit 9; touch node_modules/.pnpm/made/changed")
 	opts := testOptions(t)
 	img := workerImage()
-	img.Run = [][]string{{"pnpm", "install", "--frozen-lockfile"}, {"sh", "-c", "cat packages/system-bus/src/serve.ts > packages/system-bus/built"}}
+	img.Run = [][]string{{"pnpm", "install", "--frozen-lockfile"}, {"sh", "-c", "cat packages/system-bus/src/serve.ts > packages/system-bus/built; echo 1 >> node_modules/.pnpm/made/changed"}}
 	build := func() Built {
 		t.Helper()
 		b, err := Build(t.Context(), resolve(t, r.Dir, img), opts)
@@ -48,7 +48,7 @@ func TestAChangeOfTheSourceCostsNoInstall(t *testing.T) {
 	second := build()
 	require.Equal(t, 1, runs(), "a source edit repeats no install")
 	require.Equal(t, "// changed\n", fileOf(t, second, "app/packages/system-bus/built"))
-	require.Contains(t, headersOf(t, second), "app/node_modules/.pnpm/made/package.json")
+	require.Equal(t, "1\n", fileOf(t, second, "app/node_modules/.pnpm/made/changed"), "what a command changes is not kept")
 
 	r.Commit("dependency", map[string]string{".npmrc": "strict-peer-dependencies=false\n"})
 	build()
@@ -112,7 +112,7 @@ func TestProgramsOfTheWorkspaceArePartOfTheInstall(t *testing.T) {
 }
 
 func TestTheCacheKeepsTheLastInstalls(t *testing.T) {
-	c := installCache{filepath.Join(t.TempDir(), "installs")}
+	c := installCache{dir: filepath.Join(t.TempDir(), "installs"), link: true}
 	tree := t.TempDir()
 	require.NoError(t, os.MkdirAll(filepath.Join(tree, "a/b"), 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(tree, "a/b/x"), []byte("x"), 0o755))
