@@ -128,7 +128,7 @@ func (g *ground) buildShipit(ctx context.Context, root string, say func(string))
 		return err
 	}
 	return cluster.Compilation{
-		What: "shipit", Dir: root, Packages: []string{"./cmd/shipit"}, Out: g.shipit, LinkerFlags: "-s -w", Seconds: 75,
+		What: "shipit", Dir: root, Packages: []string{"./cmd/shipit"}, Out: g.shipit, LinkerFlags: "-s -w", Seconds: 105,
 		Flags: []string{"-trimpath", "-buildvcs=false", "-tags=kustomize_disable_go_plugin_support,grpcnotrace"},
 	}.Run(ctx, say)
 }

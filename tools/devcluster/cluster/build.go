@@ -30,9 +30,9 @@ const kubernetesVersion = "v1.35.4"
 func tools() map[string]tool {
 	kube := kubernetesLinkerFlags()
 	return map[string]tool{
-		"controlplane": {module: "tools/controlplane", pkg: ".", seconds: 340, extra: kube},
+		"controlplane": {module: "tools/controlplane", pkg: ".", seconds: 360, extra: kube},
 		"kubelet":      {module: "tools/controlplane", pkg: "./cmd/kubelet", seconds: 30, extra: kube},
-		"kubectl":      {module: "tools/controlplane", pkg: "./cmd/kubectl", seconds: 60, extra: kube},
+		"kubectl":      {module: "tools/controlplane", pkg: "./cmd/kubectl", seconds: 35, extra: kube},
 		"kwok":         {module: "tools/kwok", pkg: ".", seconds: 110},
 		"cosign":       {module: "tools/cosign", pkg: "github.com/sigstore/cosign/v3/cmd/cosign", seconds: 240},
 		"nodeinit":     {module: "tools/devcluster/nodeinit", pkg: ".", seconds: 2},
