@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,11 +24,11 @@ type play struct {
 
 // ended is a step that was played.
 type ended struct {
-	shows, line string
-	code        int
-	parity      string
-	took        time.Duration
-	fault       error
+	line   string
+	code   int
+	parity string
+	took   time.Duration
+	fault  error
 }
 
 // perform plays the steps up to the first that does not end as it must.
@@ -49,22 +50,12 @@ func (p *play) perform(ctx context.Context) error {
 
 // step plays one step and checks how it ended.
 func (p *play) step(ctx context.Context, s step) ended {
-	e := ended{shows: s.shows, line: s.line, parity: "?"}
-	for _, change := range s.edits {
-		if e.fault = p.edit(change); e.fault != nil {
-			return e
-		}
+	e := ended{line: s.line, parity: "?"}
+	if s.looks {
+		e.parity = "nothing changed"
 	}
-	for _, line := range s.typed {
-		if code, err := p.typed(ctx, line); err != nil || code != 0 {
-			e.fault = fmt.Errorf("%s: exit code %d: %w", line, code, err)
-			return e
-		}
-	}
-	if s.hand != nil {
-		if e.fault = s.hand(ctx); e.fault != nil {
-			return e
-		}
+	if e.fault = p.prepare(ctx, s); e.fault != nil {
+		return e
 	}
 	start := time.Now()
 	e.code, e.fault = p.typed(ctx, s.line)
@@ -73,10 +64,10 @@ func (p *play) step(ctx context.Context, s step) ended {
 		e.fault = fmt.Errorf("exit code %d, not %d", e.code, s.code)
 	}
 	var now state
-	if e.fault == nil {
+	if e.fault == nil && !s.looks {
 		e.fault = p.asked(ctx, "status", &now)
 	}
-	if e.fault == nil {
+	if e.fault == nil && !s.looks {
 		e.parity = now.String()
 		e.fault = p.runs(now, s.runs)
 	}
@@ -87,6 +78,24 @@ func (p *play) step(ctx context.Context, s step) ended {
 		fmt.Fprintf(p.out, "── exit code %d as it must be, %s (%.1fs)\n", e.code, e.parity, e.took.Seconds())
 	}
 	return e
+}
+
+// prepare does what comes before the command that counts.
+func (p *play) prepare(ctx context.Context, s step) error {
+	for _, change := range s.edits {
+		if err := p.edit(change); err != nil {
+			return err
+		}
+	}
+	for _, line := range s.typed {
+		if code, err := p.typed(ctx, line); err != nil || code != 0 {
+			return cmp.Or(err, fmt.Errorf("%s: exit code %d", line, code))
+		}
+	}
+	if s.hand != nil {
+		return s.hand(ctx)
+	}
+	return nil
 }
 
 // typed shows a command line, runs it in the repository and gives its exit code.
