@@ -24,6 +24,13 @@ const drainTime = 30 * time.Second
 // endSlack is how long after its grace period a pod may still be there.
 const endSlack = 2 * time.Second
 
+// drainUnsaid is how long a pod that ends may still answer without a word: nearly every
+// old pod does for a moment.
+const drainUnsaid = time.Second
+
+// mostNamed is how many pods are named at once.
+const mostNamed = 3
+
 // drain is a wait until Services send traffic to nothing but what the release runs.
 type drain struct {
 	role     string // for the progress
@@ -42,6 +49,7 @@ func (t *Target) awaitTraffic(ctx context.Context, d drain) error {
 		return nil
 	}
 	d.told = map[string]bool{}
+	began := time.Now()
 	limit, cancel := context.WithTimeout(ctx, drainTime)
 	defer cancel()
 	changes := make(chan struct{}, 1)
@@ -53,7 +61,9 @@ func (t *Target) awaitTraffic(ctx context.Context, d drain) error {
 		case err != nil || len(ending) == 0:
 			return err
 		}
-		t.reportEnding(d, ending)
+		if time.Since(began) >= drainUnsaid {
+			t.reportEnding(d, ending)
+		}
 		if !watching {
 			t.watchEndpoints(limit, d.services, changes)
 		}
@@ -103,6 +113,9 @@ func (t *Target) reportEnding(d drain, ending []destination) {
 			d.told[line] = true
 			lines = append(lines, fmt.Sprintf("%s, until %s at the latest", line, e.pod.DeletionTimestamp.Format(time.TimeOnly)))
 		}
+	}
+	if more := len(lines) - mostNamed; more > 0 {
+		lines = append(lines[:mostNamed], fmt.Sprintf("%d more", more))
 	}
 	if len(lines) > 0 {
 		t.options.Progress.Report(release.Event{Phase: release.PhaseWait, Mark: release.MarkNote, Role: d.role, Message: strings.Join(lines, "; ") + ": waiting for it"})
