@@ -26,7 +26,9 @@ func (r runner) stop(ctx context.Context, d service.Definition) (service.State, 
 	killAt := time.Now().Add(d.StopTimeout() + stopSlack)
 	stopped := make(chan error, 1)
 	go func() {
-		_, err := r.Change(ctx, write(d, "stop"), r.manager(d).Stop(d))
+		cmd := r.manager(d).Stop(d)
+		cmd.Limit = d.StopTimeout() + time.Minute
+		_, err := r.Change(ctx, write(d, "stop"), cmd)
 		stopped <- err
 	}()
 	limit := time.NewTimer(time.Until(killAt))

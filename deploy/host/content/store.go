@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/joelhooks/shipit/deploy/host/machine"
 )
@@ -95,9 +96,12 @@ func (s Store) Verify(ctx context.Context, image Image, whole bool) error {
 	return s.compare(ctx, s.dir(image.Digest), image.Files, body)
 }
 
+// readingLimit is how long it may take to read all of a release directory.
+const readingLimit = 2 * time.Minute
+
 func (s Store) compare(ctx context.Context, dir, files, body string) error {
 	cmd := machine.Script(body, dir, files)
-	cmd.Tolerate = []int{exitAbsent, exitDamaged, exitMounted}
+	cmd.Tolerate, cmd.Limit = []int{exitAbsent, exitDamaged, exitMounted}, readingLimit
 	res, err := s.Machine.Read(ctx, cmd)
 	switch {
 	case err != nil:

@@ -59,6 +59,10 @@ func (s Store) discard(ctx context.Context, staging string, fault error) error {
 // errConsumed ends the making of a tar that nobody reads any more.
 var errConsumed = errors.New("nobody reads any more")
 
+// sendingLimit is how long it may take to send an image; the lock is lost long before if
+// the machine does not answer.
+const sendingLimit = time.Hour
+
 // stream sends the flattened layers to the machine's tar.
 func (s Store) stream(ctx context.Context, staging string, layers []Layer) (files string, err error) {
 	out, in := io.Pipe()
@@ -69,7 +73,9 @@ func (s Store) stream(ctx context.Context, staging string, layers []Layer) (file
 		in.CloseWithError(err)
 		produced <- err
 	}()
-	_, err = s.Machine.Change(ctx, s.write("unpack"), machine.Script(unpackScript, staging).With(out))
+	cmd := machine.Script(unpackScript, staging).With(out)
+	cmd.Limit = sendingLimit
+	_, err = s.Machine.Change(ctx, s.write("unpack"), cmd)
 	_ = out.CloseWithError(errConsumed)
 	made := <-produced
 	var lost *machine.LostError

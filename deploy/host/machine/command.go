@@ -7,15 +7,17 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Command is a program and its words, as data. No word is ever read by a shell:
 // scripts take what varies as arguments.
 type Command struct {
 	Argv     []string
-	Stdin    io.Reader // nil: empty
-	Tolerate []int     // exit codes that are as good as 0
-	Retry    []int     // exit codes that pass by themselves
+	Stdin    io.Reader     // nil: empty
+	Tolerate []int         // exit codes that are as good as 0
+	Retry    []int         // exit codes that pass by themselves
+	Limit    time.Duration // of running it once; default readLimit or changeLimit
 }
 
 // Result is what a command printed, and its exit code.

@@ -66,6 +66,7 @@ func (d Disk) Replace(ctx context.Context, dir, name, was string, content []byte
 		return false, err
 	}
 	cmd := Script(replaceScript, dir, name, strings.TrimPrefix(was, "sha256:"), fmt.Sprintf("%x", sha256.Sum256(content))).With(bytes.NewReader(content))
+	cmd.Limit = readLimit
 	_, err = m.Change(ctx, Write{Name: "ledger " + name}, cmd) // it compares and swaps: it needs no fence
 	var exit *ExitError
 	switch {

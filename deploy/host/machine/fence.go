@@ -67,11 +67,11 @@ func (m *Machine) Change(ctx context.Context, w Write, cmd Command) (Result, err
 		}
 		defer done()
 		if !fenced {
-			return m.via.run(ctx, cmd)
+			return m.limited(ctx, cmd, changeLimit)
 		}
 		ledger := sha256.Sum256([]byte(fence.Ledger))
 		at := path.Join(w.Root, "fences", fmt.Sprintf("%x.%d", ledger[:4], fence.Number))
-		res, err := m.via.run(ctx, cmd.behind(at))
+		res, err := m.limited(ctx, cmd.behind(at), changeLimit)
 		if err == nil && res.Exit == exitFenced {
 			return res, &fencedError{Machine: m.Name, Write: w.Name, Fence: at}
 		}

@@ -49,7 +49,7 @@ func connect(ctx context.Context, h config.Host, o Options) (*Machine, error) {
 		}
 		m.via = conn
 	}
-	if err := m.introduce(ctx); err != nil {
+	if err := m.introduce(ctx, o.Timeout); err != nil {
 		return nil, errors.Join(fmt.Errorf("ask %s what it is: %w", m.Name, err), m.via.close())
 	}
 	return m, nil
@@ -62,8 +62,10 @@ id=$(cat /etc/machine-id /proc/sys/kernel/random/boot_id 2>/dev/null || sysctl -
 printf '%s\n' "$(printf '%s' "$id" | tr '\n' ' ')"`
 
 // introduce asks the machine for its platform, home and identity.
-func (m *Machine) introduce(ctx context.Context) error {
-	res, err := m.Read(ctx, Script(introduceScript))
+func (m *Machine) introduce(ctx context.Context, limit time.Duration) error {
+	cmd := Script(introduceScript)
+	cmd.Limit = limit
+	res, err := m.Read(ctx, cmd)
 	if err != nil {
 		return err
 	}
@@ -92,7 +94,21 @@ func (m *Machine) Lock(path string) (unlock func()) { return m.locks.lock(path) 
 // Read runs one command that changes nothing; an exit code that is not 0 and not
 // tolerated is an *ExitError. Transient exit codes are tried again for a few seconds.
 func (m *Machine) Read(ctx context.Context, cmd Command) (Result, error) {
-	return m.exec(ctx, cmd, m.via.run)
+	return m.exec(ctx, cmd, func(ctx context.Context, cmd Command) (Result, error) { return m.limited(ctx, cmd, readLimit) })
+}
+
+// A machine may be reached and yet not answer: its disk or its service manager hangs.
+const (
+	readLimit   = 30 * time.Second
+	changeLimit = 2 * time.Minute
+)
+
+// limited runs a command once, for its limit or else usual.
+func (m *Machine) limited(ctx context.Context, cmd Command, usual time.Duration) (Result, error) {
+	limit := cmp.Or(cmd.Limit, usual)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%s does not answer within %s", m.Name, limit))
+	defer cancel()
+	return m.via.run(ctx, cmd)
 }
 
 // exec runs one command by run, as often as it takes.
