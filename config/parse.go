@@ -71,6 +71,7 @@ func Parse(path string, data []byte, env string) (Config, error) {
 	if env != "" {
 		p.overlay(root, env)
 	}
+	p.checkRequired(root, root, "", Settings())
 	cfg := Config{Path: path, Dir: filepath.Dir(path), Environment: env}
 	if p.err == nil {
 		if err := root.Decode(&cfg); err != nil {

@@ -75,6 +75,34 @@ func (p *parser) checkScalar(n *yaml.Node, at string, s Setting) {
 	p.fail(fault)
 }
 
+// checkRequired reports the first required key that n, the value of s, does not have.
+func (p *parser) checkRequired(root, n *yaml.Node, at string, s Setting) {
+	if n.Kind == yaml.SequenceNode && s.Each != nil {
+		for i, item := range n.Content {
+			p.checkRequired(root, item, fmt.Sprintf("%s[%d]", at, i), *s.Each)
+		}
+	}
+	if n.Kind != yaml.MappingNode {
+		return
+	}
+	for _, inner := range s.Settings {
+		if inner.Required && isEmpty(child(n, inner.Key)) {
+			path := strings.TrimPrefix(at+"."+inner.Key, ".")
+			p.fail(&Error{Line: lineOf(root, path), Key: path, Msg: "is missing", Hint: strings.Join(inner.Choices, " or ")})
+		}
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if inner, known := s.Child(n.Content[i].Value); known {
+			p.checkRequired(root, n.Content[i+1], strings.TrimPrefix(at+"."+n.Content[i].Value, "."), inner)
+		}
+	}
+}
+
+// isEmpty reports whether a key is not in the file, or has no value there.
+func isEmpty(n *yaml.Node) bool {
+	return n == nil || n.Tag == "!!null" || n.Kind == yaml.ScalarNode && n.Value == ""
+}
+
 func inWords(n *yaml.Node) string {
 	switch n.Kind {
 	case yaml.MappingNode:

@@ -19,7 +19,7 @@ var (
 	userRule   = regexp.MustCompile(`^[0-9]+(:[0-9]+)?$`)
 )
 
-// validate checks what the types cannot say.
+// validate checks what neither the types nor the tags say.
 func (p *parser) validate(c *Config, root *yaml.Node) {
 	fail := func(key, msg, hint string) {
 		p.fail(&Error{Line: lineOf(root, key), Key: key, Msg: msg, Hint: hint})
@@ -41,7 +41,7 @@ func (p *parser) validate(c *Config, root *yaml.Node) {
 	}
 	validateSigning(c.Signing, fail)
 	for i, f := range c.Check.Forbid {
-		if _, err := regexp.Compile(f.Pattern); err != nil || f.Pattern == "" {
+		if _, err := regexp.Compile(f.Pattern); err != nil {
 			fail(fmt.Sprintf("check.forbid[%d].pattern", i), fmt.Sprintf("%q is no regular expression", f.Pattern), "")
 		}
 	}
@@ -56,7 +56,7 @@ func validateImage(key string, i Image, fail failFunc) {
 	} else if !repoRule.MatchString(i.Repository) {
 		fail(key+".repository", fmt.Sprintf("%q is no registry/owner/name", i.Repository), "a repository has no tag and no digest")
 	}
-	if i.Package == "" || !local(i.Package) {
+	if !local(i.Package) {
 		fail(key+".package", fmt.Sprintf("%q is no folder inside the repository", i.Package), "")
 	}
 	if i.Base != "scratch" && !pinnedRule.MatchString(i.Base) {
@@ -94,16 +94,8 @@ func validateRole(key string, r Role, c *Config, fail failFunc) {
 	if r.Port < 0 || r.Port > 65535 {
 		fail(key+".port", fmt.Sprintf("%d is no port", r.Port), "")
 	}
-	if k := r.Kubernetes; k != nil && k.Namespace == "" {
-		fail(key+".kubernetes.namespace", "is missing", "")
-	}
-	if h := r.Host; h != nil {
-		if h.Manager == "" {
-			fail(key+".host.manager", "is missing", "systemd or launchd")
-		}
-		if h.Service == "" || strings.ContainsAny(h.Service, "/ \t\n'\"") {
-			fail(key+".host.service", fmt.Sprintf("%q is no service name", h.Service), "")
-		}
+	if h := r.Host; h != nil && strings.ContainsAny(h.Service, "/ \t\n'\"") {
+		fail(key+".host.service", fmt.Sprintf("%q is no service name", h.Service), "")
 	}
 	for i, probe := range r.AllProbes() {
 		if kinds := count(probe.Path != "", len(probe.Command) > 0, probe.Event != nil); kinds != 1 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -80,15 +81,15 @@ func openFromDisk(ctx context.Context, g *globals, partial bool) (deployment, er
 
 // engine adds the ledger and the deployment engine to connected targets.
 func (s *session) engine(ctx context.Context, targets map[release.Target]deploy.Target, verify verifyImage) (deployment, error) {
-	store := s.openStore(targets)
+	keeper := s.ledgerKind()
+	store := keeper.store(targets[keeper.target], s.cfg.App)
 	if err := s.moveOldRecords(ctx, store); err != nil {
 		return deployment{}, errors.Join(s.closeUnchanged(err), deploy.Engine{Targets: targets}.Close())
 	}
 	engine := deploy.Engine{
 		Config: s.cfg, Targets: targets, Policy: s.policy(verify), Timeout: s.timeout(), Progress: s.report,
-		Ledger: ledger.New(store, s.cfg.App, s.ledgerOptions(ctx)),
+		Ledger: ledger.New(store, s.cfg.App, s.ledgerOptions(ctx)), AskRegistry: keeper.askRegistry,
 	}
-	engine.AskRegistry = s.storeTarget() == release.TargetHost
 	return deployment{session: s, Engine: engine}, nil
 }
 
@@ -111,7 +112,7 @@ func (s *session) openTargets(ctx context.Context, partial bool) (map[release.Ta
 	opened := make([]deploy.Target, len(used))
 	group, gctx := errgroup.WithContext(ctx)
 	for i, name := range used {
-		kind, known := targetKinds()[name]
+		kind, known := kindOf(name)
 		if !known {
 			return nil, fmt.Errorf("unknown target %q", name)
 		}
@@ -129,20 +130,16 @@ func (s *session) openTargets(ctx context.Context, partial bool) (map[release.Ta
 	return open, nil
 }
 
-// storeTarget is what stores the records: the cluster if a role runs there, otherwise
-// the first host.
-func (s *session) storeTarget() release.Target {
-	for _, r := range s.cfg.Roles {
-		if r.Target() != release.TargetHost {
-			return r.Target()
+// ledgerKind is the kind of target that stores the ledger: of those that roles run on,
+// the first of targetKinds; without a role, hosts.
+func (s *session) ledgerKind() targetKind {
+	kinds := targetKinds()
+	for _, kind := range kinds {
+		if slices.ContainsFunc(s.cfg.Roles, func(r config.Role) bool { return r.Target() == kind.target }) {
+			return kind
 		}
 	}
-	return release.TargetHost
-}
-
-func (s *session) openStore(targets map[release.Target]deploy.Target) ledger.Store {
-	target := s.storeTarget()
-	return targetKinds()[target].store(targets[target], s.cfg.App)
+	return kinds[len(kinds)-1]
 }
 
 // moveOldRecords moves records from the folder .shipit beside the configuration to

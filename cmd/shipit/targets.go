@@ -13,19 +13,34 @@ import (
 
 // targetKind is how to connect to one kind of target, and where it stores the ledger.
 type targetKind struct {
+	target release.Target
+
 	// open connects. With partial, a part that cannot be reached is no error.
 	open func(ctx context.Context, s *session, partial bool) (deploy.Target, error)
 	// store is where the target stores the ledger of an app.
 	store func(t deploy.Target, app string) ledger.Store
+	// askRegistry says that records of the app in another ledger are found only by
+	// their copies in the registry.
+	askRegistry bool
 }
 
-// targetKinds are the kinds of targets. A new kind is a line here, a package below
-// deploy, and its settings in config.
-func targetKinds() map[release.Target]targetKind {
-	return map[release.Target]targetKind{
-		release.TargetKubernetes: {open: openKubernetes, store: storeInCluster},
-		release.TargetHost:       {open: openHosts, store: storeOnHost},
+// targetKinds are the kinds of targets. The ledger of an app is stored by the first of
+// them that a role of the app runs on. What else a new kind needs: docs/architecture.md.
+func targetKinds() []targetKind {
+	return []targetKind{
+		{target: release.TargetKubernetes, open: openKubernetes, store: storeInCluster},
+		{target: release.TargetHost, open: openHosts, store: storeOnHost, askRegistry: true},
 	}
+}
+
+// kindOf is the kind of a target.
+func kindOf(target release.Target) (targetKind, bool) {
+	for _, kind := range targetKinds() {
+		if kind.target == target {
+			return kind, true
+		}
+	}
+	return targetKind{}, false
 }
 
 func openKubernetes(ctx context.Context, s *session, _ bool) (deploy.Target, error) {
