@@ -32,7 +32,7 @@ func (e Engine) required(h History) (*release.Policy, []release.Finding, error) 
 	}
 	err := &release.WeakerPolicyError{Seq: records[0].Seq, Weaker: now.Weaker(records[0].Policy)}
 	return now, []release.Finding{{Code: release.CodePolicyWeaker, Severity: release.Refuses, Message: err.Error(),
-		Hint: "release from a commit with the policy, or say --allow PolicyWeaker if it is meant: the record says so"}}, nil
+		Hint: "restore the policy, or accept the change with --allow PolicyWeaker, which is recorded"}}, nil
 }
 
 // signContent signs what is released before it runs: until its record is signed

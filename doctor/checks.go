@@ -58,7 +58,7 @@ func (in Input) git(ctx context.Context) []Result {
 	defer source.Close()
 	message := fmt.Sprintf("%s; HEAD of %s is %s", said, source.Top, release.Short(source.SHA))
 	if source.Shallow() {
-		return []Result{{Status: Note, Message: message + "; the clone is shallow, so versions do not tell which release is newer", Remedy: "git fetch --unshallow --tags"}}
+		return []Result{{Status: Note, Message: message + "; the clone is shallow: without a version tag in it, versions cannot be ordered", Remedy: "git fetch --unshallow --tags"}}
 	}
 	return []Result{ok("%s", message)}
 }

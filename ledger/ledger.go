@@ -91,7 +91,7 @@ func (e *AlteredError) Error() string {
 type SizeError struct{ Size, Limit int }
 
 func (e *SizeError) Error() string {
-	return fmt.Sprintf("the release takes %d bytes, and %d is the most that is stored of one", e.Size, e.Limit)
+	return fmt.Sprintf("the release is %d bytes; the limit is %d", e.Size, e.Limit)
 }
 
 // hash is the digest of a part in the form in which records carry it.

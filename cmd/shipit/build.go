@@ -131,7 +131,7 @@ func (o *buildOptions) failed(ctx context.Context, s *commit, err error) error {
 	}
 	var command *pipeline.CommandError
 	if errors.As(err, &command) {
-		res.Tail, res.Error = command.Tail, release.Visible(firstLine(err))
+		res.Tail, res.Error = command.Tail, release.Visible(firstLine(err.Error()))
 	}
 	var refused *release.Refusal
 	if errors.As(err, &refused) {

@@ -80,7 +80,7 @@ func open(ctx context.Context, g *globals, rev string, connect func(*session, co
 	g.partial.Version = t.version
 	t.report(release.Event{Phase: release.PhaseSource, Mark: release.MarkDone, Message: fmt.Sprintf("source %s %s", release.Short(src.SHA), t.version)})
 	if src.Shallow() && strings.HasPrefix(t.version, "0.0.0-") {
-		t.report(release.Event{Phase: release.PhaseSource, Mark: release.MarkNote, Message: "this clone is shallow and has no version tag, so " + t.version + " does not tell which release is newer: git fetch --unshallow --tags"})
+		t.report(release.Event{Phase: release.PhaseSource, Mark: release.MarkNote, Message: "the clone is shallow and has no version tag: versions cannot be ordered; run git fetch --unshallow --tags"})
 	}
 	if len(dirty) > 0 {
 		t.report(release.Event{Phase: release.PhaseSource, Mark: release.MarkNote, Message: fmt.Sprintf("%d uncommitted change(s) are not included, e.g. %s", len(dirty), dirty[0])})

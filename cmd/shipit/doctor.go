@@ -19,7 +19,7 @@ import (
 func newDoctor(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use:   "doctor",
-		Short: "Say what a release would miss on this machine, and what mends it",
+		Short: "Check what a release needs on this machine, and how to mend what is missing",
 		Long: `Asks everything that a release needs whether it is there: git, the configuration, a
 Dagger engine, the registry and the right to push, the signing identity, the cluster and
 the rights in it, the hosts with their service managers and runtimes, and the clock. What

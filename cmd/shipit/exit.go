@@ -43,8 +43,9 @@ type exitMeaning struct {
 	meaning string
 }
 
-// exitMeanings is the table of exit codes. The help is made from it, and a test
-// compares the tables of README.md and docs/ci.md with it.
+// exitMeanings is the table of exit codes. The help of shipit is made from it, and that
+// of a command where meaningFor says nothing else; a test compares the tables of
+// README.md and docs/ci.md with it.
 func exitMeanings() []exitMeaning {
 	return []exitMeaning{
 		{exitOK, "settled, in parity"},
@@ -115,6 +116,10 @@ func (g *globals) reportError(ctx context.Context, cmd *cobra.Command, err error
 		_ = actions.Current(g.term.err).ReportError(cmd.CommandPath(), err) // the exit code says it too
 	}
 	msg, hint := g.leftToSay(err, hintFor(cmd, err, code))
+	var coded *exitError
+	if code == exitInterrupted && !errors.As(err, &coded) { // an interrupted rollout says how far it got
+		msg = "interrupted; nothing was rolled out: " + msg
+	}
 	if code == exitRefused || code == exitUnexpected { // what a rollout reached is among its events
 		g.endEvents(err)
 	}
@@ -135,14 +140,14 @@ func (g *globals) tell(err error, msg string) {
 		fmt.Fprintf(g.term.err, "shipit: %s\n", release.OneLine(msg))
 		return
 	}
-	fmt.Fprintf(g.term.err, "shipit: %s\n", release.Visible(firstLine(err)))
+	fmt.Fprintf(g.term.err, "shipit: %s\n", release.Visible(firstLine(msg)))
 	for _, line := range command.Tail {
 		fmt.Fprintf(g.term.err, "    %s\n", release.Visible(line))
 	}
 }
 
-func firstLine(err error) string {
-	line, _, _ := strings.Cut(err.Error(), "\n")
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
 	return line
 }
 
@@ -260,8 +265,6 @@ func hintFor(cmd *cobra.Command, err error, code int) string {
 		return "name one by its sequence number; shipit history lists them"
 	case code == exitUsage && cmd != nil:
 		return cmd.CommandPath() + " --help"
-	case code == exitInterrupted:
-		return "nothing was rolled out" // an interrupted rollout has its own hint
 	default:
 		return ""
 	}

@@ -21,13 +21,33 @@ func exitsOf() map[string][]int {
 	}
 }
 
-// exitHelp lists exit codes for the help of a command: all, or those that every
-// command has and more.
-func exitHelp(all bool, more []int) string {
+// meaningFor is what an exit code means for one command, where that is narrower than
+// the row of the table.
+func meaningFor(command string, row exitMeaning) string {
+	if meaning, own := map[string]map[int]string{
+		"release":  {exitOK: row.meaning},
+		"rollback": {exitOK: row.meaning},
+		"status":   {exitOK: "in parity: what runs is what was recorded"},
+		"plan":     {exitOK: "would not be refused", exitRefused: "would be refused, or the plan failed", exitDrift: "something would change; only with --exit-code"},
+		"check":    {exitOK: "no finding would stop a release", exitUsage: "findings, or usage or configuration"},
+		"verify":   {exitOK: "every check passed", exitRefused: "a check failed, or could not be made", exitDrift: "the only difference is in what runs"},
+		"doctor":   {exitOK: "nothing is missing", exitRefused: "something that a release needs is missing"},
+	}[command][row.code]; own {
+		return meaning
+	}
+	if row.code == exitOK {
+		return "success"
+	}
+	return row.meaning
+}
+
+// exitHelp lists the exit codes of a command for its help: those that every command
+// has, and more.
+func exitHelp(command string, more []int) string {
 	lines := []string{"Exit codes:"}
 	for _, row := range exitMeanings() {
-		if all || slices.Contains([]int{exitOK, exitUnexpected, exitUsage, exitInterrupted}, row.code) || slices.Contains(more, row.code) {
-			lines = append(lines, fmt.Sprintf("%5d  %s", row.code, row.meaning))
+		if slices.Contains([]int{exitOK, exitUnexpected, exitUsage, exitInterrupted}, row.code) || slices.Contains(more, row.code) {
+			lines = append(lines, fmt.Sprintf("%5d  %s", row.code, meaningFor(command, row)))
 		}
 	}
 	return strings.Join(lines, "\n")
@@ -35,11 +55,14 @@ func exitHelp(all bool, more []int) string {
 
 // addExitCodes ends the help of every command with its exit codes.
 func addExitCodes(root *cobra.Command) {
-	root.Long += "\n\n" + exitHelp(true, nil)
+	root.Long += "\n\nExit codes:"
+	for _, row := range exitMeanings() {
+		root.Long += fmt.Sprintf("\n%5d  %s", row.code, row.meaning)
+	}
 	for _, c := range root.Commands() {
 		if c.Long == "" {
 			c.Long = c.Short + "."
 		}
-		c.Long += "\n\n" + exitHelp(false, exitsOf()[c.Name()])
+		c.Long += "\n\n" + exitHelp(c.Name(), exitsOf()[c.Name()])
 	}
 }

@@ -26,10 +26,10 @@ func newReport(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "report",
 		Short: "Print the history and what runs as one HTML page",
-		Long: `Prints one HTML file, which needs no network, to stdout: the releases in time, which
-role ran what in which release and was in parity, and of each release what changed, why it
-failed and how long its steps took. --steps reads the steps from what a release wrote
-with --events; without it they are the switches of the roles.`,
+		Long: `Prints one HTML file, which needs no network, to stdout: a timeline of the releases, what
+every role ran in each and whether it was in parity, and for each release the changes, the
+failures and the durations of its steps. --steps reads the steps from the file that a
+release wrote with --events. Without --steps, only the switches of roles are shown.`,
 		Example: `  shipit report > report.html
   shipit report --limit 100 --steps events.jsonl > report.html
   shipit report -o json | jq '.releases[0].steps'`,

@@ -63,7 +63,7 @@ func TestAShallowCloneIsSaidWhereTheVersionNeedsItsHistory(t *testing.T) {
 	clone := filepath.Join(t.TempDir(), "clone")
 	repo.Git("clone", "-q", "--depth=1", "file://"+repo.Dir, clone)
 	got := shipit(t, "check", "-C", clone)
-	require.Contains(t, got.err, "this clone is shallow")
+	require.Contains(t, got.err, "the clone is shallow")
 	require.Contains(t, got.err, "git fetch --unshallow --tags")
 	got = shipit(t, "check", "-C", repo.Dir)
 	require.NotContains(t, got.err, "shallow")
@@ -228,7 +228,7 @@ func TestInterrupted(t *testing.T) {
 			w := &awaited{text: "source ", seen: cancel}
 			code := execute(ctx, []string{command, "-C", repo.Dir}, terminal{out: io.Discard, err: w})
 			require.Equal(t, exitInterrupted, code, w.all.String())
-			require.Contains(t, w.all.String(), "→ nothing was rolled out\n")
+			require.Contains(t, w.all.String(), "shipit: interrupted; nothing was rolled out: ")
 			require.NotContains(t, w.all.String(), "shipit status")
 		})
 	}

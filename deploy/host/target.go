@@ -196,7 +196,7 @@ func named(role release.Role, err error) error {
 // layers are those of the image ref for a platform that shipit put over its base.
 func (t *Target) layers(ctx context.Context, ref, platform string) ([]content.Layer, error) {
 	if t.o.ImageFor == nil {
-		return nil, errors.New("fetch " + ref + ": there is no way to the registry")
+		return nil, errors.New("fetch " + ref + ": no registry client is configured")
 	}
 	img, err := t.o.ImageFor(ctx, ref, platform)
 	if err != nil {
