@@ -15,9 +15,9 @@ import (
 // compareLimit is the time limit for reading all roles.
 const compareLimit = 30 * time.Second
 
-// comparison is the difference between what runs and a release, by role. The plan,
+// releaseComparison is the difference between what runs and a release, by role. The plan,
 // the status and the end of a rollout are all made from it.
-type comparison struct {
+type releaseComparison struct {
 	release   release.Release
 	roles     map[string]Comparison
 	leftovers []leftover // what earlier releases brought and this one does not have
@@ -32,31 +32,31 @@ type leftover struct {
 
 // compareOptions are the rare settings of a comparison; the zero value works.
 type compareOptions struct {
-	snapshots map[release.Target]Snapshot
-	earlier   []former // roles of earlier releases that the release does not have
-	whole     bool     // content is read byte by byte
+	snapshots   map[release.Target]Snapshot
+	formerRoles []former // roles of earlier releases that the release does not have
+	fullContent bool     // content is read byte by byte
 }
 
 // compare asks every role of the release, and those of earlier releases that it
 // does not have, all at once. A role that cannot be read is no error: its Live
 // says why.
-func (e Engine) compare(ctx context.Context, rel release.Release, with compareOptions) comparison {
+func (e Engine) compare(ctx context.Context, rel release.Release, with compareOptions) releaseComparison {
 	ctx, cancel := context.WithTimeout(ctx, compareLimit)
 	defer cancel()
-	out := comparison{release: rel, roles: map[string]Comparison{}}
+	out := releaseComparison{release: rel, roles: map[string]Comparison{}}
 	var (
 		mu sync.Mutex
 		wg sync.WaitGroup
 	)
 	for _, role := range rel.Roles {
 		wg.Go(func() {
-			seen := e.compareRole(ctx, Step{Release: rel, Role: role, Snapshot: with.snapshots[role.Target], Whole: with.whole})
+			seen := e.compareRole(ctx, Step{Release: rel, Role: role, Snapshot: with.snapshots[role.Target], Whole: with.fullContent})
 			mu.Lock()
 			defer mu.Unlock()
 			out.roles[role.Name] = seen
 		})
 	}
-	for _, f := range with.earlier {
+	for _, f := range with.formerRoles {
 		wg.Go(func() {
 			seen := e.compareRole(ctx, Step{Release: f.record.Release(nil), Role: f.role})
 			mu.Lock()
@@ -84,7 +84,7 @@ func (e Engine) compareRole(ctx context.Context, step Step) Comparison {
 }
 
 // live is what runs, by role.
-func (c comparison) live() map[string]release.Live {
+func (c releaseComparison) live() map[string]release.Live {
 	live := map[string]release.Live{}
 	for name, seen := range c.roles {
 		live[name] = seen.Live
@@ -94,7 +94,7 @@ func (c comparison) live() map[string]release.Live {
 
 // otherDrifts are the differences that are not those of images: of objects, and
 // of roles that only an earlier release has.
-func (c comparison) otherDrifts() []release.Drift {
+func (c releaseComparison) otherDrifts() []release.Drift {
 	var out []release.Drift
 	for _, role := range c.release.Roles {
 		for _, change := range c.roles[role.Name].Changes {
@@ -117,7 +117,7 @@ func (c comparison) otherDrifts() []release.Drift {
 }
 
 // failures are why roles are down, where that is known.
-func (c comparison) failures() []*release.Failure {
+func (c releaseComparison) failures() []*release.Failure {
 	var out []*release.Failure
 	for _, role := range c.release.Roles {
 		if f := c.roles[role.Name].Failure; f != nil {
@@ -156,9 +156,9 @@ func fieldDrifts(object release.Drift, fields []release.FieldChange) []release.D
 	return out
 }
 
-// observed writes the comparison into a record. Roles that only an earlier
+// applyTo writes the comparison into a record. Roles that only an earlier
 // release has get a line of their own.
-func (c comparison) observed(record release.Record, shaOf func(role, digest string) string) release.Record {
+func (c releaseComparison) applyTo(record release.Record, shaOf func(role, digest string) string) release.Record {
 	record = record.Observe(c.release, c.live(), c.otherDrifts(), shaOf)
 	for _, l := range c.leftovers {
 		record.Roles = append(record.Roles, release.RoleRecord{

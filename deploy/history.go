@@ -115,8 +115,8 @@ func (e Engine) lastGood(ctx context.Context, h History, seq int64) (release.Rel
 	return entry.Release(), err == nil, err
 }
 
-// recall is the release with the Files that records tell of the same images.
-func (h History) recall(rel release.Release) release.Release {
+// withRecordedFiles is the release with the Files that records tell of the same images.
+func (h History) withRecordedFiles(rel release.Release) release.Release {
 	known := map[string]string{}
 	for _, record := range h.Records() {
 		for _, r := range record.Roles {

@@ -35,7 +35,7 @@ func (e Engine) runsWhole(ctx context.Context, rel release.Release, record relea
 	if err != nil {
 		return record, false
 	}
-	record = e.compare(ctx, rel, compareOptions{earlier: missing(earlier, rel)}).observed(record, nil)
+	record = e.compare(ctx, rel, compareOptions{formerRoles: missing(earlier, rel)}).applyTo(record, nil)
 	if !record.Parity {
 		return record, false
 	}

@@ -83,10 +83,10 @@ func missing(earlier []former, rel release.Release) []former {
 	return out
 }
 
-// removeFormer takes away what earlier releases have brought and the release
+// removeFormerRoles takes away what earlier releases have brought and the release
 // does not have: roles that are gone, and what a role had elsewhere. It returns
 // what could not be taken away.
-func (e Engine) removeFormer(ctx context.Context, earlier []former, rel release.Release) []string {
+func (e Engine) removeFormerRoles(ctx context.Context, earlier []former, rel release.Release) []string {
 	var faults []string
 	for _, f := range earlier {
 		t, err := e.target(f.role)

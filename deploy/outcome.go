@@ -56,9 +56,9 @@ type copying struct {
 	stop context.CancelFunc
 }
 
-// copyAhead begins, before the roles are switched, to bring the signatures that
+// startRegistryCopy begins, before the roles are switched, to bring the signatures that
 // earlier runs could not bring, and to copy to the registry what is known.
-func (e Engine) copyAhead(ctx context.Context, begun ledger.Begun) copying {
+func (e Engine) startRegistryCopy(ctx context.Context, begun ledger.Begun) copying {
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan ledger.Copied, 1)
 	go func() {

@@ -32,7 +32,7 @@ func (s *signer) options() ledger.Options {
 			sum := sha256.Sum256(signed)
 			return sum[:], nil
 		},
-		VerifySig: func(_ context.Context, signed, signature []byte) error {
+		VerifySignature: func(_ context.Context, signed, signature []byte) error {
 			if sum := sha256.Sum256(signed); !bytes.Equal(sum[:], signature) {
 				return errors.New("it is of other bytes")
 			}

@@ -20,7 +20,7 @@ type Plan struct {
 // nothing. unpushed says of an image's name that it is still to be pushed.
 func (e Engine) Plan(ctx context.Context, rel release.Release, t Terms, unpushed map[string]bool) (Plan, error) {
 	var p Plan
-	rel = t.History.recall(rel)
+	rel = t.History.withRecordedFiles(rel)
 	// The ledger may be out of reach: a plan may be made before the first release.
 	if entry, err := e.find(ctx, t.History, newestGood); err == nil {
 		p.Running = entry.Record.SHA
@@ -38,7 +38,7 @@ func (e Engine) Plan(ctx context.Context, rel release.Release, t Terms, unpushed
 	if err != nil {
 		earlier = nil // there is no ledger yet
 	}
-	seen := e.compare(ctx, rel, compareOptions{snapshots: found.snapshots, earlier: missing(earlier, rel)})
+	seen := e.compare(ctx, rel, compareOptions{snapshots: found.snapshots, formerRoles: missing(earlier, rel)})
 	for _, role := range rel.Roles {
 		of := seen.roles[role.Name]
 		if of.Live.Unread != "" {

@@ -28,15 +28,15 @@ type Terms struct {
 // checked is a release that nothing stands in the way of, with what was learnt
 // on the way to know it.
 type checked struct {
-	Release   release.Release
-	bundles   map[string][]byte // what satisfied the policy and the signature of the content; stored with the record
-	snapshots map[release.Target]Snapshot
-	history   History
-	earlier   []former // what earlier releases have brought
-	required  *release.Policy
-	allowed   []release.Code // what was let pass by name
-	force     bool           // take over fields that other managers hold
-	noRestore bool
+	Release     release.Release
+	bundles     map[string][]byte // what satisfied the policy and the signature of the content; stored with the record
+	snapshots   map[release.Target]Snapshot
+	history     History
+	formerRoles []former // what earlier releases have brought
+	required    *release.Policy
+	allowed     []release.Code // what was let pass by name
+	force       bool           // take over fields that other managers hold
+	noRestore   bool
 }
 
 // step is the switch of one role of the release that was checked.

@@ -28,7 +28,7 @@ func (e Engine) restore(ctx context.Context, begun ledger.Begun, c checked, reco
 		return record, good
 	case !found:
 		record.Reason += "; there is no earlier good release to restore"
-		for _, fault := range e.undoFirst(ctx, c.Release, out.switched) {
+		for _, fault := range e.undoFirstRelease(ctx, c.Release, out.switched) {
 			record.Reason += "; " + fault
 		}
 		return record, good
@@ -36,7 +36,9 @@ func (e Engine) restore(ctx context.Context, begun ledger.Begun, c checked, reco
 	e.report(release.PhaseRestore, release.MarkStart, "", "restore %s", good.ID())
 	faults := e.restoreRoles(ctx, good, out.switched)
 	if ctx.Err() == nil {
-		faults = append(faults, e.removeFormer(ctx, append(asFormer(c.Release, record), c.earlier...), good)...)
+		// What the failed release brought goes too, where the good release does not have it.
+		candidates := append(asFormer(c.Release, record), c.formerRoles...)
+		faults = append(faults, e.removeFormerRoles(ctx, candidates, good)...)
 	}
 	if ctx.Err() != nil {
 		faults = append(faults, release.OneLine(context.Cause(ctx).Error()))
@@ -54,9 +56,9 @@ func (e Engine) restore(ctx context.Context, begun ledger.Begun, c checked, reco
 	return record, good
 }
 
-// undoFirst takes back the switches of a first release that failed. It returns what
+// undoFirstRelease takes back the switches of a first release that failed. It returns what
 // could not be taken back.
-func (e Engine) undoFirst(ctx context.Context, rel release.Release, switched []string) []string {
+func (e Engine) undoFirstRelease(ctx context.Context, rel release.Release, switched []string) []string {
 	var faults []string
 	for _, name := range switched {
 		role, _ := rel.Role(name)
@@ -78,7 +80,7 @@ func (e Engine) restoreRoles(ctx context.Context, good release.Release, switched
 	for _, name := range switched {
 		role, had := good.Role(name)
 		if !had {
-			continue // not in the good release: it is removed below
+			continue // not in the good release: restore removes it afterwards
 		}
 		err := e.restoreRole(ctx, good, role)
 		if ctx.Err() != nil {
@@ -98,7 +100,7 @@ func (e Engine) verifyRestored(ctx context.Context, good release.Release) []stri
 	seen := e.compare(ctx, good, compareOptions{})
 	for name, role := range seen.roles {
 		if role.Live.Ready >= role.Live.Desired {
-			role.Live.Unsteady = "" // that it was restarted before the release is no fault of the way back
+			role.Live.Unsteady = "" // a restart before the release does not count against the restore
 			seen.roles[name] = role
 		}
 	}
@@ -132,8 +134,8 @@ func asFormer(rel release.Release, record release.Record) []former {
 	return out
 }
 
-// describeRestored says of every role what runs again: the release of the record does
-// not, so none is in parity.
+// describeRestored says of every role what runs again. The failed release does not run,
+// so no role is in parity.
 func describeRestored(record release.Record, good release.Release) release.Record {
 	for i, r := range record.Roles {
 		record.Roles[i].InParity = false

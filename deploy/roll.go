@@ -19,8 +19,8 @@ import (
 // the release runs already as recorded, nothing is written and that record is
 // returned.
 func (e Engine) Release(ctx context.Context, rel release.Release, t Terms) (release.Record, error) {
-	rel = t.History.recall(rel)
-	if record, stands := e.stands(ctx, rel, t); stands {
+	rel = t.History.withRecordedFiles(rel)
+	if record, running := e.alreadyRunning(ctx, rel, t); running {
 		return record, nil
 	}
 	checked, err := e.preflight(ctx, rel, t)
@@ -83,15 +83,15 @@ func (e Engine) roll(ctx context.Context, c checked) (release.Record, error) {
 		return release.Record{}, Unchanged(fmt.Errorf("record the start of %s: %w", release.Short(c.Release.SHA), err))
 	}
 	c.Release.Seq = begun.Record.Seq
-	c.earlier, err = e.formerRoles(lockCtx, c.history, begun.Record.Seq)
+	c.formerRoles, err = e.formerRoles(lockCtx, c.history, begun.Record.Seq)
 	if err != nil {
 		e.report(release.PhaseRecord, release.MarkNote, "", "cannot tell what earlier releases left behind: %s", release.OneLine(err.Error()))
 	}
-	ahead := e.copyAhead(ctx, begun)
+	registryCopy := e.startRegistryCopy(ctx, begun)
 	record := e.conclude(lockCtx, begun, c, e.switchRoles(lockCtx, c))
 
 	// The outcome is stored even when the user has given up waiting.
-	return record, e.seal(context.WithoutCancel(ctx), begun, record, ahead)
+	return record, e.seal(context.WithoutCancel(ctx), begun, record, registryCopy)
 }
 
 // rollout is the progress of one run over its roles.
@@ -163,7 +163,7 @@ func (e Engine) conclude(ctx context.Context, begun ledger.Begun, c checked, out
 	} else {
 		record = e.concludeFailed(ctx, begun, c, record, out)
 	}
-	record.Drift = nil // status compares afresh
+	record.Drift = nil // drift is not stored: status recomputes it
 	record.SettledAt = time.Now().UTC().Truncate(time.Millisecond)
 	for i, r := range record.Roles {
 		record.Roles[i].TookMS = out.took[r.Name].Milliseconds()
@@ -174,8 +174,8 @@ func (e Engine) conclude(ctx context.Context, begun ledger.Begun, c checked, out
 // concludeSettled removes what only earlier releases have, and compares what runs
 // then with the release.
 func (e Engine) concludeSettled(ctx context.Context, c checked, record release.Record) release.Record {
-	faults := e.removeFormer(ctx, c.earlier, c.Release)
-	record = e.compare(ctx, c.Release, compareOptions{earlier: missing(c.earlier, c.Release)}).observed(record, e.commits(ctx, c.history.Records()))
+	faults := e.removeFormerRoles(ctx, c.formerRoles, c.Release)
+	record = e.compare(ctx, c.Release, compareOptions{formerRoles: missing(c.formerRoles, c.Release)}).applyTo(record, e.commits(ctx, c.history.Records()))
 	record.Outcome = release.Settled
 	if !record.Parity {
 		faults = append(faults, record.Drift[0].String())
@@ -192,7 +192,7 @@ func (e Engine) concludeFailed(ctx context.Context, begun ledger.Begun, c checke
 		record.Failures = append(record.Failures, failure)
 		e.Progress.Report(release.Event{Phase: release.PhaseWait, Mark: release.MarkFail, Role: failure.Role, Code: failure.Code, Message: failure.Error()})
 	}
-	shown := c.Release // what the roles are compared with
+	expected := c.Release // what the roles are compared with
 	var lost *ledger.LostError
 	switch {
 	case errors.As(context.Cause(ctx), &lost):
@@ -202,17 +202,17 @@ func (e Engine) concludeFailed(ctx context.Context, begun ledger.Begun, c checke
 		record.Outcome, record.Reason = release.Pending, "interrupted: "+reached(c.Release, out)
 	case c.noRestore:
 		record.Outcome = release.Failed
-	default:
+	default: // it is restored
 		var good release.Release
 		if record, good = e.restore(ctx, begun, c, record, out); record.Outcome == release.Restored {
-			shown = good
+			expected = good
 		}
 	}
 	uncancelled := context.WithoutCancel(ctx)
-	observed := e.compare(uncancelled, shown, compareOptions{}).observed(record, e.commits(uncancelled, c.history.Records()))
+	observed := e.compare(uncancelled, expected, compareOptions{}).applyTo(record, e.commits(uncancelled, c.history.Records()))
 	record.Roles, record.Parity = observed.Roles, false
 	if record.Outcome == release.Restored {
-		record = describeRestored(record, shown)
+		record = describeRestored(record, expected)
 	}
 	for i := range record.Roles {
 		r := &record.Roles[i]

@@ -49,8 +49,8 @@ func (e Engine) current(ctx context.Context, records []release.Record, whole boo
 	if err != nil {
 		return release.Record{}, err
 	}
-	seen := e.compare(ctx, rel, compareOptions{earlier: missing(earlier, rel), whole: whole})
-	record := seen.observed(should, e.commits(ctx, records))
+	seen := e.compare(ctx, rel, compareOptions{formerRoles: missing(earlier, rel), fullContent: whole})
+	record := seen.applyTo(should, e.commits(ctx, records))
 	record.Functions, record.Failures = nil, seen.failures()
 	if functions, err := e.functions(ctx, rel, nil); functions != nil {
 		record.Functions = functions

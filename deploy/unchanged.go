@@ -7,10 +7,10 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// stands finds whether a release runs already, just as the newest record tells
+// alreadyRunning finds whether a release runs already, just as the newest record tells
 // it, and nobody is about to change that. The record is returned with what was
 // seen. Nothing is written.
-func (e Engine) stands(ctx context.Context, rel release.Release, t Terms) (release.Record, bool) {
+func (e Engine) alreadyRunning(ctx context.Context, rel release.Release, t Terms) (release.Record, bool) {
 	if t.Record || rel.Kind != release.KindRelease || len(t.History.Entries) == 0 || !t.History.Free() {
 		return release.Record{}, false
 	}
@@ -21,7 +21,7 @@ func (e Engine) stands(ctx context.Context, rel release.Release, t Terms) (relea
 	if _, untrusted, err := e.verifyImages(ctx, rel, nil); err != nil || len(untrusted) > 0 {
 		return release.Record{}, false // the preflight says why
 	}
-	record := e.compare(ctx, rel, compareOptions{}).observed(entry.Record, nil)
+	record := e.compare(ctx, rel, compareOptions{}).applyTo(entry.Record, nil)
 	if !record.Parity {
 		return release.Record{}, false
 	}

@@ -28,7 +28,7 @@ func signed(t *testing.T) ledger.Options {
 	require.NoError(t, err)
 	return ledger.Options{
 		Sign: func(_ context.Context, content []byte) ([]byte, error) { return ed25519.Sign(private, content), nil },
-		VerifySig: func(_ context.Context, content, signature []byte) error {
+		VerifySignature: func(_ context.Context, content, signature []byte) error {
 			if signature == nil {
 				return nil // a careless verifier
 			}

@@ -1,8 +1,8 @@
-// Package ledger records what was released. A release becomes a numbered record
-// before its first change, the record is sealed with what became of it, and
-// each carries the hash of the one before. A lock lets one run write at a time.
+// Package ledger records what was released. A pending record with a number is written
+// before the first change of a release, and sealed with the outcome at the end; each
+// carries the hash of the one before. A lock lets one run write at a time.
 //
-// The ledger decides; a Store arbitrates. Whatever the lock says, no record is
+// The ledger holds the rules; a Store only compares and swaps. Whatever the lock says, no record is
 // lost: a number is given once, and a sealed record cannot be written again.
 package ledger
 
@@ -27,8 +27,8 @@ type Options struct {
 	// Sign makes the signature that is stored beside a sealed record; nil: none. A
 	// record whose signing fails is stored all the same, and that is reported.
 	Sign func(ctx context.Context, content []byte) ([]byte, error)
-	// VerifySig checks such a signature; nil: signatures are not looked at.
-	VerifySig func(ctx context.Context, content, signature []byte) error
+	// VerifySignature checks such a signature; nil: signatures are not looked at.
+	VerifySignature func(ctx context.Context, content, signature []byte) error
 }
 
 // Ledger is the lock and the records of one app. It holds no state of a run: what
@@ -55,8 +55,7 @@ func (l *Ledger) report(phase release.Phase, mark release.Mark, format string, a
 	l.opts.Progress.Report(release.Event{Phase: phase, Mark: mark, Message: fmt.Sprintf(format, args...)})
 }
 
-// ConflictError says that another writer came first: the entry is not what
-// this run would have made it. Nothing was written.
+// ConflictError says that the entry was written by another run. This run wrote nothing.
 type ConflictError struct {
 	Seq      int64
 	Location string
@@ -79,7 +78,7 @@ func (e *MissingError) Error() string {
 // AlteredError says that a record is not what was once stored. It must not run.
 type AlteredError struct {
 	Seq     int64
-	Field   string // the part or the JSON field that shows it
+	Field   string // the part, or the JSON field, where the check failed
 	Message string
 }
 

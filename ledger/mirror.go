@@ -86,7 +86,7 @@ func (l *Ledger) earlier(ctx context.Context, sealed []Sealed) (before int64, go
 }
 
 // signed reports whether this ledger has to do with signatures.
-func (l *Ledger) signed() bool { return l.opts.Sign != nil || l.opts.VerifySig != nil }
+func (l *Ledger) signed() bool { return l.opts.Sign != nil || l.opts.VerifySignature != nil }
 
 // copyMissing copies what the mirror lacks of the records before a number, of the
 // marks of withdrawn releases, and of the signatures: of the last records they may

@@ -125,7 +125,7 @@ func (l *Ledger) oursByContent(ctx context.Context, seq int64, copies []StoredEn
 	for _, c := range copies {
 		if c.Name == recordName(seq) {
 			signed, err := contentOf(c.record())
-			return err == nil && l.opts.VerifySig(ctx, signed, c.Parts[attached+partContent]) == nil
+			return err == nil && l.opts.VerifySignature(ctx, signed, c.Parts[attached+partContent]) == nil
 		}
 	}
 	return false

@@ -174,7 +174,7 @@ func (l *Ledger) signatureOf(ctx context.Context, e Entry) ([]byte, error) {
 // verifySignature checks the signature of a sealed record. One that has none
 // yet is believed if it can be told to be ours.
 func (l *Ledger) verifySignature(ctx context.Context, e Entry) error {
-	if l.opts.VerifySig == nil || !e.Sealed {
+	if l.opts.VerifySignature == nil || !e.Sealed {
 		return nil
 	}
 	signature, err := l.signatureOf(ctx, e)
@@ -184,7 +184,7 @@ func (l *Ledger) verifySignature(ctx context.Context, e Entry) error {
 	if signature == nil {
 		return l.ours(ctx, e)
 	}
-	if err := l.opts.VerifySig(ctx, e.Raw, signature); err != nil {
+	if err := l.opts.VerifySignature(ctx, e.Raw, signature); err != nil {
 		return &AlteredError{Seq: e.Record.Seq, Field: "signature", Message: err.Error()}
 	}
 	return nil
@@ -208,10 +208,10 @@ func (l *Ledger) ours(ctx context.Context, e Entry) error {
 	}
 	signature := e.Attachments[partContent]
 	switch {
-	case l.opts.VerifySig == nil:
+	case l.opts.VerifySignature == nil:
 		return &AlteredError{Seq: rec.Seq, Field: "signature", Message: "there is none, and no policy says whose signature of its content counts"}
 	case signature != nil:
-		if err := l.opts.VerifySig(ctx, signed, signature); err != nil {
+		if err := l.opts.VerifySignature(ctx, signed, signature); err != nil {
 			return &AlteredError{Seq: rec.Seq, Field: "signature", Message: "there is none, and that of its content: " + err.Error()}
 		}
 		return nil

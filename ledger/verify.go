@@ -218,7 +218,7 @@ func (a *audit) chain(location string, entries []StoredEntry, read func(name str
 
 func (a *audit) signature(location string, k StoredEntry) {
 	l := a.ledger
-	if l.opts.VerifySig == nil || !k.Sealed {
+	if l.opts.VerifySignature == nil || !k.Sealed {
 		return
 	}
 	signature := k.Parts[partSignature]
@@ -229,7 +229,7 @@ func (a *audit) signature(location string, k StoredEntry) {
 		a.add(k.seq(), FaultUnsigned, location, k.what("signature"), "there is none")
 		return
 	}
-	if err := l.opts.VerifySig(a.ctx, k.Parts[partRecord], signature); err != nil {
+	if err := l.opts.VerifySignature(a.ctx, k.Parts[partRecord], signature); err != nil {
 		a.add(k.seq(), FaultAltered, location, k.what("signature"), "%v", err)
 	}
 }

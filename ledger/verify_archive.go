@@ -76,7 +76,7 @@ func (a *audit) segment(archive *archive, of index, after release.Record) (relea
 			continue
 		}
 		whole = append(whole, found[i])
-		if l.opts.VerifySig != nil && found[i].Parts[partSignature] == nil {
+		if l.opts.VerifySignature != nil && found[i].Parts[partSignature] == nil {
 			names = append(names, signatureName(found[i].Name))
 		}
 	}

@@ -51,7 +51,7 @@ func (p Publisher) under(ctx context.Context, in Inputs, tag string) (lookup, er
 	if err != nil {
 		return lookup{}, err
 	}
-	found := lookup{image: p.named(in, digest, aliases), tag: tag}
+	found := lookup{image: p.imageFor(in, digest, aliases), tag: tag}
 	if p.Signer != nil && (p.Signer.Signs() || p.Signer.HasPolicy()) {
 		found.attested, err = p.Signer.MadeFrom(ctx, found.image.Reference, in.Key)
 		found.trusted = found.attested

@@ -54,7 +54,7 @@ func (p Publisher) FindOrBuild(ctx context.Context, in Inputs) (Image, error) {
 	if err != nil || found.trusted {
 		return found.image, err
 	}
-	image, _, err := p.buildMatching(ctx, in, found)
+	image, _, err := p.buildAndCompare(ctx, in, found)
 	return image, err
 }
 
@@ -72,7 +72,7 @@ func (p Publisher) Publish(ctx context.Context, in Inputs) (Image, error) {
 		}
 		return found.image, p.tag(ctx, in, found.image)
 	}
-	image, artifact, err := p.buildMatching(ctx, in, found)
+	image, artifact, err := p.buildAndCompare(ctx, in, found)
 	if err != nil {
 		return Image{}, err
 	}
@@ -89,14 +89,14 @@ func (p Publisher) Publish(ctx context.Context, in Inputs) (Image, error) {
 	return image, nil
 }
 
-// buildMatching builds the image. If the registry has an untrusted image for the
-// inputs, the build must give the same one; then it counts as not built.
-func (p Publisher) buildMatching(ctx context.Context, in Inputs, found lookup) (Image, Artifact, error) {
+// buildAndCompare builds the image. If the registry has an untrusted image for the
+// inputs, another digest is an error, and the same counts as not built.
+func (p Publisher) buildAndCompare(ctx context.Context, in Inputs, found lookup) (Image, Artifact, error) {
 	built, err := p.build(ctx, in)
 	if err != nil {
 		return Image{}, nil, err
 	}
-	image, err := found.compare(p.image(in, built))
+	image, err := found.compare(p.imageFromBuild(in, built))
 	return image, built.Artifact, err
 }
 
@@ -107,7 +107,7 @@ func (p Publisher) CheckReproducible(ctx context.Context, in Inputs) (Image, err
 		return Image{}, err
 	}
 	p.report(release.PhaseBuild, release.MarkDone, "%s is reproducible: two builds, one digest", in.Name)
-	return p.image(in, built), nil
+	return p.imageFromBuild(in, built), nil
 }
 
 // Rebuild builds the inputs without any cache and compares the result with the
@@ -160,15 +160,15 @@ func (p Publisher) build(ctx context.Context, in Inputs) (Built, error) {
 	return built, nil
 }
 
-// image describes a build.
-func (p Publisher) image(in Inputs, built Built) Image {
-	image := p.named(in, built.Digest, built.Aliases)
+// imageFromBuild describes a build.
+func (p Publisher) imageFromBuild(in Inputs, built Built) Image {
+	image := p.imageFor(in, built.Digest, built.Aliases)
 	image.Built, image.Builder = true, built.Builder
 	return image
 }
 
-// named describes the image of the inputs with that digest.
-func (p Publisher) named(in Inputs, digest string, aliases []string) Image {
+// imageFor describes the image of the inputs with that digest.
+func (p Publisher) imageFor(in Inputs, digest string, aliases []string) Image {
 	image := Image{
 		Name: in.Name, Reference: in.Image.Repository + "@" + digest, Digest: digest, Key: in.Key,
 		Tags: p.tags(in), Packages: []string{}, Repository: in.Image.Repository, Aliases: aliases,

@@ -72,7 +72,7 @@ func (s *session) ledgerOptions(ctx context.Context) ledger.Options {
 		o.Sign = s.attestor.SignBlob
 	}
 	if s.attestor.HasPolicy() {
-		o.VerifySig = func(ctx context.Context, record, signature []byte) error {
+		o.VerifySignature = func(ctx context.Context, record, signature []byte) error {
 			_, err := s.attestor.VerifyBlob(ctx, record, signature)
 			return err
 		}

@@ -36,7 +36,7 @@ func (g *globals) rbac(ctx context.Context, rev string) error {
 	if err != nil {
 		return deploy.Unchanged(err)
 	}
-	text, err := kube.LeastRoles(t.cfg, t.kubeOptions(), rel)
+	text, err := kube.MinimalRBAC(t.cfg, t.kubeOptions(), rel)
 	if err != nil {
 		return deploy.Unchanged(err)
 	}

@@ -25,7 +25,7 @@ func TestAWriteThatComesLateIsRefusedByTheMachine(t *testing.T) {
 	m, root := here(t)
 	d := inRoot(worker(), root)
 	d.Dir, d.Content = filepath.Join(root, "system"), "# a unit\n"
-	sweep := func(number int64) error { return m.store(d).Sweep(holding(t, number)) }
+	sweep := func(number int64) error { return m.store(d).PrepareStaging(holding(t, number)) }
 	require.NoError(t, sweep(9))
 	require.NoError(t, sweep(10), "10 is later than 9")
 	require.ErrorContains(t, sweep(9), takenOver)
@@ -50,7 +50,7 @@ func TestAWriteThatComesLateIsRefusedByTheMachine(t *testing.T) {
 	})
 	t.Run("the numbers of another ledger do not count", func(t *testing.T) {
 		ctx := release.WithFence(t.Context(), release.Fence{Ledger: "namespace other", Number: 1})
-		require.NoError(t, m.store(d).Sweep(ctx))
+		require.NoError(t, m.store(d).PrepareStaging(ctx))
 	})
 }
 

@@ -29,7 +29,7 @@ func (r runner) runtimes(ctx context.Context, d service.Definition, n needs) ([]
 	var findings []release.Finding
 	for _, program := range slices.Sorted(maps.Keys(n.runtime)) {
 		cmd := machine.Script(runtimeScript, searchPath(d), program)
-		cmd.Tolerate = []int{exitAbsent}
+		cmd.AllowExitCodes = []int{exitAbsent}
 		res, err := r.Read(ctx, cmd)
 		var f release.Finding
 		switch {

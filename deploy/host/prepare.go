@@ -41,14 +41,14 @@ func (r runner) prepare(ctx context.Context, role release.Role, layers layersOf)
 	}
 	defer r.Lock(d.ReleaseDir())()
 	store, short, began := r.store(d), release.ShortDigest(d.Digest), time.Now()
-	if err := store.Sweep(ctx); err != nil {
+	if err := store.PrepareStaging(ctx); err != nil {
 		return role, err
 	}
 	image, err := r.verified(ctx, d, r.image(role), imageSource{role, layers})
 	var damaged *content.DamagedError
 	switch {
 	case err == nil:
-		_ = store.NoteStats(ctx, d.Digest)
+		_ = store.SaveStats(ctx, d.Digest)
 		r.report(d, release.PhaseApply, release.MarkDone, short+" is on "+r.Name, time.Since(began))
 		return r.known(role, image), nil
 	case errors.As(err, &damaged):

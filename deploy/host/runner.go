@@ -44,7 +44,7 @@ func (r runner) manager(d service.Definition) service.Manager {
 // inspect reads the state of the service; it changes nothing.
 func (r runner) inspect(ctx context.Context, d service.Definition) (service.State, error) {
 	manager := r.manager(d)
-	cmd := manager.Inspect(d, r.store(d).Replacement(d.Digest)).With(strings.NewReader(d.Content))
+	cmd := manager.Inspect(d, r.store(d).ReplacementDir(d.Digest)).With(strings.NewReader(d.Content))
 	res, err := r.Read(ctx, cmd)
 	if err != nil {
 		return service.State{}, fmt.Errorf("inspect %s on %s: %w", d.Service, r.Name, err)

@@ -17,6 +17,10 @@ import (
 
 var _ deploy.Target = (*Target)(nil)
 
+// defaultKeep is how many releases a machine keeps beside the good ones if host.keep is
+// not set.
+const defaultKeep = 3
+
 // Preflight reports what would keep the roles from running on their machines.
 // There is no snapshot: a machine is cheap to read again.
 func (t *Target) Preflight(ctx context.Context, rel release.Release, roles []release.Role, _ bool) (deploy.Preflight, error) {
@@ -29,7 +33,7 @@ func (t *Target) Preflight(ctx context.Context, rel release.Release, roles []rel
 			if err == nil {
 				found[i], err = r.preflight(ctx, role, needs{runtime: h.Runtime, others: otherServices(rel, role)})
 			}
-			errs[i] = named(role, err)
+			errs[i] = withRole(role, err)
 		})
 	}
 	wg.Wait()
@@ -100,8 +104,8 @@ func (t *Target) Compare(ctx context.Context, step deploy.Step) (deploy.Comparis
 	return seen, nil
 }
 
-// Remove stops the role's service and removes it from its machine, unless a role of keep is
-// that service. A unit that was there before shipit is restored.
+// Remove stops the role's service and removes it from its machine, unless a role of keep
+// uses the same service. A unit that was there before shipit is restored.
 func (t *Target) Remove(ctx context.Context, role release.Role, keep release.Release) error {
 	for _, kept := range keep.Roles {
 		if kept.Target != release.TargetHost {
@@ -109,15 +113,15 @@ func (t *Target) Remove(ctx context.Context, role release.Role, keep release.Rel
 		}
 		same, err := t.sameService(ctx, role, kept)
 		if same || err != nil {
-			return named(role, err)
+			return withRole(role, err)
 		}
 	}
 	r, _, err := t.runner(ctx, role)
 	if err != nil {
 		return err
 	}
-	_, stays := keep.Role(role.Name)
-	return r.remove(ctx, role, stays)
+	_, keptElsewhere := keep.Role(role.Name)
+	return r.remove(ctx, role, keptElsewhere)
 }
 
 // Undo is Remove with nothing to keep.
@@ -136,7 +140,7 @@ func (t *Target) Prune(ctx context.Context, role release.Role, records func() ([
 	if err != nil {
 		return fmt.Errorf("%s: prune: %w", role.Name, err)
 	}
-	kept := content.Keep{Newest: cmp.Or(h.Keep, 3)}
+	kept := content.Keep{Newest: cmp.Or(h.Keep, defaultKeep)}
 	for _, record := range all {
 		for _, recorded := range record.Roles {
 			if record.Good() && recorded.Target == release.TargetHost {
@@ -185,15 +189,16 @@ func (t *Target) Do(ctx context.Context, role release.Role, req *http.Request) (
 	return r.Do(req.WithContext(ctx))
 }
 
-// named is err with the role's name before it; nil stays nil.
-func named(role release.Role, err error) error {
+// withRole is err with the role's name before it; nil stays nil.
+func withRole(role release.Role, err error) error {
 	if err == nil || strings.HasPrefix(err.Error(), role.Name+": ") {
 		return err
 	}
 	return fmt.Errorf("%s: %w", role.Name, err)
 }
 
-// layers are those of the image ref for a platform that shipit put over its base.
+// layers are the layers that shipit added on top of the base image, of the image ref for
+// a platform.
 func (t *Target) layers(ctx context.Context, ref, platform string) ([]content.Layer, error) {
 	if t.o.ImageFor == nil {
 		return nil, errors.New("fetch " + ref + ": no registry client is configured")

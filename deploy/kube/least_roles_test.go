@@ -136,7 +136,7 @@ func TestTheLeastRolesAreWhatIsUsed(t *testing.T) {
 	a := newApp(t, "least", web(stated), worker)
 	a.kubeconfig = kubeconfig
 	all := a.release("v1", web(open, autoscaler(2)), worker)
-	text, err := LeastRoles(a.Config, Options{Kubeconfig: kubeconfig}, all)
+	text, err := MinimalRBAC(a.Config, Options{Kubeconfig: kubeconfig}, all)
 	require.NoError(t, err)
 	granted := grant(t, c, ns, text)
 	cfg, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
@@ -167,7 +167,7 @@ func TestTheLeastRolesAreWhatIsUsed(t *testing.T) {
 	require.NoError(t, err)
 	soon, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	require.NoError(t, a.Targets[release.TargetKubernetes].(*Target).awaitTraffic(soon, drain{role: "web", services: running.services, gone: "web"}))
+	require.NoError(t, a.Targets[release.TargetKubernetes].(*Target).awaitTraffic(soon, trafficWait{role: "web", services: running.services, gone: "web"}))
 
 	used, refused := asked(t, log, name)
 	for r := range refused {

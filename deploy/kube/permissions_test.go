@@ -37,7 +37,7 @@ func as(t *testing.T, c *user, ns, name string) *user {
 
 // leastRoles is the RBAC that a role of the app "test" needs.
 func leastRoles(u *user, ns string, role release.Role) ([]byte, error) {
-	return preflight.LeastRoles(u.Client, []preflight.Role{{Role: role}}, preflight.Options{App: "test", Namespace: ns})
+	return preflight.MinimalRBAC(u.Client, []preflight.Role{{Role: role}}, preflight.Options{App: "test", Namespace: ns})
 }
 
 func setRole(t *testing.T, c *user, ns string, rules []rbacv1.PolicyRule) {

@@ -102,7 +102,7 @@ func (t *Target) drained(ctx context.Context, step deploy.Step, known []*corev1.
 		return err
 	}
 	services := slices.DeleteFunc(slices.Clone(running.services), func(s releaseService) bool { return !s.selected[step.Role.Name] })
-	return t.awaitTraffic(ctx, drain{role: step.Role.Name, running: running, services: services, gone: step.Role.Name, known: known})
+	return t.awaitTraffic(ctx, trafficWait{role: step.Role.Name, running: running, services: services, gone: step.Role.Name, known: known})
 }
 
 func inParity(role release.Role, live release.Live) bool {

@@ -79,9 +79,9 @@ func newTarget(cfg config.Config, o Options) (*Target, error) {
 	return &Target{client: c, cfg: cfg, options: o}, nil
 }
 
-// LeastRoles is the RBAC, as YAML, that suffices to carry out rel and to roll it
+// MinimalRBAC is the RBAC, as YAML, that suffices to carry out rel and to roll it
 // back. The cluster is asked only for kinds that are not Kubernetes' own.
-func LeastRoles(cfg config.Config, o Options, rel release.Release) ([]byte, error) {
+func MinimalRBAC(cfg config.Config, o Options, rel release.Release) ([]byte, error) {
 	t, err := newTarget(cfg, o)
 	if err != nil {
 		return nil, err
@@ -90,7 +90,7 @@ func LeastRoles(cfg config.Config, o Options, rel release.Release) ([]byte, erro
 	if err != nil {
 		return nil, err
 	}
-	return preflight.LeastRoles(t.client, roles, t.preflightOptions())
+	return preflight.MinimalRBAC(t.client, roles, t.preflightOptions())
 }
 
 // Permissions finds which permissions the caller lacks to carry out rel.
@@ -135,9 +135,9 @@ type placement struct {
 	policy    compare.Policy
 }
 
-// placed is where a role is. A record holds all that is needed: of a role that the
-// configuration does not have, or not in Kubernetes, nothing but its settings about
-// the fields of other managers is unknown, and those are then the defaults.
+// placed is where a role is. For a role that is no longer in shipit.yaml, or no longer
+// in Kubernetes there, everything comes from the record except the setting conflicts,
+// which is then the default.
 func (t *Target) placed(role release.Role, force bool) (placement, error) {
 	p := placement{policy: compare.Policy{Force: force}}
 	if r, ok := t.cfg.Role(role.Name); ok && r.Kubernetes != nil {
@@ -196,7 +196,7 @@ func (t *Target) state(ctx context.Context, step deploy.Step) (apply.State, comp
 	if err != nil {
 		return apply.State{}, p.policy, err
 	}
-	read, _ := step.Snapshot.(*preflight.Snapshot)
+	read, _ := step.Snapshot.(*preflight.Snapshot) // nil without one: it has no state
 	if state, ok := read.State(step.Role); ok {
 		return state, p.policy, nil
 	}
@@ -219,11 +219,11 @@ func (t *Target) Compare(ctx context.Context, step deploy.Step) (deploy.Comparis
 		found running
 		ends  []endpoint
 	)
-	of, err := podsOfRelease(step.Release)
+	releasePods, err := podsOfRelease(step.Release)
 	if err != nil {
 		return deploy.Comparison{}, err
 	}
-	services := slices.DeleteFunc(slices.Clone(of.services), func(s releaseService) bool { return s.role != step.Role.Name })
+	services := slices.DeleteFunc(slices.Clone(releasePods.services), func(s releaseService) bool { return s.role != step.Role.Name })
 	group, gctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		seen, err := observe(gctx, t.client, step.Role)
@@ -239,11 +239,11 @@ func (t *Target) Compare(ctx context.Context, step deploy.Step) (deploy.Comparis
 		out.Changes = append(out.Changes, deploy.Change{Role: step.Role.Name, Object: c.Object.String(), Action: c.Action, Fields: c.Fields})
 	}
 	out.Changes = append(out.Changes, podChanges(step.Role, found)...)
-	sent, err := trafficTo(ctx, t.client, ends, of, services, found.pods)
+	traffic, err := trafficTo(ctx, t.client, ends, releasePods, services, found.pods)
 	if err != nil {
 		return deploy.Comparison{}, err
 	}
-	out.Live.Note, out.Live.Info = sent.note(), joined(out.Live.Info, sent.info())
+	out.Live.Note, out.Live.Info = traffic.note(), joined(out.Live.Info, traffic.info())
 	out.Findings, out.Present = plan.Findings, state.Present()
 	return out, nil
 }
@@ -293,7 +293,7 @@ func (t *Target) Remove(ctx context.Context, role release.Role, keep release.Rel
 	if err != nil {
 		return err
 	}
-	return t.awaitTraffic(ctx, drain{role: role.Name, running: running, services: running.services, gone: role.Name})
+	return t.awaitTraffic(ctx, trafficWait{role: role.Name, running: running, services: running.services, gone: role.Name})
 }
 
 // Undo changes nothing: the pods of a failed first release show why it failed.

@@ -31,8 +31,8 @@ const drainUnsaid = time.Second
 // mostNamed is how many pods are named at once.
 const mostNamed = 3
 
-// drain is a wait until Services send traffic to nothing but what the release runs.
-type drain struct {
+// trafficWait is a wait until Services send traffic to nothing but what the release runs.
+type trafficWait struct {
 	role     string // for the progress
 	running  releasePods
 	services []releaseService
@@ -44,7 +44,7 @@ type drain struct {
 // awaitTraffic waits until the Services of a drain send no traffic to pods that end. It
 // ends without an error when it has waited for long enough: a comparison then names
 // what is left. The error is that of ctx if it was cancelled.
-func (t *Target) awaitTraffic(ctx context.Context, d drain) error {
+func (t *Target) awaitTraffic(ctx context.Context, d trafficWait) error {
 	if len(d.services) == 0 {
 		return nil
 	}
@@ -85,7 +85,7 @@ func cancelled(ctx context.Context) error {
 }
 
 // pending are the pods to wait for.
-func (t *Target) pending(ctx context.Context, d drain) ([]destination, error) {
+func (t *Target) pending(ctx context.Context, d trafficWait) ([]destination, error) {
 	endpoints, err := endpointsOf(ctx, t.client, d.services)
 	if err != nil {
 		return nil, err
@@ -106,7 +106,7 @@ func (t *Target) pending(ctx context.Context, d drain) ([]destination, error) {
 }
 
 // reportEnding says once of each pod that it is waited for.
-func (t *Target) reportEnding(d drain, ending []destination) {
+func (t *Target) reportEnding(d trafficWait, ending []destination) {
 	var lines []string
 	for _, e := range ending {
 		if line := e.String(); !d.told[line] && e.pod != nil && e.pod.DeletionTimestamp != nil {

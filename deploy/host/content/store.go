@@ -35,27 +35,27 @@ func (s Store) dir(digest string) string { return Dir(s.Root, digest) }
 
 func (s Store) staging() string { return path.Join(s.Root, "staging") }
 
-// Replacement is the folder of content that is to replace a damaged release directory in
+// ReplacementDir is the folder of content that is to replace a damaged release directory in
 // which a process works: Repair renames it when the process has ended.
-func (s Store) Replacement(digest string) string {
+func (s Store) ReplacementDir(digest string) string {
 	return path.Join(s.staging(), path.Base(s.dir(digest))+"."+s.Machine.Run+".repaired")
 }
 
 func (s Store) write(name string) machine.Write { return machine.Write{Name: name, Root: s.Root} }
 
-// Sweep makes the folders of the store, and removes what runs before this one have
+// PrepareStaging makes the folders of the store, and removes what runs before this one have
 // left in the staging directory.
-func (s Store) Sweep(ctx context.Context) error {
+func (s Store) PrepareStaging(ctx context.Context) error {
 	if err := s.changeTree(ctx, "sweep", s.staging(), machine.Script(sweepScript, s.Root, s.Machine.Run)); err != nil {
 		return fmt.Errorf("prepare %s on %s: %w", s.Root, s.Machine.Name, err)
 	}
 	return nil
 }
 
-// changeTree runs a script that removes or seals folders below dir. That
-// something is mounted there is a *MountedError.
+// changeTree runs a script that removes or seals folders below dir. It returns a
+// *MountedError if something is mounted there.
 func (s Store) changeTree(ctx context.Context, write, dir string, cmd machine.Command) error {
-	cmd.Tolerate = append(cmd.Tolerate, exitMounted)
+	cmd.AllowExitCodes = append(cmd.AllowExitCodes, exitMounted)
 	res, err := s.Machine.Change(ctx, s.write(write), cmd)
 	if err == nil && res.Exit == exitMounted {
 		return s.mounted(dir, res.Stdout)
@@ -89,19 +89,19 @@ type Image struct {
 // if the inodes, sizes or times of the entries have changed since it was verified. ErrAbsent: there is none;
 // *DamagedError: it differs; *MountedError: something is mounted there.
 func (s Store) Verify(ctx context.Context, image Image, whole bool) error {
-	body := quickScript
+	script := quickScript
 	if whole {
-		body = verifyScript
+		script = verifyScript
 	}
-	return s.compare(ctx, s.dir(image.Digest), image.Files, body)
+	return s.runVerify(ctx, s.dir(image.Digest), image.Files, script)
 }
 
 // readingLimit is how long it may take to read all of a release directory.
 const readingLimit = 2 * time.Minute
 
-func (s Store) compare(ctx context.Context, dir, files, body string) error {
-	cmd := machine.Script(body, dir, files)
-	cmd.Tolerate, cmd.Limit = []int{exitAbsent, exitDamaged, exitMounted}, readingLimit
+func (s Store) runVerify(ctx context.Context, dir, files, script string) error {
+	cmd := machine.Script(script, dir, files)
+	cmd.AllowExitCodes, cmd.Limit = []int{exitAbsent, exitDamaged, exitMounted}, readingLimit
 	res, err := s.Machine.Read(ctx, cmd)
 	switch {
 	case err != nil:
@@ -117,16 +117,16 @@ func (s Store) compare(ctx context.Context, dir, files, body string) error {
 	return nil
 }
 
-// NoteStats writes the stats of a release directory that was verified whole, for Verify to
+// SaveStats writes the stats of a release directory that was verified whole, for Verify to
 // compare with. Without them the next Verify reads all of it.
-func (s Store) NoteStats(ctx context.Context, digest string) error {
+func (s Store) SaveStats(ctx context.Context, digest string) error {
 	_, err := s.Machine.Change(ctx, s.write("stats"), machine.Script(noteScript, s.dir(digest)))
 	return err
 }
 
-// Repair replaces the release directory by the Replacement. No process may work in it any
-// more. It does nothing if there is no Replacement.
+// Repair replaces the release directory by the ReplacementDir. No process may work in it any
+// more. It does nothing if there is no ReplacementDir.
 func (s Store) Repair(ctx context.Context, digest string) error {
-	from := s.Replacement(digest)
+	from := s.ReplacementDir(digest)
 	return s.changeTree(ctx, "repair", s.dir(digest), machine.Script(repairScript, from, s.dir(digest), from+".old"))
 }

@@ -29,14 +29,14 @@ func (s Store) Unpack(ctx context.Context, digest string, layers []Layer) (files
 	if files, err = s.stream(ctx, staging, layers); err != nil {
 		return "", err
 	}
-	err = s.compare(ctx, staging, files, verifyScript)
+	err = s.runVerify(ctx, staging, files, verifyScript)
 	if errors.Is(err, ErrAbsent) {
 		return "", &DamagedError{Machine: s.Machine.Name, Path: staging, Differences: []string{"what was sent ended early"}}
 	}
 	if err != nil {
 		return "", err
 	}
-	return files, s.changeTree(ctx, "seal", dir, machine.Script(sealScript, staging, dir, staging+".old", s.Replacement(digest)))
+	return files, s.changeTree(ctx, "seal", dir, machine.Script(sealScript, staging, dir, staging+".old", s.ReplacementDir(digest)))
 }
 
 // discard removes what was staged before the fault, and returns the fault. After a

@@ -13,11 +13,11 @@ import (
 // Command is a program and its words, as data. No word is ever read by a shell:
 // scripts take what varies as arguments.
 type Command struct {
-	Argv     []string
-	Stdin    io.Reader     // nil: empty
-	Tolerate []int         // exit codes that are as good as 0
-	Retry    []int         // exit codes that pass by themselves
-	Limit    time.Duration // of running it once; default readLimit or changeLimit
+	Argv           []string
+	Stdin          io.Reader     // nil: empty
+	AllowExitCodes []int         // exit codes that are as good as 0
+	Retry          []int         // exit codes that pass by themselves
+	Limit          time.Duration // of running it once; default readLimit or changeLimit
 }
 
 // Result is what a command printed, and its exit code.
@@ -49,7 +49,7 @@ func (c Command) With(r io.Reader) Command {
 	return c
 }
 
-func (c Command) tolerates(exit int) bool { return slices.Contains(c.Tolerate, exit) }
+func (c Command) tolerates(exit int) bool { return slices.Contains(c.AllowExitCodes, exit) }
 func (c Command) transient(exit int) bool { return slices.Contains(c.Retry, exit) }
 
 // program names the command in messages, without its words: they may be long,

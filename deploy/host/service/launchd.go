@@ -136,7 +136,7 @@ func (l launchd) Start(d Definition, _ State) []machine.Command {
 		// A label that was disabled once can never be loaded until this.
 		l.Enable(d),
 		{Argv: []string{"launchctl", "bootstrap", d.Domain, d.UnitFile(l.home)}, Retry: []int{launchdIO, launchdAlready}},
-		{Argv: []string{"launchctl", "kickstart", l.target(d)}, Tolerate: []int{launchdAlready}},
+		{Argv: []string{"launchctl", "kickstart", l.target(d)}, AllowExitCodes: []int{launchdAlready}},
 	}
 }
 
@@ -147,15 +147,15 @@ func (l launchd) Enable(d Definition) machine.Command {
 // stop unloads the service: launchd sends SIGTERM, and SIGKILL after ExitTimeOut.
 func (l launchd) Stop(d Definition) machine.Command {
 	return machine.Command{
-		Argv:     []string{"launchctl", "bootout", l.target(d)},
-		Tolerate: []int{launchdNoProcess, launchdInProgress, launchdUnknown},
+		Argv:           []string{"launchctl", "bootout", l.target(d)},
+		AllowExitCodes: []int{launchdNoProcess, launchdInProgress, launchdUnknown},
 	}
 }
 
 func (l launchd) Kill(d Definition) machine.Command {
 	return machine.Command{
-		Argv:     []string{"launchctl", "kill", "SIGKILL", l.target(d)},
-		Tolerate: []int{launchdNoProcess, launchdUnknown},
+		Argv:           []string{"launchctl", "kill", "SIGKILL", l.target(d)},
+		AllowExitCodes: []int{launchdNoProcess, launchdUnknown},
 	}
 }
 
@@ -165,7 +165,7 @@ func (launchd) Log(d Definition, _ State) []machine.Command {
 	if len(d.Logs) == 0 {
 		return []machine.Command{{Argv: []string{"true"}}}
 	}
-	return []machine.Command{{Argv: append([]string{"tail", "-n", "40"}, d.Logs...), Tolerate: []int{1}}}
+	return []machine.Command{{Argv: append([]string{"tail", "-n", "40"}, d.Logs...), AllowExitCodes: []int{1}}}
 }
 
 func (l launchd) Check(d Definition) machine.Command {

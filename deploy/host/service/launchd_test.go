@@ -31,10 +31,10 @@ func TestLaunchdIsToldInItsOwnWords(t *testing.T) {
 	require.Equal(t, []machine.Command{
 		{Argv: []string{"launchctl", "enable", "system/com.joel.gateway"}},
 		{Argv: []string{"launchctl", "bootstrap", "system", "/Library/LaunchDaemons/com.joel.gateway.plist"}, Retry: []int{5, 37}},
-		{Argv: []string{"launchctl", "kickstart", "system/com.joel.gateway"}, Tolerate: []int{37}},
+		{Argv: []string{"launchctl", "kickstart", "system/com.joel.gateway"}, AllowExitCodes: []int{37}},
 	}, l.Start(d, State{}))
-	require.Equal(t, machine.Command{Argv: []string{"launchctl", "bootout", "system/com.joel.gateway"}, Tolerate: []int{3, 36, 113}}, l.Stop(d))
-	require.Equal(t, machine.Command{Argv: []string{"launchctl", "kill", "SIGKILL", "system/com.joel.gateway"}, Tolerate: []int{3, 113}}, l.Kill(d))
+	require.Equal(t, machine.Command{Argv: []string{"launchctl", "bootout", "system/com.joel.gateway"}, AllowExitCodes: []int{3, 36, 113}}, l.Stop(d))
+	require.Equal(t, machine.Command{Argv: []string{"launchctl", "kill", "SIGKILL", "system/com.joel.gateway"}, AllowExitCodes: []int{3, 113}}, l.Kill(d))
 	require.Equal(t, []string{"tail", "-n", "40", "/opt/gateway/log/gateway.log"}, l.Log(d, State{})[0].Argv)
 	require.Empty(t, l.Reload(d), "a plist is read when it is loaded")
 

@@ -55,7 +55,7 @@ func TestADefinitionThatCommandsCannotRelyOnIsRefused(t *testing.T) {
 
 func TestSystemdIsToldInItsOwnWords(t *testing.T) {
 	d, s := worker(), systemd{home: "/home/joel"}
-	require.Equal(t, machine.Command{Argv: []string{"systemctl", "--system", "--no-pager", "--no-ask-password", "stop", "com.joel.worker.service"}, Tolerate: []int{5}}, s.Stop(d))
+	require.Equal(t, machine.Command{Argv: []string{"systemctl", "--system", "--no-pager", "--no-ask-password", "stop", "com.joel.worker.service"}, AllowExitCodes: []int{5}}, s.Stop(d))
 	require.Equal(t, []string{"systemctl", "--system", "--no-pager", "--no-ask-password", "kill", "--kill-who=all", "--signal=SIGKILL", "com.joel.worker.service"}, s.Kill(d).Argv)
 	require.Len(t, s.Start(d, State{}), 3, "enable, reset-failed, start")
 	require.Len(t, s.Start(d, State{Enabled: true}), 2)

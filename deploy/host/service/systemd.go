@@ -153,7 +153,7 @@ func (s systemd) Start(d Definition, st State) []machine.Command {
 	}
 	// One that has not failed has nothing to reset.
 	reset := s.ctl(d, "reset-failed", s.unit(d))
-	reset.Tolerate = []int{1, 5}
+	reset.AllowExitCodes = []int{1, 5}
 	return append(cmds, reset, s.ctl(d, "start", s.unit(d)))
 }
 
@@ -161,28 +161,28 @@ func (s systemd) Start(d Definition, st State) []machine.Command {
 // without [Install] cannot be enabled, which is no fault.
 func (s systemd) Enable(d Definition) machine.Command {
 	enable := s.ctl(d, "enable", "--quiet", s.unit(d))
-	enable.Tolerate = []int{1}
+	enable.AllowExitCodes = []int{1}
 	return enable
 }
 
 func (s systemd) Stop(d Definition) machine.Command {
 	cmd := s.ctl(d, "stop", s.unit(d))
-	cmd.Tolerate = []int{5} // not loaded
+	cmd.AllowExitCodes = []int{5} // not loaded
 	return cmd
 }
 
 // kill ends every process of the unit's control group, and no other.
 func (s systemd) Kill(d Definition) machine.Command {
 	cmd := s.ctl(d, "kill", "--kill-who=all", "--signal=SIGKILL", s.unit(d))
-	cmd.Tolerate = []int{1, 5}
+	cmd.AllowExitCodes = []int{1, 5}
 	return cmd
 }
 
 func (s systemd) Disable(d Definition) []machine.Command {
 	reset := s.ctl(d, "reset-failed", s.unit(d))
-	reset.Tolerate = []int{1, 5}
+	reset.AllowExitCodes = []int{1, 5}
 	disable := s.ctl(d, "disable", "--quiet", s.unit(d))
-	disable.Tolerate = []int{1}
+	disable.AllowExitCodes = []int{1}
 	return []machine.Command{disable, reset}
 }
 
@@ -210,8 +210,8 @@ func (s systemd) Log(d Definition, st State) []machine.Command {
 		args = append(args, "--user")
 	}
 	read := machine.Script(logScript, args...)
-	read.Tolerate = []int{1}
-	return []machine.Command{{Argv: []string{"journalctl", "--quiet", "--sync"}, Tolerate: []int{1}}, read}
+	read.AllowExitCodes = []int{1}
+	return []machine.Command{{Argv: []string{"journalctl", "--quiet", "--sync"}, AllowExitCodes: []int{1}}, read}
 }
 
 func (s systemd) Check(d Definition) machine.Command { return s.ctl(d, "show", "-p", "Version") }

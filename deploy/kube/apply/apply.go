@@ -76,7 +76,7 @@ func Apply(ctx context.Context, c *client.Client, s State, o Options) (Applied, 
 	r := &run{c: c, o: o, state: s, results: map[object.ID]Result{}}
 	r.applied = Applied{Set: s.Set, parent: s.Inventory.parent, extent: extentOf(s.Objects), obsolete: obsolete}
 	r.applied.extent.finished = s.Inventory.extent.finished.of(s.Objects)
-	err = r.ranks(ctx)
+	err = r.applyAll(ctx)
 	for _, o := range s.Objects {
 		if result, ok := r.results[o.ID]; ok {
 			r.applied.Results = append(r.applied.Results, result)

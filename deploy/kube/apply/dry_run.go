@@ -72,7 +72,7 @@ type DryRun struct {
 // Object tries one object. No change and no finding: an apply would change nothing.
 func (d DryRun) Object(ctx context.Context, o *object.Object) (*Change, []release.Finding, error) {
 	live := d.State.Live(o.ID)
-	if d.State.hasRun(o) || d.State.Set.Unchanged(o, live, d.Policy) {
+	if d.State.jobCompleted(o) || d.State.Set.Unchanged(o, live, d.Policy) {
 		return nil, nil, nil
 	}
 	if object.FailedJob(live) {

@@ -82,9 +82,9 @@ func specHash(o *object.Object) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// hasRun reports whether an object is a Job that has finished and was deleted for it,
+// jobCompleted reports whether an object is a Job that has finished and was deleted for it,
 // or is about to be.
-func (s State) hasRun(o *object.Object) bool {
+func (s State) jobCompleted(o *object.Object) bool {
 	live := s.Live(o.ID)
 	return (live == nil || live.GetDeletionTimestamp() != nil) && s.Inventory.extent.finished.has(o)
 }

@@ -32,9 +32,9 @@ type run struct {
 	results map[object.ID]Result
 }
 
-// ranks applies the objects rank by rank. The set's parent is written after the
+// applyAll applies the objects rank by rank. The set's parent is written after the
 // namespaces, one of which may be its own, and before any member.
-func (r *run) ranks(ctx context.Context) error {
+func (r *run) applyAll(ctx context.Context) error {
 	byRank := map[int][]*object.Object{}
 	for _, o := range r.state.Objects {
 		byRank[rankOf(o.Kind)] = append(byRank[rankOf(o.Kind)], o)
@@ -52,7 +52,7 @@ func (r *run) ranks(ctx context.Context) error {
 			}
 			recorded = true
 		}
-		if err := r.rank(ctx, byRank[rank]); err != nil {
+		if err := r.applyRank(ctx, byRank[rank]); err != nil {
 			return err
 		}
 	}
@@ -92,7 +92,7 @@ func rankOf(k object.Kind) int {
 	case "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob", "Pod", "ReplicationController":
 		return rankWorkload
 	}
-	if !k.Builtin {
+	if !k.Builtin { // its controller may run pods, which need the settings
 		return rankWorkload
 	}
 	return rankSetting
@@ -102,22 +102,22 @@ func rankOf(k object.Kind) int {
 // CustomResourceDefinition defines counts as a workload.
 func IsWorkload(k object.Kind) bool { return rankOf(k) == rankWorkload }
 
-// rank applies the objects of one rank at the same time.
-func (r *run) rank(ctx context.Context, objects []*object.Object) error {
+// applyRank applies the objects of one rank at the same time.
+func (r *run) applyRank(ctx context.Context, objects []*object.Object) error {
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(client.Parallel)
 	for _, o := range objects {
 		group.Go(func() error {
-			result, err := r.one(gctx, o)
+			result, err := r.applyObject(gctx, o)
 			if err != nil {
 				if gctx.Err() != nil && ctx.Err() == nil && errors.Is(err, context.Canceled) {
 					return err // another object's error ended this one
 				}
-				return naming(o.ID, err)
+				return withObject(o.ID, err)
 			}
 			r.report(result)
 			if rankOf(o.Kind) == rankDefinition {
-				return r.established(gctx, o)
+				return r.waitUntilEstablished(gctx, o)
 			}
 			return nil
 		})
@@ -125,8 +125,8 @@ func (r *run) rank(ctx context.Context, objects []*object.Object) error {
 	return group.Wait()
 }
 
-// naming says which object an error is about, once.
-func naming(id object.ID, err error) error {
+// withObject says which object an error is about, once.
+func withObject(id object.ID, err error) error {
 	var conflict *ConflictError
 	if errors.As(err, &conflict) {
 		return fmt.Errorf("apply %w", err)
@@ -134,20 +134,20 @@ func naming(id object.ID, err error) error {
 	return fmt.Errorf("apply %s: %w", id, err)
 }
 
-// one applies one object, or finds it unchanged.
-func (r *run) one(ctx context.Context, o *object.Object) (Result, error) {
+// applyObject applies one object, or finds it unchanged.
+func (r *run) applyObject(ctx context.Context, o *object.Object) (Result, error) {
 	live, policy := r.state.Live(o.ID), r.o.Policy
-	if r.state.hasRun(o) {
+	if r.state.jobCompleted(o) {
 		return Result{Object: o, Action: release.ActionUnchanged}, nil
 	}
 	if r.state.Set.Unchanged(o, live, policy) {
 		return unchanged(o, live), nil
 	}
 	switch {
-	case live == nil:
+	case live == nil: // there is nothing to wait for
 	case live.GetDeletionTimestamp() != nil:
 		r.o.Progress.Report(release.Event{Phase: release.PhaseApply, Mark: release.MarkNote, Role: r.state.Role.Name, Message: o.ID.String() + " is being deleted: waiting until it is gone"})
-		if err := r.gone(ctx, o, live.GetUID()); err != nil {
+		if err := r.waitUntilGone(ctx, o, live.GetUID()); err != nil {
 			return Result{}, err
 		}
 		live = nil
@@ -198,7 +198,7 @@ func (r *run) replace(ctx context.Context, o *object.Object, uid types.UID) (Res
 	if err := r.c.Delete(ctx, o.Kind, o.ID, uid); err != nil {
 		return Result{}, err
 	}
-	if err := r.gone(ctx, o, uid); err != nil {
+	if err := r.waitUntilGone(ctx, o, uid); err != nil {
 		return Result{}, err
 	}
 	got, err := send(ctx, r.c, request{o, r.state.Set.body(o), client.ApplyOptions{Whole: true}}, r.o.Policy)
@@ -208,13 +208,13 @@ func (r *run) replace(ctx context.Context, o *object.Object, uid types.UID) (Res
 	return written(o, release.ActionReplaced, got), nil
 }
 
-// gone waits until an object that is being deleted no longer exists.
-func (r *run) gone(ctx context.Context, o *object.Object, uid types.UID) error {
+// waitUntilGone waits until an object that is being deleted no longer exists.
+func (r *run) waitUntilGone(ctx context.Context, o *object.Object, uid types.UID) error {
 	return r.c.Until(ctx, o, func(live *unstructured.Unstructured) bool { return live == nil || live.GetUID() != uid })
 }
 
-// established waits until the server serves the kind that an object defines.
-func (r *run) established(ctx context.Context, o *object.Object) error {
+// waitUntilEstablished waits until the server serves the kind that an object defines.
+func (r *run) waitUntilEstablished(ctx context.Context, o *object.Object) error {
 	isEstablished := func(u *unstructured.Unstructured) bool {
 		return u != nil && object.Condition(u, "Established") == "True"
 	}

@@ -88,7 +88,7 @@ func waiting(s *corev1.ContainerStatus, h *History) (Cause, bool) {
 	case "ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable":
 		return Pull(s.Image, cmp.Or(h.pulls[s.Name], w.Message)), true
 	case "ContainerCreating", "PodInitializing":
-		// The event of a pull that failed comes ten seconds before the status.
+		// The event of a failed pull arrives about 10 s before the status shows it.
 		if failed, ok := h.failedPull(s.Name); ok {
 			return Pull(s.Image, failed.Message), true
 		}
@@ -103,6 +103,7 @@ func waiting(s *corev1.ContainerStatus, h *History) (Cause, bool) {
 	return Cause{}, false
 }
 
+// These are parts of what the container runtime says when it cannot start a process.
 var (
 	wrongFormat  = regexp.MustCompile(`(?i)exec format error`)
 	notAllowed   = regexp.MustCompile(`(?i)permission denied|is a directory`)
@@ -127,8 +128,8 @@ func startError(message string) (Cause, bool) {
 	return Cause{}, false
 }
 
-// RefineByLog gives a failure the cause that only the log of its container tells.
-func RefineByLog(f *release.Failure) {
+// RefineFromLog gives a failure the cause that only the log of its container tells.
+func RefineFromLog(f *release.Failure) {
 	for _, line := range f.Log {
 		if wrongFormat.MatchString(line) && f.Code == release.CodeCrashLoop {
 			c, _ := startError(line)

@@ -11,9 +11,9 @@ import (
 	"github.com/joelhooks/shipit/deploy/kube/client"
 )
 
-// LeastRoles is the RBAC, as YAML, that suffices to release, watch, lock and roll back
+// MinimalRBAC is the RBAC, as YAML, that suffices to release, watch, lock and roll back
 // the roles: one Role a namespace, and a ClusterRole where objects have none.
-func LeastRoles(c *client.Client, roles []Role, o Options) ([]byte, error) {
+func MinimalRBAC(c *client.Client, roles []Role, o Options) ([]byte, error) {
 	r, err := newRun(c, roles, o)
 	if err != nil {
 		return nil, err

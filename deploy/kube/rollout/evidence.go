@@ -55,7 +55,7 @@ func evidence(ctx context.Context, c *client.Client, f *release.Failure, e *fata
 	f.Events = podWarnings(ctx, c, e.pod)
 	if e.Ran {
 		f.Log = lastLogLines(ctx, c, e.pod.Pod, e.Container)
-		diagnose.RefineByLog(f)
+		diagnose.RefineFromLog(f)
 	}
 	return presentable(f, secrets)
 }
