@@ -74,11 +74,19 @@ func withAccidents(ctx context.Context) context.Context {
 	})
 }
 
-// accidents are those that a command can have at its writes, in order.
+// accidents are those that a command can have at its writes, in order. Of a lock it
+// is the first write alone: how often a lock is renewed depends on how long a run takes.
 func accidents(signal syscall.Signal, writes []string, when ...string) []accident {
 	var out []accident
 	counts := map[string]int{}
+	locked := false
 	for _, w := range writes {
+		if strings.HasSuffix(w, " leases") || w == "host ledger lock.json" {
+			if locked {
+				continue
+			}
+			locked = true
+		}
 		counts[w]++
 		for _, at := range when {
 			out = append(out, accident{signal, at, w, counts[w]})
@@ -108,6 +116,10 @@ func scenarios() []scenario {
 // TestAKilledRunNeedsNoRepair kills the command before and after every write that
 // it makes. Whatever was reached: the next command needs no manual step and ends
 // in parity, and the ledger tells the truth. SHIPIT_SOAK tries every write.
+//
+// Each app has a registry of its own. A registry keeps a blob once for all its
+// repositories, so in a shared one how many blobs a run uploads would depend on what
+// the others have pushed by then.
 func TestAKilledRunNeedsNoRepair(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it needs a control plane; -short leaves it out")
@@ -125,7 +137,7 @@ func TestAKilledRunNeedsNoRepair(t *testing.T) {
 
 // killed tries a scenario's accidents, and returns how many there are.
 func (g ground) killed(t *testing.T, sc scenario, soak soak) int {
-	whole := g.shop(t, "kill-"+sc.name)
+	whole := g.withRegistry(t).shop(t, "kill-"+sc.name)
 	for _, rev := range sc.before {
 		whole.does(0, "release", whole.sha[rev])
 	}
@@ -139,7 +151,7 @@ func (g ground) killed(t *testing.T, sc scenario, soak soak) int {
 		}
 		t.Run(fmt.Sprintf("%s %s %d", a.when, a.write, a.number), func(t *testing.T) {
 			soak.begin(t)
-			g.shop(t, fmt.Sprintf("kill-%s-%d", sc.name, i)).survives(sc, a)
+			g.withRegistry(t).shop(t, fmt.Sprintf("kill-%s-%d", sc.name, i)).survives(sc, a)
 		})
 	}
 	return len(cases)
@@ -154,9 +166,7 @@ func (s *shop) survives(sc scenario, a accident) {
 	cmd, said := s.command([]string{envAccident + "=" + a.String()}, s.named(sc.args)...)
 	err := cmd.Run()
 	var exit *exec.ExitError
-	if err == nil || !errors.As(err, &exit) || exit.ExitCode() != -1 {
-		s.t.Logf("no such write this time (%v): %s", err, said) // the order of parallel writes varies
-	}
+	require.True(s.t, errors.As(err, &exit) && exit.ExitCode() == -1, "no such write: %v %s", err, said)
 	if len(sc.before) > 0 && s.newest().Good() {
 		s.does(0, "status") // what is called good is good
 	}

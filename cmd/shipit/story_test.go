@@ -131,10 +131,17 @@ func simulated(t *testing.T) ground {
 	c, err := cluster.Up(t.Context(), cluster.Options{Progress: progressOf(t), Pods: http.HandlerFunc(answerLikeWorker)})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, c.Down(context.Background())) })
+	return ground{kubeconfig: c.Kubeconfig, client: clientOf(t, c.Kubeconfig)}.withRegistry(t)
+}
+
+// withRegistry is the same ground with a registry of its own, which holds a base image.
+func (g ground) withRegistry(t *testing.T) ground {
+	t.Helper()
 	addr, shut, err := cluster.Registry(t.Context(), t.TempDir())
 	require.NoError(t, err)
 	t.Cleanup(shut)
-	return ground{kubeconfig: c.Kubeconfig, registry: addr, base: emptyBase(t, addr), client: clientOf(t, c.Kubeconfig)}
+	g.registry, g.base = addr, emptyBase(t, addr)
+	return g
 }
 
 // answerLikeWorker is what the sample's worker answers on GET /. No worker runs in
