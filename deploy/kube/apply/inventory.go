@@ -69,7 +69,7 @@ type collection struct {
 
 // ReadInventory reads the set's parent; then the members in every kind and namespace
 // that the objects have or the parent names, and the objects that exist without being
-// members.
+// members. An object that was scaled to nothing is made to state its replicas.
 func ReadInventory(ctx context.Context, c *client.Client, s Set, objects []*object.Object) (Inventory, error) {
 	parent, err := readParent(ctx, c, s)
 	if err != nil {
@@ -87,6 +87,9 @@ func ReadInventory(ctx context.Context, c *client.Client, s Set, objects []*obje
 	}
 	if err == nil {
 		err = r.readOthers(ctx, objects)
+	}
+	if err == nil {
+		err = r.stateReplicas(ctx, objects)
 	}
 	if err != nil {
 		return Inventory{}, fmt.Errorf("read what role %s has: %w", s.Role, err)
