@@ -146,6 +146,37 @@ func TestKeyless(t *testing.T) {
 	})
 }
 
+// Anybody can call the public workflow, and the certificates of all callers have its
+// name: only the repository of the run tells them apart.
+func TestACertificateOfThePublicWorkflowIsThatOfItsCaller(t *testing.T) {
+	const own, other = "https://github.com/joelhooks/joelclaw", "https://github.com/mallory/joelclaw"
+	sigstore := newStandIn(t)
+	sigstore.workflow = "https://github.com/joelhooks/shipit/.github/workflows/ship.yml@refs/tags/v1"
+	s := newShop(t, true)
+	sigstore.writeRoot(t, s.dir, false)
+	cfg := sigstore.signing(2)
+	cfg.Policy = &config.Policy{Identity: `https://github\.com/joelhooks/shipit/.*`, Issuer: sigstore.issuer}
+	for _, tc := range []struct {
+		name, caller, source, refusal string
+	}{
+		{"a run of the source", own, own, ""},
+		{"a run of another repository", other, own, "issued to a run of " + other + ", not of " + own},
+		{"a run of any repository where no source is named", own, "", "set source or signing.policy.repository"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			sigstore.caller = tc.caller
+			ref := s.push(t, "v1")
+			sign(t, attest.New(cfg, attest.Options{Dir: s.dir, Source: tc.caller, Getenv: environment(sigstore.environment())}), ref)
+			_, err := attest.New(cfg, attest.Options{Dir: s.dir, Source: tc.source}).Verify(t.Context(), ref, attest.VerifyOptions{})
+			if tc.refusal == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, refused(t, err, attest.ForeignSigner), tc.refusal)
+		})
+	}
+}
+
 // without takes a part out of the verification material.
 func without(t *testing.T, bundle []byte, part string) []byte {
 	t.Helper()

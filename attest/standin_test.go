@@ -54,6 +54,7 @@ import (
 type standIn struct {
 	url      string
 	workflow string // subject of the certificates
+	caller   string // repository whose run the certificates name; "" if they name none
 	issuer   string
 	token    string
 	issued   atomic.Int32 // certificates
@@ -197,6 +198,10 @@ func (s *standIn) serveCertificate(w http.ResponseWriter, r *http.Request) {
 		SerialNumber: big.NewInt(1), URIs: []*url.URL{workflow}, NotBefore: time.Now().Add(-time.Second), NotAfter: time.Now().Add(10 * time.Minute),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning},
 		ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 1, 1}, Value: []byte(s.issuer)}},
+	}
+	if s.caller != "" {
+		caller, _ := asn1.MarshalWithParams(s.caller, "utf8")
+		template.ExtraExtensions = append(template.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 1, 12}, Value: caller})
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, s.fulcio.Intermediates[0], public, s.fulcioKey)
 	if err != nil {
