@@ -31,6 +31,14 @@ func TestEveryWordReachesTheProgramAsItIs(t *testing.T) {
 	})
 }
 
+func TestACommandThatPrintsALotIsNotReadToItsEnd(t *testing.T) {
+	m := here(t)
+	res, err := m.Read(t.Context(), Script(`head -c 9000000 /dev/zero | tr '\0' o; head -c 100000 /dev/zero | tr '\0' e >&2`))
+	require.NoError(t, err)
+	require.Len(t, res.Stdout, stdoutCap)
+	require.Len(t, res.Stderr, stderrCap)
+}
+
 func TestAnAddressIsReadStrictly(t *testing.T) {
 	for _, c := range []struct{ address, user, addr string }{
 		{"joel@mac.local", "joel", "mac.local:22"},
