@@ -38,9 +38,10 @@ func TestAccidents(t *testing.T) {
 	for name, c := range map[string]struct {
 		runs     string // what is found of the interrupted release
 		restored int64
+		outcome  release.Outcome // of the interrupted release
 	}{
-		"a release that was live everywhere and only not sealed becomes good": {newBits, 2},
-		"a release that was interrupted half way is pending, and stays that":  {oldBits, 1},
+		"a release that was live everywhere and only not sealed becomes good": {newBits, 2, release.Settled},
+		"a release that was interrupted half way is pending, and stays that":  {oldBits, 1, release.Pending},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := shipped(t, "cluster")
@@ -53,6 +54,9 @@ func TestAccidents(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, release.Restored, record.Outcome, record.Reason)
 			require.Equal(t, c.restored, record.Restored)
+			interrupted, err := a.Ledger.Read(t.Context(), 2)
+			require.NoError(t, err)
+			require.Equal(t, c.outcome, interrupted.Record.Outcome)
 			require.EqualValues(t, 3, record.Seq)
 		})
 	}

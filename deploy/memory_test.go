@@ -26,6 +26,7 @@ type memory struct {
 	runs     map[string]string // digest by role
 	calls    []string          // "switch cluster sha256:…", "remove worker", in order
 	switches func(ctx context.Context, step deploy.Step) error
+	prunes   func(ctx context.Context) error
 	changed  map[string][]deploy.Change // objects that another hand changed, by role
 	stuck    map[string]error           // roles that cannot be removed
 	away     map[string]error           // roles that cannot be read
@@ -110,7 +111,10 @@ func (m *memory) Undo(_ context.Context, role release.Role) error {
 	return nil
 }
 
-func (m *memory) Prune(context.Context, release.Role, func() ([]release.Record, error)) error {
+func (m *memory) Prune(ctx context.Context, _ release.Role, _ func() ([]release.Record, error)) error {
+	if m.prunes != nil {
+		return m.prunes(ctx)
+	}
 	return nil
 }
 

@@ -139,6 +139,42 @@ func TestAWeakerPolicyIsRefusedUnlessItIsAllowedByName(t *testing.T) {
 	require.Empty(t, record.Allowed, "what is allowed and not needed is not kept")
 }
 
+func TestWhatNobodyNeedsIsRemovedUnderTheLock(t *testing.T) {
+	a := newApp(t, "cluster")
+	holder := func(ctx context.Context) string {
+		held, err := a.store.ReadLock(ctx)
+		require.NoError(t, err)
+		return held.Fields["holder"]
+	}
+	during := ""
+	a.target.prunes = func(ctx context.Context) error {
+		during = holder(ctx)
+		return nil
+	}
+	_, err := a.ship(t, releaseOf(oldSHA, oldBits, "cluster"), deploy.Terms{})
+	require.NoError(t, err)
+	require.NotEmpty(t, during, "the next run may be about to use what goes")
+	require.Empty(t, holder(t.Context()), "it is let go afterwards")
+
+	// Where another run has the lock since, nothing more is removed.
+	var cause error
+	a.target.prunes = func(ctx context.Context) error {
+		held, err := a.store.ReadLock(ctx)
+		require.NoError(t, err)
+		held.Fields = map[string]string{"holder": "another", "fence": "99", "head": "2", "ttl": "1m"}
+		swapped, err := a.store.SwapLock(ctx, held)
+		require.NoError(t, err)
+		require.NotEmpty(t, swapped)
+		<-ctx.Done()
+		cause = context.Cause(ctx)
+		return cause
+	}
+	_, err = a.ship(t, releaseOf(newSHA, newBits, "cluster"), deploy.Terms{})
+	require.NoError(t, err)
+	var lost *ledger.LostError
+	require.ErrorAs(t, cause, &lost)
+}
+
 // memoryMirror stands in for the registry: no registry is needed to see what is copied.
 type memoryMirror struct {
 	mu     sync.Mutex
