@@ -77,6 +77,8 @@ func TestAFaultInAWorkflowIsFound(t *testing.T) {
 		{"two repositories in one queue", "ship.yml", "group: shipit-${{ github.repository }}-", "group: shipit-", "one queue"},
 		{"what an outsider wrote in a script", "ship.yml", `run: shipit check --env "$ENVIRONMENT" -- "$REV"`, `run: shipit check "${{ github.event.head_commit.message }}"`, "expression in a script"},
 		{"an input in a script", "ship.yml", `run: shipit check --env "$ENVIRONMENT" -- "$REV"`, `run: shipit check "${{ inputs.rev }}"`, "expression in a script"},
+		{"a commit that may be read as an option", "ship.yml", `"$RUNNER_TEMP/build" --env "$ENVIRONMENT" -- "$REV"`, `"$RUNNER_TEMP/build" --env "$ENVIRONMENT" "$REV"`, "for an option"},
+		{"a commit that may be read as an option", "ship.yml", `--no-run --cache "$RUNNER_TEMP/build" --env "$ENVIRONMENT" -- "$REV"`, `--no-run --cache "$RUNNER_TEMP/build" --env "$ENVIRONMENT" "$REV"`, "for an option"},
 		{"a secret that every step of the job sees", "ship.yml", "      TIMEOUT: ${{ inputs.timeout }}\n", "      KEY: ${{ secrets.cosign-key }}\n", "for all steps"},
 		{"a token that every step of the job sees", "ship.yml", "      TIMEOUT: ${{ inputs.timeout }}\n", "      GITHUB_TOKEN: ${{ github.token }}\n", "for all steps"},
 		{"a job without a limit", "dagger.yml", "    timeout-minutes: 45\n", "", "no time limit"},
@@ -168,6 +170,9 @@ func (r rules) job(name string, job *actionlint.Job) []string {
 	for _, step := range job.Steps {
 		switch e := step.Exec.(type) {
 		case *actionlint.ExecRun:
+			if strings.Count(e.Run.Value, "$REV") != strings.Count(e.Run.Value, ` -- "$REV"`) {
+				out = append(out, "takes a commit that begins with - for an option: write -- before it")
+			}
 			if e.Run.ContainsExpression() {
 				out = append(out, "has an expression in a script: hand it over as an environment variable")
 			}
