@@ -48,6 +48,14 @@ func (c *counting) Names(ctx context.Context, kind string) ([]string, error) {
 	return c.Store.Names(ctx, kind)
 }
 
+// Scan counts each entry that is read, not the asking alone.
+func (c *counting) Scan(ctx context.Context, kind string, each func(ledger.StoredEntry) error) error {
+	return c.Store.Scan(ctx, kind, func(e ledger.StoredEntry) error {
+		c.note("scan " + e.Name)
+		return each(e)
+	})
+}
+
 func (c *counting) Create(ctx context.Context, e ledger.StoredEntry) (string, error) {
 	c.note("create " + e.Name)
 	return c.Store.Create(ctx, e)
