@@ -137,7 +137,7 @@ func TestTheRegistry(t *testing.T) {
 		})
 		_, got := ask(t, doctor.Input{Config: configured(t, pushed(address))})
 		require.Equal(t, doctor.Failed, got["clock"].Status)
-		require.Contains(t, got["clock"].Message, "1h0m0s apart")
+		require.Regexp(t, "1h0m[0-2]s apart", got["clock"].Message, "a Date has whole seconds")
 		require.NotEmpty(t, got["clock"].Remedy)
 	})
 }
