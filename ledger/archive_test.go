@@ -152,6 +152,7 @@ func TestNothingIsDroppedWithoutItsCopy(t *testing.T) {
 			p.forge(t, "000010", with(parts(t, p.store, "000010"), "objects.json.gz", "\x08", "\x09"))
 		},
 		"a record of the chain is gone": func(t *testing.T, p place, _ *requests) { p.forge(t, "000010", nil) },
+		"the one after them is gone":    func(t *testing.T, p place, _ *requests) { p.forge(t, "000065", nil) },
 	} {
 		t.Run(what, func(t *testing.T) {
 			p := inMemory()
