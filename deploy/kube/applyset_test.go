@@ -10,22 +10,27 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/joelhooks/shipit/deploy/kube/client"
 	"github.com/joelhooks/shipit/deploy/kube/object"
+	"github.com/joelhooks/shipit/release"
 )
 
 func TestApplySetsOfRolesWhoseNamesJoinEqually(t *testing.T) {
 	c := connect(t)
 	t.Run("app web role api-worker and app web-api role worker leave each other's objects alone", func(t *testing.T) {
 		ns := namespace(t, c)
-		one, other := part{"api-worker", ns, []string{deployment("one", 1)}}, part{"worker", ns, []string{deployment("other", 1)}}
+		one, other := part{"api-worker", ns, []string{deployment("one", 1), service}}, part{"worker", ns, []string{deployment("other", 1)}}
 		a, b := newApp(t, "web", one), newApp(t, "web-api", other)
 		a.settled("v1", one)
 		b.settled("v1", other)
 		require.True(t, a.exists(ns, "one"))
+		one.docs = one.docs[:1]
 		a.settled("v2", one)
 		require.True(t, a.exists(ns, "other"))
+		_, err := c.kube.CoreV1().Services(ns).Get(t.Context(), "web", metav1.GetOptions{})
+		require.True(t, apierrors.IsNotFound(err), "what a role has no more is found by the parent of its own set")
 		a.inParity()
 		b.inParity()
 	})
@@ -35,6 +40,11 @@ func TestApplySetsOfRolesWhoseNamesJoinEqually(t *testing.T) {
 		a := newApp(t, "numbers", role)
 		a.settled("v1", role)
 		require.EqualValues(t, 2, a.settled("v2", role).Seq)
+		a.settled("v3", part{"web", ns, role.docs})
+		first, err := a.Ledger.Read(t.Context(), 1)
+		require.NoError(t, err, "the first record is there, though the parent of the role is not")
+		require.Equal(t, release.Settled, first.Record.Outcome)
+		require.Equal(t, []string{"shipit-numbers.web"}, a.configMaps(ns))
 	})
 }
 
@@ -45,9 +55,16 @@ func TestAnObjectThatTwoRolesBringEqually(t *testing.T) {
 	web, worker := part{"web", ns, []string{deployment("web", 1)}}, part{"worker", ns, []string{deployment("worker", 1)}}
 	a := newApp(t, "shared", web, worker)
 	web.docs, worker.docs = append(web.docs, shared), append(worker.docs, shared)
+	uid := func() types.UID {
+		settings, err := c.kube.CoreV1().ConfigMaps(ns).Get(t.Context(), "shared", metav1.GetOptions{})
+		require.NoError(t, err)
+		return settings.UID
+	}
 	a.settled("v1", web, worker)
+	before := uid()
 	web.docs = web.docs[:1]
-	a.settled("v2", web, worker) // it goes over to the other role
+	a.settled("v2", web, worker)
+	require.Equal(t, before, uid(), "it goes over to the other role, and is there all the time")
 	worker.docs = worker.docs[:1]
 	a.settled("v3", web, worker)
 	require.Equal(t, []string{"shipit-shared.web", "shipit-shared.worker"}, a.configMaps(ns))
