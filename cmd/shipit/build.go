@@ -34,8 +34,11 @@ type buildResult struct {
 	SHA     string           `json:"sha"`
 	Version string           `json:"version"`
 	Images  []pipeline.Image `json:"images"`
+	buildFailure
+}
 
-	// Of a build that failed.
+// buildFailure is what a build that failed adds to it.
+type buildFailure struct {
 	Error    string            `json:"error,omitempty"`
 	Hint     string            `json:"hint,omitempty"`
 	Tail     []string          `json:"tail,omitempty"` // the last lines of the command that failed
@@ -127,7 +130,7 @@ func (o *buildOptions) failed(ctx context.Context, s *commit, err error) error {
 	code := exitCode(ctx, err)
 	res := buildResult{
 		App: s.cfg.App, SHA: s.source.SHA, Version: s.version, Images: []pipeline.Image{},
-		Error: release.OneLine(err.Error()), Hint: hintFor(nil, err, code), ExitCode: code,
+		buildFailure: buildFailure{Error: release.OneLine(err.Error()), Hint: hintFor(nil, err, code), ExitCode: code},
 	}
 	var command *pipeline.CommandError
 	if errors.As(err, &command) {
