@@ -2,6 +2,7 @@ package config
 
 import (
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -39,11 +40,11 @@ type Setting struct {
 // none of them required.
 func Settings() Setting {
 	root, patch := settingFor(reflect.TypeFor[Config]()), settingFor(reflect.TypeFor[Config]())
-	patch.Settings = patch.Settings[:len(patch.Settings)-1]
+	at := slices.IndexFunc(root.Settings, func(s Setting) bool { return s.Key == "environments" })
+	patch.Settings = slices.Delete(patch.Settings, at, at+1)
 	patch.demandNothing()
-	last := &root.Settings[len(root.Settings)-1] // environments
-	patch.Description = last.Each.Description
-	last.Each = &patch
+	patch.Description = root.Settings[at].Each.Description
+	root.Settings[at].Each = &patch
 	return root
 }
 

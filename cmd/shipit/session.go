@@ -139,7 +139,7 @@ func (s *session) ledgerKind() targetKind {
 			return kind
 		}
 	}
-	return kinds[len(kinds)-1]
+	return kinds[slices.IndexFunc(kinds, func(k targetKind) bool { return k.target == release.TargetHost })]
 }
 
 // moveOldRecords moves records from the folder .shipit beside the configuration to
