@@ -1,0 +1,124 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/joelhooks/shipit/internal/sample"
+)
+
+func TestNothingOfAnEarlierBuildIsUsedWithoutCache(t *testing.T) {
+	r := sample.New(t, sample.Options{})
+	img := workerImage()
+	img.Toolchain, img.Run = toolchain, [][]string{{"true"}}
+	opts, engine := daggerOptions(t)
+	opts.NoCache = true
+	in := resolve(t, r.Dir, img)
+	var keys, salts []any
+	for range 2 {
+		engine.asked = nil
+		_, err := Build(context.Background(), in, opts)
+		require.NoError(t, err)
+		c := engine.exported()
+		keys = append(keys, engine.object(c.all("withMountedCache")[0].args["cache"])[0].args["key"])
+		for _, e := range c.all("withEnvVariable") {
+			if e.args["name"] == "SHIPIT_NO_CACHE" {
+				salts = append(salts, e.args["value"])
+			}
+		}
+	}
+	require.NotEqual(t, keys[0], keys[1])
+	require.Len(t, salts, 2)
+	require.NotEqual(t, salts[0], salts[1])
+}
+
+func TestAnInstallInAnEngineRunsBeforeTheSourceGoesIn(t *testing.T) {
+	r := sample.New(t, sample.Options{})
+	fakePnpm(t, "find . -name '*.ts' | grep -q . && exit 9; :")
+	img := workerImage()
+	img.Toolchain, img.Run = toolchain, [][]string{{"pnpm", "install"}, {"sh", "-c", "test -f packages/system-bus/src/serve.ts"}}
+	opts, engine := daggerOptions(t)
+	b, err := Build(t.Context(), resolve(t, r.Dir, img), opts)
+	require.NoError(t, err)
+	var steps []string
+	for _, c := range engine.exported() {
+		if c.name == "withDirectory" || c.name == "withExec" {
+			steps = append(steps, c.name)
+		}
+	}
+	require.Equal(t, []string{"withDirectory", "withExec", "withDirectory", "withExec"}, steps)
+	require.Equal(t, buildImage(t, r.Dir, img).Digest, b.Digest)
+}
+
+func TestAnInstallIsTakenOutOfTheEngineOnce(t *testing.T) {
+	r := sample.New(t, sample.Options{})
+	runs := fakePnpm(t, "")
+	img := workerImage()
+	img.Toolchain, img.Run = toolchain, [][]string{{"pnpm", "install"}}
+	opts, engine := daggerOptions(t)
+	_, err := Build(t.Context(), resolve(t, r.Dir, img), opts)
+	require.NoError(t, err)
+	before := runs()
+	engine.exported()
+	r.Commit("source", map[string]string{worker + "/src/serve.ts": "// changed\n"})
+	b, err := Build(t.Context(), resolve(t, r.Dir, img), opts)
+	require.NoError(t, err)
+	require.Equal(t, before, runs())
+	engine.exported() // still the one
+	require.Equal(t, "// changed\n", fileOf(t, b, "app/packages/system-bus/src/serve.ts"))
+	require.Equal(t, buildImage(t, r.Dir, img).Digest, b.Digest)
+
+	r.Commit("made too", map[string]string{"node_modules.txt": "x\n"})
+	fakePnpm(t, "echo made > packages/system-bus/made.txt")
+	r.Commit("both", map[string]string{worker + "/made.txt": "committed\n", ".npmrc": "color=false\n"})
+	b, err = Build(t.Context(), resolve(t, r.Dir, img), opts)
+	require.NoError(t, err)
+	require.Equal(t, buildImage(t, r.Dir, img).Digest, b.Digest, "the source goes in first where the install makes a file of it")
+}
+
+// The stand-in knows no caches, so this shows only that the second build of a
+// comparison is given those of the first, and that everything around it is another.
+func TestAComparisonInAnEngineIsColdAndWarmInOtherSurroundings(t *testing.T) {
+	r := sample.New(t, sample.Options{})
+	img := workerImage()
+	img.Toolchain, img.Run, img.Caches = toolchain, [][]string{{"true"}}, []string{".turbo", treeRoot + "/.next"}
+	opts, engine := daggerOptions(t)
+	_, err := checkReproducible(t.Context(), resolve(t, r.Dir, img), opts)
+	require.NoError(t, err)
+	var caches, mounts, roots, zones, salts, commands []any
+	for _, c := range engine.asked {
+		if c[len(c)-1].name != "export" {
+			continue
+		}
+		var keys, paths []any
+		for _, m := range c.all("withMountedCache") {
+			keys, paths = append(keys, engine.object(m.args["cache"])[0].args["key"]), append(paths, m.args["path"])
+		}
+		caches, mounts = append(caches, keys), append(mounts, paths[1:])
+		roots = append(roots, c.all("withWorkdir")[0].args["path"])
+		require.Equal(t, c.all("withWorkdir")[0].args["path"], c.all("directory")[0].args["path"])
+		for _, e := range c.all("withEnvVariable") {
+			switch e.args["name"] {
+			case "TZ":
+				zones = append(zones, e.args["value"])
+			case "SHIPIT_NO_CACHE":
+				salts = append(salts, e.args["value"])
+			}
+		}
+		commands = append(commands, c.all("withExec")[0].args["args"].([]any)[2])
+	}
+	require.Len(t, caches, 2)
+	require.Equal(t, caches[0], caches[1], "the second build is warm")
+	require.Equal(t, 3, strings.Count(fmt.Sprint(caches[0]), "-shipit-reproducible-"), "and the first one is cold: its caches are nobody else's")
+	require.Equal(t, []any{[]any{".turbo", ".next"}, []any{".turbo", ".next"}}, mounts, "caches in the tree are found wherever it is")
+	require.Equal(t, treeRoot, roots[1])
+	require.NotEqual(t, roots[0], roots[1])
+	require.Equal(t, "UTC", zones[1])
+	require.NotEqual(t, zones[0], zones[1])
+	require.NotEqual(t, salts[0], salts[1], "the engine runs the commands of both")
+	require.NotEqual(t, commands[0], commands[1])
+}

@@ -1,0 +1,64 @@
+package pipeline
+
+import (
+	"context"
+	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/stretchr/testify/require"
+
+	"github.com/joelhooks/shipit/internal/sample"
+)
+
+func TestEveryPlatformIsBuiltWhereCommandsRun(t *testing.T) {
+	r := sample.New(t, sample.Options{})
+	img := workerImage()
+	img.Toolchain, img.Platforms = toolchain, []string{"linux/arm64", "linux/amd64"}
+	img.Run = [][]string{{"true"}}
+	opts, engine := daggerOptions(t)
+	b, err := Build(context.Background(), resolve(t, r.Dir, img), opts)
+	require.NoError(t, err)
+	require.Implements(t, (*v1.ImageIndex)(nil), b.Artifact)
+	var platforms []any
+	for _, c := range engine.asked {
+		if c[len(c)-1].name == "export" {
+			platforms = append(platforms, c[0].args["platform"])
+		}
+	}
+	require.Equal(t, []any{"linux/amd64", "linux/arm64"}, platforms)
+}
+
+func TestPackagesOfAnotherPlatformAreRefusedWhateverBuilds(t *testing.T) {
+	r := sample.New(t, sample.Options{})
+	img := workerImage()
+	img.Toolchain, img.Platforms = toolchain, []string{"linux/arm64", "linux/amd64"}
+	img.Run = [][]string{{"sh", "-ec", `mkdir -p node_modules/x; echo '{"name":"@esbuild/linux-x64","os":["linux"],"cpu":["x64"]}' > node_modules/x/package.json`}}
+	inEngine, _ := daggerOptions(t)
+	for name, opts := range map[string]Options{"dagger": inEngine, "embedded": testOptions(t)} {
+		_, err := Build(t.Context(), resolve(t, r.Dir, img), opts)
+		require.ErrorContains(t, err, "@esbuild/linux-x64", name)
+		require.ErrorContains(t, err, "linux/arm64", name)
+	}
+}
+
+func TestAToolchainWithoutThePlatformIsRefusedBeforeItRuns(t *testing.T) {
+	r := sample.New(t, sample.Options{})
+	img := workerImage()
+	img.Toolchain, img.Platforms = toolchain, []string{"linux/arm64", "linux/amd64"}
+	img.Run = [][]string{{"true"}}
+	opts, engine := daggerOptions(t)
+	amd64, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: "amd64"})
+	require.NoError(t, err)
+	opts.Base = func(_ context.Context, ref string) (Artifact, error) {
+		require.Equal(t, toolchain, ref)
+		return amd64, nil
+	}
+	_, err = Build(t.Context(), resolve(t, r.Dir, img), opts)
+	require.ErrorContains(t, err, "toolchain "+toolchain)
+	require.ErrorContains(t, err, "has no platform linux/arm64, only linux/amd64")
+	for _, c := range engine.asked {
+		require.NotEqual(t, "export", c[len(c)-1].name)
+	}
+}
