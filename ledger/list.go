@@ -17,27 +17,24 @@ const pageReads = 16
 // listed with Altered set, so that it is seen and never chosen. Archived records
 // are read from the mirror.
 func (l *Ledger) List(ctx context.Context, limit int, before int64) ([]release.Record, error) {
-	head, gone, err := l.headAndWithdrawn(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if before == 0 || before > head.seq() {
-		before = head.seq() + 1
-	}
-	stored, err := l.page(ctx, limit, before, head)
+	p, err := l.storedPage(ctx, limit, before)
 	if err != nil {
 		return nil, err
 	}
 	want := limit + 1 // the first tells whether the next one was altered
-	if before > head.seq() {
+	if p.before > p.head.seq() {
 		want = limit
 	}
-	if limit <= 0 || len(stored) < want || holed(stored) {
-		if stored, err = l.withArchived(ctx, stored, limit, before); err != nil {
+	if limit <= 0 || len(p.entries) < want || holed(p.entries) {
+		if p.entries, err = l.withArchived(ctx, p.entries, limit, p.before); err != nil {
 			return nil, err
 		}
 	}
-	return l.listed(stored, gone.and(head.record()), limit, before), nil
+	return l.records(p, limit), nil
+}
+
+func (l *Ledger) records(p storedPage, limit int) []release.Record {
+	return l.listed(p.entries, p.gone.and(p.head.record()), limit, p.before)
 }
 
 // holed reports whether numbers are missing among entries, newest first.
@@ -89,23 +86,31 @@ func (l *Ledger) listed(newest []StoredEntry, gone withdrawn, limit int, before 
 // Stored returns the records that are in the store, newest first: all that are not
 // archived.
 func (l *Ledger) Stored(ctx context.Context) ([]release.Record, error) {
-	return l.storedPage(ctx, 0, 0)
-}
-
-// storedPage is List of the records in the store.
-func (l *Ledger) storedPage(ctx context.Context, limit int, before int64) ([]release.Record, error) {
-	head, gone, err := l.headAndWithdrawn(ctx)
+	p, err := l.storedPage(ctx, 0, 0)
 	if err != nil {
 		return nil, err
+	}
+	return l.records(p, 0), nil
+}
+
+// storedPage is what a page of the records has in the store.
+type storedPage struct {
+	entries []StoredEntry // newest first
+	head    StoredEntry
+	gone    withdrawn
+	before  int64 // the number after the newest of the page
+}
+
+func (l *Ledger) storedPage(ctx context.Context, limit int, before int64) (storedPage, error) {
+	head, gone, err := l.headAndWithdrawn(ctx)
+	if err != nil {
+		return storedPage{}, err
 	}
 	if before == 0 || before > head.seq() {
 		before = head.seq() + 1
 	}
-	stored, err := l.page(ctx, limit, before, head)
-	if err != nil {
-		return nil, err
-	}
-	return l.listed(stored, gone.and(head.record()), limit, before), nil
+	entries, err := l.page(ctx, limit, before, head)
+	return storedPage{entries, head, gone, before}, err
 }
 
 // ListSince is List of the records that began at that time or later.
@@ -211,10 +216,11 @@ func (l *Ledger) NewestStored(ctx context.Context, enough func(newest []release.
 		if limit > lastPage {
 			limit = 0
 		}
-		page, err := l.storedPage(ctx, limit, before)
+		p, err := l.storedPage(ctx, limit, before)
 		if err != nil {
 			return nil, false, err
 		}
+		page := l.records(p, limit)
 		newest = append(newest, page...)
 		switch {
 		case len(newest) > 0 && enough(newest):
