@@ -188,6 +188,27 @@ func TestTheBasesRuntimeDecidesAboutSyntax(t *testing.T) {
 		require.Contains(t, f.Message, "cluster and host")
 		require.Equal(t, release.CodeFunctionsFailed, refused(t, build(t, nil, lists("no JSON"))).Code)
 	})
+	t.Run("it is started as the image's user, whose home folder is its own", func(t *testing.T) {
+		if !canEnter() {
+			t.Skip("entering an image needs root on Linux, unshare and mount")
+		}
+		script := func(text string) map[string]string {
+			return map[string]string{worker + "/src/serve.ts": "import fs from \"node:fs\";\n" + text + "\nsetInterval(() => {}, 1000);\n"}
+		}
+		require.NoError(t, build(t, script(`fs.writeFileSync(process.env.HOME + "/seen", String(process.getuid()), { flag: "wx" });`), start("")))
+		require.NoError(t, build(t, script(`if (fs.existsSync(process.env.HOME + "/seen")) throw new Error("what another start wrote is there");`), start("")))
+		f := refused(t, build(t, script(`fs.writeFileSync("/usr/local/bin/bun", "");`), start("")))
+		require.Contains(t, f.Message, "EACCES", "what is root's stays root's")
+	})
+	t.Run("the error comes first, and no frame of its stack hides it", func(t *testing.T) {
+		if !canEnter() {
+			t.Skip("entering an image needs root on Linux, unshare and mount")
+		}
+		deep := "const deep = (n: number): void => { if (n === 0) throw new TypeError(\"no queue is configured\"); deep(n - 1); };\nconsole.log(\"starting\");\ndeep(30);\n"
+		f := refused(t, build(t, map[string]string{worker + "/src/serve.ts": deep}, start("")))
+		require.Regexp(t, `^ended within 2s: exit status 1: TypeError: no queue is configured`, f.Message)
+		require.NotContains(t, f.Message, "at deep")
+	})
 	t.Run("started for a moment", func(t *testing.T) {
 		if !canEnter() {
 			t.Skip("entering an image needs root on Linux, unshare and mount")

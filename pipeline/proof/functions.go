@@ -27,13 +27,17 @@ func (s Subject) functions(ctx context.Context, fs rootfs) ([]release.Finding, e
 	}
 	ctx, cancel := context.WithTimeout(ctx, functionsLimit)
 	defer cancel()
-	cmd, err := s.inside(ctx, fs, config.Role{}, command)
+	box, err := s.inside(ctx, fs, config.Role{}, command)
 	if err != nil {
 		return nil, err
 	}
+	defer box.close()
 	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	printed, err := cmd.Output()
+	box.cmd.Stderr = &stderr
+	printed, err := box.cmd.Output()
+	if err != nil && !box.entered() {
+		return nil, fmt.Errorf("%w: %s", errNotHere, process.LastLine(stderr.String()))
+	}
 	if err != nil {
 		return []release.Finding{refusal(release.CodeFunctionsFailed, strings.Join(command, " "), fmt.Sprintf("%v: %s", err, process.LastLine(stderr.String())), "it runs in the package's folder of the image, without a network")}, nil
 	}

@@ -27,8 +27,9 @@ type rootfs struct {
 	config v1.Config
 }
 
-// unpack extracts the base into a folder below parent, or finds it there. Devices and
-// owners are left out: it is for running programs of it by this user.
+// unpack extracts the base into a folder below parent, or finds it there. Devices are
+// left out. Owners are those of the image if this process can give them; parent is then
+// closed to others, who could have the same user ids.
 func unpack(ctx context.Context, base v1.Image, parent string) (rootfs, error) {
 	cfg, err := base.ConfigFile()
 	if err != nil {
@@ -38,12 +39,15 @@ func unpack(ctx context.Context, base v1.Image, parent string) (rootfs, error) {
 	if err != nil {
 		return rootfs{}, err
 	}
-	r := rootfs{dir: filepath.Join(parent, digest.Hex), config: cfg.Config}
+	r, mode := rootfs{dir: filepath.Join(parent, digest.Hex), config: cfg.Config}, fs.FileMode(0o755)
+	if owns() {
+		r.dir, mode = r.dir+"-owned", 0o700
+	}
 	if _, err := os.Stat(r.dir); err == nil {
 		now := time.Now()
 		return r, os.Chtimes(r.dir, now, now)
 	}
-	if err := os.MkdirAll(parent, 0o755); err != nil {
+	if err := errors.Join(os.MkdirAll(parent, mode), os.Chmod(parent, mode)); err != nil {
 		return r, err
 	}
 	tmp, err := os.MkdirTemp(parent, ".base-")
@@ -142,10 +146,23 @@ func untarEntry(root *os.Root, name string, h *tar.Header, r io.Reader) error {
 	if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
 		return err
 	}
+	if err := untarNode(root, name, h, r); err != nil || !owns() {
+		return err
+	}
+	switch h.Typeflag {
+	case tar.TypeDir, tar.TypeSymlink, tar.TypeReg:
+		if err := root.Lchown(name, h.Uid, h.Gid); err != nil {
+			return fmt.Errorf("%w: its owner %d:%d cannot be set: %w", errNotHere, h.Uid, h.Gid, err)
+		}
+	}
+	return nil
+}
+
+func untarNode(root *os.Root, name string, h *tar.Header, r io.Reader) error {
 	mode := fs.FileMode(h.Mode).Perm() //nolint:gosec // nine bits of it
 	switch h.Typeflag {
 	case tar.TypeDir:
-		return root.MkdirAll(name, mode|0o700)
+		return errors.Join(root.MkdirAll(name, mode|0o700), root.Chmod(name, mode|0o700))
 	case tar.TypeSymlink:
 		return root.Symlink(h.Linkname, name)
 	case tar.TypeLink:
@@ -156,7 +173,7 @@ func untarEntry(root *os.Root, name string, h *tar.Header, r io.Reader) error {
 			return err
 		}
 		_, err = io.Copy(f, r)
-		return errors.Join(err, f.Close())
+		return errors.Join(err, f.Chmod(mode|0o400), f.Close())
 	}
 	return nil
 }
