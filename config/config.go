@@ -69,7 +69,7 @@ type Image struct {
 // Prove says how a built image is tested before it is pushed.
 type Prove struct {
 	Entrypoints []string `yaml:"entrypoints" doc:"Files whose imports must all resolve in the image." default:"(the script of the entrypoint)" example:"[src/serve.ts]"`
-	Start       Duration `yaml:"start" doc:"Starts the entrypoint and lets it run so long; 0s does not start it." default:"0s" example:"2s"`
+	Start       Duration `yaml:"start" doc:"Starts the entrypoint as each role in a cluster has it, and lets it run so long; 0s does not start it. It runs as the image's user, with the image's owners of files and without a network, and what it writes is gone afterwards. This needs root on Linux; elsewhere the build says that it was not started." default:"0s" example:"2s"`
 	Skip        bool     `yaml:"skip" doc:"Tries nothing." default:"false" example:"true"`
 }
 
