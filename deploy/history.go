@@ -68,7 +68,7 @@ func (e Engine) find(ctx context.Context, h History, choose choice) (ledger.Entr
 func (e Engine) chosen(ctx context.Context, h History, to string) (ledger.Entry, error) {
 	seq, numbered := release.ParseSeq(to)
 	if !numbered || slices.ContainsFunc(h.Entries, func(entry ledger.Entry) bool { return entry.Record.Seq == seq }) {
-		return e.find(ctx, h, func(newest []release.Record) (release.Record, error) { return release.Choose(newest, to) })
+		return e.best(ctx, h, to)
 	}
 	entry, err := e.Ledger.Read(ctx, seq)
 	var missing *ledger.MissingError
@@ -76,6 +76,23 @@ func (e Engine) chosen(ctx context.Context, h History, to string) (ledger.Entry,
 		err = &release.NoneError{Asked: to}
 	}
 	return entry, err
+}
+
+// best reads the entry that release.Choose selects. Only the whole ledger tells that no
+// release goes before a pre-release.
+func (e Engine) best(ctx context.Context, h History, to string) (ledger.Entry, error) {
+	var none *release.NoneError
+	entry, err := e.find(ctx, h, func(newest []release.Record) (release.Record, error) {
+		chosen, err := release.Choose(newest, to)
+		if err == nil && !release.Final(chosen, to) {
+			err = &release.NoneError{Asked: to}
+		}
+		return chosen, err
+	})
+	if !errors.As(err, &none) {
+		return entry, err
+	}
+	return e.find(ctx, h, func(newest []release.Record) (release.Record, error) { return release.Choose(newest, to) })
 }
 
 // holdsGood reports whether one of the newest records is good.

@@ -36,6 +36,7 @@ type memory struct {
 	files    string                     // of every role, as Prepare learns it
 	prepared []string                   // the files of roles that were prepared, in order
 	whole    bool                       // content was read whole
+	asked    func()                     // is called by Preflight; nil: nothing happens meanwhile
 }
 
 func newMemory() *memory {
@@ -49,6 +50,10 @@ func (m *memory) note(call string) {
 }
 
 func (m *memory) Preflight(context.Context, release.Release, []release.Role, bool) (deploy.Preflight, error) {
+	if asked := m.asked; asked != nil {
+		m.asked = nil
+		asked()
+	}
 	return deploy.Preflight{}, nil
 }
 

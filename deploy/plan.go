@@ -33,7 +33,8 @@ func (e Engine) Plan(ctx context.Context, rel release.Release, t Terms, unpushed
 		role, _ := rel.Role(f.Role)
 		return f.Code == release.CodeImageNotFound && unpushed[role.Image]
 	}
-	p.Findings = append(dropped(rel, t.History.Records(), e.Config.Keep), slices.DeleteFunc(found.all, absent)...)
+	lower, _ := e.downgrade(ctx, rel, t.History) // the ledger may be out of reach
+	p.Findings = append(append(lower, dropped(rel, t.History.Records(), e.Config.Keep)...), slices.DeleteFunc(found.all, absent)...)
 	earlier, err := e.formerRoles(ctx, t.History, math.MaxInt64)
 	if err != nil {
 		earlier = nil // there is no ledger yet

@@ -34,7 +34,8 @@ type checked struct {
 	history     History
 	formerRoles []former // what earlier releases have brought
 	required    *release.Policy
-	allowed     []release.Code // what was let pass by name
+	allow       []release.Code // what may be let pass by name
+	allowed     []release.Code // what was
 	force       bool           // take over fields that other managers hold
 	noRestore   bool
 }
@@ -55,6 +56,7 @@ func (e Engine) preflight(ctx context.Context, rel release.Release, t Terms) (ch
 	var (
 		untrusted []release.Finding
 		elsewhere []release.Finding
+		lower     []release.Finding
 		unsigned  []release.Finding
 		bundles   map[string][]byte
 		signature map[string][]byte
@@ -66,11 +68,12 @@ func (e Engine) preflight(ctx context.Context, rel release.Release, t Terms) (ch
 	group.Go(func() (err error) { found, err = e.ask(gctx, rel, false); return err })
 	group.Go(func() error { signature, unsigned = e.signContent(gctx, rel, t.Attached); return nil })
 	group.Go(func() error { elsewhere = e.elsewhere(gctx, rel, t.History); return nil })
+	group.Go(func() (err error) { lower, err = e.downgrade(gctx, rel, t.History); return err })
 	if err := group.Wait(); err != nil {
 		return checked{}, err
 	}
 	maps.Copy(bundles, signature)
-	all := slices.Concat(untrusted, unsigned, weaker, elsewhere, t.Known, e.probeFindings(t.Known), dropped(rel, t.History.Records(), e.Config.Keep), found.all)
+	all := slices.Concat(untrusted, unsigned, weaker, lower, elsewhere, t.Known, e.probeFindings(t.Known), dropped(rel, t.History.Records(), e.Config.Keep), found.all)
 	for _, f := range all {
 		allowed := f.Severity == release.Refuses && f.Allowable() && slices.Contains(t.Allow, f.Code)
 		if allowed {
@@ -86,7 +89,7 @@ func (e Engine) preflight(ctx context.Context, rel release.Release, t Terms) (ch
 	e.report(release.PhaseCheck, release.MarkDone, "", "nothing stands in the way")
 	return checked{
 		Release: rel, bundles: bundles, snapshots: found.snapshots, history: t.History,
-		required: required, allowed: slices.Compact(slices.Sorted(slices.Values(used))),
+		required: required, allow: t.Allow, allowed: slices.Compact(slices.Sorted(slices.Values(used))),
 		force: slices.Contains(t.Allow, release.CodeFieldConflict), noRestore: t.NoRestore,
 	}, nil
 }

@@ -61,9 +61,7 @@ func (e Engine) roll(ctx context.Context, c checked) (release.Record, error) {
 	lockCtx, stop := lock.Context(ctx)
 	defer stop()
 	if !lock.ViewHolds() {
-		// Another run may have written since the preflight.
-		c.snapshots = nil
-		if c.history, err = e.Read(lockCtx); err != nil {
+		if c, err = e.reread(lockCtx, c); err != nil {
 			return release.Record{}, Unchanged(err)
 		}
 	}

@@ -28,8 +28,8 @@ func (e *UnclearError) Error() string {
 
 // Choose picks the record that a rollback goes to. to is "" for the good release
 // before the one that runs now, or a sequence number, a SHA or a prefix of
-// one of at least 4 digits, a version, or a constraint such as "~1.4". Records
-// may come in any order. A *NoneError says that none matches, an *UnclearError that
+// one of at least 4 digits, a version, or a constraint such as "~1.4": of what fits one,
+// a release goes before every pre-release. Records may come in any order. A *NoneError says that none matches, an *UnclearError that
 // none ever could.
 func Choose(records []Record, to string) (Record, error) {
 	newest := append([]Record(nil), records...)
@@ -41,14 +41,32 @@ func Choose(records []Record, to string) (Record, error) {
 	if err != nil {
 		return Record{}, err
 	}
+	var fits []Record
 	for _, r := range newest {
-		if match(r) {
-			if r.Good() {
-				return r, nil
-			}
+		if match(r) && r.Good() {
+			fits = append(fits, r)
 		}
 	}
+	for _, r := range fits {
+		if Final(r, to) {
+			return r, nil
+		}
+	}
+	if len(fits) > 0 {
+		return fits[0], nil
+	}
 	return Record{}, &NoneError{Asked: to}
+}
+
+// Final reports whether no record that is older than r would be chosen in its place for
+// to. A pre-release gives way to an older release where both fit a constraint.
+func Final(r Record, to string) bool { return !isConstraint(to) || !isPrerelease(r.Version) }
+
+// isConstraint reports whether to names no single release, but a range of versions.
+func isConstraint(to string) bool {
+	_, numbered := ParseSeq(to)
+	_, err := semver.StrictNewVersion(strings.TrimPrefix(to, "v"))
+	return to != "" && !numbered && err != nil && (!isHex(to) || len(to) < 4)
 }
 
 // earlier finds the release to go back to from what runs now. If the newest
@@ -66,7 +84,7 @@ func earlier(newest []Record) (Record, error) {
 		return back(last, newest, current), nil
 	}
 	for _, r := range newest {
-		if r.Good() && r.Kind == KindRelease && r.Seq < current.Content() && r.SHA != current.SHA {
+		if r.Good() && r.Kind != KindRollback && r.Seq < current.Content() && r.SHA != current.SHA {
 			return r, nil
 		}
 	}

@@ -24,6 +24,12 @@ func rollback(seq, origin int64, sha string) release.Record {
 	return r
 }
 
+func promotion(seq int64, sha string) release.Record {
+	r := good(seq, sha, "")
+	r.Kind = release.KindPromotion
+	return r
+}
+
 func ended(r release.Record, outcome release.Outcome) release.Record {
 	r.Outcome, r.Parity = outcome, false
 	return r
@@ -75,6 +81,11 @@ func TestChoose(t *testing.T) {
 		{"by SHA in capitals", []release.Record{a, b, c}, "AAAAAAA1", 1},
 		{"by version", []release.Record{a, b, c}, "v1.4.0", 1},
 		{"by constraint, the newest that fits", []release.Record{a, b, c}, "~1.4", 2},
+		{"by constraint no pre-release", []release.Record{a, b, c}, ">=1.4", 2},
+		{"by a constraint that takes pre-releases, a release before them", []release.Record{a, b, c}, ">=1.4-0", 2},
+		{"and a pre-release where no release fits", []release.Record{a, b, c}, ">=1.5-0", 3},
+		{"by name a pre-release", []release.Record{a, c, good(4, shaB, "1.5.0")}, "1.5.0-dev.1", 3},
+		{"after a promotion it goes to the one before", []release.Record{promotion(1, shaA), promotion(2, shaB)}, "", 1},
 		{"by name a failed one is refused", []release.Record{a, ended(b, release.Failed)}, "2", 0},
 		{"by name a withdrawn one is refused", []release.Record{withdrawn(a), b}, shaA, 0},
 		{"a SHA that failed once and was good once", []release.Record{good(1, shaA, ""), ended(good(2, shaA, ""), release.Restored)}, shaA, 1},

@@ -14,6 +14,7 @@ const (
 	CodeBadManifest        Code = "BadManifest"
 	CodeBadPattern         Code = "BadPattern"
 	CodeBasePlaceholder    Code = "BasePlaceholder"
+	CodeDowngrade          Code = "Downgrade"
 	CodeDuplicate          Code = "Duplicate"
 	CodeDuplicateFunction  Code = "DuplicateFunction"
 	CodeForbiddenReference Code = "ForbiddenReference"
@@ -36,6 +37,7 @@ const (
 	CodeRuntimeMutation    Code = "RuntimeMutation"
 	CodeSecretInManifests  Code = "SecretInManifests"
 	CodeTodo               Code = "Todo"
+	CodeVersionOutside     Code = "VersionOutside"
 	CodeWorkflowPaths      Code = "WorkflowPaths"
 )
 

@@ -9,6 +9,8 @@ func treeCodes() []CodeEntry {
 			"Correct the pattern; `**` stands for any number of folders.", true},
 		{CodeBasePlaceholder, OfFinding, "The digest of an image's base is still the placeholder that `shipit init` wrote.",
 			"Put in the digest of the base image: `crane digest IMAGE` prints it.", false},
+		{CodeDowngrade, OfFinding, "The version is lower than that of the newest good release.",
+			"Release a higher version, or go back with `shipit rollback`.", true},
 		{CodeDuplicate, OfFinding, "One object is declared twice: within a role, or by two roles that do not agree on it.",
 			"Keep one of the two, or make them equal: then the first role owns the object.", false},
 		{CodeDuplicateFunction, OfFinding, "A function is listed by two roles, so that both would answer for it.",
@@ -53,6 +55,8 @@ func treeCodes() []CodeEntry {
 			"Name the command that installs from the lockfile in images.*.run, or drop the dependency.", false},
 		{CodeTodo, OfFinding, "A line of shipit.yaml still asks for something: `shipit init` could not find it in the repository.",
 			"Answer the question on that line, and delete the comment.", false},
+		{CodeVersionOutside, OfFinding, "The version of the commit is outside of what --require-version asks for.",
+			"Release a commit with such a version; a tag vX.Y.Z on the commit is its version.", false},
 		{CodeWorkflowPaths, OfFinding, "A workflow does not start on a change of something that goes into an image.",
 			"Let the path through in the workflow's path filters.", true},
 	}

@@ -18,8 +18,9 @@ import (
 type Kind string
 
 const (
-	KindRelease  Kind = "release"  // built or found for a commit
-	KindRollback Kind = "rollback" // an earlier release, rolled out again
+	KindRelease   Kind = "release"   // built or found for a commit
+	KindRollback  Kind = "rollback"  // an earlier release, rolled out again
+	KindPromotion Kind = "promotion" // what is good in another environment, with its very digests
 )
 
 // Target names what runs a role.

@@ -28,6 +28,7 @@ type releaseOptions struct {
 	noRestore bool
 	waitLock  time.Duration
 	record    bool
+	version   versionRange
 	buildFlags
 }
 
@@ -41,12 +42,14 @@ it. Uncommitted changes are not released. If a role fails, all roles are restore
 the last good release.`,
 		Example: `  shipit release                    the commit that HEAD names
   shipit release v1.4.2 -o json     a tag; the record as JSON on stdout
+  shipit release --env production --require-version '~1.4'
   shipit release --timeout 2m --events events.jsonl`,
 		Args: atMost(1),
 		RunE: onRevision(&o.rev, o.run),
 	}
 	cmd.Flags().Var(&o.allow, "allow", "continue despite the finding `CODE` (repeatable)")
 	addWaitLock(cmd.Flags(), &o.waitLock)
+	addRequireVersion(cmd.Flags(), &o.version)
 	cmd.Flags().BoolVar(&o.noRestore, "no-restore", false, "do not restore after a failed rollout; leave it for inspection")
 	o.add(cmd.Flags())
 	cmd.Flags().BoolVar(&o.record, "record", false, "write a new record even if this release runs already")
@@ -84,6 +87,9 @@ func addWaitLock(flags *pflag.FlagSet, limit *time.Duration) {
 // ledger is reported later, by the step that needs it.
 func (o *releaseOptions) published(ctx context.Context, t *commit, engine deploy.Engine) (rel release.Release, terms deploy.Terms, err error) {
 	terms = deploy.Terms{Allow: o.allow, NoRestore: o.noRestore, Record: o.record}
+	if err := release.Refuse(o.version.Findings(t.version), nil); err != nil {
+		return rel, terms, err
+	}
 	group, gctx := errgroup.WithContext(ctx)
 	read := sync.OnceValues(func() (deploy.History, error) { return engine.Read(gctx) })
 	group.Go(func() error { terms.History, _ = read(); return nil })

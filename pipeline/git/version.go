@@ -10,7 +10,8 @@ import (
 )
 
 // Version is the semantic version of the commit, without the "v". A tag vX.Y.Z
-// on the commit is its version, the highest if there are several. Between tags
+// on the commit is its version, the highest if there are several; a pre-release is it only
+// where there is no other. Between tags
 // it is a pre-release of the patch after the nearest tag behind the commit,
 // 1.4.3-dev.7.g4f2a91c for the seventh commit after v1.4.2, and 0.0.0-dev.7.g…
 // where there is no tag. It holds no "+", so that it can be an image's tag.
@@ -43,15 +44,24 @@ type versionTag struct {
 
 type versionTags []versionTag
 
-// on is the highest version on that commit, nil if there is none.
+// on is the highest version on that commit, of the releases if there are any; nil if there
+// is none.
 func (t versionTags) on(commit string) *semver.Version {
 	var best *semver.Version
 	for _, tag := range t {
-		if tag.commit == commit && (best == nil || tag.version.GreaterThan(best)) {
+		if tag.commit == commit && (best == nil || before(tag.version, best)) {
 			best = tag.version
 		}
 	}
 	return best
+}
+
+// before reports whether a is preferred to b: a release to a pre-release, else the higher.
+func before(a, b *semver.Version) bool {
+	if released := a.Prerelease() == ""; released != (b.Prerelease() == "") {
+		return released
+	}
+	return a.GreaterThan(b)
 }
 
 // versionTags are the tags vX.Y.Z, pre-releases too, on the commit or behind it.
