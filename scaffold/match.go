@@ -90,26 +90,38 @@ var roleVariable = regexp.MustCompile(`^([A-Z0-9]+_)*ROLE$`)
 // knowRoles finds the variable by which the parts of an image know their role.
 func (d *discovery) knowRoles(i *image) {
 	for _, r := range i.roles {
-		env := slices.Clone(i.docker.env)
-		if r.workload != nil {
-			env = append(env, r.container.variables()...)
-		}
-		if r.service != nil {
-			env = append(slices.Clone(r.service.env), d.scriptVariables(r.service)...)
-		}
-		for _, v := range env {
-			if roleVariable.MatchString(v.name) && v.value != "" {
-				r.variable = v
-			}
+		switch {
+		case r.service != nil:
+			r.variable = d.variableOf(*r.service)
+		case r.workload != nil:
+			r.variable = lastRole(slices.Concat(i.docker.env, r.container.variables()))
+		default:
+			r.variable = lastRole(i.docker.env)
 		}
 	}
+}
+
+// variableOf is the variable by which what a service starts knows its role.
+func (d *discovery) variableOf(s service) setting {
+	return lastRole(slices.Concat(s.env, d.scriptVariables(s)))
+}
+
+// lastRole is the variable of an environment that names a role: the last, which counts.
+func lastRole(env []setting) setting {
+	var found setting
+	for _, v := range env {
+		if roleVariable.MatchString(v.name) && v.value != "" {
+			found = v
+		}
+	}
+	return found
 }
 
 var exportRule = regexp.MustCompile(`(?m)^\s*(?:export\s+)?([A-Z][A-Z0-9_]*ROLE)=["']?([\w-]+)["']?`)
 
 // scriptVariables are the roles that a script of the repository sets before it starts
 // the program.
-func (d *discovery) scriptVariables(s *service) []setting {
+func (d *discovery) scriptVariables(s service) []setting {
 	var list []setting
 	for _, word := range s.program {
 		for _, m := range exportRule.FindAllStringSubmatch(d.files.text(d.files.inTree(word)), -1) {

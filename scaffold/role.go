@@ -62,7 +62,11 @@ var secretRule = regexp.MustCompile(`(?i)(token|secret|passw|api_?key|private|cr
 func (a *author) onHost(r *role) {
 	s := r.service
 	a.line(2, "host", "", "")
-	a.line(3, "manager", s.manager, s.file)
+	if r.other != nil {
+		a.ask(3, "manager", s.manager, "whether "+s.file+" runs it, or "+r.other.file+", which starts the same by "+r.other.manager)
+	} else {
+		a.line(3, "manager", s.manager, s.file)
+	}
 	a.line(3, "service", scalar(s.name), "")
 	switch {
 	case s.domain == "gui":
@@ -104,21 +108,33 @@ func (a *author) onHost(r *role) {
 }
 
 // likeTheCluster writes the port and the path by which another role of the same image
-// is asked: the same program serves them.
+// is asked, as the same program serves them; or those that its source tells of.
 func (a *author) likeTheCluster(r *role) {
-	for _, v := range r.service.env {
-		if port, err := strconv.Atoi(v.value); v.name == "PORT" && err == nil {
-			a.reached(port, r.service.file, located{}, "")
-			return
-		}
-	}
+	port, from := r.image.docker.port, r.image.docker.file
+	var health located
+	var healthFrom string
 	for _, other := range r.image.roles {
 		if other.workload != nil && other.container.port() > 0 {
-			a.reached(other.container.port(), "as role "+other.name, other.container.health(), "as role "+other.name)
-			return
+			port, from = other.container.port(), "as role "+other.name
+			health, healthFrom = other.container.health(), from
+			break
 		}
 	}
-	a.reached(r.image.docker.port, r.image.docker.file, located{}, "")
+	for _, v := range r.service.env {
+		if own, err := strconv.Atoi(v.value); v.name == "PORT" && err == nil {
+			port, from = own, r.service.file
+		}
+	}
+	if port == 0 {
+		file, listens, asked := r.image.served(a.files)
+		port, _ = strconv.Atoi(listens.text)
+		from, health, healthFrom = place(file, listens.line), asked, place(file, asked.line)
+	}
+	if port == 0 {
+		a.askAlone(2, "port and probe: {path: …}, by which to see that it is healthy, if it serves HTTP; without them only that it stays up is seen")
+		return
+	}
+	a.reached(port, from, health, healthFrom)
 }
 
 // starts reports whether a program runs what the entrypoint runs.

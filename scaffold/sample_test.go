@@ -107,7 +107,7 @@ func TestSamples(t *testing.T) {
 		name, origin string
 		todos        int
 	}{
-		{"cluster-and-machines", "git@github.com:Busrig/busrig.git", 6},
+		{"cluster-and-machines", "git@github.com:Busrig/busrig.git", 7},
 		{"kustomize", "", 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {

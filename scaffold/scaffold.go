@@ -81,7 +81,8 @@ type role struct {
 	container container
 	more      []string // further manifests
 	service   *service
-	variable  setting // by which the program knows its role: WORKER_ROLE=cluster
+	other     *service // starts the same by another manager; nil if none does
+	variable  setting  // by which the program knows its role: WORKER_ROLE=cluster
 }
 
 // discovery is everything that was found.
@@ -199,7 +200,25 @@ func (d *discovery) service(s service) {
 			i = d.add(&image{member: m, why: s.file})
 		}
 	}
+	if r := d.samePart(i, s); r != nil {
+		r.other = &s
+		if s.manager == "systemd" { // a machine with launchd beside one with systemd is a person's
+			r.service, r.other = &s, r.service
+		}
+		return
+	}
 	i.roles = append(i.roles, &role{image: i, service: &s})
+}
+
+// samePart is the role of an image that another manager than the service's starts as
+// the same part; nil if there is none.
+func (d *discovery) samePart(i *image, s service) *role {
+	for _, r := range i.roles {
+		if r.service != nil && r.other == nil && r.service.manager != s.manager && d.variableOf(*r.service) == d.variableOf(s) {
+			return r
+		}
+	}
+	return nil
 }
 
 // startedBy is the package that a service starts: by its name, its folder, or what

@@ -49,6 +49,9 @@ type ground struct {
 
 	tools        string // folder of pnpm, for stories that install
 	dependencies string // folder with a worker's files that has 200 packages from npm
+
+	private cluster.Login // registry with a password; zero where pods are simulated
+	adopted bool          // the repository is the sample of one that is deployed by hand
 }
 
 // TestStories runs every story against a real API server, real controllers and
@@ -96,7 +99,7 @@ func real(t *testing.T) ground {
 	require.NoError(t, err)
 	dependencies, err := filepath.Abs("../../pipeline/testdata/dependencies")
 	require.NoError(t, err)
-	return ground{tools: filepath.Dir(pnpm), dependencies: dependencies, kubeconfig: c.Kubeconfig, registry: c.Registry, base: pushBase(t, c.Registry, bun), client: clientOf(t, c.Kubeconfig)}
+	return ground{tools: filepath.Dir(pnpm), dependencies: dependencies, kubeconfig: c.Kubeconfig, registry: c.Registry, private: c.AuthRegistry, base: pushBase(t, c.Registry, bun), client: clientOf(t, c.Kubeconfig)}
 }
 
 // TestStoriesOnHosts runs stories over three roles: a worker in a real pod, and a
@@ -108,12 +111,12 @@ func TestStoriesOnHosts(t *testing.T) {
 	g := real(t)
 	bun, err := bunbase.Bun(t.Context())
 	require.NoError(t, err)
-	for _, story := range []string{"three-roles", "by-hand", "hand-made", "no-cluster"} {
+	for _, story := range []string{"three-roles", "by-hand", "hand-made", "no-cluster", "adopted"} {
 		t.Run(story, func(t *testing.T) {
 			h, err := devhost.Up(t.Context(), devhost.Options{Files: map[string]string{"/usr/local/bin/bun": bun, "/opt/functions.ts": "testdata/stories/hosts/functions.ts"}, Progress: progressOf(t)})
 			require.NoError(t, err)
 			t.Cleanup(func() { require.NoError(t, h.Down()) })
-			g.host = h
+			g.host, g.adopted = h, story == "adopted"
 			config, err := os.ReadFile("testdata/stories/hosts/" + story + ".yaml")
 			if errors.Is(err, fs.ErrNotExist) {
 				config, err = os.ReadFile("testdata/stories/hosts/shipit.yaml")
@@ -204,6 +207,7 @@ func (g ground) run(t *testing.T, file, config string) {
 			"onhost": s.onHost, "network": s.network, "field": s.field,
 			"keys": s.keys, "alter": s.alter, "hold": s.hold, "login": s.login,
 			"user": s.user, "grant": s.grant,
+			"dockerbuild": s.dockerBuild, "checkout": s.checkout, "kubectl": s.kubectl,
 		},
 	})
 }
@@ -220,6 +224,12 @@ type story struct {
 func (s *story) setup(env *testscript.Env) error {
 	dir := filepath.Join(env.WorkDir, "repo")
 	require.NoError(s.t, os.MkdirAll(dir, 0o755))
+	env.Cd = dir
+	s.environment(env)
+	if s.adopted {
+		s.deployedByHand(env)
+		return nil
+	}
 	s.repo = sample.New(s.t, sample.Options{Dir: dir, Registry: s.registry, Base: s.base, Config: s.config})
 	// Repositories are per story, so that no story finds another one's build.
 	text := strings.ReplaceAll(s.repo.Read("shipit.yaml"), "namespace: busrig", "namespace: "+s.namespace)
@@ -229,6 +239,11 @@ func (s *story) setup(env *testscript.Env) error {
 	text = strings.Replace(text, "app: system-bus\n", "app: "+s.namespace+"\n", 1)
 	sha := s.repo.Commit("configure", map[string]string{"shipit.yaml": text})
 	env.Setenv("V1", sha)
+	return nil
+}
+
+// environment sets what scripts and the programs that they run read.
+func (s *story) environment(env *testscript.Env) {
 	env.Setenv("KUBECONFIG", s.kubeconfig)
 	env.Setenv("NAMESPACE", s.namespace)
 	env.Setenv("REGISTRY", s.registry)
@@ -241,6 +256,9 @@ func (s *story) setup(env *testscript.Env) error {
 	env.Setenv("DEPENDENCIES", s.dependencies)
 	env.Setenv("INSTALL", "package: packages/system-bus\n    run: [[pnpm, install, --frozen-lockfile, --prod, --filter, '@busrig/system-bus...']]")
 	env.Setenv("PATH", env.Getenv("PATH")+string(os.PathListSeparator)+s.tools)
-	env.Cd = dir
-	return nil
+	if s.host != nil {
+		env.Setenv("HOST", s.host.Address)
+		env.Setenv("KEY", s.host.Key)
+		env.Setenv("KNOWN_HOSTS", s.host.KnownHosts)
+	}
 }

@@ -118,6 +118,37 @@ spec: {minAvailable: 2, selector: {matchLabels: {app: web}}}`},
 	}
 }
 
+// What a registry says to the pull secret is told, not what it says to a client without one.
+func TestWhatTheRegistrySaysToThePullSecretIsTold(t *testing.T) {
+	c := connect(t)
+	ns := namespace(t, c)
+	objects := []string{deployment("web", 2) + "\n      imagePullSecrets: [{name: wrong}, {name: right}]"}
+	for _, name := range []string{"wrong", "right"} {
+		objects = append(objects, "{apiVersion: v1, kind: Secret, metadata: {name: "+name+", namespace: $NS}, type: kubernetes.io/dockerconfigjson, stringData: {.dockerconfigjson: '{\"auths\":{\""+name+"\":{}}}'}}")
+	}
+	for name, tc := range map[string]struct{ wrong, right, code, message string }{
+		"both are denied":           {"wrong: 401 Unauthorized", "right: 401 Unauthorized", "PullDenied", "with pull secret wrong, right: right: 401 Unauthorized"},
+		"one may, and it is absent": {"wrong: 401 Unauthorized", "MANIFEST_UNKNOWN", "ImageNotFound", "with pull secret wrong, right: MANIFEST_UNKNOWN"},
+		"the other may":             {"MANIFEST_UNKNOWN", "right: 401 Unauthorized", "ImageNotFound", "with pull secret wrong, right: MANIFEST_UNKNOWN"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			found := check(t, c, roleOf(t, ns, digestOf("v1"), objects...), preflight.Options{CanPull: func(_ context.Context, _ string, config []byte) error {
+				switch {
+				case strings.Contains(string(config), "wrong"):
+					return errors.New(tc.wrong)
+				case strings.Contains(string(config), "right"):
+					return errors.New(tc.right)
+				default:
+					return errors.New("anonymous: 401 Unauthorized")
+				}
+			}})
+			require.Len(t, found, 1)
+			require.EqualValues(t, tc.code, found[0].Code)
+			require.Contains(t, found[0].Message, tc.message)
+		})
+	}
+}
+
 func TestPreflightTriesWhatWouldChange(t *testing.T) {
 	c := connect(t)
 	ns := namespace(t, c)

@@ -21,6 +21,7 @@ type Options struct {
 	Registry string            // for ${REGISTRY} in shipit.yaml; default registry.test
 	Base     string            // for ${BASE}; default scratch
 	Config   string            // all of shipit.yaml, with the same placeholders; default: the sample's
+	Overlay  string            // folder of testdata that is laid over it, in place of shipit.yaml
 	Edits    map[string]string // files to add or replace
 	Dir      string            // where; default: a temporary folder of the test
 }
@@ -53,6 +54,10 @@ func New(t testing.TB, o Options) *Repo {
 	}
 	fill := strings.NewReplacer("${REGISTRY}", or(o.Registry, "registry.test"), "${BASE}", or(o.Base, "scratch"))
 	r.write("shipit.yaml", fill.Replace(cfg))
+	if o.Overlay != "" {
+		require.NoError(t, os.Remove(filepath.Join(o.Dir, "shipit.yaml"))) // init writes it
+		r.overlay(filepath.Join(filepath.Dir(monorepo(t)), o.Overlay))
+	}
 	r.Git("init", "-q", "-b", "main")
 	r.Commit("sample", o.Edits)
 	return r
@@ -87,6 +92,20 @@ func (r *Repo) Commit(msg string, edits map[string]string) string {
 		r.write(p, edits[p])
 	}
 	return r.commit(msg)
+}
+
+// overlay puts the files of a folder over those of the repository.
+func (r *Repo) overlay(dir string) {
+	r.t.Helper()
+	tree := os.DirFS(dir)
+	require.NoError(r.t, fs.WalkDir(tree, ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := fs.ReadFile(tree, path)
+		r.write(path, string(text))
+		return err
+	}))
 }
 
 // Remove commits that a file or folder is gone, and returns the commit's SHA.

@@ -129,23 +129,29 @@ type pullAttempt struct {
 
 // pull finds whether one image can be pulled with any of the secrets, or without.
 func (r *run) pull(ctx context.Context, a pullAttempt) {
-	var last error
+	var c *diagnose.Cause
 	var names []string
 	for _, secret := range append(a.secrets, pullSecret{}) {
 		if secret.config == nil && secret.name != "" {
 			return // one that may not be read might open it
 		}
-		if last = r.canPull(ctx, a.image, secret); last == nil {
+		err := r.canPull(ctx, a.image, secret)
+		if err == nil {
 			return
 		}
 		if secret.name != "" {
 			names = append(names, secret.name)
 		}
+		// What a secret is told counts for more than what a client without one is told, and
+		// that the image is absent for more than that a secret may not ask.
+		if c == nil || secret.name != "" && c.Code == release.CodePullDenied {
+			said := diagnose.Pull(a.image, release.OneLine(err.Error()))
+			c = &said
+		}
 	}
 	if ctx.Err() != nil {
 		return
 	}
-	c := diagnose.Pull(a.image, release.OneLine(last.Error()))
 	f := release.Finding{Code: c.Code, Severity: release.Refuses, Role: a.role.Name, Object: a.of.ID.String(), Hint: c.Hint}
 	with := "without a pull secret"
 	if len(names) > 0 {
