@@ -194,4 +194,3 @@ func (s *story) rolledOut(ts *testscript.TestScript, deployment string) {
 	}
 	ts.Fatalf("%s is not ready in a minute", deployment)
 }
-
