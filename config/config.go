@@ -49,21 +49,36 @@ type Config struct {
 
 // Image is one OCI image made from a workspace package and what it links to.
 type Image struct {
-	Repository string            `yaml:"repository" doc:"Where the image is pushed: registry/owner/name, without a tag." required:"true" rule:"repository" example:"ghcr.io/joelhooks/system-bus-worker"`
-	Package    string            `yaml:"package" doc:"The folder of the package, from the root of the repository. Its workspace closure is what goes in." required:"true" rule:"path" example:"packages/system-bus"`
-	Base       string            `yaml:"base" doc:"The image that it is built on, by digest, or scratch." required:"true" rule:"base" example:"docker.io/oven/bun@sha256:5f1c3b0e9a8d7264c1e0f5a39b2d8c7764a5e3f2b1908d7c6e5f4a3b2c1d0e9f"`
-	Platforms  []string          `yaml:"platforms" doc:"The platforms that are built, as os/arch." default:"(those of the base; linux/amd64 for scratch)" rule:"platform" example:"[linux/amd64, linux/arm64]"`
-	Run        [][]string        `yaml:"run" doc:"Commands that install and build, in order, in the root of the repository. Without any, the workspace packages are linked and nothing else." example:"[[pnpm, install, --frozen-lockfile, --prod, --filter, '@joelclaw/system-bus...']]"`
-	Toolchain  string            `yaml:"toolchain" doc:"The image, by digest, in which Dagger runs the commands of run and test; it needs one where there are any." rule:"pinned" example:"docker.io/library/node@sha256:5f1c3b0e9a8d7264c1e0f5a39b2d8c7764a5e3f2b1908d7c6e5f4a3b2c1d0e9f"`
-	Secrets    []string          `yaml:"secrets" doc:"Environment variables that the commands of run may read. They are never part of the key or the image." example:"[NPM_TOKEN]"`
-	Caches     []string          `yaml:"caches" doc:"Paths that Dagger keeps between builds. Nothing in them is in the image." example:"[/root/.local/share/pnpm/store]"`
-	Test       [][]string        `yaml:"test" doc:"Commands that must pass before the image is pushed." example:"[[bun, test]]"`
-	Include    []string          `yaml:"include" doc:"Further files or folders of the repository that go in." rule:"path" example:"[schemas]"`
-	Entrypoint []string          `yaml:"entrypoint" doc:"The command that the image starts." example:"[bun, --no-install, run, src/serve.ts]"`
-	User       string            `yaml:"user" doc:"Who runs it, as uid or uid:gid: numbers, so that Kubernetes can see that it is not root." default:"1000:1000" rule:"user" example:"'1000:1000'"`
-	Env        map[string]string `yaml:"env" doc:"Environment variables of the image." example:"{NODE_ENV: production}"`
-	Prove      Prove             `yaml:"prove" doc:"What is tried on the built files before the push."`
-	Functions  []string          `yaml:"functions" doc:"A command, run in the folder of the package, that prints the function ids of each role as {\"role\": [\"id\", …]}." example:"[bun, run, src/functions.ts]"`
+	Repository string             `yaml:"repository" doc:"Where the image is pushed: registry/owner/name, without a tag." required:"true" rule:"repository" example:"ghcr.io/joelhooks/system-bus-worker"`
+	Package    string             `yaml:"package" doc:"The folder of the package, from the root of the repository. Its workspace closure is what goes in." required:"true" rule:"path" example:"packages/system-bus"`
+	Base       string             `yaml:"base" doc:"The image that it is built on, by digest, or scratch." required:"true" rule:"base" example:"docker.io/oven/bun@sha256:5f1c3b0e9a8d7264c1e0f5a39b2d8c7764a5e3f2b1908d7c6e5f4a3b2c1d0e9f"`
+	Platforms  []string           `yaml:"platforms" doc:"The platforms that are built, as os/arch." default:"(those of the base; linux/amd64 for scratch)" rule:"platform" example:"[linux/amd64, linux/arm64]"`
+	Run        [][]string         `yaml:"run" doc:"Commands that install and build, in order, in the root of the repository. Without any, the workspace packages are linked and nothing else." example:"[[pnpm, install, --frozen-lockfile, --prod, --filter, '@joelclaw/system-bus...']]"`
+	Toolchain  string             `yaml:"toolchain" doc:"The image, by digest, in which Dagger runs the commands of run and test; it needs one where there are any." rule:"pinned" example:"docker.io/library/node@sha256:5f1c3b0e9a8d7264c1e0f5a39b2d8c7764a5e3f2b1908d7c6e5f4a3b2c1d0e9f"`
+	Secrets    []string           `yaml:"secrets" doc:"Environment variables that the commands of run may read. They are never part of the key or the image." example:"[NPM_TOKEN]"`
+	Caches     []string           `yaml:"caches" doc:"Paths that Dagger keeps between builds. Nothing in them is in the image." example:"[/root/.local/share/pnpm/store]"`
+	Sharing    string             `yaml:"cacheSharing" doc:"How builds that run at the same time use the caches of an engine: together, each its own, or one after the other." default:"shared" choices:"shared private locked" example:"locked"`
+	Test       [][]string         `yaml:"test" doc:"Commands that must pass before the image is pushed, in order, each on the files that the one before left." example:"[[bun, test]]"`
+	Parallel   bool               `yaml:"parallelTests" doc:"The commands of test need nothing of each other: they run at the same time, and with Dagger each on files of its own." default:"false" example:"true"`
+	Services   map[string]Service `yaml:"services" doc:"What the commands of test talk to, by name. They find a service by the variables NAME_HOST and NAME_PORT." each:"One service, such as a database. It has image for Dagger, command for the embedded builder, or both."`
+	Include    []string           `yaml:"include" doc:"Further files or folders of the repository that go in." rule:"path" example:"[schemas]"`
+	Entrypoint []string           `yaml:"entrypoint" doc:"The command that the image starts." example:"[bun, --no-install, run, src/serve.ts]"`
+	User       string             `yaml:"user" doc:"Who runs it, as uid or uid:gid: numbers, so that Kubernetes can see that it is not root." default:"1000:1000" rule:"user" example:"'1000:1000'"`
+	Env        map[string]string  `yaml:"env" doc:"Environment variables of the image." example:"{NODE_ENV: production}"`
+	Prove      Prove              `yaml:"prove" doc:"What is tried on the built files before the push."`
+	Functions  []string           `yaml:"functions" doc:"A command, run in the folder of the package, that prints the function ids of each role as {\"role\": [\"id\", …]}." example:"[bun, run, src/functions.ts]"`
+}
+
+// Service is what the tests of an image talk to, such as a database. At least one of
+// Image and Command is set.
+type Service struct {
+	Image   string            `yaml:"image" doc:"The image, by digest, that Dagger runs." rule:"pinned" example:"docker.io/library/redis@sha256:5f1c3b0e9a8d7264c1e0f5a39b2d8c7764a5e3f2b1908d7c6e5f4a3b2c1d0e9f"`
+	Args    []string          `yaml:"args" doc:"Arguments of the image's entrypoint." default:"(those of the image)" example:"[--save, '']"`
+	Command []string          `yaml:"command" doc:"The command that the embedded builder runs as a process of this machine, in a folder of its own. Without it the embedded builder refuses the service." example:"[redis-server, --port, '6379']"`
+	Ports   []int             `yaml:"ports" doc:"The ports that it listens on. Tests wait until each takes connections; NAME_PORT is the first." required:"true" min:"1" max:"65535" example:"[6379]"`
+	Env     map[string]string `yaml:"env" doc:"Environment variables of the service." example:"{POSTGRES_PASSWORD: test}"`
+	Ready   []string          `yaml:"ready" doc:"A command, run where the tests run, that is repeated until it succeeds: then the service is ready." default:"(its ports are enough)" example:"[sh, -c, 'redis-cli -h $REDIS_HOST ping']"`
+	Within  Duration          `yaml:"within" doc:"How long the service has to become ready." default:"30s" example:"2m"`
 }
 
 // Prove says how a built image is tested before it is pushed.

@@ -122,18 +122,17 @@ func settingFor(t reflect.Type) Setting {
 	}
 }
 
-// tagged adds what the tag of a field says. Choices and rule hold for the texts of a
+// tagged adds what the tag of a field says. Choices, rule and bounds hold for what is in a
 // list or mapping.
 func tagged(s Setting, key string, tag reflect.StructTag) Setting {
 	s.Key, s.Description, s.Default, s.Example = key, tag.Get("doc"), tag.Get("default"), tag.Get("example")
 	s.Required = tag.Get("required") == "true"
-	s.Min, s.Max = number(tag.Get("min")), number(tag.Get("max"))
 	of := &s
 	if s.Each != nil {
 		s.Each.Description = tag.Get("each")
 		of = s.Each
 	}
-	of.Rule = tag.Get("rule")
+	of.Rule, of.Min, of.Max = tag.Get("rule"), number(tag.Get("min")), number(tag.Get("max"))
 	if choices := tag.Get("choices"); choices != "" {
 		of.Choices = strings.Fields(choices)
 	}

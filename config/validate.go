@@ -78,6 +78,29 @@ func validateImage(key string, i Image, fail failFunc) {
 			fail(key+".include", fmt.Sprintf("%q is outside the repository", inc), "")
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(i.Services)) {
+		validateService(key+".services."+name, name, i.Services[name], fail)
+	}
+}
+
+func validateService(key, name string, s Service, fail failFunc) {
+	if !nameRule.MatchString(name) {
+		fail(key, "a service's name must be lower-case letters, digits and dashes", "it is the name of a host, and of variables")
+	}
+	if s.Image == "" && len(s.Command) == 0 {
+		fail(key, "has neither image nor command", "Dagger runs the image, the embedded builder the command")
+	}
+	if s.Image != "" && !pinnedRule.MatchString(s.Image) {
+		fail(key+".image", fmt.Sprintf("%q is not pinned by digest", s.Image), "write name@sha256:…; a tag can move")
+	}
+	if len(s.Ports) == 0 {
+		fail(key+".ports", "names no port", "tests find the service by its first port")
+	}
+	for _, port := range s.Ports {
+		if port < 1 || port > 65535 {
+			fail(key+".ports", fmt.Sprintf("%d is no port", port), "")
+		}
+	}
 }
 
 func validateRole(key string, r Role, c *Config, fail failFunc) {

@@ -38,7 +38,7 @@ func TestFind(t *testing.T) {
 		{"image.worker.run", "did you mean images.worker.run?"},
 		{"Crashlop", "did you mean CrashLoop?"},
 		{"stabel", "did you mean roles.*.stable?"},
-		{"env", "did you mean images.*.env or roles.*.env?"},
+		{"env", "did you mean images.*.services.*.env or images.*.env or roles.*.env?"},
 		{"xyzzy.plugh", "shipit explain lists the settings; docs/codes.md lists the codes"},
 	} {
 		t.Run(tc.term+" is not known, and what may be meant is named", func(t *testing.T) {

@@ -73,6 +73,9 @@ func (d definitions) setting(at string, s config.Setting) (schemaNode, error) {
 	each, err := d.setting(strings.TrimPrefix(at+suffix(s), "."), *s.Each)
 	if s.Kind == config.KindList {
 		node["items"] = each
+		if s.Required {
+			node["minItems"] = 1
+		}
 		return node, err
 	}
 	node["additionalProperties"] = each
@@ -189,10 +192,12 @@ func rules() map[string]schemaNode {
 		given("path", schemaNode{"not": schemaNode{"enum": []any{"", nil}}}), given("command", schemaNode{"type": "array", "minItems": 1}), given("event", schemaNode{"type": "object"}),
 	}}
 	return map[string]schemaNode{
-		"roles":            {"propertyNames": schemaNode{"pattern": patternOf("app")}},
-		"roles.*":          {"oneOf": []any{given("kubernetes", schemaNode{"type": "object"}), given("host", schemaNode{"type": "object"})}},
-		"roles.*.probe":    exactlyOne,
-		"roles.*.probes[]": exactlyOne,
+		"images.*.services":   {"propertyNames": schemaNode{"pattern": patternOf("app")}},
+		"images.*.services.*": {"anyOf": []any{given("image", text()), given("command", schemaNode{"type": "array", "minItems": 1})}},
+		"roles":               {"propertyNames": schemaNode{"pattern": patternOf("app")}},
+		"roles.*":             {"oneOf": []any{given("kubernetes", schemaNode{"type": "object"}), given("host", schemaNode{"type": "object"})}},
+		"roles.*.probe":       exactlyOne,
+		"roles.*.probes[]":    exactlyOne,
 		"signing": {"allOf": []any{
 			when(schemaNode{"const": "key"}, "mode", given("key", text())),
 			when(schemaNode{"const": "keyless"}, "mode", schemaNode{"allOf": []any{

@@ -65,7 +65,7 @@ func put(t *testing.T, doc map[string]any, path, value string) {
 	t.Helper()
 	var parsed any
 	require.NoError(t, yaml.Unmarshal([]byte(value), &parsed))
-	names := map[string]string{"images": "worker", "roles": "cluster", "environments": "staging"}
+	names := map[string]string{"services": "redis", "images": "worker", "roles": "cluster", "environments": "staging"}
 	if strings.Contains(path, "roles.*.host") {
 		names["roles"] = "host"
 	}
@@ -108,6 +108,8 @@ func needs(path string) map[string]string {
 		return map[string]string{parent + "identity": "x", parent + "issuer": "y"}
 	case strings.HasPrefix(path, "signing.policy."):
 		return map[string]string{parent + "keys": "[cosign.pub]"}
+	case strings.HasPrefix(path, "images.*.services.*."):
+		return map[string]string{parent + "command": "[redis-server]", parent + "ports": "[6379]"}
 	case strings.HasPrefix(path, "check.forbid[].") && !strings.HasSuffix(path, "pattern"):
 		return map[string]string{parent + "pattern": "x"}
 	default:
@@ -226,6 +228,14 @@ func TestSchemaAndParserAgreeOnRules(t *testing.T) {
 		{"a user by name", false, with(t, "images.*.user", "joel", nil)},
 		{"a user that is a number", true, with(t, "images.*.user", "1000", nil)},
 		{"a platform without an architecture", false, with(t, "images.*.platforms", "[linux]", nil)},
+		{"a service of neither image nor command", false, with(t, "images.*.services.*", "{ports: [1]}", nil)},
+		{"a service of an image", true, with(t, "images.*.services.*", "{ports: [1], image: 'redis@sha256:"+strings.Repeat("0", 64)+"'}", nil)},
+		{"a service by tag", false, with(t, "images.*.services.*", "{ports: [1], image: 'redis:7'}", nil)},
+		{"a service of a command", true, with(t, "images.*.services.*", "{ports: [1], command: [redis-server]}", nil)},
+		{"a service without a port", false, with(t, "images.*.services.*", "{ports: [], command: [redis-server]}", nil)},
+		{"a service of a port that is none", false, with(t, "images.*.services.*", "{ports: [0], command: [redis-server]}", nil)},
+		{"a service with a capital", false, with(t, "images.*.services", "{Redis: {ports: [1], command: [redis-server]}}", nil)},
+		{"a sharing that there is not", false, with(t, "images.*.cacheSharing", "public", nil)},
 		{"a variable that is a number", true, with(t, "roles.*.env", "{PORT: 3111, DEBUG: true}", nil)},
 		{"a port that is none", false, with(t, "roles.*.port", "65536", nil)},
 		{"a port below 0", false, with(t, "roles.*.port", "-1", nil)},

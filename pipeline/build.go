@@ -110,13 +110,14 @@ type use func(platforms []string, c content) error
 
 // makeLayers runs the builder, proves what it made, and writes the layers.
 func makeLayers(ctx context.Context, in Inputs, list []platform, store cache, opts Options) (build, error) {
+	opts.Progress = serially(opts.Progress)
 	with, err := chooseBuilder(ctx, in, opts)
 	if err != nil {
 		return build{}, err
 	}
 	defer with.close()
 	made := build{Builder: with.name, Layers: map[string][]layer{}}
-	if err := with.runsOn(ctx, in, list, opts); err != nil {
+	if err := with.refuses(ctx, in, list, opts); err != nil {
 		return build{}, err
 	}
 	err = with.make(ctx, in, list, func(names []string, c content) error {
@@ -145,6 +146,14 @@ func makeLayers(ctx context.Context, in Inputs, list []platform, store cache, op
 	return made, err
 }
 
+// refuses says what the builder cannot run, before it runs anything.
+func (c chosen) refuses(ctx context.Context, in Inputs, list []platform, opts Options) error {
+	if err := c.runsServices(in); err != nil {
+		return err
+	}
+	return c.runsOn(ctx, in, list, opts)
+}
+
 // treeCaches are those of the image's caches that are in the tree, as paths in it,
 // sorted. They outlive a build, so their content is left out of the image.
 func treeCaches(img config.Image) []string {
@@ -164,5 +173,9 @@ func treeCaches(img config.Image) []string {
 	return out
 }
 
-// builder makes the content for the platforms and passes it to use.
+// builder makes the content for the platforms and passes it to use. The tests have
+// passed when it returns, though not when it calls use.
 type builder func(ctx context.Context, in Inputs, list []platform, use use) error
+
+// tester runs the commands and then the tests, and makes no content.
+type tester func(ctx context.Context, in Inputs, list []platform) ([]TestResult, error)

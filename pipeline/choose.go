@@ -19,13 +19,14 @@ const (
 type chosen struct {
 	name  string
 	make  builder
+	test  tester
 	close func() // releases what the builder holds; call it once
 }
 
 // chooseBuilder returns the configured builder. auto is Dagger if an engine
 // answers, otherwise the embedded builder, and reports why.
 func chooseBuilder(ctx context.Context, in Inputs, opts Options) (chosen, error) {
-	local := chosen{name: embeddedBuilder, make: embedded(opts), close: func() {}}
+	local := chosen{name: embeddedBuilder, make: embedded(opts), test: embeddedTests(opts), close: func() {}}
 	switch opts.Builder {
 	case embeddedBuilder:
 		return local, nil
@@ -38,7 +39,7 @@ func chooseBuilder(ctx context.Context, in Inputs, opts Options) (chosen, error)
 	switch {
 	case err == nil:
 		opts.report(release.MarkNote, "builder: dagger, by %s", e.By)
-		return chosen{name: daggerBuilder, make: daggerBuilds(e, opts, quiet), close: e.Close}, nil
+		return chosen{name: daggerBuilder, make: daggerBuilds(e, opts, quiet), test: daggerTests(e, opts, quiet), close: e.Close}, nil
 	case opts.Builder == daggerBuilder || ctx.Err() != nil:
 		return chosen{}, err
 	}

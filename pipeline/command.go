@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -136,6 +137,7 @@ func (s staging) environment(secretNames []string) (env, secrets []string) {
 	home := filepath.Join(s.seen, "home")
 	set := s.opts.around.variables(home, s.caches)
 	set["TMPDIR"] = filepath.Join(home, "tmp")
+	maps.Copy(set, s.places)
 	_ = mkdir(filepath.Join(s.home(), "tmp"))
 	for _, kv := range os.Environ() {
 		name, value, _ := strings.Cut(kv, "=")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"strings"
 
 	"dagger.io/dagger"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/joelhooks/shipit/pipeline/engine"
 	"github.com/joelhooks/shipit/pipeline/process"
@@ -25,6 +27,7 @@ type daggerRun struct {
 	opts   Options
 	in     Inputs
 	source *dagger.Directory // the closure
+	tmp    string            // folder of this run
 	salt   string            // unique for each run
 	root   string            // folder of the tree and the home folder
 
@@ -42,40 +45,49 @@ type daggerRun struct {
 // through the same steps as those of the embedded builder.
 func daggerBuilds(e *engine.Engine, opts Options, quiet *silence) builder {
 	return func(ctx context.Context, in Inputs, list []platform, use use) error {
-		tmp, done, err := process.Scratch("dagger")
+		r, done, err := openDagger(ctx, in, daggerRun{engine: e, client: e.Client, opts: opts, quiet: quiet})
 		if err != nil {
 			return err
 		}
 		defer done()
-		c, err := gitContent(ctx, in, len(in.Image.Run) == 0)
-		if err != nil {
-			return err
-		}
-		closure := filepath.Join(tmp, "closure")
-		if err := errors.Join(mkdir(closure), c.export(ctx, closure)); err != nil {
-			return fmt.Errorf("export the closure: %w", err)
-		}
-		files := filepath.Join(tmp, "files")
-		named, err := givenFiles(os.Environ(), files)
-		if err != nil {
-			return err
-		}
-		r := daggerRun{
-			engine: e, client: e.Client, opts: opts, in: in, source: e.Client.Host().Directory(closure), salt: filepath.Base(tmp),
-			root: buildRoot, files: named, filesDir: files, quiet: quiet,
-		}
-		if opts.around != (around{}) {
-			r.root += "-elsewhere"
-		}
-		r.noteLoopback(os.Environ())
-		if err := r.divide(ctx, c, tmp); err != nil {
-			return err
-		}
 		return r.each(ctx, list, func(names []string, platform dagger.Platform) error {
-			out := filepath.Join(tmp, "out", strings.ReplaceAll(names[0], "/", "-"))
+			out := filepath.Join(r.tmp, "out", strings.ReplaceAll(names[0], "/", "-"))
 			return r.build(ctx, platform, out, func(c content) error { return use(names, c) })
 		})
 	}
+}
+
+// openDagger completes r with what goes into the engine. done removes it again.
+func openDagger(ctx context.Context, in Inputs, r daggerRun) (opened daggerRun, done func(), err error) {
+	tmp, done, err := process.Scratch("dagger")
+	if err != nil {
+		return r, nil, err
+	}
+	defer func() {
+		if err != nil {
+			done()
+		}
+	}()
+	c, err := gitContent(ctx, in, len(in.Image.Run) == 0)
+	if err != nil {
+		return r, nil, err
+	}
+	closure := filepath.Join(tmp, "closure")
+	if err := errors.Join(mkdir(closure), c.export(ctx, closure)); err != nil {
+		return r, nil, fmt.Errorf("export the closure: %w", err)
+	}
+	files := filepath.Join(tmp, "files")
+	named, err := givenFiles(os.Environ(), files)
+	if err != nil {
+		return r, nil, err
+	}
+	r.in, r.tmp, r.source, r.salt = in, tmp, r.client.Host().Directory(closure), filepath.Base(tmp)
+	r.root, r.files, r.filesDir = buildRoot, named, files
+	if r.opts.around != (around{}) {
+		r.root += "-elsewhere"
+	}
+	r.noteLoopback(os.Environ())
+	return r, done, r.divide(ctx, c, tmp)
 }
 
 // each calls fn once for every platform, or once for all of them if no command
@@ -120,31 +132,32 @@ func (r *daggerRun) divide(ctx context.Context, c content, tmp string) error {
 	return nil
 }
 
-// build runs the commands, exports the tree to the folder out, and then runs the
-// tests in the tree that the commands left.
+// build runs the commands, exports the tree to the folder out, and passes it to use. The
+// tests run in the tree that the commands left, while it is exported and used.
 func (r daggerRun) build(ctx context.Context, p dagger.Platform, out string, use func(content) error) error {
-	built, err := r.make(ctx, p, out)
-	if err != nil {
-		return err
-	}
-	c, err := readDir(out)
-	if err != nil {
-		return fmt.Errorf("read what dagger made: %w", err)
-	}
-	if len(r.in.Image.Run) > 0 {
-		if c, err = normalise(c, r.tree()); err != nil {
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() error {
+		err := r.make(ctx, p, out, func(built *dagger.Container) {
+			both.Go(func() error {
+				_, err := r.tests(ctx, built, p)
+				return err
+			})
+		})
+		if err != nil {
 			return err
 		}
-	}
-	if err := use(c); err != nil {
-		return err
-	}
-	for _, args := range r.in.Image.Test {
-		if built, err = r.run(ctx, built, args, p); err != nil {
-			return err
+		c, err := readDir(out)
+		if err != nil {
+			return fmt.Errorf("read what dagger made: %w", err)
 		}
-	}
-	return nil
+		if len(r.in.Image.Run) > 0 {
+			if c, err = normalise(c, r.tree()); err != nil {
+				return err
+			}
+		}
+		return use(c)
+	})
+	return both.Wait()
 }
 
 // Paths of the tree, the home folder and the package stores in the engine. They are
@@ -153,31 +166,38 @@ func (r daggerRun) tree() string   { return r.root + "/app" }
 func (r daggerRun) home() string   { return r.root + "/home" }
 func (r daggerRun) stores() string { return r.home() + "/caches" }
 
-// make runs the commands, puts the tree that they leave into the folder out, and returns
-// the container in which the tests run.
-func (r daggerRun) make(ctx context.Context, p dagger.Platform, out string) (*dagger.Container, error) {
+// make runs the commands and puts the tree that they leave into the folder out. built is
+// called before, with the container in which the tests run.
+func (r daggerRun) make(ctx context.Context, p dagger.Platform, out string, built func(*dagger.Container)) error {
 	if len(r.in.Image.Run)+len(r.in.Image.Test) == 0 {
-		return nil, r.export(ctx, r.source, out)
-	}
-	container := func() *dagger.Container {
-		return r.toolchain(p).With(r.withClosure).With(r.withCaches).With(r.withEnvironment).With(r.withFiles).With(r.withSecrets)
+		return r.export(ctx, r.source, out)
 	}
 	if r.step != nil && len(r.in.Image.Run) == 1 {
-		built, why, err := r.install(ctx, container(), p, out)
-		if err != nil || why == "" {
-			return built, err
+		c, why, err := r.install(ctx, r.container(p), p, out)
+		if err != nil {
+			return err
+		}
+		if why == "" {
+			built(c)
+			return nil
 		}
 		r.opts.report(release.MarkNote, withSource, why)
 		r.step, r.reads, r.rest = nil, nil, nil
 		if err := process.RemoveAll(out); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	built, err := r.commands(ctx, container(), p)
+	c, err := r.commands(ctx, r.container(p), p)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return built, r.export(ctx, built.Directory(r.tree()), out)
+	built(c)
+	return r.export(ctx, c.Directory(r.tree()), out)
+}
+
+// container is what the commands run in.
+func (r daggerRun) container(p dagger.Platform) *dagger.Container {
+	return r.toolchain(p).With(r.withClosure).With(r.withCaches(p)).With(r.withEnvironment).With(r.withFiles).With(r.withSecrets)
 }
 
 // toolchain is the image that commands run in. They run as root, whatever user the
@@ -199,9 +219,8 @@ func (r daggerRun) withClosure(c *dagger.Container) *dagger.Container {
 }
 
 // withCaches mounts the package stores and the image's caches, which persist between
-// builds. An engine may serve many apps, so each image repository has its own, and
-// so have a build without caches and the builds of a comparison.
-func (r daggerRun) withCaches(c *dagger.Container) *dagger.Container {
+// builds. A build without caches and the builds of a comparison have their own.
+func (r daggerRun) withCaches(p dagger.Platform) dagger.WithContainerFunc {
 	suffix := ""
 	switch {
 	case r.opts.stores != "":
@@ -209,14 +228,35 @@ func (r daggerRun) withCaches(c *dagger.Container) *dagger.Container {
 	case r.opts.cold():
 		suffix = "-" + r.salt
 	}
-	mount := func(at, name string) {
-		c = c.WithMountedCache(at, r.client.CacheVolume("shipit-"+r.in.Image.Repository+path.Clean("/"+name)+suffix))
+	how := dagger.ContainerWithMountedCacheOpts{Sharing: sharing(r.in.Image.Sharing)}
+	return func(c *dagger.Container) *dagger.Container {
+		mount := func(at, name string) {
+			c = c.WithMountedCache(at, r.client.CacheVolume(r.volume(p, name)+suffix), how)
+		}
+		mount(r.stores(), buildRoot+"/home/caches")
+		for _, at := range r.in.Image.Caches {
+			mount(strings.TrimPrefix(at, buildRoot+"/app/"), at) // relative to the tree, wherever it is
+		}
+		return c
 	}
-	mount(r.stores(), buildRoot+"/home/caches")
-	for _, at := range r.in.Image.Caches {
-		mount(strings.TrimPrefix(at, buildRoot+"/app/"), at) // relative to the tree, wherever it is
+}
+
+// volume is the key of the cache volume that an image has for a path. An engine may serve
+// many repositories, apps and images, and what a cache holds may be made for a platform.
+func (r daggerRun) volume(p dagger.Platform, at string) string {
+	return fmt.Sprintf("shipit source=%q app=%q image=%q repository=%q platform=%q path=%q",
+		r.in.SourceURL, r.in.app, r.in.Name, r.in.Image.Repository, string(p), path.Clean("/"+at))
+}
+
+// sharing is how a cache volume is used by builds that run at the same time.
+func sharing(setting string) dagger.CacheSharingMode {
+	switch setting {
+	case "private":
+		return dagger.CacheSharingModePrivate
+	case "locked":
+		return dagger.CacheSharingModeLocked
 	}
-	return c
+	return dagger.CacheSharingModeShared
 }
 
 // Variables that must not appear in an engine's log: credential matches their names,
@@ -242,15 +282,22 @@ func (r daggerRun) withEnvironment(c *dagger.Container) *dagger.Container {
 			set[name] = value
 		}
 	}
-	names := make([]string, 0, len(set))
-	for name := range set {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		c = c.WithEnvVariable(name, set[name])
+	for _, v := range sortedVariables(set) {
+		c = c.WithEnvVariable(v.name, v.value)
 	}
 	return c
+}
+
+// variable is one variable of an environment.
+type variable struct{ name, value string }
+
+// sortedVariables are the variables of an environment, sorted by name.
+func sortedVariables(set map[string]string) []variable {
+	var out []variable
+	for _, name := range slices.Sorted(maps.Keys(set)) {
+		out = append(out, variable{name, set[name]})
+	}
+	return out
 }
 
 func (r daggerRun) withSecrets(c *dagger.Container) *dagger.Container {

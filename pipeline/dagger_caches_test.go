@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"dagger.io/dagger"
 	"github.com/stretchr/testify/require"
 
 	"github.com/joelhooks/shipit/internal/sample"
@@ -34,6 +35,24 @@ func TestNothingOfAnEarlierBuildIsUsedWithoutCache(t *testing.T) {
 	require.NotEqual(t, keys[0], keys[1])
 	require.Len(t, salts, 2)
 	require.NotEqual(t, salts[0], salts[1])
+}
+
+func TestACacheIsOfOneImageOfOneAppOfOneRepository(t *testing.T) {
+	r := sample.New(t, sample.Options{})
+	img := workerImage()
+	img.Platforms = []string{"linux/amd64"}
+	own := resolve(t, r.Dir, img)
+	volume := func(in Inputs, platform string) string { return daggerRun{in: in}.volume(dagger.Platform(platform), "/x") }
+	for name, change := range map[string]func(*Inputs){
+		"repository": func(in *Inputs) { in.SourceURL = "https://github.com/other/fork" }, "app": func(in *Inputs) { in.app = "other" },
+		"image": func(in *Inputs) { in.Name = "gateway" }, "registry": func(in *Inputs) { in.Image.Repository = "registry.test/other" },
+	} {
+		other := own
+		change(&other)
+		require.NotEqual(t, volume(own, "linux/amd64"), volume(other, "linux/amd64"), name)
+	}
+	require.NotEqual(t, volume(own, "linux/amd64"), volume(own, "linux/arm64"))
+	require.Equal(t, volume(own, "linux/amd64"), volume(resolve(t, r.Dir, img), "linux/amd64"))
 }
 
 func TestAnInstallInAnEngineRunsBeforeTheSourceGoesIn(t *testing.T) {

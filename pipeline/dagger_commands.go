@@ -111,6 +111,7 @@ const lateLimit = 300 * time.Millisecond
 // export writes a folder of the engine to the folder out of this machine.
 func (r daggerRun) export(ctx context.Context, tree *dagger.Directory, out string) error {
 	r.opts.report(release.MarkStart, "take %s out of the engine", r.in.Name)
+	r.quiet = &silence{opts: r.opts} // tests may run meanwhile, and their lines are not of the export
 	took, err := r.waited("the engine, which gives out files,", func() error {
 		_, err := tree.Export(ctx, out)
 		return err

@@ -82,9 +82,8 @@ func TestTheQueriesOfADaggerBuild(t *testing.T) {
 	for _, m := range c.all("withMountedCache") {
 		caches[m.args["path"]] = engine.object(m.args["cache"])[0].args["key"]
 	}
-	require.Equal(t, map[any]any{
-		buildRoot + "/home/caches": "shipit-registry.test/worker/tmp/shipit-build/home/caches", "/root/.bun": "shipit-registry.test/worker/root/.bun",
-	}, caches)
+	const volume = `shipit source="https://github.com/busrig/busrig" app="" image="worker" repository="registry.test/worker" platform="linux/amd64" path=`
+	require.Equal(t, map[any]any{buildRoot + "/home/caches": volume + `"/tmp/shipit-build/home/caches"`, "/root/.bun": volume + `"/root/.bun"`}, caches)
 
 	env := map[any]any{}
 	for _, e := range c.all("withEnvVariable") {

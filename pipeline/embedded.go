@@ -38,24 +38,29 @@ func embedded(opts Options) builder {
 	}
 }
 
-// build exports the closure, runs the commands and passes the resulting tree to use.
-// The tests run last, when the layers have been written.
-func (s staging) build(ctx context.Context, in Inputs, use func(content) error) error {
-	runs := len(in.Image.Run) > 0
-	c, err := gitContent(ctx, in, !runs)
-	if err != nil {
-		return err
-	}
-	left, err := s.start(ctx, in, c)
-	if err != nil {
-		return err
-	}
-	for _, args := range left {
-		if err := s.run(ctx, in, args); err != nil {
-			return err
+// embeddedTests runs the tests of the inputs on this machine, and makes no image.
+func embeddedTests(opts Options) tester {
+	return func(ctx context.Context, in Inputs, _ []platform) ([]TestResult, error) {
+		s, err := openStaging(ctx, opts)
+		if err != nil {
+			return nil, err
 		}
+		defer s.close()
+		if _, err := s.prepare(ctx, in); err != nil {
+			return nil, err
+		}
+		return s.tests(ctx, in)
 	}
-	if runs {
+}
+
+// build exports the closure, runs the commands and passes the resulting tree to use.
+// The tests run last, when the layers have been written: they run in the same tree.
+func (s staging) build(ctx context.Context, in Inputs, use func(content) error) error {
+	c, err := s.prepare(ctx, in)
+	if err != nil {
+		return err
+	}
+	if len(in.Image.Run) > 0 {
 		if c, err = readDir(s.tree()); err != nil {
 			return fmt.Errorf("read what the commands made: %w", err)
 		}
@@ -71,12 +76,26 @@ func (s staging) build(ctx context.Context, in Inputs, use func(content) error) 
 	if err := use(c); err != nil {
 		return err
 	}
-	for _, args := range in.Image.Test {
+	_, err = s.tests(ctx, in)
+	return err
+}
+
+// prepare makes the tree that the commands leave. It returns the closure.
+func (s staging) prepare(ctx context.Context, in Inputs) (content, error) {
+	c, err := gitContent(ctx, in, len(in.Image.Run) == 0)
+	if err != nil {
+		return content{}, err
+	}
+	left, err := s.start(ctx, in, c)
+	if err != nil {
+		return content{}, err
+	}
+	for _, args := range left {
 		if err := s.run(ctx, in, args); err != nil {
-			return err
+			return content{}, err
 		}
 	}
-	return nil
+	return c, nil
 }
 
 // start makes the tree in which the commands run, and returns those that are still to

@@ -43,11 +43,15 @@ func key(in Inputs) string {
 		Caches             []string  `json:",omitempty"` // nothing of them is in the image
 		Started            []started `json:",omitempty"`
 		Functions, Shared  []string  `json:",omitempty"`
+
+		Services map[string]config.Service `json:",omitempty"` // of the tests
+		Parallel bool                      `json:",omitempty"`
 	}{
 		Format: format, Compressor: compressor, Package: in.Closure.Package, SourceURL: in.SourceURL,
 		Base: img.Base, Toolchain: img.Toolchain, Platforms: slices.Sorted(slices.Values(img.Platforms)),
 		Run: img.Run, Test: img.Test, Entrypoint: img.Entrypoint, User: img.UserOr(), Env: img.Env, Prove: img.Prove,
 		Scripts: in.scripts, Caches: treeCaches(img), Functions: img.Functions,
+		Services: img.Services, Parallel: img.Parallel,
 	}
 	if img.Prove.Start != 0 {
 		for _, r := range in.roles {

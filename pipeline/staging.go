@@ -21,6 +21,7 @@ type staging struct {
 	caches string // package stores that outlive the build
 	lock   *os.File
 	opts   Options
+	places map[string]string // variables that tell tests where their services are
 }
 
 func (s staging) tree() string     { return filepath.Join(s.root, "app") }

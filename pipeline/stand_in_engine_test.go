@@ -29,6 +29,7 @@ type standIn struct {
 	asked   []chain
 	env     []string // of the commands that it runs
 	closed  bool
+	before  func(c chain) // is called before a chain is played, and may wait; nil waits for nothing
 	seen    func(dir string) // is told of a folder that is mounted, when it is taken
 }
 
@@ -67,8 +68,6 @@ func (s *standIn) Close() error {
 
 // Do answers one GraphQL request.
 func (s *standIn) Do(r *http.Request) (*http.Response, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	var body struct{ Query string }
 	require.NoError(s.t, json.NewDecoder(r.Body).Decode(&body))
 	doc, err := parser.ParseQuery(&ast.Source{Input: body.Query})
@@ -84,7 +83,9 @@ func (s *standIn) Do(r *http.Request) (*http.Response, error) {
 		c = append(c, call{f.Name, args})
 		set = f.SelectionSet
 	}
+	s.mu.Lock()
 	s.asked = append(s.asked, c)
+	s.mu.Unlock()
 	answer, failed := s.answer(c)
 	for i := len(c) - 1; i >= 0; i-- {
 		answer = map[string]any{c[i].name: answer}
@@ -110,11 +111,11 @@ func (s *standIn) answer(c chain) (value any, failed map[string]any) {
 		if dir, ok := c[len(c)-2].args["path"].(string); ok && filepath.Base(dir) == "files" && s.seen != nil {
 			s.seen(dir)
 		}
-		s.objects = append(s.objects, c)
-		return fmt.Sprintf("id-%d", len(s.objects)-1), nil
+		return s.keep(c), nil
+	case "start", "stop":
+		return s.keep(c), nil
 	case "sync":
-		s.objects = append(s.objects, c)
-		return fmt.Sprintf("id-%d", len(s.objects)-1), s.play(c, s.t.TempDir())
+		return s.keep(c), s.play(c, s.t.TempDir())
 	case "export":
 		return last.args["path"], s.play(c, last.args["path"].(string))
 	}
@@ -122,8 +123,18 @@ func (s *standIn) answer(c chain) (value any, failed map[string]any) {
 	return nil, nil
 }
 
+// keep gives out an id of what the chain describes.
+func (s *standIn) keep(c chain) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.objects = append(s.objects, c)
+	return fmt.Sprintf("id-%d", len(s.objects)-1)
+}
+
 // object is the chain behind an id.
 func (s *standIn) object(id any) chain {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var n int
 	_, err := fmt.Sscanf(id.(string), "id-%d", &n)
 	require.NoError(s.t, err)
@@ -132,6 +143,9 @@ func (s *standIn) object(id any) chain {
 
 // play puts what the chain describes into the folder at.
 func (s *standIn) play(c chain, at string) map[string]any {
+	if s.before != nil {
+		s.before(c)
+	}
 	require.NoError(s.t, os.MkdirAll(at, 0o700))
 	if c[0].name == "host" { // no command runs
 		return s.put(c, at)

@@ -58,6 +58,7 @@ const (
 	CodePackageMissing       Code = "PackageMissing"
 	CodePatchMissing         Code = "PatchMissing"
 	CodeRuntimeMissing       Code = "RuntimeMissing"
+	CodeServiceNotRunnable   Code = "ServiceNotRunnable"
 	CodeSubmodule            Code = "Submodule"
 	CodeSyntaxRejected       Code = "SyntaxRejected"
 	CodePolicyWeaker         Code = "PolicyWeaker"

@@ -95,6 +95,8 @@ func imageCodes() []CodeEntry {
 			"Commit the patch file.", false},
 		{CodeRuntimeMissing, OfFinding, "A program that a role starts with is neither in the base image nor on the machine.",
 			"Name a program that is there, or install it.", true},
+		{CodeServiceNotRunnable, OfFinding, "The builder cannot run a service that an image's tests need: the embedded one runs its command, Dagger its image.",
+			"Add what is missing to images.*.services, or choose the other builder.", false},
 		{CodeSubmodule, OfFinding, "A folder of the closure is a git submodule, whose content is not in the commit.",
 			"Commit the files themselves, or publish them as a package.", false},
 		{CodeSyntaxRejected, OfFinding, "The runtime of the image rejects a file's syntax.",

@@ -37,7 +37,7 @@ type buildResult struct {
 	buildFailure
 }
 
-// buildFailure is what a build that failed adds to it.
+// buildFailure is what a build or tests that failed add to their document.
 type buildFailure struct {
 	Error    string            `json:"error,omitempty"`
 	Hint     string            `json:"hint,omitempty"`
@@ -76,7 +76,7 @@ func (o *buildOptions) run(ctx context.Context) error {
 		return err
 	}
 	defer s.Close()
-	if err := o.narrow(s); err != nil {
+	if err := s.narrow(o.image, o.role); err != nil {
 		return err
 	}
 	step := pipeline.Publisher.Publish
@@ -104,13 +104,14 @@ func (o *buildOptions) run(ctx context.Context) error {
 	})
 }
 
-// narrow leaves only the roles of the image that is asked for.
-func (o *buildOptions) narrow(t *commit) error {
-	name := o.image
-	if role, ok := t.cfg.Role(o.role); ok {
-		name = cmp.Or(name, role.Image)
-	} else if o.role != "" {
-		return &usageError{fmt.Sprintf("--role %q is not among roles", o.role)}
+// narrow leaves only the roles of the image, or of the role's image, that is asked for;
+// "" asks for none.
+func (t *commit) narrow(image, role string) error {
+	name := image
+	if r, ok := t.cfg.Role(role); ok {
+		name = cmp.Or(name, r.Image)
+	} else if role != "" {
+		return &usageError{fmt.Sprintf("--role %q is not among roles", role)}
 	}
 	if name == "" {
 		return nil
@@ -127,20 +128,25 @@ func (o *buildOptions) failed(ctx context.Context, s *commit, err error) error {
 	if o.output != "json" {
 		return err
 	}
-	code := exitCode(ctx, err)
 	res := buildResult{
-		App: s.cfg.App, SHA: s.source.SHA, Version: s.version, Images: []pipeline.Image{},
-		buildFailure: buildFailure{Error: release.OneLine(err.Error()), Hint: hintFor(nil, err, code), ExitCode: code},
+		App: s.cfg.App, SHA: s.source.SHA, Version: s.version, Images: []pipeline.Image{}, buildFailure: failureOf(ctx, err),
 	}
+	return errors.Join(o.result(res, nil), &printedError{err})
+}
+
+// failureOf is what the document of a build or its tests says of an error.
+func failureOf(ctx context.Context, err error) buildFailure {
+	code := exitCode(ctx, err)
+	f := buildFailure{Error: release.OneLine(err.Error()), Hint: hintFor(nil, err, code), ExitCode: code}
 	var command *pipeline.CommandError
 	if errors.As(err, &command) {
-		res.Tail, res.Error = command.Tail, release.Visible(firstLine(err.Error()))
+		f.Tail, f.Error = command.Tail, release.Visible(firstLine(err.Error()))
 	}
 	var refused *release.Refusal
 	if errors.As(err, &refused) {
-		res.Findings = refused.Findings
+		f.Findings = refused.Findings
 	}
-	return errors.Join(o.result(res, nil), &printedError{err})
+	return f
 }
 
 type renderOptions struct {

@@ -27,17 +27,17 @@ func TestBuildOfOneImage(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			commit := two()
-			require.NoError(t, c.options.narrow(commit))
+			require.NoError(t, commit.narrow(c.options.image, c.options.role))
 			require.Equal(t, c.images, commit.cfg.ImageNames())
 		})
 	}
 	t.Run("the roles of an image stay together, for they are in its key", func(t *testing.T) {
 		commit := two()
-		require.NoError(t, (&buildOptions{role: "host"}).narrow(commit))
+		require.NoError(t, commit.narrow("", "host"))
 		require.Len(t, commit.cfg.Roles, 2)
 	})
 	for _, unknown := range []buildOptions{{image: "web"}, {role: "web"}} {
 		var usage *usageError
-		require.ErrorAs(t, unknown.narrow(two()), &usage)
+		require.ErrorAs(t, two().narrow(unknown.image, unknown.role), &usage)
 	}
 }

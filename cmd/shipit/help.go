@@ -15,7 +15,7 @@ func exitsOf() map[string][]int {
 	return map[string][]int{
 		"release": rolls, "rollback": rolls,
 		"plan": {exitRefused, exitDrift}, "status": {exitRefused, exitDrift}, "verify": {exitRefused, exitDrift},
-		"build": refuses, "render": refuses, "history": refuses, "init": refuses, "rbac": refuses, "doctor": refuses, "report": refuses,
+		"build": refuses, "test": refuses, "render": refuses, "history": refuses, "init": refuses, "rbac": refuses, "doctor": refuses, "report": refuses,
 		"withdraw": {exitRefused, exitLocked},
 		"check":    nil, "explain": nil, "completion": nil,
 	}
@@ -29,6 +29,7 @@ func meaningFor(command string, row exitMeaning) string {
 		"rollback": {exitOK: row.meaning},
 		"status":   {exitOK: "in parity: what runs is what was recorded"},
 		"plan":     {exitOK: "would not be refused", exitRefused: "would be refused, or the plan failed", exitDrift: "something would change; only with --exit-code"},
+		"test":     {exitOK: "every test passed", exitRefused: "a test failed, or could not be run"},
 		"check":    {exitOK: "no finding would stop a release", exitUsage: "findings, or usage or configuration"},
 		"verify":   {exitOK: "every check passed", exitRefused: "a check failed, or could not be made", exitDrift: "the only difference is in what runs"},
 		"doctor":   {exitOK: "nothing is missing", exitRefused: "something that a release needs is missing"},
