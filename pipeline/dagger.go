@@ -59,13 +59,13 @@ func daggerBuilds(e *engine.Engine, opts Options, quiet *silence) builder {
 
 // openDagger completes r with what goes into the engine. done removes it again.
 func openDagger(ctx context.Context, in Inputs, r daggerRun) (opened daggerRun, done func(), err error) {
-	tmp, done, err := process.Scratch("dagger")
+	tmp, remove, err := process.Scratch("dagger")
 	if err != nil {
 		return r, nil, err
 	}
 	defer func() {
 		if err != nil {
-			done()
+			remove()
 		}
 	}()
 	c, err := gitContent(ctx, in, len(in.Image.Run) == 0)
@@ -87,7 +87,7 @@ func openDagger(ctx context.Context, in Inputs, r daggerRun) (opened daggerRun, 
 		r.root += "-elsewhere"
 	}
 	r.noteLoopback(os.Environ())
-	return r, done, r.divide(ctx, c, tmp)
+	return r, remove, r.divide(ctx, c, tmp)
 }
 
 // each calls fn once for every platform, or once for all of them if no command

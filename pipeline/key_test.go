@@ -37,6 +37,9 @@ func imageInputs() map[string]input {
 		"Env":        {true, func(i *config.Image) { i.Env = map[string]string{"A": "b"} }},
 		"Caches":     {true, func(i *config.Image) { i.Caches = []string{".turbo"} }},
 		"Prove":      {true, func(i *config.Image) { i.Prove.Skip = !i.Prove.Skip }},
+		"Parallel":   {true, func(i *config.Image) { i.Parallel = true }},
+		"Services":   {true, func(i *config.Image) { i.Services = map[string]config.Service{"redis": {Ports: []int{6379}}} }},
+		"Sharing":    {false, func(i *config.Image) { i.Sharing = "locked" }}, // nothing of a cache is in the image
 		"Functions":  {true, func(i *config.Image) { i.Functions = []string{"bun", "src/functions.ts"} }},
 	}
 }
