@@ -147,7 +147,7 @@ type Probe struct {
 	Name    string   `yaml:"name" doc:"The name of the probe in messages." example:"health"`
 	Path    string   `yaml:"path" doc:"The path of an HTTP GET on the role's port." example:"/health"`
 	Port    int      `yaml:"port" doc:"The port that is asked." default:"(that of the role)" example:"9090"`
-	Expect  []string `yaml:"expect" doc:"What must hold of the answer: CEL over status, headers, text and json." default:"[status == 200]" example:"['json.worker.role == \"cluster\"', json.count > 0]"`
+	Expect  []string `yaml:"expect" doc:"What must hold of the answer: CEL over status, headers, text, json and role (what the role itself answers at the path of its first probe)." default:"[status == 200]" example:"['json.worker.role == \"cluster\"', json.count > 0]"`
 	Command []string `yaml:"command" doc:"A command that is run where shipit runs." example:"[curl, -fsS, 'https://bus.example.com/health']"`
 	Output  string   `yaml:"output" doc:"A regular expression that the output of the command must match." default:"(exit code 0 is enough)" example:"healthy"`
 	Event   *Event   `yaml:"event" doc:"A synthetic event that is sent to one address and awaited at another."`
@@ -159,6 +159,7 @@ type Probe struct {
 // after the role has registered.
 type Event struct {
 	Send  Request `yaml:"send" doc:"The request that sends the event, after the role has registered. ${ID} is the event's own id in every field."`
+	ID    string  `yaml:"id" doc:"CEL over the answer of send that gives the id that the server gave to the event; it is ${ID} in await." default:"(the event's own id)" example:"json.ids[0]"`
 	Await Request `yaml:"await" doc:"The request that is repeated until what it expects holds. ${ID} is the event's own id in every field."`
 }
 
@@ -169,16 +170,16 @@ type Request struct {
 	Method  string            `yaml:"method" doc:"The method of the request." default:"(GET, or POST with a body)" example:"PUT"`
 	Headers map[string]string `yaml:"headers" doc:"Headers of the request." example:"{Content-Type: application/json}"`
 	Body    string            `yaml:"body" doc:"The body of the request." example:"'{\"name\": \"shipit/probe\", \"data\": {\"id\": \"${ID}\"}}'"`
-	Expect  []string          `yaml:"expect" doc:"What must hold of the answer: CEL over status, headers, text and json." default:"[status == 200]" example:"[json.data.size() > 0]"`
+	Expect  []string          `yaml:"expect" doc:"What must hold of the answer: CEL over status, headers, text, json and role (what the role itself answers at the path of its first probe)." default:"[status == 200]" example:"[json.data.size() > 0]"`
 }
 
 // Register proves that a worker registered its functions.
 type Register struct {
-	Path   string   `yaml:"path" doc:"The path of the worker that is asked by PUT to register; its answer is the proof." example:"/api/inngest"`
-	Expect []string `yaml:"expect" doc:"What must hold of the answer: CEL over status, headers, text and json." default:"[status == 200]" example:"[json.modified]"`
-	Ask    *Request `yaml:"ask" doc:"A request to the server that the worker registered with, as further proof."`
-	URL    string   `yaml:"url" doc:"CEL over the answer of ask, or else of path, that gives the registered URL." default:"(every URL in the answers that has the path)" example:"json.data.apps[0].url"`
-	Host   string   `yaml:"host" doc:"The host[:port] that the registered URL must have." example:"system-bus.joelclaw.svc:3111"`
+	Path   string   `yaml:"path" doc:"The path of the worker that is asked by PUT to register. Without it (connect mode) the server alone is asked." example:"/api/inngest"`
+	Expect []string `yaml:"expect" doc:"What must hold of the worker's answer: CEL over status, headers, text, json and role." default:"[status == 200]" example:"[json.modified]"`
+	Ask    *Request `yaml:"ask" doc:"A request to the server that the worker registers with. Its answer is the proof: at the end of a release, in plan and in status."`
+	URL    string   `yaml:"url" doc:"CEL over the answer of ask, or else of path, that gives the registered URL." default:"(every URL in the answers that has the path)" example:"json.data.apps.filter(a, a.name == 'system-bus-cluster')[0].url"`
+	Host   string   `yaml:"host" doc:"The host[:port] at which the server reaches the worker. The PUT carries it as its Host, and the registered URL must have it." default:"(that of INNGEST_SERVE_HOST in what is rolled out, or else of the role's Service, or of host.address)" example:"system-bus-worker:3111"`
 	Within Duration `yaml:"within" doc:"How long the registration has to succeed." default:"30s" example:"90s"`
 }
 

@@ -181,6 +181,14 @@ func functions(w io.Writer, f *release.Functions) {
 		fmt.Fprintf(tw, "  %s\t%d\t%s\n", r.Role, r.Count, at)
 	}
 	_ = tw.Flush() // the writer below it reports its own errors
+	for _, r := range f.Roles {
+		switch {
+		case r.Registered != "" && r.Unregistered == "":
+			fmt.Fprintf(w, "  %s is registered at the server: %s\n", r.Role, r.Registered)
+		case r.Unregistered != "":
+			fmt.Fprintf(w, "  %s is not known to be registered: %s\n", r.Role, r.Unregistered)
+		}
+	}
 	if len(f.Duplicates) > 0 {
 		fmt.Fprintf(w, "  functions in more than one role: %s\n", strings.Join(f.Duplicates, ", "))
 	}

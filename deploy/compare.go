@@ -18,9 +18,10 @@ const compareLimit = 30 * time.Second
 // releaseComparison is the difference between what runs and a release, by role. The plan,
 // the status and the end of a rollout are all made from it.
 type releaseComparison struct {
-	release   release.Release
-	roles     map[string]Comparison
-	leftovers []leftover // what earlier releases brought and this one does not have
+	release       release.Release
+	roles         map[string]Comparison
+	registrations map[string]*registration // what the server has, of roles where it is asked
+	leftovers     []leftover               // what earlier releases brought and this one does not have
 }
 
 // leftover is a role of an earlier release that is still there.
@@ -35,6 +36,7 @@ type compareOptions struct {
 	snapshots   map[release.Target]Snapshot
 	formerRoles []former // roles of earlier releases that the release does not have
 	fullContent bool     // content is read byte by byte
+	ownObjects  bool     // only what the release consists of, not what a server has of it
 }
 
 // compare asks every role of the release, and those of earlier releases that it
@@ -43,7 +45,7 @@ type compareOptions struct {
 func (e Engine) compare(ctx context.Context, rel release.Release, with compareOptions) releaseComparison {
 	ctx, cancel := context.WithTimeout(ctx, compareLimit)
 	defer cancel()
-	out := releaseComparison{release: rel, roles: map[string]Comparison{}}
+	out := releaseComparison{release: rel, roles: map[string]Comparison{}, registrations: map[string]*registration{}}
 	var (
 		mu sync.Mutex
 		wg sync.WaitGroup
@@ -51,9 +53,16 @@ func (e Engine) compare(ctx context.Context, rel release.Release, with compareOp
 	for _, role := range rel.Roles {
 		wg.Go(func() {
 			seen := e.compareRole(ctx, Step{Release: rel, Role: role, Snapshot: with.snapshots[role.Target], Whole: with.fullContent})
+			var at *registration
+			if !with.ownObjects {
+				at = e.registered(ctx, role)
+			}
+			if change, differs := at.change(role.Name); differs {
+				seen.Changes = append(seen.Changes, change)
+			}
 			mu.Lock()
 			defer mu.Unlock()
-			out.roles[role.Name] = seen
+			out.roles[role.Name], out.registrations[role.Name] = seen, at
 		})
 	}
 	for _, f := range with.formerRoles {

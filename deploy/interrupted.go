@@ -39,14 +39,16 @@ func (e Engine) runsWhole(ctx context.Context, rel release.Release, record relea
 	if !record.Parity {
 		return record, false
 	}
-	registered := map[string]string{}
+	registered := map[string]*registration{}
 	for _, role := range rel.Roles {
 		if !e.probed(role) {
 			continue
 		}
-		if registered[role.Name], err = e.probe(ctx, role); err != nil {
+		proof, err := e.probe(ctx, role)
+		if err != nil {
 			return record, false
 		}
+		registered[role.Name] = proven(proof)
 	}
 	record.Functions, err = e.functions(ctx, rel, registered)
 	record.Drift = nil

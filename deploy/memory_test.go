@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -37,6 +38,7 @@ type memory struct {
 	prepared []string                   // the files of roles that were prepared, in order
 	whole    bool                       // content was read whole
 	asked    func()                     // is called by Preflight; nil: nothing happens meanwhile
+	answer   http.HandlerFunc           // what every role answers; nil: one line
 }
 
 func newMemory() *memory {
@@ -124,6 +126,11 @@ func (m *memory) Prune(ctx context.Context, _ release.Role, _ func() ([]release.
 }
 
 func (m *memory) Do(_ context.Context, _ release.Role, req *http.Request) (*http.Response, error) {
+	if m.answer != nil {
+		recorder := httptest.NewRecorder()
+		m.answer(recorder, req)
+		return recorder.Result(), nil
+	}
 	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("the token is zqx1")), Request: req}, nil
 }
 

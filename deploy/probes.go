@@ -54,7 +54,8 @@ func (e Engine) asker(role release.Role) probe.Asker {
 		}
 		return func(string) string { return "withheld: the secrets of the role cannot be read" }
 	}
-	return probe.Asker{Do: e.do(role), Mask: mask}
+	cfg, _ := e.Config.Role(role.Name)
+	return probe.Asker{Do: e.do(role), Mask: mask, Addresses: addresses(role, cfg)}
 }
 
 // runProbes runs probes in order, each until it holds.
@@ -67,38 +68,34 @@ func (e Engine) runProbes(ctx context.Context, role release.Role, cfg config.Rol
 	return nil
 }
 
-func (e Engine) register(ctx context.Context, role release.Role, cfg config.Role) (string, error) {
-	if cfg.Register == nil {
-		return "", nil
-	}
-	proof, err := probe.Register(ctx, cfg, e.asker(role))
-	if err != nil {
-		return "", causeOf(ctx, err)
-	}
-	e.report(release.PhaseVerify, release.MarkDone, role.Name, "registered: %s", proof)
-	return proof, nil
-}
-
-// functions asks every role which functions it owns; nil if none answers for
-// them. registered are the proofs of registration by role. The error names ids
-// that two roles claim.
-func (e Engine) functions(ctx context.Context, rel release.Release, registered map[string]string) (*release.Functions, error) {
+// functions asks every role which functions it owns; nil if none answers for them and
+// none is registered. registered are the registrations by role. The error names ids that
+// two roles claim.
+func (e Engine) functions(ctx context.Context, rel release.Release, registered map[string]*registration) (*release.Functions, error) {
 	var (
 		roles []release.RoleFunctions
 		errs  []error
 	)
 	for _, role := range rel.Roles {
 		cfg, ok := e.Config.Role(role.Name)
-		if !ok || !cfg.AnswersHTTP() {
+		if !ok {
 			continue
 		}
 		owned, answers, err := probe.Functions(ctx, cfg, e.Config.Functions, e.asker(role))
 		if err != nil {
 			errs = append(errs, err)
-			continue
+		}
+		if owned.Role = role.Name; owned.IDs == nil {
+			owned.IDs = []string{}
+		}
+		if r := registered[role.Name]; r != nil {
+			answers = true
+			owned.Registered, owned.Unregistered = r.At, r.unasked
+			if r.Fault != nil {
+				owned.Unregistered = r.Fault.Message
+			}
 		}
 		if answers {
-			owned.Registered = registered[role.Name]
 			roles = append(roles, owned)
 		}
 	}

@@ -93,11 +93,12 @@ func (e Engine) restoreRoles(ctx context.Context, good release.Release, switched
 	return faults
 }
 
-// verifyRestored returns the first difference from the good release that remains.
+// verifyRestored returns the first difference from the good release that remains in what
+// runs; what a server has registered is told by the status.
 func (e Engine) verifyRestored(ctx context.Context, good release.Release) []string {
 	// A role that was never switched may run on a target that is not connected.
 	good.Roles = slices.DeleteFunc(slices.Clone(good.Roles), func(r release.Role) bool { _, err := e.target(r); return err != nil })
-	seen := e.compare(ctx, good, compareOptions{})
+	seen := e.compare(ctx, good, compareOptions{ownObjects: true})
 	for name, role := range seen.roles {
 		if role.Live.Ready >= role.Live.Desired {
 			role.Live.Unsteady = "" // a restart before the release does not count against the restore
@@ -121,8 +122,11 @@ func (e Engine) restoreRole(ctx context.Context, good release.Release, role rele
 	if role, err = t.Prepare(ctx, role); err != nil {
 		return err
 	}
-	_, err = t.Switch(ctx, Step{Release: good, Role: role, Force: true})
-	return err
+	if _, err = t.Switch(ctx, Step{Release: good, Role: role, Force: true}); err != nil {
+		return err
+	}
+	e.registerAgain(ctx, role)
+	return nil
 }
 
 // asFormer are the roles of the release under way as former ones, to be removed.

@@ -97,7 +97,7 @@ type rollout struct {
 	live       map[string]release.Live
 	took       map[string]time.Duration
 	switched   []string // roles whose switch was begun, in order; if any failed it is the last
-	registered map[string]string
+	registered map[string]*registration
 	functions  *release.Functions
 	err        error // why a role did not come up; nil if all did
 }
@@ -120,7 +120,7 @@ func (e Engine) prepare(ctx context.Context, rel release.Release) (release.Relea
 
 // switchRoles switches the roles in order and asks each whether it does its work.
 func (e Engine) switchRoles(ctx context.Context, c checked) rollout {
-	out := rollout{live: map[string]release.Live{}, took: map[string]time.Duration{}, registered: map[string]string{}}
+	out := rollout{live: map[string]release.Live{}, took: map[string]time.Duration{}, registered: map[string]*registration{}}
 	ctx, cancel := context.WithTimeoutCause(ctx, e.Timeout, &release.Failure{Code: release.CodeTimedOut, Message: "not finished within " + e.Timeout.String(), Hint: "raise --timeout if the rollout needs longer"})
 	defer cancel()
 	for _, role := range c.Release.Roles {
@@ -143,7 +143,9 @@ func (e Engine) switchRole(ctx context.Context, c checked, role release.Role, ou
 	}
 	out.took[role.Name] = time.Since(began)
 	if err == nil && e.probed(role) {
-		out.registered[role.Name], err = e.probe(ctx, role)
+		var proof string
+		proof, err = e.probe(ctx, role)
+		out.registered[role.Name] = proven(proof)
 	}
 	if err != nil {
 		out.err = roleError(role, err)

@@ -52,7 +52,7 @@ func (e Engine) current(ctx context.Context, records []release.Record, whole boo
 	seen := e.compare(ctx, rel, compareOptions{formerRoles: missing(earlier, rel), fullContent: whole})
 	record := seen.applyTo(should, e.commits(ctx, records))
 	record.Functions, record.Failures = nil, seen.failures()
-	if functions, err := e.functions(ctx, rel, nil); functions != nil {
+	if functions, err := e.functions(ctx, rel, seen.registrations); functions != nil {
 		record.Functions = functions
 		if err != nil {
 			record.Reason = release.OneLine(err.Error())

@@ -45,8 +45,9 @@ type expression struct {
 }
 
 // compile compiles CEL over the variables of an answer: status (int), headers
-// (map, names in lower case), text (string) and json (the parsed text; null if it is
-// not JSON). The error is an *ExpressionError.
+// (map, names in lower case), text (string), json (the parsed text; null if it is
+// not JSON) and role (what the role answers for itself, see ownAnswer). The error is an
+// *ExpressionError.
 func compile(text string) (expression, error) {
 	l, err := newLanguage()
 	if err != nil {
@@ -64,6 +65,7 @@ func newLanguage() (language, error) {
 		cel.Variable("headers", cel.MapType(cel.StringType, cel.StringType)),
 		cel.Variable("text", cel.StringType),
 		cel.Variable("json", cel.DynType),
+		cel.Variable("role", cel.DynType),
 		cel.CrossTypeNumericComparisons(true),
 		cel.OptionalTypes(),
 		ext.Strings(), ext.Sets(), ext.Lists(), ext.Math(),

@@ -16,12 +16,10 @@ import (
 // False means that the role does not report functions: it has no HTTP probe, or its
 // answer has no such field.
 func Functions(ctx context.Context, role config.Role, f config.Functions, ask Asker) (release.RoleFunctions, bool, error) {
-	at := slices.IndexFunc(role.AllProbes(), func(p config.Probe) bool { return p.Path != "" })
-	if at < 0 {
+	q, ok := healthOf(role, ask)
+	if !ok {
 		return release.RoleFunctions{}, false, nil
 	}
-	p := role.AllProbes()[at]
-	q := question{method: "GET", url: p.Path, port: portOf(role, p), ask: ask}
 	answer, err := q.try(ctx)
 	if err != nil {
 		return release.RoleFunctions{}, false, fmt.Errorf("functions of %s: %s: %w", role.Name, q, err)

@@ -8,8 +8,12 @@ import (
 	"net/http"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"time"
+
+	"github.com/google/cel-go/common/types"
 
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/release"
@@ -18,8 +22,12 @@ import (
 // Asker is the way to a role.
 type Asker struct {
 	// Do sends one request to the role, for example through a port forward. The URL has
-	// the role's port, path and query; its host is 127.0.0.1.
+	// the role's port, path and query; its host is 127.0.0.1. A request whose Host is
+	// another one reaches the role with that Host.
 	Do func(ctx context.Context, req *http.Request) (*http.Response, error)
+	// Addresses are the host[:port] at which others can reach the role, the likeliest
+	// first. A registration names one of them. nil: none is known.
+	Addresses []string
 	// Mask returns what hides the role's own secrets in a text. It is asked only when
 	// something that the role said is going to be shown. nil hides none.
 	Mask func(ctx context.Context) func(text string) string
@@ -41,15 +49,21 @@ type answer struct {
 	Status int
 	Header http.Header
 	Body   []byte // its first megabyte
+	role   func() any
 }
 
-// variables are those of an expression over the answer.
+// variables are those of an expression over the answer. The role is asked for its own
+// only if an expression wants it.
 func (a answer) variables() map[string]any {
 	headers := map[string]string{}
 	for name, values := range a.Header {
 		headers[strings.ToLower(name)] = strings.Join(values, ", ")
 	}
-	return map[string]any{"status": a.Status, "headers": headers, "text": string(a.Body), "json": parseJSON(a.Body)}
+	own := a.role
+	if own == nil {
+		own = func() any { return nil }
+	}
+	return map[string]any{"status": a.Status, "headers": headers, "text": string(a.Body), "json": parseJSON(a.Body), "role": own}
 }
 
 // excerpt is the first lines of the answer; window.until redacts and shortens them.
@@ -74,7 +88,9 @@ type question struct {
 	method, url string // a url that begins with / is a path of the role
 	headers     map[string]string
 	body        string
-	port        int // of the role
+	port        int         // of the role
+	host        string      // the Host that the request carries; "": that of its address
+	self        config.Role // whose own answer expressions may use
 	expect      []expression
 	ask         Asker
 }
@@ -123,6 +139,9 @@ func (q question) send(ctx context.Context) (answer, error) {
 		}
 		req.Header.Set(name, value)
 	}
+	if q.host != "" {
+		req.Host = q.host
+	}
 	res, err := send(ctx, req)
 	if err != nil {
 		return answer{}, withoutAddress(err)
@@ -132,7 +151,7 @@ func (q question) send(ctx context.Context) (answer, error) {
 	if err != nil {
 		return answer{}, fmt.Errorf("read the answer: %w", err)
 	}
-	return answer{Status: res.StatusCode, Header: res.Header, Body: data}, nil
+	return answer{Status: res.StatusCode, Header: res.Header, Body: data, role: ownAnswer(context.WithoutCancel(ctx), q.self, q.ask)}, nil
 }
 
 // fromHere sends a request from this machine.
@@ -200,4 +219,31 @@ func (l language) questionOf(r config.Request, id string, defaultExpect ...strin
 		q.expect = append(q.expect, e)
 	}
 	return q, nil
+}
+
+// ownAnswer is what a role answers for itself at the path of its first HTTP probe: the
+// JSON, asked for once and only when an expression wants it. nil if it has no such
+// probe or gives no JSON.
+func ownAnswer(ctx context.Context, role config.Role, ask Asker) func() any {
+	return sync.OnceValue(func() any {
+		q, ok := healthOf(role, ask)
+		if !ok {
+			return nil
+		}
+		answer, err := q.try(ctx)
+		if err != nil {
+			return types.NewErr("what the role answers for itself: %s: %s", q, err)
+		}
+		return parseJSON(answer.Body)
+	})
+}
+
+// healthOf is the request of the role's first HTTP probe; false if it has none.
+func healthOf(role config.Role, ask Asker) (question, bool) {
+	probes := role.AllProbes()
+	at := slices.IndexFunc(probes, func(p config.Probe) bool { return p.Path != "" })
+	if at < 0 {
+		return question{}, false
+	}
+	return question{method: http.MethodGet, url: probes[at].Path, port: portOf(role, probes[at]), ask: ask}, true
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -36,7 +37,7 @@ func Run(ctx context.Context, role config.Role, p config.Probe, ask Asker) error
 		if err != nil {
 			return err
 		}
-		q.port, q.ask = portOf(role, p), ask
+		q.port, q.ask, q.self = portOf(role, p), ask, role
 		return w.until(ctx, role, nameOf(p), q.attempt)
 	}
 }
@@ -49,28 +50,50 @@ func (l language) runEvent(ctx context.Context, role config.Role, p config.Probe
 	if err != nil {
 		return err
 	}
+	send.port, send.ask, send.self = portOf(role, p), ask, role
+	w := windowOf(p, ask)
+	began := time.Now()
+	err = w.until(ctx, role, nameOf(p)+": send", func(ctx context.Context) ([]string, error) {
+		answer, err := send.try(ctx)
+		if err == nil && p.Event.ID != "" {
+			id, err = l.eventID(p.Event.ID, answer)
+		}
+		return answer.excerpt(), named(send, err)
+	})
+	if err != nil {
+		return err
+	}
 	await, err := l.questionOf(p.Event.Await, id, accepted, fmt.Sprintf("text.contains(%q)", id))
 	if err != nil {
 		return err
 	}
-	send.port, send.ask = portOf(role, p), ask
-	await.port, await.ask = send.port, ask
-	w := windowOf(p, ask)
-	began := time.Now()
-	if err := w.until(ctx, role, nameOf(p)+": send", send.attempt); err != nil {
-		return err
-	}
+	await.port, await.ask, await.self = send.port, ask, role
 	w.within = max(w.within-time.Since(began), w.every)
 	return w.until(ctx, role, nameOf(p)+": await "+id, await.attempt)
+}
+
+// eventID is the id that the server gave to an event, by an expression over its answer.
+// It becomes part of a URL, so it must look like an id.
+func (l language) eventID(text string, answer answer) (string, error) {
+	e, err := l.compile(text)
+	if err != nil {
+		return "", err
+	}
+	value, err := e.value(answer)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", text, err)
+	}
+	id, _ := value.Value().(string)
+	if !regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$`).MatchString(id) {
+		return "", fmt.Errorf("%s gives %s, which is no id", text, show(value))
+	}
+	return id, nil
 }
 
 // attempt is try that returns the answer as evidence.
 func (q question) attempt(ctx context.Context) ([]string, error) {
 	answer, err := q.try(ctx)
-	if err != nil {
-		err = fmt.Errorf("%s: %w", q, err)
-	}
-	return answer.excerpt(), err
+	return answer.excerpt(), named(q, err)
 }
 
 // window is how long and how often to try, and the failure when the time is over.

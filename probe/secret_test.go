@@ -56,7 +56,7 @@ func TestNoSecretEntersAFailure(t *testing.T) {
 		require.NotContains(t, f.Error()+strings.Join(f.Log, "\n"), "reached-through-env-reference")
 	})
 	t.Run("from the proof of a registration", func(t *testing.T) {
-		role.Register = &config.Register{Path: "/"}
+		role.Register = &config.Register{Path: "/api"}
 		proof, err := probe.Register(t.Context(), role, ask)
 		require.NoError(t, err)
 		require.Contains(t, proof, "200")

@@ -53,7 +53,7 @@ func (v *validation) refuse(code release.Code, key, message, hint string) {
 
 func (v *validation) expression(key, text string, compile func(string) (expression, error)) {
 	if _, err := compile(text); err != nil {
-		v.refuse(release.CodeProbeExpression, key, err.Error(), "variables: status, headers, text, json")
+		v.refuse(release.CodeProbeExpression, key, err.Error(), "variables: status, headers, text, json, role")
 	}
 }
 
@@ -74,12 +74,26 @@ func (v *validation) probe(key string, p config.Probe) {
 	if p.Event != nil {
 		v.request(key+".event.send", p.Event.Send, p.Port)
 		v.request(key+".event.await", p.Event.Await, p.Port)
+		if p.Event.ID != "" {
+			v.expression(key+".event.id", p.Event.ID, v.compile)
+		}
 	}
 }
 
 func (v *validation) register(key string, r config.Register) {
 	v.conditions(key, r.Expect)
-	v.address(key+".path", r.Path, 0)
+	if r.Path != "" {
+		v.address(key+".path", r.Path, 0)
+	}
+	switch {
+	case r.Path == "" && r.Ask == nil:
+		v.refuse(release.CodeProbeRequest, key, "it has neither path nor ask, so nothing is asked", "set path to what the worker registers by, or ask to a request to the server")
+	case r.Ask == nil:
+		v.findings = append(v.findings, release.Finding{
+			Code: release.CodeRegistrationUnasked, Severity: release.Warns, Role: v.role.Name, Object: key,
+			Message: "the worker's answer alone does not say which URL the server has", Hint: "set register.ask to a request that the server answers with it",
+		})
+	}
 	if r.URL != "" {
 		v.expression(key+".url", r.URL, v.compile)
 	}

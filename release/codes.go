@@ -41,6 +41,12 @@ const (
 	CodeWorkflowPaths      Code = "WorkflowPaths"
 )
 
+// The codes of how a worker registers with its function server.
+const (
+	CodeRegistrationAddress Code = "RegistrationAddress"
+	CodeRegistrationUnasked Code = "RegistrationUnasked"
+)
+
 // The codes of the closure of an image and the image that was built.
 const (
 	CodeDependencyUndeclared Code = "DependencyUndeclared"

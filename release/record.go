@@ -92,7 +92,8 @@ type RoleFunctions struct {
 	IDs              []string  `json:"ids"`
 	Count            int       `json:"count"`
 	LastRegistration time.Time `json:"lastRegistration,omitzero"` // the last attempt, as the role tells it
-	Registered       string    `json:"registered,omitempty"`      // the answer that proves a registration
+	Registered       string    `json:"registered,omitempty"`      // the answer that proves a registration; of a status what the server has
+	Unregistered     string    `json:"unregistered,omitempty"`    // how that is not what the role is, or why the server could not be asked
 }
 
 // ID is how people name a record in output.

@@ -26,7 +26,8 @@ func (c *Client) PodLog(ctx context.Context, namespace, name string, o *corev1.P
 
 // AskPod sends a request to a pod through the API server's pod proxy; its URL holds
 // the pod's port, path and query. An answer of any status is no error. Of its body
-// 4 MiB are read at most.
+// 4 MiB are read at most. A Host of the request that is not that of its URL reaches the
+// pod; otherwise the pod is given the API server's.
 func (c *Client) AskPod(ctx context.Context, namespace, name string, req *http.Request) (*http.Response, error) {
 	target := c.rest().Get().AbsPath(Pods.Path(namespace, name) + ":" + portOf(req) + "/proxy").URL()
 	target.Path += "/" + strings.TrimPrefix(req.URL.Path, "/")
@@ -41,6 +42,9 @@ func (c *Client) AskPod(ctx context.Context, namespace, name string, req *http.R
 	out, err := http.NewRequestWithContext(ctx, req.Method, target.String(), bytes.NewReader(body))
 	if err != nil {
 		return nil, err
+	}
+	if req.Host != "" && req.Host != req.URL.Host {
+		out.Host = req.Host
 	}
 	for header := range req.Header {
 		out.Header.Set(header, req.Header.Get(header))

@@ -28,3 +28,23 @@ func TestAPodThatPointsElsewhereGetsNoCredentials(t *testing.T) {
 	require.Equal(t, http.StatusTemporaryRedirect, answer.StatusCode)
 	require.Zero(t, asked)
 }
+
+func TestAPodIsGivenTheHostThatARequestNames(t *testing.T) {
+	var host string
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { host = r.Host }))
+	defer server.Close()
+	c, err := connect(&rest.Config{Host: server.URL})
+	require.NoError(t, err)
+	for _, named := range []string{"", "worker.bus.svc:80"} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://127.0.0.1:3111/api/inngest", http.NoBody)
+		require.NoError(t, err)
+		want := server.Listener.Addr().String()
+		if named != "" {
+			req.Host, want = named, named
+		}
+		answer, err := c.AskPod(t.Context(), "any", "web", req)
+		require.NoError(t, err)
+		require.NoError(t, answer.Body.Close())
+		require.Equal(t, want, host)
+	}
+}

@@ -1,0 +1,187 @@
+package deploy_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/deploy"
+	"github.com/joelhooks/shipit/release"
+)
+
+// registry is a server that holds the URL of one worker, and the worker itself: it
+// announces the Host of the request, or an address of its own.
+type registry struct {
+	mu  sync.Mutex
+	url string
+	own string
+	*httptest.Server
+}
+
+func (r *registry) set(url string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.url = url
+}
+
+func (r *registry) held() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.url
+}
+
+func (r *registry) worker(w http.ResponseWriter, req *http.Request) {
+	host := req.Host
+	if r.own != "" {
+		host = r.own
+	}
+	if req.Method == http.MethodPut {
+		r.set("http://" + host + req.URL.Path)
+		fmt.Fprint(w, `{"modified":true}`)
+		return
+	}
+	fmt.Fprint(w, `{"functions":["a"],"count":1}`)
+}
+
+// registering is an app of one role that registers, and its release with these objects.
+func registering(t *testing.T, objects ...string) (*app, *registry, release.Release) {
+	t.Helper()
+	r := &registry{}
+	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(map[string]any{"url": r.held()})
+	}))
+	t.Cleanup(r.Close)
+	a := newApp(t, "cluster")
+	a.target.answer, a.target.secret = r.worker, "none"
+	a.Config.Roles[0] = config.Role{
+		Name: "cluster", Port: 3111, Probe: &config.Probe{Path: "/"},
+		Register: &config.Register{Path: "/api/inngest", Ask: &config.Request{URL: r.URL}},
+	}
+	rel := releaseOf(oldSHA, oldBits, "cluster")
+	for _, object := range objects {
+		rel.Roles[0].Objects = append(rel.Roles[0].Objects, json.RawMessage(object))
+	}
+	return a, r, rel
+}
+
+const (
+	workerService = `{"apiVersion":"v1","kind":"Service","metadata":{"name":"worker","namespace":"bus"},"spec":{"ports":[{"port":9000,"targetPort":9000},{"port":80,"targetPort":3111}]}}`
+	announcesURL  = `{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"worker"},"spec":{"template":{"spec":{"containers":[{"name":"worker","env":[{"name":"PORT","value":"3111"},{"name":"INNGEST_SERVE_HOST","value":%q}]}]}}}}`
+)
+
+func TestAWorkerRegistersWhereTheServerReachesIt(t *testing.T) {
+	for name, tt := range map[string]struct {
+		objects []string
+		want    string
+	}{
+		"at its Service": {[]string{workerService}, "http://worker.bus.svc:80/api/inngest"},
+		"at its Service, if it announces an empty address": {[]string{fmt.Sprintf(announcesURL, ""), workerService}, "http://worker.bus.svc:80/api/inngest"},
+		"at what it announces":                             {[]string{workerService, fmt.Sprintf(announcesURL, "http://bus:3111")}, "http://bus:3111/api/inngest"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, r, rel := registering(t, tt.objects...)
+			record, err := a.ship(t, rel, deploy.Terms{})
+			require.NoError(t, err)
+			require.Equal(t, release.Settled, record.Outcome, record.Reason)
+			require.True(t, record.Parity)
+			require.Equal(t, tt.want, r.held())
+			require.Contains(t, record.Functions.Roles[0].Registered, ", at "+tt.want)
+		})
+	}
+	t.Run("at its machine", func(t *testing.T) {
+		a, r, rel := registering(t)
+		definition, err := json.Marshal(release.ServiceDefinition{Kind: "systemd", Address: "deploy@panda.local:2222", Port: 3111})
+		require.NoError(t, err)
+		a.Targets[release.TargetHost] = a.target
+		rel.Roles[0].Target, rel.Roles[0].Objects = release.TargetHost, []json.RawMessage{definition}
+		_, err = a.ship(t, rel, deploy.Terms{})
+		require.NoError(t, err)
+		require.Equal(t, "http://panda.local:3111/api/inngest", r.held())
+	})
+}
+
+func TestARegistrationThatNobodyReachesIsRefused(t *testing.T) {
+	t.Run("before anything changes, if no address is known", func(t *testing.T) {
+		a, r, rel := registering(t)
+		_, err := a.ship(t, rel, deploy.Terms{})
+		var refusal *release.Refusal
+		require.ErrorAs(t, err, &refusal)
+		require.Equal(t, release.CodeRegistrationAddress, refusal.Findings[0].Code)
+		require.Empty(t, r.held())
+		require.Empty(t, a.target.calls)
+		plan, err := a.Plan(t.Context(), rel, deploy.Terms{}, nil)
+		require.NoError(t, err)
+		require.Contains(t, fmt.Sprint(plan.Findings), "RegistrationAddress")
+	})
+	t.Run("before anything changes, if the worker announces a loopback address", func(t *testing.T) {
+		a, _, rel := registering(t, workerService, fmt.Sprintf(announcesURL, "http://127.0.0.1:3111"))
+		_, err := a.ship(t, rel, deploy.Terms{})
+		require.ErrorContains(t, err, "the worker would register 127.0.0.1:3111, where the server finds itself")
+		a.Config.Roles[0].Register.Host = "127.0.0.1:3111"
+		_, err = a.ship(t, rel, deploy.Terms{})
+		require.NoError(t, err, "both may run on one machine")
+	})
+	t.Run("and the release before registers again", func(t *testing.T) {
+		a, r, rel := registering(t, workerService)
+		_, err := a.ship(t, rel, deploy.Terms{})
+		require.NoError(t, err)
+		good := r.held()
+		next := releaseOf(newSHA, newBits, "cluster")
+		next.Roles[0].Objects = rel.Roles[0].Objects
+		a.target.answer = func(w http.ResponseWriter, req *http.Request) {
+			r.mu.Lock()
+			if r.own = ""; a.target.runs["cluster"] == newBits {
+				r.own = "127.0.0.1:3111" // by its code: nobody can know before
+			}
+			r.mu.Unlock()
+			r.worker(w, req)
+		}
+		record, err := a.ship(t, next, deploy.Terms{})
+		require.NoError(t, err)
+		require.Equal(t, release.Restored, record.Outcome, record.Reason)
+		require.Contains(t, record.Reason, "http://127.0.0.1:3111/api/inngest is registered, not a URL on worker.bus.svc:80")
+		require.Equal(t, good, r.held())
+	})
+}
+
+func TestStatusSaysWhatTheServerHasRegistered(t *testing.T) {
+	a, r, rel := registering(t, workerService)
+	_, err := a.ship(t, rel, deploy.Terms{})
+	require.NoError(t, err)
+	status, err := a.Status(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, status.Record.Drift)
+	require.Equal(t, "http://worker.bus.svc:80/api/inngest", status.Record.Functions.Roles[0].Registered)
+
+	// Another hand, or the worker itself a moment later, registers something else.
+	r.set("http://127.0.0.1:3111/api/inngest")
+	status, err = a.Status(t.Context())
+	require.NoError(t, err)
+	require.False(t, status.Record.Parity)
+	require.Equal(t, "cluster: object: wanted a URL on worker.bus.svc:80, live http://127.0.0.1:3111/api/inngest (registration at the server: url)", status.Record.Drift[0].String())
+	require.Contains(t, status.Record.Functions.Roles[0].Unregistered, "not a URL on worker.bus.svc:80")
+	plan, err := a.Plan(t.Context(), rel, deploy.Terms{}, nil)
+	require.NoError(t, err)
+	require.Equal(t, "registration at the server", plan.Changes[0].Object)
+
+	record, err := a.ship(t, rel, deploy.Terms{})
+	require.NoError(t, err)
+	require.False(t, record.Unchanged, "a release of the same commit puts it right")
+	require.Equal(t, "http://worker.bus.svc:80/api/inngest", r.held())
+	record, err = a.ship(t, rel, deploy.Terms{})
+	require.NoError(t, err)
+	require.True(t, record.Unchanged)
+
+	// A server that cannot be asked is no drift, and is said.
+	r.Close()
+	status, err = a.Status(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, status.Record.Drift)
+	require.Contains(t, status.Record.Functions.Roles[0].Unregistered, "connection refused")
+}
