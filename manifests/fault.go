@@ -9,13 +9,13 @@ import (
 
 // Error is a fault in the manifests of a role.
 type Error struct {
-	Code      release.Code
-	File      string // path in the tree; empty for generated objects
-	Line      int    // 1-based; 0 if unknown
-	Object    string // such as Deployment joelclaw/system-bus-worker
-	Container string
-	Msg       string
-	Hint      string // what to do, empty if there is nothing to add
+	Code   release.Code
+	File   string // path in the tree; empty for generated objects
+	Line   int    // 1-based; 0 if unknown
+	Object string // such as Deployment joelclaw/system-bus-worker
+	Part   string // of the object, such as container web or volume data
+	Msg    string
+	Hint   string // what to do, empty if there is nothing to add
 }
 
 // Error is position, object and cause in one line.
@@ -27,8 +27,8 @@ func (e *Error) Error() string {
 	if e.Object != "" {
 		parts = append(parts, e.Object)
 	}
-	if e.Container != "" {
-		parts = append(parts, "container "+e.Container)
+	if e.Part != "" {
+		parts = append(parts, e.Part)
 	}
 	return strings.Join(append(parts, e.Msg), ": ")
 }

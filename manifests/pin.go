@@ -1,6 +1,7 @@
 package manifests
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -39,24 +40,22 @@ func (p *pins) apply(o object) error {
 	if o.kind() != "Secret" || o.group() != "" {
 		p.everywhere(o.fields)
 	}
+	var errs []error
 	for _, template := range o.podTemplates() {
 		spec := mapping(template, "spec")
 		for _, list := range []string{"initContainers", "containers"} {
 			for i, c := range mappings(spec, list) {
-				if err := p.container(o, c, fmt.Sprintf("%s[%d]", list, i)); err != nil {
-					return err
-				}
+				errs = append(errs, p.container(o, c, fmt.Sprintf("%s[%d]", list, i)))
 			}
 		}
 		for _, volume := range mappings(spec, "volumes") {
 			if image := mapping(volume, "image"); image != nil {
-				if _, err := p.reference(o, image, "reference", "volume "+text(volume, "name")); err != nil {
-					return err
-				}
+				_, err := p.reference(o, image, "reference", "volume "+text(volume, "name"))
+				errs = append(errs, err)
 			}
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func (p *pins) container(o object, c map[string]any, position string) error {
@@ -64,7 +63,7 @@ func (p *pins) container(o object, c map[string]any, position string) error {
 	if name == "" {
 		name = position
 	}
-	mine, err := p.reference(o, c, "image", name)
+	mine, err := p.reference(o, c, "image", "container "+name)
 	if err != nil {
 		return err
 	}
@@ -75,8 +74,8 @@ func (p *pins) container(o object, c map[string]any, position string) error {
 	return nil
 }
 
-// reference pins the reference in one field; true if it is the role's image.
-func (p *pins) reference(o object, holder map[string]any, field, name string) (bool, error) {
+// reference pins the reference in one field of a part; true if it is the role's image.
+func (p *pins) reference(o object, holder map[string]any, field, part string) (bool, error) {
 	ref := text(holder, field)
 	repository := normal(repositoryOf(ref))
 	if pinned, ok := p.refs[repository]; ok && ref != "" {
@@ -87,7 +86,7 @@ func (p *pins) reference(o object, holder map[string]any, field, name string) (b
 		return false, nil
 	}
 	e := o.fault(release.CodeImageNotPinned, fmt.Sprintf("image %q is not pinned by digest", ref), "write "+repositoryOf(ref)+"@sha256:…; a tag can move")
-	e.Container = name
+	e.Part = part
 	if ref == "" {
 		e.Msg, e.Hint = "names no image", "name the role's image; shipit fills in the digest"
 	}

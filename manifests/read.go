@@ -2,8 +2,8 @@ package manifests
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path"
 	"regexp"
@@ -18,7 +18,8 @@ import (
 )
 
 // read gives the objects of one entry of a role's manifests: a file, a folder of
-// files (its subfolders are not looked into), or a kustomization.
+// files (its subfolders are not looked into), or a kustomization. Beside an error stand
+// the objects that could be read.
 func read(tree Tree, at string) ([]object, error) {
 	at = path.Clean(at)
 	files, err := tree.List(at)
@@ -49,6 +50,7 @@ func read(tree Tree, at string) ([]object, error) {
 
 func readFolder(tree Tree, at string, files []string) ([]object, error) {
 	var objects []object
+	var errs []error
 	for _, file := range files {
 		if path.Dir(file) != at || !slices.Contains([]string{".yaml", ".yml", ".json"}, path.Ext(file)) {
 			continue
@@ -58,10 +60,10 @@ func readFolder(tree Tree, at string, files []string) ([]object, error) {
 			return nil, fmt.Errorf("read %s: %w", file, err)
 		}
 		found, err := parse(file, data)
-		if err != nil {
-			return nil, err
-		}
-		objects = append(objects, found...)
+		objects, errs = append(objects, found...), append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return objects, err
 	}
 	if len(objects) == 0 {
 		return nil, &Error{Code: release.CodeBadManifest, File: at, Msg: "no .yaml, .yml or .json file in it holds an object", Hint: "subfolders are not read; name them one by one"}
@@ -69,7 +71,8 @@ func readFolder(tree Tree, at string, files []string) ([]object, error) {
 	return objects, nil
 }
 
-// parse reads the documents of one file, several at a time.
+// parse reads the documents of one file, several at a time. Beside an error stand the
+// objects of the others.
 func parse(file string, data []byte) ([]object, error) {
 	docs := split(data)
 	found, errs := make([][]object, len(docs)), make([]error, len(docs))
@@ -81,8 +84,8 @@ func parse(file string, data []byte) ([]object, error) {
 			return nil
 		})
 	}
-	_ = group.Wait()                                // its errors are in errs
-	return slices.Concat(found...), cmp.Or(errs...) // the first in the file
+	_ = group.Wait() // its errors are in errs
+	return slices.Concat(found...), errors.Join(errs...)
 }
 
 // objects reads one document: an object, a List of them, or only comments.

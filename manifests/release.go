@@ -28,12 +28,14 @@ func Check(cfg config.Config, tree Tree) ([]release.Finding, error) {
 	rel := Placeholder(cfg)
 	var found []release.Finding
 	fault := func(role string, err error) error {
-		var e *Error
-		if errors.As(err, &e) {
+		for _, err := range leaves(err) {
+			var e *Error
+			if !errors.As(err, &e) {
+				return err
+			}
 			found = append(found, e.Finding(role))
-			return nil
 		}
-		return err
+		return nil
 	}
 	for _, in := range inputs(rel, cfg, tree) {
 		if _, err := render(in); err != nil && fault(in.Role.Name, err) != nil {
@@ -48,6 +50,19 @@ func Check(cfg config.Config, tree Tree) ([]release.Finding, error) {
 		return found, fault("", err)
 	}
 	return notesOn(cfg, rel)
+}
+
+// leaves are the errors that one joins.
+func leaves(err error) []error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	var all []error
+	for _, inner := range joined.Unwrap() {
+		all = append(all, leaves(inner)...)
+	}
+	return all
 }
 
 // Complete renders the objects of every role of a release whose images are known.

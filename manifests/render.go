@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -60,32 +61,28 @@ func renderService(in roleInput) ([]object, error) {
 }
 
 func renderObjects(in roleInput) ([]object, error) {
-	objects, err := gather(in)
-	if err != nil {
-		return nil, err
-	}
-	if err := stamp(in, objects); err != nil {
-		return nil, err
-	}
-	if err := unique(objects); err != nil {
+	objects, unread := gather(in)
+	if err := errors.Join(unread, stamp(in, objects, unread == nil), unique(objects)); err != nil {
 		return nil, err
 	}
 	slices.SortStableFunc(objects, func(a, b object) int { return cmp.Compare(a.applyOrder(), b.applyOrder()) })
 	return objects, nil
 }
 
-// gather reads the role's manifests, or makes them if it names none.
+// gather reads the role's manifests, or makes them if it names none. Beside an error
+// stand the objects that could be read.
 func gather(in roleInput) ([]object, error) {
 	if len(in.Role.Kubernetes.Manifests) == 0 {
 		return generate(in), nil
 	}
 	var objects []object
+	var errs []error
 	for _, path := range in.Role.Kubernetes.Manifests {
 		found, err := read(in.Tree, path)
-		if err != nil {
-			return nil, err
-		}
-		objects = append(objects, found...)
+		objects, errs = append(objects, found...), append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return objects, err
 	}
 	if len(objects) == 0 {
 		return nil, &Error{Code: release.CodeBadManifest, File: in.Role.Kubernetes.Manifests[0], Msg: "holds no object"}
@@ -93,45 +90,44 @@ func gather(in roleInput) ([]object, error) {
 	return objects, nil
 }
 
-// stamp writes into the objects what the release adds to them.
-func stamp(in roleInput, objects []object) error {
+// stamp writes into the objects what the release adds to them. all says that they are
+// all of the role's.
+func stamp(in roleInput, objects []object, all bool) error {
 	pins, types := newPins(in), newSchema()
+	var errs []error
 	for _, o := range objects {
 		o.dropServerFields()
 		if o.namespace() == "" && !o.clusterScoped(objects) {
 			o.metadata()["namespace"] = in.Role.Kubernetes.Namespace
 		}
-		if err := types.check(o); err != nil {
-			return err
-		}
-		if err := pins.apply(o); err != nil {
-			return err
-		}
+		errs = append(errs, types.check(o), pins.apply(o))
 		label(in, o)
 		setDeadline(o, in.Deadline)
 	}
-	if !pins.found {
-		return &Error{
+	if all && !pins.found {
+		errs = append(errs, &Error{
 			Code: release.CodeImageNotMentioned, File: firstOf(in.Role.Kubernetes.Manifests), Object: "role " + in.Role.Name,
 			Msg:  fmt.Sprintf("no container runs %s", in.Repository),
 			Hint: "name the image " + in.Repository + " (any tag) in a container of the role's manifests, or correct images." + in.Role.Image + ".repository",
-		}
+		})
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // unique refuses two objects of one kind and name: the second would overwrite the
 // first without a word.
 func unique(objects []object) error {
 	seen := map[string]object{}
+	var errs []error
 	for _, o := range objects {
 		key := o.group() + "/" + o.id()
 		if first, dup := seen[key]; dup {
-			return o.fault(release.CodeDuplicate, fmt.Sprintf("is declared twice, first in %s", first.position()), "keep one of them")
+			errs = append(errs, o.fault(release.CodeDuplicate, fmt.Sprintf("is declared twice, first in %s", first.position()), "keep one of them"))
+			continue
 		}
 		seen[key] = o
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // roleNotes are the notes of one role. all are the objects of every role of the release.

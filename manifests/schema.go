@@ -2,6 +2,7 @@ package manifests
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -49,31 +50,31 @@ func kindTypes() map[string]reflect.Type {
 	}
 }
 
-// check refuses a value that the API server could not read: a number where
-// the field is text, a mapping where it is a list. It names the field by its
+// check refuses the values that the API server could not read: a number where
+// the field is text, a mapping where it is a list. It names each field by its
 // path, and its line. Fields that the type does not have are the server's to refuse.
 func (s schema) check(o object) error {
 	t, known := s.kinds[o.apiVersion()+"/"+o.kind()]
 	if !known || o.file == "" {
 		return nil // of a generated object the types are Go's
 	}
-	wrong := s.mismatch(t, o.fields, "")
-	if wrong == nil {
-		return nil
+	var errs []error
+	for _, wrong := range s.mismatches(t, o.fields, "") {
+		line := o.line
+		if at := o.source.doc.lineOf(join(o.source.path, wrong.path)); at > 0 {
+			line = at
+		}
+		errs = append(errs, &Error{Code: release.CodeBadManifest, File: o.file, Line: line, Object: o.id(), Msg: wrong.path + ": " + wrong.msg, Hint: wrong.hint})
 	}
-	line := o.line
-	if at := o.source.doc.lineOf(join(o.source.path, wrong.path)); at > 0 {
-		line = at
-	}
-	return &Error{Code: release.CodeBadManifest, File: o.file, Line: line, Object: o.id(), Msg: wrong.path + ": " + wrong.msg, Hint: wrong.hint}
+	return errors.Join(errs...)
 }
 
 // wrongType is a value that its field cannot hold.
 type wrongType struct{ path, msg, hint string }
 
-// mismatch is the first value at or below path, by the order of keys, that is
-// not of the type; nil if there is none.
-func (s schema) mismatch(t reflect.Type, value any, path string) *wrongType {
+// mismatches are the values at or below path, by the order of keys, that are not of
+// the type.
+func (s schema) mismatches(t reflect.Type, value any, path string) []wrongType {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
@@ -91,29 +92,27 @@ func (s schema) mismatch(t reflect.Type, value any, path string) *wrongType {
 		if !ok {
 			return wrong(path, "a mapping", value)
 		}
+		var found []wrongType
 		for _, key := range slices.Sorted(maps.Keys(fields)) {
-			if w := s.mismatch(t.Elem(), fields[key], join(path, key)); w != nil {
-				return w
-			}
+			found = append(found, s.mismatches(t.Elem(), fields[key], join(path, key))...)
 		}
-		return nil
+		return found
 	case reflect.Slice:
 		items, ok := value.([]any)
 		if !ok {
 			return wrong(path, "a list", value)
 		}
+		var found []wrongType
 		for i, item := range items {
-			if w := s.mismatch(t.Elem(), item, fmt.Sprintf("%s[%d]", path, i)); w != nil {
-				return w
-			}
+			found = append(found, s.mismatches(t.Elem(), item, fmt.Sprintf("%s[%d]", path, i))...)
 		}
-		return nil
+		return found
 	default:
 		return inScalar(t, value, path)
 	}
 }
 
-func (s schema) inStruct(t reflect.Type, value any, path string) *wrongType {
+func (s schema) inStruct(t reflect.Type, value any, path string) []wrongType {
 	fields, ok := value.(map[string]any)
 	if !ok {
 		return wrong(path, "a mapping", value)
@@ -124,14 +123,13 @@ func (s schema) inStruct(t reflect.Type, value any, path string) *wrongType {
 		fieldTypes(t, types)
 		s.fields[t] = types
 	}
+	var found []wrongType
 	for _, key := range slices.Sorted(maps.Keys(fields)) {
 		if inner, known := types[key]; known {
-			if w := s.mismatch(inner, fields[key], join(path, key)); w != nil {
-				return w
-			}
+			found = append(found, s.mismatches(inner, fields[key], join(path, key))...)
 		}
 	}
-	return nil
+	return found
 }
 
 // fieldTypes collects the fields of a struct by their JSON names.
@@ -148,7 +146,7 @@ func fieldTypes(t reflect.Type, into map[string]reflect.Type) {
 	}
 }
 
-func inScalar(t reflect.Type, value any, path string) *wrongType {
+func inScalar(t reflect.Type, value any, path string) []wrongType {
 	ok := true
 	want := "text"
 	switch t.Kind() {
@@ -170,19 +168,19 @@ func inScalar(t reflect.Type, value any, path string) *wrongType {
 }
 
 // unreadable asks a type that reads its own JSON.
-func unreadable(t reflect.Type, value any, path string) *wrongType {
+func unreadable(t reflect.Type, value any, path string) []wrongType {
 	data, err := json.Marshal(value)
 	if err == nil {
 		err = json.Unmarshal(data, reflect.New(t).Interface())
 	}
 	if err != nil {
-		return &wrongType{path: path, msg: release.OneLine(strings.TrimPrefix(err.Error(), "json: "))}
+		return []wrongType{{path: path, msg: release.OneLine(strings.TrimPrefix(err.Error(), "json: "))}}
 	}
 	return nil
 }
 
-func wrong(path, want string, value any) *wrongType {
-	w := &wrongType{path: path, msg: "must be " + want + ", not "}
+func wrong(path, want string, value any) []wrongType {
+	w := wrongType{path: path, msg: "must be " + want + ", not "}
 	switch value := value.(type) {
 	case map[string]any:
 		w.msg += "a mapping"
@@ -198,7 +196,7 @@ func wrong(path, want string, value any) *wrongType {
 	if _, isText := value.(string); want == "text" && !isText {
 		w.hint = "put it in quotes"
 	}
-	return w
+	return []wrongType{w}
 }
 
 func join(path, key string) string {
