@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"path"
 	"strings"
+
+	"github.com/joelhooks/shipit/pipeline/workspace"
 )
 
 // remedy is what to do about an import that is not in the image.
@@ -18,16 +20,34 @@ func (s Subject) remedy(file, name string) string {
 	switch {
 	case owned && member && !owner.Declares(dep):
 		return fmt.Sprintf("declare %q: \"workspace:*\" in dependencies of %s: it is %s of the workspace", dep, manifest, folder)
+	case len(s.Image.Run) == 0 && (!owned || owner.DependsOn(dep)):
+		return installed
 	case len(s.Image.Run) == 0:
-		return "images.*.run installs dependencies; without it only the workspace's own packages are linked"
+		return remedyOfManifest(owner, dep) + ", and " + installed
 	case !owned:
 		return fmt.Sprintf("declare %s in dependencies, or add its package to the workspace", dep)
 	case owner.DependsOn(dep):
 		return "look at what the commands of run install: --prod and --filter leave packages out"
 	case owner.DevDependsOn(dep):
-		return fmt.Sprintf("move %s from devDependencies to dependencies of %s: an image has nothing that is for development only", dep, manifest)
+		return remedyOfManifest(owner, dep) + ": an image has nothing that is for development only"
 	case owner.Declares(dep):
-		return fmt.Sprintf("add %s to dependencies of %s: an install of production need not bring a peer", dep, manifest)
+		return remedyOfManifest(owner, dep) + ": an install of production need not bring a peer"
+	default:
+		return remedyOfManifest(owner, dep)
+	}
+}
+
+// installed says what installs what is not of the workspace.
+const installed = "install it by images.*.run: without it only the workspace's own packages are linked"
+
+// remedyOfManifest is how a package becomes a dependency of another.
+func remedyOfManifest(owner workspace.Package, dep string) string {
+	manifest := owner.ManifestPath()
+	switch {
+	case owner.DevDependsOn(dep):
+		return fmt.Sprintf("move %s from devDependencies to dependencies of %s", dep, manifest)
+	case owner.Declares(dep):
+		return fmt.Sprintf("add %s to dependencies of %s", dep, manifest)
 	default:
 		return fmt.Sprintf("declare %s in dependencies of %s", dep, manifest)
 	}

@@ -16,8 +16,8 @@ import (
 )
 
 // hintFor is what is said to do about an import of the sample's worker, whose manifest
-// has these dependencies. Nothing is installed.
-func hintFor(t *testing.T, imports, dependencies string) string {
+// has these dependencies. What the commands install, if there are any, is not there.
+func hintFor(t *testing.T, imports, dependencies string, run [][]string) string {
 	t.Helper()
 	repo := sample.New(t, sample.Options{Edits: map[string]string{
 		"packages/system-bus/src/serve.ts": "import \"" + imports + "\";\n",
@@ -27,7 +27,7 @@ func hintFor(t *testing.T, imports, dependencies string) string {
 	source, err := git.Open(t.Context(), repo.Dir, "HEAD")
 	require.NoError(t, err)
 	defer source.Close()
-	img := config.Image{Package: "packages/system-bus", Base: "scratch", Run: [][]string{{"pnpm", "install", "--prod"}}, Entrypoint: []string{"bun", "src/serve.ts"}}
+	img := config.Image{Package: "packages/system-bus", Base: "scratch", Run: run, Entrypoint: []string{"bun", "src/serve.ts"}}
 	closure, err := workspace.NewClosure(t.Context(), source, img)
 	require.NoError(t, err)
 	tree, err := filepath.EvalSymlinks(t.TempDir())
@@ -56,6 +56,20 @@ func TestAnImportThatIsMissingSaysWhatToDo(t *testing.T) {
 		{"a peer", "hono", `"peerDependencies": {"hono": "^4"}`, "add hono to dependencies of " + at + ": an install of production need not bring a peer"},
 		{"a package that nobody declares", "hono", none, "declare hono in dependencies of " + at},
 	} {
-		t.Run(c.name, func(t *testing.T) { require.Equal(t, c.want, hintFor(t, c.imports, c.dependencies)) })
+		t.Run(c.name, func(t *testing.T) {
+			require.Equal(t, c.want, hintFor(t, c.imports, c.dependencies, [][]string{{"pnpm", "install", "--prod"}}))
+		})
+	}
+}
+
+func TestAnImportThatNothingInstallsSaysWhatToDo(t *testing.T) {
+	const install = "install it by images.*.run: without it only the workspace's own packages are linked"
+	for _, c := range []struct{ name, dependencies, want string }{
+		{"one that is declared", `"dependencies": {"hono": "^4"}`, install},
+		{"one that nobody declares", `"dependencies": {}`, "declare hono in dependencies of packages/system-bus/package.json, and " + install},
+		{"one for development", `"devDependencies": {"hono": "^4"}`, "move hono from devDependencies to dependencies of packages/system-bus/package.json, and " + install},
+		{"a peer", `"peerDependencies": {"hono": "^4"}`, "add hono to dependencies of packages/system-bus/package.json, and " + install},
+	} {
+		t.Run(c.name, func(t *testing.T) { require.Equal(t, c.want, hintFor(t, "hono", c.dependencies, nil)) })
 	}
 }
