@@ -120,8 +120,17 @@ func TestPodsRestartWhenTheDataThatTheyStartWithChanges(t *testing.T) {
 		notes, err := notesOf(ins[0].Role, all[0])
 		require.NoError(t, err)
 		require.Len(t, notes, 1)
-		require.Equal(t, "cluster: ConfigOutside Deployment joelclaw/web: reads Secret elsewhere, which is not part of the release: a change of its data does not restart the pods", strings.Replace(notes[0].String(), "api:", "cluster:", 1))
+		require.Equal(t, "cluster: ConfigOutside Deployment joelclaw/web: reads Secret elsewhere, which is not part of the release: a change of the data does not restart the pods", strings.Replace(notes[0].String(), "api:", "cluster:", 1))
 		require.Equal(t, release.Warns, notes[0].Severity)
+
+		several := roles(nil, "api", workloadHead+"        envFrom: [{configMapRef: {name: a}}, {secretRef: {name: b}}, {secretRef: {name: c}}]\n        readinessProbe: {tcpSocket: {port: 1}}\n")
+		objects, err := compose(several)
+		require.NoError(t, err)
+		notes, err = notesOf(several[0].Role, objects[0])
+		require.NoError(t, err)
+		require.Len(t, notes, 1)
+		require.Contains(t, notes[0].Message, "reads ConfigMap a, Secret b and Secret c, which are not part of the release")
+
 		ins[0].Role.Kubernetes.IgnoreConfigChanges = true
 		notes, err = notesOf(ins[0].Role, all[0])
 		require.NoError(t, err)

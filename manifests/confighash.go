@@ -137,12 +137,17 @@ func outside(role config.Role, o object, inside map[configRef]bool) []release.Fi
 			}
 		}
 	}
+	names = slices.Compact(names)
 	if len(names) == 0 {
 		return nil
 	}
+	read := names[0] + ", which is"
+	if last := len(names) - 1; last > 0 {
+		read = strings.Join(names[:last], ", ") + " and " + names[last] + ", which are"
+	}
 	return []release.Finding{{
 		Code: release.CodeConfigOutside, Severity: release.Warns, Role: role.Name, Object: o.id(),
-		Message: fmt.Sprintf("reads %s, which is not part of the release: a change of its data does not restart the pods", strings.Join(slices.Compact(names), " and ")),
+		Message: "reads " + read + " not part of the release: a change of the data does not restart the pods",
 		Hint:    "restart the pods when it changes, for instance with `kubectl rollout restart`; kubernetes.ignoreConfigChanges: true silences this",
 	}}
 }

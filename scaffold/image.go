@@ -107,13 +107,24 @@ func (a *author) install(i *image) {
 		run(build, "  # "+i.docker.file)
 	}
 	run(install, "")
-	if d := i.docker; d.toolchain.text != "" && d.toolchain.text != d.base.text {
+	if d := a.toolchainOf(i); d.toolchain.text != "" && (d.toolchain.text != d.base.text || i.onHostsOnly()) {
 		if pinned := a.pinned(d.toolchain.text); pinned != "" {
 			a.line(2, "toolchain", pinned, place(d.file, d.toolchain.line)+", where Dagger runs the commands")
 		} else {
 			a.note(2, "toolchain: %s@sha256:…, where Dagger would run them (%s)", canonical(d.toolchain.text), place(d.file, d.toolchain.line))
 		}
 	}
+}
+
+// toolchainOf is the Dockerfile in which an image's packages are installed: its own, or
+// for one that has none the first of the others, as its base has no package manager.
+func (a *author) toolchainOf(i *image) dockerfile {
+	for _, other := range a.images {
+		if i.docker.file == "" && other.docker.toolchain.text != "" {
+			return other.docker
+		}
+	}
+	return i.docker
 }
 
 // hasDependencies reports whether a package, or one of the workspace that it needs,
