@@ -36,7 +36,7 @@ type candidate struct {
 }
 
 // attached reads the bundles of an image whose predicate type may be one of those
-// wanted. A bundle whose annotation names another predicate type is not read: that
+// wanted; nil: all. A bundle whose annotation names another predicate type is not read: that
 // saves requests and proves nothing, because the signed content is what is
 // verified later. An unreadable bundle becomes a candidate with its error: anyone
 // with write access may attach one, and it must not hide the valid ones.
@@ -52,7 +52,7 @@ func (a *Attestor) attached(ctx context.Context, d name.Digest, wanted []string)
 	var all []candidate
 	var found []v1.Descriptor
 	for _, desc := range index.Manifests {
-		if label := desc.Annotations[ociremote.BundlePredicateType]; label == "" || slices.Contains(wanted, label) {
+		if label := desc.Annotations[ociremote.BundlePredicateType]; label == "" || wanted == nil || slices.Contains(wanted, label) {
 			found = append(found, desc)
 		} else {
 			all = append(all, candidate{id: desc.Digest.String(), label: label})

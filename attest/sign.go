@@ -99,7 +99,11 @@ func (a *Attestor) claim(ctx context.Context, d name.Digest, st statement) ([]by
 	if err != nil {
 		return nil, false, err
 	}
-	if err := a.attach(ctx, d, st.PredicateType, signed, payload); err != nil {
+	attached := func() (bool, error) {
+		found, err := a.find(ctx, d, st.PredicateType, payload)
+		return found != nil, err
+	}
+	if err := a.write(ctx, d, attachment{st.PredicateType, signed}, attached); err != nil {
 		return nil, false, fmt.Errorf("attach: %w", err)
 	}
 	return signed, true, nil
@@ -108,21 +112,27 @@ func (a *Attestor) claim(ctx context.Context, d name.Digest, st statement) ([]by
 // attempts is how often a bundle is attached until the registry lists it.
 const attempts = 5
 
-// attach writes a bundle and reads it back. A registry without the referrers API
+// attachment is a bundle that is to be attached to an image.
+type attachment struct {
+	predicateType string
+	bundle        []byte
+}
+
+// write attaches a bundle and reads it back: attached reports whether it is there. A registry without the referrers API
 // lists attachments in one index under a tag, and no registry offers a conditional
 // write, so the update of one of two concurrent writers may be lost. A writer that
 // read the index before this bundle was written can still overwrite it after it
 // was read back; then the next run does not find the bundle and attaches it again.
-func (a *Attestor) attach(ctx context.Context, d name.Digest, predicateType string, signed, payload []byte) error {
+func (a *Attestor) write(ctx context.Context, d name.Digest, what attachment, attached func() (bool, error)) error {
 	opts, err := a.remote(ctx)
 	if err != nil {
 		return err
 	}
 	for attempt := range attempts {
-		if err := ociremote.WriteAttestationNewBundleFormat(d, signed, predicateType, ociremote.WithRemoteOptions(opts...)); err != nil {
+		if err := ociremote.WriteAttestationNewBundleFormat(d, what.bundle, what.predicateType, ociremote.WithRemoteOptions(opts...)); err != nil {
 			return err
 		}
-		if found, err := a.find(ctx, d, predicateType, payload); found != nil || err != nil {
+		if there, err := attached(); there || err != nil {
 			return err
 		}
 		pause := time.NewTimer(time.Duration(100+rand.IntN(100)) * time.Millisecond << attempt)

@@ -35,6 +35,9 @@ func Width(w io.Writer) int {
 // Record writes one record: its outcome, its roles, and why it failed.
 func Record(w io.Writer, r release.Record, width int) {
 	fmt.Fprintf(w, "%s %s %s %s: %s\n", r.App, r.ID(), dash(r.Version), r.Kind, r.OutcomeText())
+	if from := r.From; from != nil {
+		fmt.Fprintf(w, "  from #%d in %s\n", from.Seq, release.EnvironmentName(from.Environment))
+	}
 	if r.Reason != "" && !told(r, r.Reason) {
 		fmt.Fprintf(w, "  %s\n", r.Reason)
 	}

@@ -12,7 +12,7 @@ import (
 // was replaced by another one. The history would begin anew, and what runs on the
 // other machine would go on beside this release.
 func (e Engine) elsewhere(ctx context.Context, rel release.Release, h History) []release.Finding {
-	if !e.AskRegistry || len(h.Entries) > 0 || rel.Kind != release.KindRelease {
+	if !e.AskRegistry || len(h.Entries) > 0 || rel.Kind == release.KindRollback {
 		return nil
 	}
 	newest, found, err := e.Ledger.NewestCopy(ctx)

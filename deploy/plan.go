@@ -34,7 +34,7 @@ func (e Engine) Plan(ctx context.Context, rel release.Release, t Terms, unpushed
 		return f.Code == release.CodeImageNotFound && unpushed[role.Image]
 	}
 	lower, _ := e.downgrade(ctx, rel, t.History) // the ledger may be out of reach
-	p.Findings = append(append(lower, dropped(rel, t.History.Records(), e.Config.Keep)...), slices.DeleteFunc(found.all, absent)...)
+	p.Findings = slices.Concat(e.otherEnvironment(rel, t.History), lower, dropped(rel, t.History.Records(), e.Config.Keep), slices.DeleteFunc(found.all, absent))
 	earlier, err := e.formerRoles(ctx, t.History, math.MaxInt64)
 	if err != nil {
 		earlier = nil // there is no ledger yet

@@ -73,7 +73,7 @@ func (e Engine) preflight(ctx context.Context, rel release.Release, t Terms) (ch
 		return checked{}, err
 	}
 	maps.Copy(bundles, signature)
-	all := slices.Concat(untrusted, unsigned, weaker, lower, elsewhere, t.Known, e.probeFindings(t.Known), e.unknownAddresses(rel), dropped(rel, t.History.Records(), e.Config.Keep), found.all)
+	all := slices.Concat(untrusted, unsigned, weaker, lower, e.otherEnvironment(rel, t.History), elsewhere, t.Known, e.probeFindings(t.Known), e.unknownAddresses(rel), dropped(rel, t.History.Records(), e.Config.Keep), found.all)
 	for _, f := range all {
 		allowed := f.Severity == release.Refuses && f.Allowable() && slices.Contains(t.Allow, f.Code)
 		if allowed {

@@ -42,7 +42,7 @@ func (e Engine) Rollback(ctx context.Context, to string, t Terms) (release.Recor
 		return release.Record{}, Unchanged(err)
 	}
 	rel := entry.Release()
-	rel.Kind, rel.Origin, rel.Seq = release.KindRollback, entry.Record.Content(), 0
+	rel.Kind, rel.Origin, rel.Seq, rel.From = release.KindRollback, entry.Record.Content(), 0, nil
 	t.Attached = entry.Attachments
 	e.report(release.PhaseCheck, release.MarkNote, "", "rolling back to %s %s", entry.Record.ID(), entry.Record.Version)
 	return e.Release(ctx, rel, t)

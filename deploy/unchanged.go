@@ -11,7 +11,7 @@ import (
 // it, and nobody is about to change that. The record is returned with what was
 // seen. Nothing is written.
 func (e Engine) alreadyRunning(ctx context.Context, rel release.Release, t Terms) (release.Record, bool) {
-	if t.Record || rel.Kind != release.KindRelease || len(t.History.Entries) == 0 || !t.History.Free() {
+	if t.Record || rel.Kind == release.KindRollback || len(t.History.Entries) == 0 || !t.History.Free() {
 		return release.Record{}, false
 	}
 	entry := t.History.Entries[0]

@@ -35,6 +35,7 @@ type Record struct {
 	Previous  int64        `json:"previous"` // the record before it; 0 for the first
 
 	Origin       int64      `json:"origin,omitempty"`       // for a rollback: the release that was rolled out again
+	From         *Promoted  `json:"from,omitempty"`         // for a promotion: the release of the other environment
 	Restored     int64      `json:"restored,omitempty"`     // for a restored one: the release that runs again
 	Reason       string     `json:"reason,omitempty"`       // why it did not settle, one line
 	Failures     []*Failure `json:"failures,omitempty"`     // the autopsy
@@ -118,7 +119,7 @@ func (r Record) Content() int64 {
 func Begin(rel Release, now time.Time) Record {
 	rec := Record{
 		App: rel.App, Seq: rel.Seq, Kind: rel.Kind, SHA: rel.SHA, Version: rel.Version, Outcome: Pending,
-		Origin: rel.Origin, StartedAt: now.UTC().Truncate(time.Millisecond), ObjectsHash: rel.ObjectsHash(),
+		Origin: rel.Origin, From: rel.From, StartedAt: now.UTC().Truncate(time.Millisecond), ObjectsHash: rel.ObjectsHash(),
 	}
 	for _, role := range rel.Roles {
 		rec.Roles = append(rec.Roles, RoleRecord{
@@ -132,7 +133,7 @@ func Begin(rel Release, now time.Time) Record {
 // Release rebuilds the release that a record tells of. objects are those stored
 // with it, by role name.
 func (r Record) Release(objects map[string][]json.RawMessage) Release {
-	rel := Release{App: r.App, Kind: r.Kind, Seq: r.Seq, SHA: r.SHA, Version: r.Version, Origin: r.Origin}
+	rel := Release{App: r.App, Kind: r.Kind, Seq: r.Seq, SHA: r.SHA, Version: r.Version, Origin: r.Origin, From: r.From}
 	for _, role := range r.Roles {
 		rel.Roles = append(rel.Roles, Role{
 			Name: role.Name, Target: role.Target, Image: role.Image, Repository: role.Repository,

@@ -36,11 +36,12 @@ const (
 type Release struct {
 	App     string
 	Kind    Kind
-	Seq     int64  // its number in the ledger, from 1; 0 until the ledger has given one
-	SHA     string // 40 hex digits
-	Version string // semantic version without the "v"
-	Origin  int64  // for a rollback: the Seq of the release that is rolled out again
-	Roles   []Role // in the order in which they are switched
+	Seq     int64     // its number in the ledger, from 1; 0 until the ledger has given one
+	SHA     string    // 40 hex digits
+	Version string    // semantic version without the "v"
+	Origin  int64     // for a rollback: the Seq of the release that is rolled out again
+	From    *Promoted // for a promotion: what it ships; otherwise nil
+	Roles   []Role    // in the order in which they are switched
 }
 
 // Role is one running part of a release.

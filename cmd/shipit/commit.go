@@ -120,6 +120,10 @@ func (t *commit) images(ctx context.Context, p pipeline.Publisher, step pipeline
 
 // release is the release of the commit with these images.
 func (t *commit) release(ctx context.Context, images map[string]pipeline.Image) (release.Release, error) {
-	rel := release.Release{App: t.cfg.App, Kind: release.KindRelease, SHA: t.source.SHA, Version: t.version, Roles: pipeline.Roles(t.cfg, images)}
+	return t.complete(ctx, release.Release{App: t.cfg.App, Kind: release.KindRelease, SHA: t.source.SHA, Version: t.version, Roles: pipeline.Roles(t.cfg, images)})
+}
+
+// complete is a release of the commit with the objects of every role.
+func (t *commit) complete(ctx context.Context, rel release.Release) (release.Release, error) {
 	return manifests.Complete(rel, t.cfg, t.source.Files(ctx))
 }

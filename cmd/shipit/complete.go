@@ -45,7 +45,7 @@ settings, codes, and releases (newest first, with SHA and version).`,
 func suggest(words func(ctx context.Context, begun string) []string) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
 		const directive = cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
-		if len(args) > 0 {
+		if len(args) > 0 && (cmd.Name() != "promote" || len(args) > 1) { // promote alone takes two
 			return nil, directive
 		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), completionLimit)
@@ -61,6 +61,7 @@ const completionLimit = 3 * time.Second
 func (g *globals) addCompletions(root *cobra.Command) {
 	argument := map[string]func(context.Context, string) []string{
 		"history": g.completeSequences, "verify": g.completeSequences, "withdraw": g.completeSequences,
+		"promote": g.completeEnvironments,
 	}
 	flag := map[string]map[string]func(context.Context, string) []string{
 		"rollback": {"to": g.completeGood}, "render": {"role": g.completeRoles}, "build": {"role": g.completeRoles},

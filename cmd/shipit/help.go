@@ -13,7 +13,7 @@ func exitsOf() map[string][]int {
 	refuses := []int{exitRefused}
 	rolls := []int{exitRefused, exitFailed, exitRestored, exitDrift, exitLocked}
 	return map[string][]int{
-		"release": rolls, "rollback": rolls,
+		"release": rolls, "rollback": rolls, "promote": rolls,
 		"plan": {exitRefused, exitDrift}, "status": {exitRefused, exitDrift}, "verify": {exitRefused, exitDrift},
 		"build": refuses, "test": refuses, "render": refuses, "history": refuses, "init": refuses, "rbac": refuses, "doctor": refuses, "report": refuses,
 		"withdraw": {exitRefused, exitLocked},
@@ -27,6 +27,7 @@ func meaningFor(command string, row exitMeaning) string {
 	if meaning, own := map[string]map[int]string{
 		"release":  {exitOK: row.meaning},
 		"rollback": {exitOK: row.meaning},
+		"promote":  {exitOK: row.meaning},
 		"status":   {exitOK: "in parity: what runs is what was recorded"},
 		"plan":     {exitOK: "would not be refused", exitRefused: "would be refused, or the plan failed", exitDrift: "something would change; only with --exit-code"},
 		"test":     {exitOK: "every test passed", exitRefused: "a test failed, or could not be run"},

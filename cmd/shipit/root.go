@@ -100,7 +100,7 @@ runs there, and rolls it back.`,
 	flags.DurationVar(&g.timeout, "timeout", 0, "time limit for one rollout (default: timeout in shipit.yaml, or 5m)")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err.Error()} })
 	root.AddCommand(
-		newRelease(g), newRollback(g), newPlan(g), newBuild(g), newTest(g), newRender(g), newStatus(g),
+		newRelease(g), newRollback(g), newPromote(g), newPlan(g), newBuild(g), newTest(g), newRender(g), newStatus(g),
 		newHistory(g), newVerify(g), newCheck(g), newInit(g), newRBAC(g), newWithdraw(g), newExplain(g), newDoctor(g), newCompletion(g), newReport(g),
 	)
 	root.CompletionOptions.DisableDefaultCmd = true

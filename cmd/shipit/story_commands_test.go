@@ -92,9 +92,19 @@ func (s *story) remove(ts *testscript.TestScript, _ bool, args []string) {
 
 func (s *story) tag(_ *testscript.TestScript, _ bool, args []string) { s.repo.Tag(args[0]) }
 
-// pods FILE: writes the name, UID and image of every pod that is not going away.
+// namespace NAME: makes a namespace beside that of the story.
+func (s *story) makeNamespace(ts *testscript.TestScript, _ bool, args []string) {
+	_, err := s.client.CoreV1().Namespaces().Create(context.Background(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: args[0]}}, metav1.CreateOptions{})
+	ts.Check(err)
+}
+
+// pods FILE [NAMESPACE]: writes the name, UID and image of every pod that is not going away.
 func (s *story) pods(ts *testscript.TestScript, _ bool, args []string) {
-	list, err := s.client.CoreV1().Pods(s.namespace).List(context.Background(), metav1.ListOptions{})
+	namespace := s.namespace
+	if len(args) > 1 {
+		namespace = args[1]
+	}
+	list, err := s.client.CoreV1().Pods(namespace).List(context.Background(), metav1.ListOptions{})
 	ts.Check(err)
 	var b strings.Builder
 	for _, p := range list.Items {

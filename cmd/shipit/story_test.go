@@ -206,7 +206,7 @@ func (g ground) run(t *testing.T, file, config string) {
 			"pods": s.pods, "patch": s.patch, "records": s.records, "interrupt": s.interrupt,
 			"onhost": s.onHost, "network": s.network, "field": s.field,
 			"keys": s.keys, "alter": s.alter, "hold": s.hold, "login": s.login,
-			"user": s.user, "grant": s.grant,
+			"namespace": s.makeNamespace, "user": s.user, "grant": s.grant,
 			"dockerbuild": s.dockerBuild, "checkout": s.checkout, "kubectl": s.kubectl,
 		},
 	})
@@ -250,6 +250,13 @@ func (s *story) environment(env *testscript.Env) {
 	env.Setenv("BASE", s.base)
 	env.Setenv("HOME", env.WorkDir)
 	env.Setenv("SIGNING_POLICY", "\nsigning: {mode: none, policy: {keys: [cosign.pub], predicates: [signature, provenance]}}")
+	env.Setenv("ENVIRONMENTS", strings.NewReplacer("REG", s.registry, "NS", s.namespace).Replace(`
+environments:
+  staging: {}
+  production:
+    images: {worker: {repository: REG/NS-production/system-bus-worker}}
+    roles: {cluster: {kubernetes: {namespace: NS-production}}}`))
+	env.Setenv("FOREIGN_POLICY", "\n    signing: {policy: {keys: [foreign.pub]}}")
 	env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, ".cache"))
 	env.Setenv("MANIFESTS", "\n      manifests: [k8s]")
 	env.Setenv("MISSING_SECRET", "namespace: "+s.namespace+"\n      envFrom: [not-there]")
