@@ -30,6 +30,8 @@ type daggerRun struct {
 	tmp    string            // folder of this run
 	salt   string            // unique for each run
 	root   string            // folder of the tree and the home folder
+	whole  string            // folder of this machine with the closure
+	given  string            // folder of this machine with what goes in before the first command
 
 	files    []given // that the environment names
 	filesDir string  // where they are on this machine
@@ -51,7 +53,7 @@ func daggerBuilds(e *engine.Engine, opts Options, quiet *silence) builder {
 		}
 		defer done()
 		return r.each(ctx, list, func(names []string, platform dagger.Platform) error {
-			out := filepath.Join(r.tmp, "out", strings.ReplaceAll(names[0], "/", "-"))
+			out := filepath.Join(r.tmp, "out", fileName(platform))
 			return r.build(ctx, platform, out, func(c content) error { return use(names, c) })
 		})
 	}
@@ -82,7 +84,7 @@ func openDagger(ctx context.Context, in Inputs, r daggerRun) (opened daggerRun, 
 		return r, nil, err
 	}
 	r.in, r.tmp, r.source, r.salt = in, tmp, r.client.Host().Directory(closure), filepath.Base(tmp)
-	r.root, r.files, r.filesDir = buildRoot, named, files
+	r.root, r.whole, r.given, r.files, r.filesDir = buildRoot, closure, closure, named, files
 	if r.opts.around != (around{}) {
 		r.root += "-elsewhere"
 	}
@@ -128,8 +130,14 @@ func (r *daggerRun) divide(ctx context.Context, c content, tmp string) error {
 	if err := errors.Join(mkdir(reads), mkdir(rest), step.reads.export(ctx, reads), step.source.export(ctx, rest)); err != nil {
 		return fmt.Errorf("export the closure: %w", err)
 	}
-	r.step, r.reads, r.rest = step, r.client.Host().Directory(reads), r.client.Host().Directory(rest)
+	r.step, r.reads, r.rest, r.given = step, r.client.Host().Directory(reads), r.client.Host().Directory(rest), reads
 	return nil
+}
+
+// undivided is the run in which the whole closure goes in before the first command.
+func (r daggerRun) undivided() daggerRun {
+	r.step, r.reads, r.rest, r.given = nil, nil, nil, r.whole
+	return r
 }
 
 // build runs the commands, exports the tree to the folder out, and passes it to use. The
@@ -166,33 +174,44 @@ func (r daggerRun) tree() string   { return r.root + "/app" }
 func (r daggerRun) home() string   { return r.root + "/home" }
 func (r daggerRun) stores() string { return r.home() + "/caches" }
 
+// marker is a file beside the tree that is there while commands run.
+func (r daggerRun) marker() string { return r.root + "/.building" }
+
 // make runs the commands and puts the tree that they leave into the folder out. built is
 // called before, with the container in which the tests run.
 func (r daggerRun) make(ctx context.Context, p dagger.Platform, out string, built func(*dagger.Container)) error {
 	if len(r.in.Image.Run)+len(r.in.Image.Test) == 0 {
-		return r.export(ctx, r.source, out)
+		return r.takeFolder(ctx, r.source, out)
 	}
-	if r.step != nil && len(r.in.Image.Run) == 1 {
-		c, why, err := r.install(ctx, r.container(p), p, out)
-		if err != nil {
-			return err
-		}
-		if why == "" {
-			built(c)
-			return nil
-		}
+	before := r.container(p)
+	done, why, err := r.fromInstall(ctx, before, place{p, out, built})
+	if why != "" && err == nil {
 		r.opts.report(release.MarkNote, withSource, why)
-		r.step, r.reads, r.rest = nil, nil, nil
 		if err := process.RemoveAll(out); err != nil {
 			return err
 		}
+		return r.undivided().make(ctx, p, out, built)
 	}
-	c, err := r.commands(ctx, r.container(p), p)
+	if err != nil || done {
+		return err
+	}
+	after, err := r.commands(ctx, before, p)
 	if err != nil {
 		return err
 	}
-	built(c)
-	return r.export(ctx, c.Directory(r.tree()), out)
+	built(after)
+	return r.take(ctx, before, after, out)
+}
+
+// take puts the tree that the commands left into the folder out, which is made.
+func (r daggerRun) take(ctx context.Context, before, after *dagger.Container, out string) error {
+	if err := mkdir(out); err != nil {
+		return err
+	}
+	if err := (installCache{}).copy(ctx, r.given, out); err != nil {
+		return err
+	}
+	return r.takeChanges(ctx, before, after, out)
 }
 
 // container is what the commands run in.
@@ -215,7 +234,7 @@ func (r daggerRun) withClosure(c *dagger.Container) *dagger.Container {
 	if r.reads != nil {
 		first = r.reads
 	}
-	return c.WithDirectory(r.tree(), first).WithWorkdir(r.tree())
+	return c.WithDirectory(r.tree(), first).WithWorkdir(r.tree()).WithNewFile(r.marker(), "")
 }
 
 // withCaches mounts the package stores and the image's caches, which persist between

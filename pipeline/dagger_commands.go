@@ -53,41 +53,6 @@ func (r daggerRun) run(ctx context.Context, c *dagger.Container, args []string, 
 	return c, nil
 }
 
-// install is a build whose only command is an install. Nothing in the engine needs the
-// source then, but tests: what the install made is taken out once and kept on this
-// machine, and the source goes in here. why is set if it made a file that the source has
-// too.
-func (r daggerRun) install(ctx context.Context, c *dagger.Container, p dagger.Platform, out string) (built *dagger.Container, why string, err error) {
-	kept, err := installsOf(r.in, r.opts)
-	if err != nil {
-		return nil, "", err
-	}
-	key := "dagger-" + strings.ReplaceAll(string(p), "/", "-") + "-" + r.step.key
-	if err := mkdir(out); err != nil {
-		return nil, "", err
-	}
-	found, err := kept.restore(ctx, key, out)
-	if err != nil {
-		return nil, "", fmt.Errorf("restore the install: %w", err)
-	}
-	if found {
-		r.opts.report(release.MarkDone, asBefore, strings.Join(r.step.args, " "))
-		c = c.WithExec(r.opts.around.shell(r.step.args)) // which runs only if there are tests
-	} else {
-		if c, err = r.run(ctx, c, r.step.args, p); err != nil {
-			return nil, "", err
-		}
-		if err := r.export(ctx, c.Directory(r.tree()), out); err != nil {
-			return nil, "", err
-		}
-		if err := kept.keep(ctx, key, out); err != nil {
-			return nil, "", fmt.Errorf("keep the install: %w", err)
-		}
-	}
-	why, err = r.step.addSource(ctx, out)
-	return c.WithDirectory(r.tree(), r.rest), why, err
-}
-
 // late reports the last lines of a command's output that the session has not shown. It
 // shows them a little after the command's end, and none if the engine had its result.
 func (r daggerRun) late(ctx context.Context, c *dagger.Container) {
@@ -107,21 +72,6 @@ func (r daggerRun) late(ctx context.Context, c *dagger.Container) {
 
 // lateLimit is how long a session may take to show what a command has printed.
 const lateLimit = 300 * time.Millisecond
-
-// export writes a folder of the engine to the folder out of this machine.
-func (r daggerRun) export(ctx context.Context, tree *dagger.Directory, out string) error {
-	r.opts.report(release.MarkStart, "take %s out of the engine", r.in.Name)
-	r.quiet = &silence{opts: r.opts} // tests may run meanwhile, and their lines are not of the export
-	took, err := r.waited("the engine, which gives out files,", func() error {
-		_, err := tree.Export(ctx, out)
-		return err
-	})
-	if err != nil {
-		return r.explain(ctx, err)
-	}
-	r.opts.Progress.Report(release.Event{Phase: release.PhaseBuild, Mark: release.MarkDone, Message: "took " + r.in.Name + " out of the engine", Took: took})
-	return nil
-}
 
 // waited runs fn, in which what is named works, and says how long it took.
 func (r daggerRun) waited(name string, fn func() error) (time.Duration, error) {

@@ -76,7 +76,6 @@ func TestTheQueriesOfADaggerBuild(t *testing.T) {
 	require.Equal(t, "0:0", c.all("withUser")[0].args["name"], "the closure and the caches are root's")
 	require.Equal(t, treeRoot, c.all("withDirectory")[0].args["path"])
 	require.Equal(t, treeRoot, c.all("withWorkdir")[0].args["path"])
-	require.Equal(t, treeRoot, c.all("directory")[0].args["path"], "only the tree is taken out")
 
 	caches := map[any]any{}
 	for _, m := range c.all("withMountedCache") {

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,10 +20,14 @@ import (
 // Variables of the tests with a real engine.
 const (
 	withEngine    = "SHIPIT_TEST_DAGGER"           // 1: reached in the standard way
-	nodeToolchain = "SHIPIT_TEST_DAGGER_TOOLCHAIN" // an image by digest with node, pnpm and bun, which the engine can pull
+	nodeToolchain = "SHIPIT_TEST_DAGGER_TOOLCHAIN" // an image by digest with node, pnpm and bun, which the engine can pull; without it, programs of this machine
+	noNetwork     = "SHIPIT_TEST_DAGGER_OFFLINE"   // 1: packages are not installed, because npm cannot be reached
 	killEngine    = "SHIPIT_TEST_DAGGER_KILL"      // a shell command that kills the engine
 	engineProxy   = "SHIPIT_TEST_DAGGER_PROXY"     // HTTPS_PROXY of commands in the engine
 )
+
+// shellPrograms are what the commands of these tests run.
+var shellPrograms = []string{"sh", "mkdir", "pwd", "ln", "date", "tee", "cat", "sleep", "test", "touch", "chmod", "rm", "nproc", "taskset"}
 
 // realEngine are the options of a build in a real engine. The toolchain is made of
 // programs of this machine, so that no registry is needed.
@@ -32,8 +37,8 @@ func realEngine(t *testing.T) Options {
 		t.Skip(withEngine + "=1 builds with a real Dagger engine, reached in the standard way")
 	}
 	opts := testOptions(t)
-	opts.Builder, opts.buildRoot, opts.rootfs = "dagger", "", programs(t, "sh", "mkdir", "pwd", "ln", "date", "tee", "cat", "sleep", "test", "touch", "chmod", "nproc", "taskset")
-	opts.Progress = func(e release.Event) { t.Log(e.Mark, e.Message) }
+	opts.Builder, opts.buildRoot, opts.rootfs = "dagger", "", programs(t, shellPrograms...)
+	opts.Progress = func(e release.Event) { t.Log(e.Mark, e.Message, e.Took) }
 	return opts
 }
 
@@ -74,6 +79,7 @@ func TestARealEngine(t *testing.T) {
 		img.Caches = []string{"packages/system-bus/.turbo", ".next/cache", "unused/cache"}
 		img.Run = [][]string{
 			{"sh", "-c", "mkdir -p -m 700 made && echo made > made/file && pwd > packages/system-bus/where && ln -s $PWD/made packages/system-bus/link"},
+			{"sh", "-c", "cd packages/system-bus/src && rm serve.ts && mkdir serve.ts && echo in > serve.ts/index && chmod 755 ../package.json && ln ../package.json ../same && rm -r ../../../made && ln -s $PWD ../../../made"},
 			{"sh", "-c", "mkdir -p packages/system-bus/.turbo .next/cache && date | tee .next/cache/at > packages/system-bus/.turbo/at"},
 		}
 		img.Test = [][]string{{"test", "-d", "made"}}
@@ -198,10 +204,35 @@ func TestARealEngineThatIsKilled(t *testing.T) {
 	require.Less(t, time.Since(killed), 3*time.Second)
 }
 
+// withNode adds node, pnpm and bun of this machine to a root file system.
+func withNode(t *testing.T, root string) {
+	t.Helper()
+	for _, m := range managers(t) {
+		at, err := filepath.EvalSymlinks(m.install[0])
+		require.NoError(t, err)
+		if m.name == "bun" {
+			require.NoError(t, copyFile(at, filepath.Join(root, "bin", m.name), 0o755))
+			continue
+		}
+		to := filepath.Join(root, "opt", m.name)
+		require.NoError(t, os.MkdirAll(to, 0o755))
+		require.NoError(t, installCache{}.copy(t.Context(), filepath.Dir(filepath.Dir(at)), to))
+		script := "#!/bin/sh\nexec node /opt/" + m.name + "/bin/" + filepath.Base(at) + " \"$@\"\n"
+		require.NoError(t, os.WriteFile(filepath.Join(root, "bin", m.name), []byte(script), 0o755))
+	}
+	require.NoError(t, os.MkdirAll(filepath.Join(root, "usr", "bin"), 0o755))
+	require.NoError(t, os.Symlink("../../bin/env", filepath.Join(root, "usr", "bin", "env")))
+}
+
 func TestARealEngineInstallsTheSameColdAndWarm(t *testing.T) {
+	if os.Getenv(noNetwork) == "1" {
+		t.Skip(noNetwork + " is 1")
+	}
 	image := os.Getenv(nodeToolchain)
-	if image == "" {
-		t.Skip(nodeToolchain + " names no image with node, pnpm and bun")
+	rootfs := ""
+	if image == "" && os.Getenv(withEngine) == "1" {
+		image, rootfs = toolchain, programs(t, append(slices.Clone(shellPrograms), "node", "env", "sed", "dirname", "uname")...)
+		withNode(t, rootfs)
 	}
 	for _, m := range managers(t) {
 		for _, i := range installs("") {
@@ -210,7 +241,7 @@ func TestARealEngineInstallsTheSameColdAndWarm(t *testing.T) {
 			}
 			t.Run(m.name+": "+i.name, func(t *testing.T) {
 				opts := realEngine(t)
-				opts.rootfs = ""
+				opts.rootfs = rootfs
 				r := installRepo(t, i, m)
 				img := workerImage()
 				img.Package, img.Run, img.Toolchain = "packages/a", [][]string{append([]string{m.name}, m.install[1:]...)}, image

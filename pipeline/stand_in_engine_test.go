@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -29,8 +30,10 @@ type standIn struct {
 	asked   []chain
 	env     []string // of the commands that it runs
 	closed  bool
-	before  func(c chain) // is called before a chain is played, and may wait; nil waits for nothing
+	before  func(c chain)    // is called before a chain is played, and may wait; nil waits for nothing
 	seen    func(dir string) // is told of a folder that is mounted, when it is taken
+	// forgetful makes it an engine whose layers do not say what was removed.
+	forgetful bool
 }
 
 // call is one field of a query with its arguments.
@@ -107,6 +110,8 @@ func (s *standIn) answer(c chain) (value any, failed map[string]any) {
 		return "v0.21.8", nil
 	case "combinedOutput":
 		return "", nil
+	case "contents": // of the marker: each install is the first one
+		return "1", nil
 	case "id":
 		if dir, ok := c[len(c)-2].args["path"].(string); ok && filepath.Base(dir) == "files" && s.seen != nil {
 			s.seen(dir)
@@ -115,8 +120,13 @@ func (s *standIn) answer(c chain) (value any, failed map[string]any) {
 	case "start", "stop":
 		return s.keep(c), nil
 	case "sync":
+		s.wait(c)
 		return s.keep(c), s.play(c, s.t.TempDir())
 	case "export":
+		s.wait(c)
+		if c[0].name == "container" && c[1].name == "withRootfs" {
+			return last.args["path"], s.archive(s.object(c[1].args["directory"]), last.args["path"].(string))
+		}
 		return last.args["path"], s.play(c, last.args["path"].(string))
 	}
 	s.t.Errorf("the stand-in does not know %s", c)
@@ -131,6 +141,12 @@ func (s *standIn) keep(c chain) string {
 	return fmt.Sprintf("id-%d", len(s.objects)-1)
 }
 
+func (s *standIn) wait(c chain) {
+	if s.before != nil {
+		s.before(c)
+	}
+}
+
 // object is the chain behind an id.
 func (s *standIn) object(id any) chain {
 	s.mu.Lock()
@@ -143,9 +159,6 @@ func (s *standIn) object(id any) chain {
 
 // play puts what the chain describes into the folder at.
 func (s *standIn) play(c chain, at string) map[string]any {
-	if s.before != nil {
-		s.before(c)
-	}
 	require.NoError(s.t, os.MkdirAll(at, 0o700))
 	if c[0].name == "host" { // no command runs
 		return s.put(c, at)
@@ -155,12 +168,39 @@ func (s *standIn) play(c chain, at string) map[string]any {
 		case "withDirectory":
 			s.put(s.object(step.args["source"]), at)
 		case "withExec":
+			if strings.Contains(fmt.Sprint(step.args["args"]), "/random/uuid") {
+				continue // it writes beside the tree
+			}
 			if failed := s.exec(step, at); failed != nil {
 				return failed
 			}
 		}
 	}
 	return nil
+}
+
+// archive writes what came after a container to a file: the difference of two trees, as
+// the one layer of an image.
+func (s *standIn) archive(diff chain, at string) map[string]any {
+	before, after := s.t.TempDir(), s.t.TempDir()
+	for dir, c := range map[string]chain{before: diff, after: s.after(diff)} {
+		if failed := s.play(c, dir); failed != nil {
+			return failed
+		}
+	}
+	tree := strings.TrimPrefix(diff.all("withWorkdir")[0].args["path"].(string), "/")
+	marker := strings.TrimPrefix(diff.all("withNewFile")[0].args["path"].(string), "/")
+	layer := layerOf(s.t, before, after, tree)
+	if !s.forgetful {
+		layer = append(layer, tarEntry{name: path.Join(path.Dir(marker), ".wh."+path.Base(marker))})
+	}
+	writeArchive(s.t, at, layer)
+	return nil
+}
+
+// after is the later container of a difference.
+func (s *standIn) after(diff chain) chain {
+	return s.object(diff.all("diff")[0].args["other"])
 }
 
 // put copies the folder of this machine that the chain names into the folder at.
@@ -189,14 +229,23 @@ func (s *standIn) exec(e call, at string) map[string]any {
 	return nil
 }
 
-// exported is the chain of the one query that took files out.
-func (s *standIn) exported() chain {
-	var found []chain
+// takes are the containers whose trees were taken out, in order.
+func (s *standIn) takes() (out []chain) {
 	for _, c := range s.asked {
-		if c[len(c)-1].name == "export" {
-			found = append(found, c)
+		switch {
+		case c[len(c)-1].name != "export":
+		case c[0].name == "container" && c[1].name == "withRootfs":
+			out = append(out, s.after(s.object(c[1].args["directory"])))
+		default:
+			out = append(out, c)
 		}
 	}
+	return out
+}
+
+// exported is the container of the one tree that was taken out.
+func (s *standIn) exported() chain {
+	found := s.takes()
 	require.Len(s.t, found, 1)
 	return found[0]
 }
