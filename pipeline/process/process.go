@@ -28,7 +28,8 @@ func Group(ctx context.Context, name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Stream runs the command, passes its output on by lines and returns the last of them.
+// Stream runs the command, passes its output on by lines and returns the last of them,
+// at most TailLines.
 func Stream(cmd *exec.Cmd, secrets []string, line func(string)) ([]string, error) {
 	r, w := io.Pipe()
 	cmd.Stdout, cmd.Stderr = w, w
@@ -47,9 +48,7 @@ func Stream(cmd *exec.Cmd, secrets []string, line func(string)) ([]string, error
 		text, err := lines.ReadString('\n')
 		if text = Redact(strings.TrimRight(text, "\r\n"), secrets); text != "" {
 			line(text)
-			if tail = append(tail, text); len(tail) > TailLines {
-				tail = tail[1:]
-			}
+			tail = last(tail, text)
 		}
 		if err != nil {
 			break
@@ -60,6 +59,17 @@ func Stream(cmd *exec.Cmd, secrets []string, line func(string)) ([]string, error
 		err = nil
 	}
 	return tail, err
+}
+
+// last are the last lines of an output to which one is added. A line of pnpm's progress
+// takes the place of the one before it, which would leave no room for the error.
+func last(lines []string, text string) []string {
+	const progress = "Progress: "
+	if n := len(lines); n > 0 && strings.HasPrefix(text, progress) && strings.HasPrefix(lines[n-1], progress) {
+		lines = lines[:n-1]
+	}
+	lines = append(lines, text)
+	return lines[max(0, len(lines)-TailLines):]
 }
 
 // Redact takes secrets out of a line.
