@@ -48,7 +48,7 @@ func Commit(ctx context.Context, source git.Source, cfg config.Config) ([]releas
 		Config: cfg, Tree: source.Files(ctx).SkipAbsent(&missing), Closures: closures, Keyed: append(keyed, probe.Validate(cfg)...),
 	})
 	for _, a := range missing {
-		found = append(found, release.Finding{Code: release.CodeNotRead, Severity: release.Warns, Object: a.Path, Message: a.Error()})
+		found = append(found, release.Finding{Code: release.CodeNotRead, Severity: release.Warns, Object: a.Path, Message: "object " + a.ID + " " + a.Reason})
 	}
 	return once(slices.Concat(found, rendered, more)), err
 }

@@ -1,6 +1,8 @@
 package check_test
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -93,4 +95,20 @@ func TestACommitIsCheckedForAllImagesAtOnce(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A blob that a partial clone lacks is told by its path, once.
+func TestAFileThatTheCloneLacksIsNotRead(t *testing.T) {
+	repo := monorepo.New(t, monorepo.Options{Config: "app: system-bus\nimages: {worker: {repository: registry.test/busrig/worker, package: packages/system-bus, base: scratch, entrypoint: [bun, --no-install, run, src/serve.ts]}}\n" +
+		"roles: {cluster: {image: worker, kubernetes: {namespace: busrig}, port: 3111, probe: {path: /}}}\ncheck: {forbid: [{pattern: never-there}]}\n", Edits: map[string]string{"docs/note.md": "gone\n"}})
+	id := repo.Git("rev-parse", "HEAD:docs/note.md")
+	require.NoError(t, os.Remove(filepath.Join(repo.Dir, ".git", "objects", id[:2], id[2:])))
+	source, err := git.Open(t.Context(), repo.Dir, "HEAD")
+	require.NoError(t, err)
+	defer source.Close()
+	cfg, err := config.Parse(config.File, []byte(repo.Read(config.File)), "")
+	require.NoError(t, err)
+	found, err := check.Commit(t.Context(), source, cfg)
+	require.NoError(t, err)
+	require.Equal(t, "warn NotRead docs/note.md: object "+id+" is missing from this clone\n", lines(found))
 }
