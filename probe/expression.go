@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 
 	"github.com/google/cel-go/cel"
@@ -19,6 +20,7 @@ import (
 	"github.com/google/cel-go/ext"
 	"github.com/google/cel-go/interpreter"
 	"github.com/google/cel-go/parser"
+	"google.golang.org/protobuf/types/known/structpb"
 )
 
 // ExpressionError is an invalid CEL expression.
@@ -67,6 +69,7 @@ func newLanguage() (language, error) {
 		cel.Variable("json", cel.DynType),
 		cel.Variable("role", cel.DynType),
 		cel.CrossTypeNumericComparisons(true),
+		cel.EnableMacroCallTracking(), // so that a message can name the part of an expression that filter or map is
 		cel.OptionalTypes(),
 		ext.Strings(), ext.Sets(), ext.Lists(), ext.Math(),
 	)
@@ -177,8 +180,11 @@ func (e expression) seen(x ast.Expr, state interpreter.EvalState) string {
 func show(v ref.Val) string {
 	switch v.(type) {
 	case traits.Lister, traits.Mapper:
-		if data, err := json.Marshal(v.Value()); err == nil {
-			return clip(string(data), shownBytes)
+		// The items may be CEL's own values, which know how they are in JSON.
+		if native, err := v.ConvertToNative(reflect.TypeFor[*structpb.Value]()); err == nil {
+			if data, err := json.Marshal(native.(*structpb.Value).AsInterface()); err == nil {
+				return clip(string(data), shownBytes)
+			}
 		}
 	}
 	if s, ok := v.Value().(string); ok {

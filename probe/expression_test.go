@@ -34,6 +34,7 @@ func TestExpressions(t *testing.T) {
 		{"a wrong field tells its value", `json.worker.role == "cluster"`, health, `json.worker.role == "cluster" does not hold: json.worker.role is "host"`},
 		{"of two conditions the failed one tells", `status == 200 && json.count > 20`, health, `status == 200 && json.count > 20 does not hold: json.count is 14`},
 		{"a list tells its items", `"z" in json.functions`, health, `"z" in json.functions does not hold: json.functions is ["a","b"]`},
+		{"what is left of a list tells its items", `json.functions.filter(f, f != "a") == []`, health, `json.functions.filter(f, f != "a") is ["b"]`},
 		{"a missing field is named", "json.gone > 1", health, "json.gone > 1: no such key: gone"},
 		{"a value that is no bool", "json.count", health, "json.count gives 14, not true or false"},
 		{"an endless expression is stopped", `[1,2,3,4,5,6,7,8,9,10].map(a, [1,2,3,4,5,6,7,8,9,10].map(b, [1,2,3,4,5,6,7,8,9,10].map(c, [1,2,3,4,5,6,7,8,9,10].map(d, [1,2,3,4,5,6,7,8,9,10].map(e, [1,2,3,4,5,6,7,8,9,10].map(f, [1,2,3,4,5,6,7,8,9,10].map(g, g))))))) == []`, health, "cost"},

@@ -23,7 +23,8 @@ const (
 func (r runner) stop(ctx context.Context, d service.Definition) (service.State, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	killAt := time.Now().Add(d.StopTimeout() + stopSlack)
+	began := time.Now()
+	killAt := began.Add(d.StopTimeout() + stopSlack)
 	stopped := make(chan error, 1)
 	go func() {
 		cmd := r.manager(d).Stop(d)
@@ -37,6 +38,10 @@ func (r runner) stop(ctx context.Context, d service.Definition) (service.State, 
 	case err := <-stopped:
 		if err != nil {
 			return service.State{}, err
+		}
+		if took := time.Since(began); d.StopTimeout() > 0 && took >= d.StopTimeout() {
+			// The manager has killed it: its definition gives it no longer.
+			r.report(d, release.PhaseApply, release.MarkNote, fmt.Sprintf("%s did not end within %s of SIGTERM and was killed", d.Service, d.StopTimeout()), took)
 		}
 	case <-limit.C:
 	}

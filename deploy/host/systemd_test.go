@@ -260,7 +260,16 @@ func deafService(t *testing.T, l *booted) {
 	_, err := l.ship(t, served("deaf", 4005, "v1"), "deaf")
 	require.NoError(t, err)
 	began := time.Now()
-	live, err := l.ship(t, served("deaf", 4005, "v2"), "")
+	heard := *l
+	said := make(chan string, 100)
+	heard.m.progress = func(e release.Event) { said <- e.Message }
+	live, err := heard.ship(t, served("deaf", 4005, "v2"), "")
+	close(said)
+	var messages []string
+	for message := range said {
+		messages = append(messages, message)
+	}
+	require.Contains(t, messages, "test.deaf did not end within 1s of SIGTERM and was killed")
 	require.NoError(t, err)
 	require.Equal(t, served("deaf", 4005, "v2").Digest, live.Digest())
 	require.Less(t, time.Since(began), 6*time.Second, "1s to stop, and what a switch takes")
