@@ -164,13 +164,14 @@ func (s Subject) why(file, name string) string {
 	if strings.HasPrefix(name, ".") || !ok {
 		return ""
 	}
-	if owner.Declares(dep) {
+	switch fields := owner.DeclaredIn(dep); {
+	case owner.DependsOn(dep):
 		return fmt.Sprintf(": %s declares %s, but the install did not bring it", owner.ManifestPath(), dep)
+	case len(fields) > 0:
+		return fmt.Sprintf(": %s has %s among %s only", owner.ManifestPath(), dep, strings.Join(fields, " and "))
+	default:
+		return fmt.Sprintf(": %s does not declare %s", owner.ManifestPath(), dep)
 	}
-	if owner.DevDependsOn(dep) {
-		return fmt.Sprintf(": %s has %s among devDependencies only", owner.ManifestPath(), dep)
-	}
-	return fmt.Sprintf(": %s does not declare %s", owner.ManifestPath(), dep)
 }
 
 // packageOf is the package of an import path: "@a/b" of "@a/b/c".
@@ -216,7 +217,7 @@ func (s Subject) undeclared(g metafile) []release.Finding {
 			}
 			seen[dep] = true
 			hint := fmt.Sprintf("add it to the dependencies of %s", owner.ManifestPath())
-			if owner.DevDependsOn(dep) {
+			if slices.Contains(owner.DeclaredIn(dep), "devDependencies") {
 				hint = fmt.Sprintf("it is among devDependencies of %s; move it to dependencies", owner.ManifestPath())
 			}
 			out = append(out, refusal(release.CodeDependencyUndeclared, s.lineOf(file, i.Original),

@@ -3,6 +3,7 @@ package proof
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/joelhooks/shipit/pipeline/workspace"
@@ -28,12 +29,22 @@ func (s Subject) remedy(file, name string) string {
 		return fmt.Sprintf("declare %s in dependencies, or add its package to the workspace", dep)
 	case owner.DependsOn(dep):
 		return "look at what the commands of run install: --prod and --filter leave packages out"
-	case owner.DevDependsOn(dep):
-		return remedyOfManifest(owner, dep) + ": an image has nothing that is for development only"
-	case owner.Declares(dep):
-		return remedyOfManifest(owner, dep) + ": an install of production need not bring a peer"
 	default:
-		return remedyOfManifest(owner, dep)
+		return remedyOfManifest(owner, dep) + whyNot(owner.DeclaredIn(dep))
+	}
+}
+
+// whyNot says why an image lacks what is only in these fields of a manifest.
+func whyNot(fields []string) string {
+	switch {
+	case slices.Contains(fields, "optionalDependencies"):
+		return ": an install succeeds without what is optional"
+	case slices.Contains(fields, "peerDependencies"):
+		return ": an install of production need not bring a peer"
+	case len(fields) > 0:
+		return ": an image has nothing that is for development only"
+	default:
+		return ""
 	}
 }
 
@@ -42,14 +53,14 @@ const installed = "install it by images.*.run: without it only the workspace's o
 
 // remedyOfManifest is how a package becomes a dependency of another.
 func remedyOfManifest(owner workspace.Package, dep string) string {
-	manifest := owner.ManifestPath()
+	manifest, fields := owner.ManifestPath(), owner.DeclaredIn(dep)
 	switch {
-	case owner.DevDependsOn(dep):
-		return fmt.Sprintf("move %s from devDependencies to dependencies of %s", dep, manifest)
-	case owner.Declares(dep):
-		return fmt.Sprintf("add %s to dependencies of %s", dep, manifest)
-	default:
+	case len(fields) == 0:
 		return fmt.Sprintf("declare %s in dependencies of %s", dep, manifest)
+	case fields[0] == "devDependencies" && len(fields) == 1:
+		return fmt.Sprintf("move %s from devDependencies to dependencies of %s", dep, manifest)
+	default:
+		return fmt.Sprintf("add %s to dependencies of %s", dep, manifest)
 	}
 }
 

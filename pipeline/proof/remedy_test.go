@@ -19,6 +19,12 @@ import (
 // has these dependencies. What the commands install, if there are any, is not there.
 func hintFor(t *testing.T, imports, dependencies string, run [][]string) string {
 	t.Helper()
+	return findingFor(t, imports, dependencies, run).Hint
+}
+
+// findingFor is what is found of that import.
+func findingFor(t *testing.T, imports, dependencies string, run [][]string) release.Finding {
+	t.Helper()
 	repo := sample.New(t, sample.Options{Edits: map[string]string{
 		"packages/system-bus/src/serve.ts": "import \"" + imports + "\";\n",
 		"packages/system-bus/package.json": `{"name": "@busrig/system-bus", ` + dependencies + `}`,
@@ -42,7 +48,7 @@ func hintFor(t *testing.T, imports, dependencies string, run [][]string) string 
 	require.ErrorAs(t, err, &refusal)
 	require.Len(t, refusal.Findings, 1)
 	require.Equal(t, release.CodeImportUnresolved, refusal.Findings[0].Code)
-	return refusal.Findings[0].Hint
+	return refusal.Findings[0]
 }
 
 func TestAnImportThatIsMissingSaysWhatToDo(t *testing.T) {
@@ -71,5 +77,19 @@ func TestAnImportThatNothingInstallsSaysWhatToDo(t *testing.T) {
 		{"a peer", `"peerDependencies": {"hono": "^4"}`, "add hono to dependencies of packages/system-bus/package.json, and " + install},
 	} {
 		t.Run(c.name, func(t *testing.T) { require.Equal(t, c.want, hintFor(t, "hono", c.dependencies, nil)) })
+	}
+}
+
+func TestAnImportThatIsMissingSaysWhereItIsDeclared(t *testing.T) {
+	for kind, want := range map[string]string{
+		"dependencies":         "packages/system-bus/package.json declares hono, but the install did not bring it",
+		"devDependencies":      "packages/system-bus/package.json has hono among devDependencies only",
+		"peerDependencies":     "packages/system-bus/package.json has hono among peerDependencies only",
+		"optionalDependencies": "packages/system-bus/package.json has hono among optionalDependencies only",
+	} {
+		t.Run(kind, func(t *testing.T) {
+			found := findingFor(t, "hono", `"`+kind+`": {"hono": "^4"}`, [][]string{{"pnpm", "install", "--prod"}})
+			require.Equal(t, "imports hono, which is not in the image: "+want, found.Message)
+		})
 	}
 }

@@ -38,10 +38,21 @@ func (p Package) DependsOn(name string) bool {
 	return ok
 }
 
-// DevDependsOn reports whether name is among its devDependencies.
-func (p Package) DevDependsOn(name string) bool {
-	_, ok := p.manifest.DevDependencies[name]
-	return ok
+// DeclaredIn names the fields of its manifest that list name, such as peerDependencies.
+func (p Package) DeclaredIn(name string) []string {
+	var fields []string
+	for _, field := range []struct {
+		name string
+		of   map[string]string
+	}{
+		{"dependencies", p.manifest.Dependencies}, {"devDependencies", p.manifest.DevDependencies},
+		{"peerDependencies", p.manifest.PeerDependencies}, {"optionalDependencies", p.manifest.OptionalDependencies},
+	} {
+		if _, ok := field.of[name]; ok {
+			fields = append(fields, field.name)
+		}
+	}
+	return fields
 }
 
 // workspace is every package that the commit declares.
