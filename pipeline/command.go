@@ -49,7 +49,11 @@ func commandHint(in Inputs, args []string, code int) string {
 	if in.Image.Toolchain != "" {
 		where = "in the toolchain " + in.Image.Toolchain + ", or, with the embedded builder, " + where
 	}
-	return fmt.Sprintf("a program that it starts, such as %s, is not %s", args[0], where)
+	program := "a program that it starts"
+	if args[0] != "sh" && args[0] != "bash" {
+		program = args[0] + ", or " + program + "," // as node, which pnpm is a script of
+	}
+	return program + " is not " + where
 }
 
 // missingHint names the workspace packages that a command may have missed: those

@@ -93,6 +93,27 @@ func TestACommandThatFailsIsNamedWithItsLastLines(t *testing.T) {
 	require.NotContains(t, err.Error(), "s3cret-value")
 }
 
+func TestAProgramThatIsNotThereIsSaid(t *testing.T) {
+	r := sample.New(t, sample.Options{})
+	for name, tc := range map[string]struct {
+		run  []string
+		hint string
+	}{
+		"the command's own":     {[]string{"no-such-pnpm", "install"}, "no-such-pnpm, or a program that it starts, is not on the PATH of this machine"},
+		"one of a shell's line": {[]string{"sh", "-c", "no-such-pnpm install"}, "a program that it starts is not on the PATH of this machine"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			img := workerImage()
+			img.Run = [][]string{tc.run}
+			_, err := Build(t.Context(), resolve(t, r.Dir, img), testOptions(t))
+			var failed *CommandError
+			require.ErrorAs(t, err, &failed)
+			require.ErrorContains(t, err, "no-such-pnpm: not found")
+			require.Equal(t, tc.hint, failed.Hint())
+		})
+	}
+}
+
 func TestACommandThatFailsNamesWhatIsForDevelopmentOnlyAndNotThere(t *testing.T) {
 	edit := func(name string, manifest string) map[string]string { return map[string]string{name: manifest} }
 	failed := func(t *testing.T, edits map[string]string) *CommandError {
