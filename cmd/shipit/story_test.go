@@ -147,10 +147,15 @@ func (g ground) withRegistry(t *testing.T) ground {
 	return g
 }
 
-// answerLikeWorker is what the sample's worker answers on GET /. No worker runs in
-// a simulated pod: this proves shipit's way to a pod and its probes, no image.
-func answerLikeWorker(w http.ResponseWriter, _ *http.Request) {
+// answerLikeWorker is what the sample's worker answers on GET /, and on PUT the URL that
+// it would register. No worker runs in a simulated pod: this proves shipit's way to a pod
+// and its probes, no image.
+func answerLikeWorker(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
+	if r.Method == http.MethodPut {
+		_, _ = fmt.Fprintf(w, `{"message":"Successfully registered","url":"http://%s%s"}`, r.Host, r.URL.Path)
+		return
+	}
 	_, _ = io.WriteString(w, `{"functions":["approval-request","task-created"],"count":2,"worker":{"role":"cluster","lastRegistrationAt":"2026-01-02T03:04:05Z"}}`)
 }
 
@@ -258,6 +263,7 @@ environments:
     roles: {cluster: {kubernetes: {namespace: NS-production}}}`))
 	env.Setenv("FOREIGN_POLICY", "\n    signing: {policy: {keys: [foreign.pub]}}")
 	env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, ".cache"))
+	env.Setenv("REGISTER", "port: 3111\n    register: {path: /api/inngest}")
 	env.Setenv("MANIFESTS", "\n      manifests: [k8s]")
 	env.Setenv("MISSING_SECRET", "namespace: "+s.namespace+"\n      envFrom: [not-there]")
 	env.Setenv("DEPENDENCIES", s.dependencies)
