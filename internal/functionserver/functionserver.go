@@ -3,7 +3,7 @@
 // docs/inngest.md speak, of the server 1.x and the SDK 3.x. Workers register at
 // /fn/register, events come in at /e/KEY and call the functions at the registered URLs,
 // signed; /v1/events/ID/runs and /v0/gql tell what became of it. It keeps all in
-// memory, tries nothing again, and runs no crons.
+// memory, tries nothing again, runs no crons, and does not keep its answers for 15 s.
 package functionserver
 
 import (

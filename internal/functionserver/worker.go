@@ -3,12 +3,12 @@ package functionserver
 import (
 	"bufio"
 	"context"
+	"embed"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -16,6 +16,9 @@ import (
 
 	"github.com/joelhooks/shipit/tools/bunbase"
 )
+
+//go:embed testdata/worker
+var files embed.FS
 
 // Worker is a process of a worker that is made with Inngest's own SDK.
 type Worker struct {
@@ -25,10 +28,10 @@ type Worker struct {
 
 // Install puts the worker of testdata and its packages into a folder of a test.
 func Install(t testing.TB) string {
-	_, file, _, _ := runtime.Caller(0)
-	source := filepath.Join(filepath.Dir(file), "testdata", "worker")
+	source, err := fs.Sub(files, "testdata/worker")
+	require.NoError(t, err)
 	dir := t.TempDir()
-	require.NoError(t, os.CopyFS(dir, os.DirFS(source)))
+	require.NoError(t, os.CopyFS(dir, source))
 	pnpm, err := bunbase.PNPM(t.Context())
 	require.NoError(t, err)
 	cmd := exec.CommandContext(t.Context(), pnpm, "install", "--frozen-lockfile", "--prod", "--ignore-scripts", "--ignore-workspace")
