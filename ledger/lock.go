@@ -86,6 +86,9 @@ func (l *Ledger) Lock(ctx context.Context, opts LockOptions) (*Lock, error) {
 		if free && mayTake {
 			lock, err := l.take(ctx, stored, nil, opts)
 			if lock != nil || err != nil {
+				if err == nil && opts.Wait > 0 && last.lease.holder != "" {
+					l.report(release.PhaseLock, release.MarkDone, "the lock is free")
+				}
 				return lock, err
 			}
 			// Another run was faster: read it again.
@@ -111,7 +114,7 @@ func (l *Ledger) Lock(ctx context.Context, opts LockOptions) (*Lock, error) {
 
 func (l *Ledger) reportHolder(now lease, wait bool) {
 	if wait {
-		l.report(release.PhaseLock, release.MarkStep, "waiting for %s, which holds the lock since %s", now.holder, now.acquired.Format(time.TimeOnly))
+		l.report(release.PhaseLock, release.MarkStart, "waiting for %s, which holds the lock since %s", now.holder, now.acquired.Format(time.TimeOnly))
 		return
 	}
 	l.report(release.PhaseLock, release.MarkStep, "%s holds the lock: waiting at most %s to see whether it renews", now.holder, now.ttl)

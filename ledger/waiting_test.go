@@ -141,3 +141,20 @@ func shipInTurn(ctx context.Context, store ledger.Store, n int) error {
 	rec.Outcome, rec.Parity = release.Settled, true
 	return errors.Join(seal(ctx, l, begun, rec), lock.Unlock(ctx))
 }
+
+func TestWhoWaitsSaysForWhom(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, p place) {
+		l := ledger.New(p.store, app, ledger.Options{})
+		working, err := l.Lock(t.Context(), ledger.LockOptions{Holder: "somebody", TTL: time.Minute, What: "commit 1", Order: 1})
+		require.NoError(t, err)
+		said := make(chan release.Event, 8)
+		other := ledger.New(p.store, app, ledger.Options{Progress: func(e release.Event) { said <- e }})
+		ended := waits(t.Context(), other, 5)
+		e := <-said
+		require.Contains(t, e.Message, "waiting for somebody")
+		require.Equal(t, release.MarkStart, e.Mark, "a step that comes soon after a line is not printed in CI, and this one is said once")
+		require.NoError(t, working.Unlock(t.Context()))
+		require.NoError(t, <-ended)
+		require.Equal(t, release.MarkDone, (<-said).Mark, "on a terminal the step is drawn until it is done")
+	})
+}

@@ -37,18 +37,26 @@ type ailing struct {
 	registry, api *faults.Proxy
 }
 
-// ailing ships v1 and v2 of an app, all being well.
-func (g ground) ailing(t *testing.T, name string) ailing {
+// proxied is the same ground with a registry and an API server that are reached by proxies.
+func (g ground) proxied(t *testing.T) (through ground, registry, api *faults.Proxy) {
 	t.Helper()
 	cfg, err := clientcmd.BuildConfigFromFlags("", g.kubeconfig)
 	require.NoError(t, err)
 	cfg.NextProtos = []string{"http/1.1"} // port-forwards are upgrades, which HTTP/2 has not
 	transport, err := rest.TransportFor(cfg)
 	require.NoError(t, err)
-	a := ailing{registry: faults.New(t, "http://"+g.registry, nil), api: faults.New(t, cfg.Host, transport)}
-	before := strings.TrimPrefix(a.registry.URL, "http://")
+	registry, api = faults.New(t, "http://"+g.registry, nil), faults.New(t, cfg.Host, transport)
+	before := strings.TrimPrefix(registry.URL, "http://")
 	g.base, g.registry = strings.Replace(g.base, g.registry, before, 1), before
-	g.kubeconfig = kubeconfigOf(t, a.api.URL)
+	g.kubeconfig = kubeconfigOf(t, api.URL)
+	return g, registry, api
+}
+
+// ailing ships v1 and v2 of an app, all being well.
+func (g ground) ailing(t *testing.T, name string) ailing {
+	t.Helper()
+	var a ailing
+	g, a.registry, a.api = g.proxied(t)
 	a.shop = g.shop(t, name)
 	a.sha["v3"] = a.repo.Commit("v3", map[string]string{
 		"shipit.yaml":                      strings.Replace(a.repo.Read("shipit.yaml"), "crash-on-boot", `""`, 1),
