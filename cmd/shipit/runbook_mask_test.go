@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"regexp"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -12,12 +14,15 @@ import (
 var (
 	spanMask   = regexp.MustCompile(`\b\d+(\.\d+)?(ms|s|m\d+s)\b`)
 	doneMask   = regexp.MustCompile(` \(SPAN\)`) // a step that took no time says none
-	clockMask  = regexp.MustCompile(`\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?Z`)
+	clockMask  = regexp.MustCompile(`\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?Z|\b\d\d:\d\d:\d\d\b`)
+	readMask   = regexp.MustCompile(`\(read what [^:]*:`) // of what is read at the same time, the first that fails is named
 	podMask    = regexp.MustCompile(`-[bcdf-hj-np-tv-z0-9]{8,10}-[bcdf-hj-np-tv-z2-9]{5}\b`)
 	hashMask   = regexp.MustCompile(`\b(g?)([0-9a-f]{7,64})\b`)
 	numberMask = regexp.MustCompile(`\b(PID|pid|port|node-?) ?\d+`)
 	addrMask   = regexp.MustCompile(`\b\d+\.\d+\.\d+\.\d+(:\d+)?\b`)
 	spacesMask = regexp.MustCompile(`  +`)
+	// imagesMask is what is said of several images, which are built at the same time.
+	imagesMask = regexp.MustCompile(`(?m)(^[✓→] ((build|built|push|pushed|sign|signed) )?(worker|gateway):? (new commit|sha256:).*\n){2,}`)
 	// waitMask is a line that is printed only where something takes long.
 	waitMask = regexp.MustCompile(`(?m)^… .*\n`)
 )
@@ -27,7 +32,11 @@ var (
 // one that was short for another, still are.
 func masked(text string) string {
 	text = waitMask.ReplaceAllString(text, "")
+	text = imagesMask.ReplaceAllStringFunc(text, func(lines string) string {
+		return strings.Join(slices.Sorted(slices.Values(strings.SplitAfter(lines, "\n"))), "")
+	})
 	text = clockMask.ReplaceAllString(text, "CLOCK")
+	text = readMask.ReplaceAllString(text, "(read:")
 	text = spanMask.ReplaceAllString(text, "SPAN")
 	text = doneMask.ReplaceAllString(text, "")
 	text = podMask.ReplaceAllString(text, "-POD")

@@ -14,6 +14,7 @@ import (
 	kubestore "github.com/joelhooks/shipit/deploy/kube/store"
 	"github.com/joelhooks/shipit/internal/faults"
 	"github.com/joelhooks/shipit/ledger"
+	"github.com/joelhooks/shipit/tools/devhost"
 )
 
 // situations are those of docs/runbook.md, by their heading.
@@ -27,7 +28,13 @@ func situations() map[string]situation {
 		"Killed run":              {make: (*walk).killedOnTheWay},
 		"Lock held":               {make: (*walk).heldBySomebody},
 		"Registry away":           {make: (*walk).registryAway},
+		"Sigstore away":           {make: (*walk).sigstoreAway},
 		"Cluster lost":            {make: (*walk).clusterLost},
+		"Host lost":               {skip: devhost.Skip, make: (*walk).hostLost},
+		"A role's secret rotated": {skip: noKubectl, make: (*walk).secretRotated},
+		"A host's secret rotated": {skip: devhost.Skip, make: (*walk).hostSecretRotated},
+		"Signing key rotated":     {make: (*walk).signingKeyRotated},
+		"Retire a role":           {make: (*walk).roleRetired},
 	}
 }
 
@@ -48,14 +55,16 @@ func (w *walk) clusterAwayDuringARollout() {
 	w.before[2] = func() { w.api.Have(nil); w.awaitPods() }
 }
 
-// awaitPods waits until the Deployment is as its controller has been told.
+// awaitPods waits until the Deployment is as its controller has been told, and no other pod is there.
 func (w *walk) awaitPods() {
 	w.t.Helper()
 	require.Eventually(w.t, func() bool {
 		d, err := w.g.client.AppsV1().Deployments(w.namespace()).Get(context.Background(), w.namespace()+"-cluster", metav1.GetOptions{})
 		require.NoError(w.t, err)
+		pods, err := w.g.client.CoreV1().Pods(w.namespace()).List(context.Background(), metav1.ListOptions{})
+		require.NoError(w.t, err)
 		s := d.Status
-		return s.ObservedGeneration >= d.Generation && s.Replicas == 1 && s.UpdatedReplicas == 1 && s.ReadyReplicas == 1
+		return len(pods.Items) == 1 && s.ObservedGeneration >= d.Generation && s.Replicas == 1 && s.UpdatedReplicas == 1 && s.ReadyReplicas == 1
 	}, time.Minute, 50*time.Millisecond)
 }
 
@@ -115,4 +124,13 @@ func (w *walk) clusterLost() {
 	require.NoError(w.t, w.g.client.CoreV1().ConfigMaps(ns).DeleteCollection(ctx, now, all))
 	require.NoError(w.t, w.g.client.CoreV1().Secrets(ns).DeleteCollection(ctx, now, all))
 	require.NoError(w.t, w.g.client.CoordinationV1().Leases(ns).DeleteCollection(ctx, now, all))
+}
+
+// roleRetired has a second role in the cluster, which HEAD has no more.
+func (w *walk) roleRetired() {
+	w.sound()
+	w.edits("v3.0.0", "functions:\n", "  mailer:\n    image: worker\n    kubernetes: {namespace: "+w.namespace()+"}\n    stable: 1ms\nfunctions:\n", nil)
+	w.does(0, "release")
+	w.repo.Git("revert", "--no-edit", "HEAD")
+	w.repo.Git("tag", "v4.0.0")
 }
