@@ -57,7 +57,9 @@ func Good(records []release.Record, begun string, now time.Time) []string {
 			continue
 		}
 		sequences = append(sequences, fmt.Sprintf("%d\t%s", r.Seq, meaning(r, now)))
-		others = append(others, fmt.Sprintf("%s\t#%d %s", release.Short(r.SHA), r.Seq, meaning(r, now)))
+		if r.SHA != "" {
+			others = append(others, fmt.Sprintf("%s\t#%d %s", release.Short(r.SHA), r.Seq, meaning(r, now)))
+		}
 		if r.Version != "" {
 			others = append(others, fmt.Sprintf("%s\t#%d %s", r.Version, r.Seq, meaning(r, now)))
 		}
@@ -71,6 +73,9 @@ func Good(records []release.Record, begun string, now time.Time) []string {
 // meaning is a record in a few words.
 func meaning(r release.Record, now time.Time) string {
 	words := []string{release.Short(r.SHA)}
+	if r.Adopted {
+		words = []string{release.BeforeFirst}
+	}
 	if r.Version != "" {
 		words = append(words, r.Version)
 	}

@@ -38,6 +38,7 @@ func Record(w io.Writer, r release.Record, width int) {
 	if from := r.From; from != nil {
 		fmt.Fprintf(w, "  from #%d in %s\n", from.Seq, release.EnvironmentName(from.Environment))
 	}
+	adopted(w, r)
 	if r.Reason != "" && !told(r, r.Reason) {
 		fmt.Fprintf(w, "  %s\n", r.Reason)
 	}
@@ -63,12 +64,20 @@ func Status(w io.Writer, r, newest release.Record, width int) {
 		parity = "NOT in parity"
 	}
 	fmt.Fprintf(w, "%s %s %s, %s\n", r.App, r.ID(), dash(r.Version), parity)
+	adopted(w, r)
 	roles(w, r, width)
 	functions(w, r.Functions)
 	if newest.Seq != r.Seq {
 		fmt.Fprintf(w, "  newest record: %s %s: %s; shipit history %d tells more\n", newest.ID(), newest.Kind, newest.OutcomeText(), newest.Seq)
 	}
 	causes(w, r)
+}
+
+// adopted says of a record that it is of what ran before the first release.
+func adopted(w io.Writer, r release.Record) {
+	if r.Adopted {
+		fmt.Fprintf(w, "  #0 is %s, as it was found: its commit is not known\n", release.BeforeFirst)
+	}
 }
 
 // told reports whether a reason is no more than what the failures or the drift say.
@@ -213,7 +222,11 @@ func History(w io.Writer, records []release.Record, width int) {
 		if r.Withdrawn {
 			outcome += ", withdrawn"
 		}
-		t.add(r.Reason, fmt.Sprint(r.Seq), string(r.Kind), release.Short(r.SHA), dash(r.Version), outcome, span, r.StartedAt.UTC().Format("2006-01-02 15:04Z"))
+		kind := string(r.Kind)
+		if r.Adopted && r.Seq == 0 {
+			kind = "found"
+		}
+		t.add(r.Reason, fmt.Sprint(r.Seq), kind, dash(release.Short(r.SHA)), dash(r.Version), outcome, span, r.StartedAt.UTC().Format("2006-01-02 15:04Z"))
 	}
 	t.write(w)
 }

@@ -41,7 +41,7 @@ func (e Engine) runsWhole(ctx context.Context, rel release.Release, record relea
 	}
 	registered := map[string]*registration{}
 	for _, role := range rel.Roles {
-		if !e.probed(role) {
+		if rel.Adopted || !e.probed(role) {
 			continue
 		}
 		proof, err := e.probe(ctx, role)

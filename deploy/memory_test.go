@@ -39,6 +39,7 @@ type memory struct {
 	whole    bool                       // content was read whole
 	asked    func()                     // is called by Preflight; nil: nothing happens meanwhile
 	answer   http.HandlerFunc           // what every role answers; nil: one line
+	left     []string                   // what of a role that was adopted is not kept
 }
 
 func newMemory() *memory {
@@ -81,6 +82,20 @@ func (m *memory) Switch(ctx context.Context, step deploy.Step) (release.Live, er
 	m.mu.Unlock()
 	seen, err := m.Compare(ctx, step)
 	return seen.Live, err
+}
+
+// Adopt finds what runs of a role that another hand has started.
+func (m *memory) Adopt(ctx context.Context, step deploy.Step) (deploy.Adoption, error) {
+	m.mu.Lock()
+	digest, runs := m.runs[step.Role.Name]
+	m.mu.Unlock()
+	if !runs {
+		return deploy.Adoption{}, nil
+	}
+	role := step.Role
+	role.Digest = digest
+	seen, err := m.Compare(ctx, deploy.Step{Role: role})
+	return deploy.Adoption{Found: true, Role: role, Live: seen.Live, Left: m.left}, err
 }
 
 func (m *memory) Compare(_ context.Context, step deploy.Step) (deploy.Comparison, error) {

@@ -146,7 +146,7 @@ func (e Engine) copy(ctx context.Context, known ledger.Copied, sealed ...ledger.
 // attest publishes where the release runs. It fails nothing: the record is the
 // proof, and this is its copy for those who see only the registry.
 func (e Engine) attest(ctx context.Context, record release.Record) {
-	if e.Policy.Attest == nil {
+	if e.Policy.Attest == nil || record.Adopted {
 		return
 	}
 	if err := e.Policy.Attest(ctx, record); err != nil {

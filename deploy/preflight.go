@@ -48,7 +48,7 @@ func (c checked) step(role release.Role) Step {
 // preflight asks for everything that could stop a release, before the first
 // write. A *release.Refusal lists what does and is not allowed.
 func (e Engine) preflight(ctx context.Context, rel release.Release, t Terms) (checked, error) {
-	e.report(release.PhaseCheck, release.MarkStart, "", "check what could stop %s", release.Short(rel.SHA))
+	e.report(release.PhaseCheck, release.MarkStart, "", "check what could stop %s", contentID(rel))
 	required, weaker, err := e.required(t.History)
 	if err != nil {
 		return checked{}, err
@@ -153,7 +153,7 @@ func (e Engine) ask(ctx context.Context, rel release.Release, dryRun bool) (find
 
 // contentID names a release by the record that it repeats, or by its commit.
 func contentID(rel release.Release) string {
-	if rel.Origin != 0 {
+	if rel.Origin != 0 || rel.Adopted {
 		rel.Seq = rel.Origin
 		return rel.ID()
 	}
@@ -164,8 +164,11 @@ func contentID(rel release.Release) string {
 // that satisfy it.
 func (e Engine) verifyImages(ctx context.Context, rel release.Release, stored map[string][]byte) (map[string][]byte, []release.Finding, error) {
 	bundles := map[string][]byte{}
-	if e.Policy.Verify == nil {
+	switch {
+	case e.Policy.Verify == nil:
 		return bundles, nil, nil
+	case rel.Adopted:
+		return bundles, unsignedAdopted(rel), nil
 	}
 	var found []release.Finding
 	seen := map[string]bool{}

@@ -69,8 +69,8 @@ func (e Engine) runProbes(ctx context.Context, role release.Role, cfg config.Rol
 }
 
 // functions asks every role which functions it owns; nil if none answers for them and
-// none is registered. registered are the registrations by role. The error names ids that
-// two roles claim.
+// none is registered. What was adopted is not asked. registered are the registrations by
+// role. The error names ids that two roles claim.
 func (e Engine) functions(ctx context.Context, rel release.Release, registered map[string]*registration) (*release.Functions, error) {
 	var (
 		roles []release.RoleFunctions
@@ -78,7 +78,7 @@ func (e Engine) functions(ctx context.Context, rel release.Release, registered m
 	)
 	for _, role := range rel.Roles {
 		cfg, ok := e.Config.Role(role.Name)
-		if !ok {
+		if rel.Adopted || !ok {
 			continue
 		}
 		owned, answers, err := probe.Functions(ctx, cfg, e.Config.Functions, e.asker(role))

@@ -28,7 +28,11 @@ func (e Engine) restore(ctx context.Context, begun ledger.Begun, c checked, reco
 		return record, good
 	case !found:
 		record.Reason += "; there is no earlier good release to restore"
-		for _, fault := range e.undoFirstRelease(ctx, c.Release, out.switched) {
+		told, ran := e.putBackUnready(ctx, c, out.switched)
+		if !ran {
+			told = e.undoFirstRelease(ctx, c.Release, out.switched)
+		}
+		for _, fault := range told {
 			record.Reason += "; " + fault
 		}
 		return record, good

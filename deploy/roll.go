@@ -44,7 +44,7 @@ func (e Engine) Rollback(ctx context.Context, to string, t Terms) (release.Recor
 	rel := entry.Release()
 	rel.Kind, rel.Origin, rel.Seq, rel.From = release.KindRollback, entry.Record.Content(), 0, nil
 	t.Attached = entry.Attachments
-	e.report(release.PhaseCheck, release.MarkNote, "", "rolling back to %s %s", entry.Record.ID(), entry.Record.Version)
+	e.report(release.PhaseCheck, release.MarkNote, "", "rolling back to %s", strings.TrimSpace(entry.Record.ID()+" "+entry.Record.Version))
 	return e.Release(ctx, rel, t)
 }
 
@@ -75,8 +75,13 @@ func (e Engine) roll(ctx context.Context, c checked) (release.Record, error) {
 	if c.Release, err = e.prepare(lockCtx, c.Release); err != nil {
 		return release.Record{}, Unchanged(err)
 	}
+	adopted, err := e.adopt(lockCtx, c)
+	if err != nil {
+		return release.Record{}, Unchanged(err)
+	}
 	// The pending record is written before the first change, so that a crash leaves a trace.
-	begun, err := e.Ledger.Begin(lockCtx, lock, ledger.PendingRecord{Release: c.Release, Attachments: c.bundles, Policy: c.required, Allowed: c.allowed, Environment: e.Config.Environment})
+	begun, err := e.Ledger.Begin(lockCtx, lock, ledger.PendingRecord{Release: c.Release, Attachments: c.bundles, Policy: c.required, Allowed: c.allowed,
+		Environment: e.Config.Environment, Adopted: adopted})
 	if err != nil {
 		return release.Record{}, Unchanged(fmt.Errorf("record the start of %s: %w", release.Short(c.Release.SHA), err))
 	}
@@ -142,7 +147,7 @@ func (e Engine) switchRole(ctx context.Context, c checked, role release.Role, ou
 		err = causeOf(ctx, err)
 	}
 	out.took[role.Name] = time.Since(began)
-	if err == nil && e.probed(role) {
+	if err == nil && !c.Release.Adopted && e.probed(role) {
 		var proof string
 		proof, err = e.probe(ctx, role)
 		out.registered[role.Name] = proven(proof)

@@ -17,7 +17,7 @@ func TestVerifyReadsContentWhole(t *testing.T) {
 	_, err := a.Status(t.Context())
 	require.NoError(t, err)
 	require.False(t, a.target.whole)
-	_, _, err = a.Verify(t.Context(), 0, 0)
+	_, _, err = a.Verify(t.Context(), -1, 0)
 	require.NoError(t, err)
 	require.True(t, a.target.whole)
 }

@@ -23,6 +23,10 @@ type Target interface {
 	// Prepare brings what the role needs to where it will run; what runs is not touched.
 	// It returns the role with its Files, as the record is to tell them.
 	Prepare(ctx context.Context, role release.Role) (release.Role, error)
+	// Adopt reads what runs where a role is to run that was never released, so that
+	// Switch can bring it back: the objects or the service as they are found. It changes
+	// nothing, and no secret is in what it returns.
+	Adopt(ctx context.Context, step Step) (Adoption, error)
 	// Switch makes the role run and waits until it does. A *release.Failure says
 	// that it never will, with the cause.
 	Switch(ctx context.Context, step Step) (release.Live, error)

@@ -29,7 +29,7 @@ type Check struct {
 }
 
 // Verify looks at the chain of the newest limit records (0: all), at the
-// signatures of the release seq (0: the one that should be running), and, for the
+// signatures of the release seq (-1: the one that should be running), and, for the
 // running one, at what runs.
 func (e Engine) Verify(ctx context.Context, seq int64, limit int) (ledger.Entry, []Check, error) {
 	faults, err := e.Ledger.Verify(ctx, limit)
@@ -42,7 +42,7 @@ func (e Engine) Verify(ctx context.Context, seq int64, limit int) (ledger.Entry,
 		return ledger.Entry{}, nil, err
 	}
 	should, found := release.Current(records)
-	if seq == 0 {
+	if seq < 0 {
 		if !found {
 			return ledger.Entry{}, nil, &NothingGoodError{}
 		}
@@ -88,6 +88,9 @@ func (e Engine) imageChecks(ctx context.Context, entry ledger.Entry) []Check {
 	if e.Policy.Verify == nil {
 		return []Check{{Subject: SubjectSignature, Object: entry.Record.ID(), OK: true, Detail: "no policy requires one"}}
 	}
+	if entry.Record.Adopted {
+		return []Check{{Subject: SubjectSignature, Object: entry.Record.ID(), Detail: "it ran before the first release, and nobody signed its images"}}
+	}
 	var checks []Check
 	for _, role := range entry.Release().Roles {
 		verified, err := e.Policy.Verify(ctx, role, nil)
@@ -103,6 +106,9 @@ func (e Engine) imageChecks(ctx context.Context, entry ledger.Entry) []Check {
 // RebuildChecks compare every image of an entry with what rebuild makes of its source.
 // rebuild returns what it found, or why the image is not what its source gives.
 func RebuildChecks(entry ledger.Entry, rebuild func(release.Role) (string, error)) []Check {
+	if entry.Record.Adopted {
+		return []Check{{Subject: SubjectRebuild, Object: entry.Record.ID(), Detail: "it ran before the first release: its commit is not known"}}
+	}
 	var checks []Check
 	seen := map[string]bool{}
 	for _, role := range entry.Release().Roles {

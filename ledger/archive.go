@@ -48,8 +48,9 @@ type index struct {
 
 // indexed is a record of a segment: its hash, and what a rollback chooses it by.
 type indexed struct {
-	Hash   string         `json:"hash"`
-	Record release.Record `json:"record"`
+	Hash    string          `json:"hash"`
+	Record  release.Record  `json:"record"`
+	Adopted *release.Record `json:"adopted,omitempty"` // of the first record: #0
 }
 
 // segment is an earlier segment: its last number, and the hash of its index.
@@ -61,12 +62,22 @@ type segment struct {
 func indexName(to int64) string { return recordName(to) + "-" + kindArchive }
 
 // indexedRecord is what the index tells of a record.
-func indexedRecord(e StoredEntry) indexed {
-	r := e.record()
-	return indexed{Hash: hash(e.Parts[partRecord]), Record: release.Record{
-		App: r.App, Seq: e.seq(), Kind: r.Kind, SHA: r.SHA, Version: r.Version, Outcome: r.Outcome, Parity: r.Parity,
-		StartedAt: r.StartedAt, SettledAt: r.SettledAt, Previous: r.Previous, Origin: r.Origin, Restored: r.Restored,
-	}}
+func (l *Ledger) indexedRecord(e StoredEntry) indexed {
+	out := indexed{Hash: hash(e.Parts[partRecord]), Record: chosenBy(e.record())}
+	out.Record.Seq = e.seq()
+	if adopted, found, err := l.adoptedIn(e); found && err == nil {
+		record := chosenBy(adopted.Record)
+		out.Adopted = &record
+	}
+	return out
+}
+
+// chosenBy is a record with what a rollback chooses it by.
+func chosenBy(r release.Record) release.Record {
+	return release.Record{
+		App: r.App, Seq: r.Seq, Kind: r.Kind, SHA: r.SHA, Version: r.Version, Outcome: r.Outcome, Parity: r.Parity,
+		StartedAt: r.StartedAt, SettledAt: r.SettledAt, Previous: r.Previous, Origin: r.Origin, Adopted: r.Adopted, Restored: r.Restored,
+	}
 }
 
 // Archive moves old records from the store to the mirror, as many as there is time
@@ -124,7 +135,7 @@ func (l *Ledger) writeSegment(ctx context.Context, last index) (index, error) {
 		next.Earlier = append(next.Earlier, segment{last.To, hash(raw)})
 	}
 	for _, e := range records {
-		next.Records = append(next.Records, indexedRecord(e))
+		next.Records = append(next.Records, l.indexedRecord(e))
 	}
 	raw, err := encode(next)
 	if err != nil {
@@ -151,7 +162,7 @@ func (l *Ledger) segmentAfter(ctx context.Context, last index) ([]StoredEntry, e
 		return nil, err
 	}
 	slices.Reverse(entries)
-	before, beforeHash := int64(0), ""
+	before, beforeHash := int64(0), adoptedHash(first(entries).Parts)
 	if n := len(last.Records); n > 0 {
 		before, beforeHash = last.Records[n-1].Record.Seq, last.Records[n-1].Hash
 	}

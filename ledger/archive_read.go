@@ -156,6 +156,9 @@ func (a *archive) indexed(ctx context.Context, gone withdrawn) iter.Seq2[[]relea
 				for _, r := range slices.Backward(a.read[to].Records) {
 					r.Record.Withdrawn = gone.has(r.Record)
 					records = append(records, r.Record)
+					if r.Adopted != nil {
+						records = append(records, *r.Adopted)
+					}
 				}
 				if to != a.newest.To {
 					delete(a.read, to) // memory does not grow with the history

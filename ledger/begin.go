@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -32,6 +33,7 @@ type PendingRecord struct {
 	Policy      *release.Policy   // that its images satisfy; nil: none
 	Allowed     []release.Code    // what was let pass by name
 	Environment string            // "" is one too
+	Adopted     *Adopted          // what ran before the first release; nil: nothing did, or this is not the first
 }
 
 // Begin writes the pending record of a release and gives it the next number.
@@ -75,7 +77,14 @@ func (l *Ledger) begin(ctx context.Context, lock *Lock, in PendingRecord) (Begun
 		rec.Previous, rec.PreviousHash = before.seq(), hash(before.Parts[partRecord])
 	}
 	rec.Withdrawals = gone.and(before.record())
-	parts, chunks, err := pendingParts(rec, in)
+	var adopted map[string][]byte
+	if in.Adopted != nil && rec.Seq == 1 {
+		if adopted, err = in.Adopted.parts(rec); err != nil {
+			return Begun{}, err
+		}
+		rec.PreviousHash = adoptedHash(adopted)
+	}
+	parts, chunks, err := pendingParts(rec, in, adopted)
 	if err != nil {
 		return Begun{}, err
 	}
@@ -125,9 +134,10 @@ func (l *Ledger) standing(ctx context.Context, lock *Lock) (newest StoredEntry, 
 }
 
 // pendingParts are what is stored of a release before its first change: the parts of its
-// entry, and the entries of those that are too large for it.
-func pendingParts(rec release.Record, in PendingRecord) (parts map[string][]byte, chunks []StoredEntry, err error) {
+// entry, and the entries of those that are too large for it. adopted are those of #0.
+func pendingParts(rec release.Record, in PendingRecord, adopted map[string][]byte) (parts map[string][]byte, chunks []StoredEntry, err error) {
 	parts = map[string][]byte{}
+	maps.Copy(parts, adopted)
 	if parts[partRecord], err = encode(rec); err != nil {
 		return nil, nil, err
 	}

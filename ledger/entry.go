@@ -49,6 +49,9 @@ func newEntry(seq int64, app string, parts map[string][]byte, sealed bool) (Entr
 	if e.Record.App != app {
 		return e, &AlteredError{Seq: seq, Field: "app", Message: fmt.Sprintf("it says %q", e.Record.App)}
 	}
+	if e.Record.Previous == 0 && e.Record.PreviousHash != adoptedHash(parts) {
+		return e, &AlteredError{Seq: seq, Field: partAdopted, Message: "what ran before the first release is gone, or is not what was stored"}
+	}
 	if !sealed && needsSeal(e.Record) {
 		return e, &AlteredError{Seq: seq, Field: "outcome", Message: fmt.Sprintf("it says %s, and was never sealed", e.Record.Outcome)}
 	}

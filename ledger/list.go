@@ -127,11 +127,18 @@ func (l *Ledger) ListSince(ctx context.Context, since time.Time, limit int, befo
 			}
 			found = append(found, r)
 		}
-		if len(page) < firstPage {
+		if before = oldest(page); len(page) < firstPage || before == 0 {
 			return found, nil
 		}
-		before = page[len(page)-1].Seq
 	}
+}
+
+// oldest is the number of the last record of a page; 0 if nothing can be before it.
+func oldest(page []release.Record) int64 {
+	if len(page) == 0 {
+		return 0
+	}
+	return page[len(page)-1].Seq
 }
 
 // page reads from the store the limit entries before a number or some more, or all
@@ -225,9 +232,9 @@ func (l *Ledger) NewestStored(ctx context.Context, enough func(newest []release.
 		switch {
 		case len(newest) > 0 && enough(newest):
 			return newest, true, nil
-		case len(page) == 0 || limit == 0 || len(page) < limit:
+		case limit == 0 || len(page) < limit || oldest(page) == 0:
 			return newest, false, nil
 		}
-		before = page[len(page)-1].Seq
+		before = oldest(page)
 	}
 }

@@ -19,8 +19,11 @@ func (l *Ledger) Trust(ctx context.Context, e Entry) error { return l.verifySign
 // Read returns one record with its objects, ready to be rolled out again, if it
 // is what was once stored: by its own hashes, by the record after it, and by its
 // signature where the ledger verifies those. Otherwise the error is an
-// *AlteredError, or a *MissingError.
+// *AlteredError, or a *MissingError. #0 is what ran before the first release.
 func (l *Ledger) Read(ctx context.Context, seq int64) (Entry, error) {
+	if seq == 0 {
+		return l.readAdopted(ctx)
+	}
 	var e Entry
 	var next StoredEntry
 	var gone withdrawn
@@ -72,7 +75,7 @@ func linked(e Entry, after release.Record) error {
 }
 
 // entries are stored entries, newest first, each checked by itself and by the one
-// after it.
+// after it. After the first record comes what it has adopted.
 func (l *Ledger) entries(newest []StoredEntry, gone withdrawn) iter.Seq[Entry] {
 	return func(yield func(Entry) bool) {
 		var after release.Record
@@ -89,6 +92,13 @@ func (l *Ledger) entries(newest []StoredEntry, gone withdrawn) iter.Seq[Entry] {
 			}
 			e.Record.Withdrawn = gone.has(e.Record)
 			if !yield(e) {
+				return
+			}
+			adopted, found, err := l.adoptedIn(k)
+			if err != nil {
+				adopted.Record.App, adopted.Record.Seq, adopted.Record.Altered = l.app, 0, alteration(err)
+			}
+			if found && !yield(adopted) {
 				return
 			}
 		}

@@ -105,7 +105,7 @@ func (l *Ledger) writeAgain(ctx context.Context, begun Begun, next StoredEntry, 
 // asBegun keeps what was decided when the record was begun, and drops what is
 // only known on reading.
 func asBegun(rec, begun release.Record) release.Record {
-	rec.App, rec.Seq, rec.Kind, rec.Origin = begun.App, begun.Seq, begun.Kind, begun.Origin
+	rec.App, rec.Seq, rec.Kind, rec.Origin, rec.Adopted = begun.App, begun.Seq, begun.Kind, begun.Origin, begun.Adopted
 	rec.From = begun.From
 	rec.SHA, rec.Version, rec.Holder, rec.Fence = begun.SHA, begun.Version, begun.Holder, begun.Fence
 	rec.Previous, rec.PreviousHash, rec.ObjectsHash = begun.Previous, begun.PreviousHash, begun.ObjectsHash

@@ -55,7 +55,7 @@ func splitParts(seq int64, parts map[string][]byte) (rest map[string][]byte, chu
 func largest(parts map[string][]byte) string {
 	found := ""
 	for _, name := range slices.Sorted(maps.Keys(parts)) {
-		if name != partRecord && name != partSplit && len(parts[name]) > max(len(parts[found]), hashLength) {
+		if name != partRecord && name != partAdopted && name != partSplit && len(parts[name]) > max(len(parts[found]), hashLength) {
 			found = name
 		}
 	}

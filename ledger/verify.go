@@ -209,6 +209,9 @@ func (a *audit) chain(location string, entries []StoredEntry, read func(name str
 		if err != nil {
 			a.altered(k.seq(), location, err)
 		}
+		if _, _, err := a.ledger.adoptedIn(whole); err != nil {
+			a.altered(0, location, err)
+		}
 		if err := linked(Entry{Record: release.Record{Seq: k.seq()}, Raw: e.Raw}, after); err != nil {
 			a.altered(k.seq(), location, err)
 		}

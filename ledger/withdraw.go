@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -25,6 +26,9 @@ type mark struct {
 // was marked, and nothing is sealed. A *MissingError says that there is no such
 // record.
 func (l *Ledger) Withdraw(ctx context.Context, lock *Lock, seq int64, reason string) ([]Sealed, error) {
+	if seq == 0 {
+		return nil, errors.New("what ran before the first release cannot be withdrawn")
+	}
 	if err := lock.confirm(ctx); err != nil {
 		return nil, err
 	}

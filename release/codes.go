@@ -67,6 +67,7 @@ const (
 	CodeServiceNotRunnable   Code = "ServiceNotRunnable"
 	CodeSubmodule            Code = "Submodule"
 	CodeSyntaxRejected       Code = "SyntaxRejected"
+	CodeAdoptedUnsigned      Code = "AdoptedUnsigned"
 	CodePolicyWeaker         Code = "PolicyWeaker"
 	CodeImageSettings        Code = "ImageSettings"
 	CodeNotPromotable        Code = "NotPromotable"

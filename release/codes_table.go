@@ -111,6 +111,8 @@ func imageCodes() []CodeEntry {
 			"Commit the files themselves, or publish them as a package.", false},
 		{CodeSyntaxRejected, OfFinding, "The runtime of the image rejects a file's syntax.",
 			"Correct the file, or pin a base with a newer runtime.", true},
+		{CodeAdoptedUnsigned, OfFinding, "A rollback goes to #0, what ran before the first release: nobody signed it, and the policy requires signatures.",
+			"Accept it with `--allow AdoptedUnsigned`, which is recorded.", true},
 		{CodePolicyWeaker, OfFinding, "The signing policy requires less than that of the last release.",
 			"Restore the policy, or accept the change with `--allow PolicyWeaker`, as when a key replaces another; that is recorded.", true},
 		{CodeReleaseTooLarge, OfFinding, "The objects of the release exceed the size limit of the ledger.",

@@ -59,6 +59,8 @@ func compareRole(role Role, live Live) []Drift {
 		add(DriftUnknown, "unknown", detail)
 	case len(live.Digests) == 0 && live.Desired == 0:
 		// Scaled to nothing, or a role of jobs and schedules only: nothing serves a wrong image.
+	case role.Digest == "" && live.Ready >= live.Desired && live.Unsteady == "":
+		// It was adopted, and nobody knows its image.
 	case len(live.Digests) == 0:
 		add(DriftMissing, "nothing", live.readiness())
 	default:
@@ -111,7 +113,7 @@ func (r Record) Observe(rel Release, live map[string]Live, objects []Drift, shaO
 			rec.Wanted = role.Digest
 		}
 		switch {
-		case role.Runs(l.Digest()):
+		case role.Digest != "" && role.Runs(l.Digest()):
 			rec.LiveDigest, rec.LiveSHA = role.Digest, rel.SHA
 		case shaOf != nil && l.Digest() != "":
 			rec.LiveSHA = shaOf(rec.Name, l.Digest())

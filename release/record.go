@@ -36,7 +36,8 @@ type Record struct {
 
 	Origin       int64      `json:"origin,omitempty"`       // for a rollback: the release that was rolled out again
 	From         *Promoted  `json:"from,omitempty"`         // for a promotion: the release of the other environment
-	Restored     int64      `json:"restored,omitempty"`     // for a restored one: the release that runs again
+	Adopted      bool       `json:"adopted,omitempty"`      // what it rolled out is #0: what ran before the first release
+	Restored     int64      `json:"restored,omitempty"`     // for a restored one: the release that runs again; none: #0
 	Reason       string     `json:"reason,omitempty"`       // why it did not settle, one line
 	Failures     []*Failure `json:"failures,omitempty"`     // the autopsy
 	Holder       string     `json:"holder,omitempty"`       // who held the lock
@@ -98,7 +99,7 @@ type RoleFunctions struct {
 }
 
 // ID is how people name a record in output.
-func (r Record) ID() string { return fmt.Sprintf("#%d %s", r.Seq, Short(r.SHA)) }
+func (r Record) ID() string { return name(r.Seq, r.SHA) }
 
 // Good reports whether the record can be rolled back to: it settled in parity,
 // was not withdrawn, and is what was stored.
@@ -109,7 +110,10 @@ func (r Record) Good() bool {
 // Content is the sequence number of the release whose content this record
 // rolled out: its own, or for a rollback that of the release it went back to.
 func (r Record) Content() int64 {
-	if r.Origin != 0 {
+	switch {
+	case r.Adopted:
+		return 0
+	case r.Origin != 0:
 		return r.Origin
 	}
 	return r.Seq
@@ -119,7 +123,7 @@ func (r Record) Content() int64 {
 func Begin(rel Release, now time.Time) Record {
 	rec := Record{
 		App: rel.App, Seq: rel.Seq, Kind: rel.Kind, SHA: rel.SHA, Version: rel.Version, Outcome: Pending,
-		Origin: rel.Origin, From: rel.From, StartedAt: now.UTC().Truncate(time.Millisecond), ObjectsHash: rel.ObjectsHash(),
+		Origin: rel.Origin, From: rel.From, Adopted: rel.Adopted, StartedAt: now.UTC().Truncate(time.Millisecond), ObjectsHash: rel.ObjectsHash(),
 	}
 	for _, role := range rel.Roles {
 		rec.Roles = append(rec.Roles, RoleRecord{
@@ -130,10 +134,18 @@ func Begin(rel Release, now time.Time) Record {
 	return rec
 }
 
+// Adopt is the record #0: what ran before the first release, as it was seen. It is good
+// if all of it was ready.
+func Adopt(rel Release, live map[string]Live, now time.Time) Record {
+	rec := Begin(rel, now).Observe(rel, live, nil, nil)
+	rec.Outcome, rec.SettledAt, rec.Drift = Settled, rec.StartedAt, nil
+	return rec
+}
+
 // Release rebuilds the release that a record tells of. objects are those stored
 // with it, by role name.
 func (r Record) Release(objects map[string][]json.RawMessage) Release {
-	rel := Release{App: r.App, Kind: r.Kind, Seq: r.Seq, SHA: r.SHA, Version: r.Version, Origin: r.Origin, From: r.From}
+	rel := Release{App: r.App, Kind: r.Kind, Seq: r.Seq, SHA: r.SHA, Version: r.Version, Origin: r.Origin, From: r.From, Adopted: r.Adopted}
 	for _, role := range r.Roles {
 		rel.Roles = append(rel.Roles, Role{
 			Name: role.Name, Target: role.Target, Image: role.Image, Repository: role.Repository,

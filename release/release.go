@@ -42,6 +42,9 @@ type Release struct {
 	Origin  int64     // for a rollback: the Seq of the release that is rolled out again
 	From    *Promoted // for a promotion: what it ships; otherwise nil
 	Roles   []Role    // in the order in which they are switched
+	// Adopted says that this is what ran before the first release: its objects and
+	// services as they were found. Nobody knows its commit.
+	Adopted bool
 }
 
 // Role is one running part of a release.
@@ -50,7 +53,7 @@ type Role struct {
 	Target     Target
 	Image      string   // its name in shipit.yaml
 	Repository string   // registry/owner/name, no tag
-	Digest     string   // sha256:…, what the role is told to run
+	Digest     string   // sha256:…, what the role is told to run; "" of an adopted one whose image is not known
 	Key        string   // of the inputs that the image was made of; "" if it is not known
 	Aliases    []string // further digests that a runtime may report for Digest: platform manifests, configs
 	// Files is what ties the files of a host role to its image: the platform, a colon and
@@ -62,7 +65,11 @@ type Role struct {
 }
 
 // ID is how people name a release in output: its sequence number and short SHA.
-func (r Release) ID() string { return fmt.Sprintf("#%d %s", r.Seq, Short(r.SHA)) }
+func (r Release) ID() string { return name(r.Seq, r.SHA) }
+
+func name(seq int64, sha string) string {
+	return strings.TrimSuffix(fmt.Sprintf("#%d %s", seq, Short(sha)), " ")
+}
 
 // Role returns the role of that name; false if the release has none.
 func (r Release) Role(name string) (Role, bool) {
@@ -77,9 +84,10 @@ func (r Release) Role(name string) (Role, bool) {
 // Reference is the pullable name of the role's image, by digest.
 func (r Role) Reference() string { return r.Repository + "@" + r.Digest }
 
-// Runs reports whether a digest that a runtime reported is this role's image.
+// Runs reports whether a digest that a runtime reported is this role's image. Of a role
+// whose image is not known, any is.
 func (r Role) Runs(reported string) bool {
-	return reported != "" && (reported == r.Digest || slices.Contains(r.Aliases, reported))
+	return reported != "" && (r.Digest == "" || reported == r.Digest || slices.Contains(r.Aliases, reported))
 }
 
 // Short abbreviates a commit SHA to the 7 digits that people read; anything

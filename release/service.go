@@ -32,4 +32,16 @@ type ServiceDefinition struct {
 	Stop    int64             `json:"stopTimeoutMs"`      // from SIGTERM to SIGKILL
 	Stable  int64             `json:"stableMs,omitempty"` // how long it must stay up after it was ready; 0: the host's default
 	Logs    []string          `json:"logs,omitempty"`     // that launchd writes; their folder must exist before the start
+
+	// Found says that this is a service that ran before the first release. Content is its
+	// file, in which what looks like a secret is hidden; it has no digest.
+	Found *FoundService `json:"found,omitempty"`
+}
+
+// FoundService is how a service was before the first release.
+type FoundService struct {
+	Hash    string `json:"hash"`    // sha256:… of its file, as it was; "": the file was not where a release puts it
+	Folder  string `json:"folder"`  // in which its process worked; "" if there was none
+	Enabled bool   `json:"enabled"` // it started with the machine
+	Up      bool   `json:"up"`      // it ran
 }

@@ -5,6 +5,9 @@ import (
 	"time"
 )
 
+// BeforeFirst says what #0 is, in words.
+const BeforeFirst = "what ran before the first release"
+
 // OutcomeText is the outcome of a record in words: "settled, in parity".
 func (r Record) OutcomeText() string {
 	s := string(r.Outcome)

@@ -32,7 +32,7 @@
     if (r.outcome === 'pending') return ['…', 'warn'];
     return ['✗', 'bad'];
   }
-  const title = r => `#${r.seq} ${r.sha.slice(0, 7)}${r.version ? ' ' + r.version : ''}`;
+  const title = r => `#${r.seq}${r.sha ? ' ' + r.sha.slice(0, 7) : ''}${r.version ? ' ' + r.version : ''}`;
 
   const roles = [];
   for (const r of releases) for (const role of r.roles) if (!roles.includes(role.name)) roles.push(role.name);
@@ -127,8 +127,8 @@
     const parts = [make('h2', {id: 'detail-title'}, title(r)), make('p', {class: kind}, `${sign} ${r.text}`)];
     const facts = make('dl', {class: 'facts'});
     const fact = (name, value) => value && facts.append(make('dt', {}, name), make('dd', {}, value));
-    fact('kind', r.kind + (r.origin ? ` to #${r.origin}` : ''));
-    fact('commit', make('code', {}, r.sha));
+    fact('kind', r.adopted ? (r.seq ? r.kind + ' to #0, what ran before the first release' : 'what ran before the first release') : r.kind + (r.origin ? ` to #${r.origin}` : ''));
+    fact('commit', r.sha ? make('code', {}, r.sha) : 'not known');
     fact('started', when(r.started));
     fact('took', r.tookMs ? took(r.tookMs) : '');
     fact('reason', (r.failures || []).length ? '' : r.reason);

@@ -54,7 +54,8 @@ type Release struct {
 	TookMS    int64              `json:"tookMs"`
 	Reason    string             `json:"reason,omitempty"`
 	Withdrawn bool               `json:"withdrawn,omitempty"`
-	Origin    int64              `json:"origin,omitempty"` // of a rollback: the release whose content it is
+	Origin    int64              `json:"origin,omitempty"`  // of a rollback: the release whose content it is
+	Adopted   bool               `json:"adopted,omitempty"` // its content is what ran before the first release
 	Roles     []Role             `json:"roles"`
 	Failures  []*release.Failure `json:"failures,omitempty"`
 	Steps     []Step             `json:"steps,omitempty"`
@@ -88,7 +89,7 @@ func New(app string, records []release.Record, events []release.Event, now time.
 	for _, rec := range records {
 		out := Release{
 			Seq: rec.Seq, Kind: rec.Kind, SHA: rec.SHA, Version: rec.Version, Outcome: rec.Outcome, Parity: rec.Parity, Text: rec.OutcomeText(),
-			Started: rec.StartedAt.UTC(), Reason: rec.Reason, Withdrawn: rec.Withdrawn, Origin: rec.Origin, Failures: rec.Failures, Roles: []Role{},
+			Started: rec.StartedAt.UTC(), Reason: rec.Reason, Withdrawn: rec.Withdrawn, Origin: rec.Origin, Adopted: rec.Adopted, Failures: rec.Failures, Roles: []Role{},
 		}
 		if !rec.SettledAt.IsZero() {
 			out.TookMS = rec.SettledAt.Sub(rec.StartedAt).Milliseconds()

@@ -34,6 +34,7 @@ func newHistory(g *globals) *cobra.Command {
 		Example: `  shipit history               the newest 50
   shipit history --before 151  the next page
   shipit history 42            roles, cause, log lines and events of that record
+  shipit history 0             what ran before the first release
   shipit history --from-registry   after a cluster was lost; then shipit rollback
   shipit history -o json | jq '.records[] | select(.parity | not)'`,
 		Args: atMost(1),
@@ -63,7 +64,7 @@ func (o *historyOptions) run(ctx context.Context) error {
 			return err
 		}
 	}
-	if o.seq > 0 {
+	if o.seq >= 0 {
 		entry, err := s.Ledger.Read(ctx, o.seq)
 		if err != nil {
 			return deploy.Unchanged(err)

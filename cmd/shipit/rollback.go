@@ -26,9 +26,11 @@ func newRollback(g *globals) *cobra.Command {
 		Short: "Roll back to an earlier good release",
 		Long: `Rolls back to the newest earlier good release, or to the one given with --to. It
 needs no git and no build. A release is good if it settled in parity and was not
-withdrawn. The rollback gets a record of its own.`,
+withdrawn. The rollback gets a record of its own. #0 is what ran before the first
+release, where something did.`,
 		Example: `  shipit rollback                 to the newest earlier good release
   shipit rollback --to 42         to that sequence number
+  shipit rollback --to 0          to what ran before the first release
   shipit rollback --to 4f2a91c    to that commit
   shipit rollback --to '~1.4'     to the newest good 1.4.x`,
 		Args: atMost(0),

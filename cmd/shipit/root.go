@@ -138,10 +138,10 @@ func onRevision(rev *string, run func(context.Context) error) func(*cobra.Comman
 // sequence is the first argument as a sequence number; 0 if there is none.
 func sequence(args []string) (int64, error) {
 	if len(args) == 0 {
-		return 0, nil
+		return -1, nil
 	}
 	seq, err := strconv.ParseInt(args[0], 10, 64)
-	if err != nil || seq < 1 {
+	if err != nil || seq < 0 {
 		return 0, &usageError{fmt.Sprintf("%q is not a sequence number", args[0])}
 	}
 	return seq, nil

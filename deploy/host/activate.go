@@ -33,6 +33,9 @@ func (r runner) activate(ctx context.Context, role release.Role, others ...strin
 	if err != nil {
 		return release.Live{}, err
 	}
+	if d.Found != nil {
+		return r.putBackFound(ctx, d)
+	}
 	began := time.Now()
 	s, err := attributed(ctx, func() (service.State, error) { return r.inspect(ctx, d) })
 	if err != nil {

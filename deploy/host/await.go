@@ -44,7 +44,7 @@ func (r runner) ready(ctx context.Context, d service.Definition) (service.State,
 		if first.PID == 0 && s.PID > 0 {
 			first, since = s, time.Now()
 		}
-		early := first.PID == 0 || time.Since(since) < earlyTime
+		early := first.PID == 0 || time.Since(since) < r.early(d)
 		switch {
 		case ended(s, first):
 			return s, r.failure(ctx, d, asStarted(s, first))
@@ -56,15 +56,24 @@ func (r runner) ready(ctx context.Context, d service.Definition) (service.State,
 			return s, d.PortTaken(*s.Foreign())
 		case s.Runs(d) && time.Since(began) > r.listen:
 			return s, r.notServed(ctx, d, s, fmt.Sprintf("after %s", r.listen))
-		case !s.Runs(d) && time.Since(began) > startLimit:
+		case !s.Runs(d) && time.Since(began) > max(startLimit, r.early(d)):
 			f := r.failure(ctx, d, s)
-			f.Message = fmt.Sprintf("no process after %s: %s", startLimit, s.Phase)
+			f.Message = fmt.Sprintf("no process after %s: %s", max(startLimit, r.early(d)), s.Phase)
 			return s, f
 		}
 		if err := sleep(ctx, pollEvery); err != nil {
 			return s, err
 		}
 	}
+}
+
+// early is how long a process may work in another directory than it is to: one that ran
+// before the first release may be started by a script that has much to do.
+func (r runner) early(d service.Definition) time.Duration {
+	if d.Found != nil {
+		return r.listen
+	}
+	return earlyTime
 }
 
 // staysUp watches the service for its stable time. first is its state when it was ready:

@@ -41,6 +41,9 @@ func (r runner) observe(ctx context.Context, role release.Role, with observing) 
 	if err != nil {
 		return observation{}, err
 	}
+	if d.Found != nil {
+		return r.observeFound(ctx, d)
+	}
 	s, err := r.inspect(ctx, d)
 	if err != nil {
 		return observation{}, err

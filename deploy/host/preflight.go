@@ -36,7 +36,11 @@ func (r runner) preflight(ctx context.Context, role release.Role, n needs) ([]re
 		return []release.Finding{f}, nil
 	}
 	var findings []release.Finding
-	for _, check := range []func(context.Context, service.Definition, needs) ([]release.Finding, error){r.running, r.space, r.unit, r.runtimes} {
+	checks := []func(context.Context, service.Definition, needs) ([]release.Finding, error){r.running, r.space, r.unit, r.runtimes}
+	if d.Found != nil {
+		checks = checks[:1] // nothing is unpacked
+	}
+	for _, check := range checks {
 		found, err := check(ctx, d, n)
 		if err != nil {
 			return findings, err

@@ -39,6 +39,9 @@ func (r runner) prepare(ctx context.Context, role release.Role, layers layersOf)
 	if err != nil {
 		return role, err
 	}
+	if d.Found != nil {
+		return role, nil // it is on the machine, or nowhere
+	}
 	defer r.Lock(d.ReleaseDir())()
 	store, short, began := r.store(d), release.ShortDigest(d.Digest), time.Now()
 	if err := store.PrepareStaging(ctx); err != nil {

@@ -219,7 +219,7 @@ func liveOf(role release.Role, r running, now time.Time) release.Live {
 				continue
 			}
 			digests := runningDigests(p, names)
-			wanted := len(digests) > 0
+			wanted := len(digests) > 0 || role.Digest == "" // an adopted image need not be known
 			for _, d := range digests {
 				count[d]++
 				wanted = wanted && role.Runs(d)
@@ -249,13 +249,7 @@ func liveOf(role release.Role, r running, now time.Time) release.Live {
 // wantedImage is the digest that a live workload's template asks for in one of the
 // containers, or the whole reference where that has none.
 func wantedImage(u *unstructured.Unstructured, names map[string]bool) string {
-	spec, _, _ := unstructured.NestedMap(u.Object, "spec")
-	if t := object.PodTemplate(u); t != nil {
-		spec, _ = t["spec"].(map[string]any)
-	}
-	list, _ := spec["containers"].([]any)
-	for _, item := range list {
-		m, _ := item.(map[string]any)
+	for _, m := range containers(u) {
 		if name, _ := m["name"].(string); names[name] {
 			image, _ := m["image"].(string)
 			if _, digest, pinned := strings.Cut(image, "@"); pinned {
@@ -270,14 +264,8 @@ func wantedImage(u *unstructured.Unstructured, names map[string]bool) string {
 // containersOf are the names of the containers that were rendered with the role's
 // image. A live container is known by its name: its image may have been changed.
 func containersOf(o *object.Object, repository string) map[string]bool {
-	spec, _, _ := unstructured.NestedMap(o.Body.Object, "spec")
-	if t := object.PodTemplate(o.Body); t != nil {
-		spec, _ = t["spec"].(map[string]any)
-	}
 	names := map[string]bool{}
-	list, _ := spec["containers"].([]any)
-	for _, item := range list {
-		m, _ := item.(map[string]any)
+	for _, m := range containers(o.Body) {
 		name, _ := m["name"].(string)
 		image, _ := m["image"].(string)
 		if sameRepository(image, repository) {
@@ -294,10 +282,7 @@ func sameRepository(image, repository string) bool {
 }
 
 func fullName(ref string) string {
-	ref, _, _ = strings.Cut(ref, "@")
-	if i := strings.LastIndex(ref, ":"); i > strings.LastIndex(ref, "/") {
-		ref = ref[:i]
-	}
+	ref = withoutTag(ref)
 	first, rest, ok := strings.Cut(ref, "/")
 	switch {
 	case !ok:

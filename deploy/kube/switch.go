@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,7 +25,7 @@ var errTimeout = errors.New("the rollout's timeout is over")
 // deletes the objects that the role no longer has.
 func (t *Target) Switch(ctx context.Context, step deploy.Step) (release.Live, error) {
 	role := step.Role
-	t.report(role, release.PhaseApply, release.MarkStart, "apply "+release.ShortDigest(role.Digest))
+	t.report(role, release.PhaseApply, release.MarkStart, "apply "+cmp.Or(release.ShortDigest(role.Digest), "what ran before"))
 	state, policy, err := t.state(ctx, step)
 	if err != nil {
 		return release.Live{}, limitOf(ctx, err)

@@ -44,6 +44,8 @@ func (d Definition) fault() string {
 		return fmt.Sprintf("%q is no file name", d.File)
 	case !path.IsAbs(d.Root) || path.Clean(d.Root) == "/" || strings.ContainsAny(d.Root, "\n\x00"):
 		return fmt.Sprintf("root %q is no absolute folder", d.Root)
+	case d.Found != nil:
+		return ""
 	case !content.IsDigest(d.Digest):
 		return fmt.Sprintf("%q is no sha256 digest", d.Digest)
 	case d.Workdir != d.ReleaseDir() && !strings.HasPrefix(path.Clean(d.Workdir), d.ReleaseDir()+"/"):
@@ -54,8 +56,12 @@ func (d Definition) fault() string {
 	return ""
 }
 
-// ReleaseDir is where the image is unpacked.
+// ReleaseDir is where the image is unpacked; of a service that ran before the first
+// release, the folder in which it worked.
 func (d Definition) ReleaseDir() string {
+	if d.Found != nil {
+		return cmp.Or(d.Found.Folder, d.Root)
+	}
 	return content.Dir(d.Root, d.Digest)
 }
 

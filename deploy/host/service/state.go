@@ -71,8 +71,12 @@ type State struct {
 const deletedMark = " (deleted)"
 
 // Runs reports whether the main process was started from the definition's
-// release directory, which is still there.
+// release directory, which is still there; or, of what ran before the first release,
+// whether it works where it did.
 func (s State) Runs(d Definition) bool {
+	if d.Found != nil {
+		return s.Phase == PhaseRunning && s.Cwd == d.Found.Folder
+	}
 	return s.Phase == PhaseRunning && s.PID > 0 && s.real != "" && within(s.Cwd, s.real) &&
 		!strings.HasSuffix(s.Cwd, deletedMark) && s.Release == d.Digest
 }

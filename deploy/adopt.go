@@ -1,0 +1,113 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/joelhooks/shipit/ledger"
+	"github.com/joelhooks/shipit/release"
+)
+
+// Adoption is what runs already in place of a role that is about to be released for the
+// first time.
+type Adoption struct {
+	Found bool         // there is something of it
+	Role  release.Role // it as it was found, ready to be switched to
+	Live  release.Live
+	Left  []string // what of it cannot be put back, each in a few words
+}
+
+// adopt reads, before the first change of a first release, what runs already where its
+// roles are to run: that becomes #0, to which a failed first release and a rollback can
+// go back. It is nil if nothing runs there, or if this is not a first release.
+func (e Engine) adopt(ctx context.Context, c checked) (*ledger.Adopted, error) {
+	if len(c.history.Entries) > 0 {
+		return nil, nil
+	}
+	found := make([]Adoption, len(c.Release.Roles))
+	group, gctx := errgroup.WithContext(ctx)
+	for i, role := range c.Release.Roles {
+		group.Go(func() error {
+			t, err := e.target(role)
+			if err == nil {
+				found[i], err = t.Adopt(gctx, c.step(role))
+			}
+			if err != nil {
+				return fmt.Errorf("read what runs before the first release: %w", roleError(role, err))
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	found = slices.DeleteFunc(found, func(a Adoption) bool { return !a.Found })
+	if len(found) == 0 {
+		return nil, nil
+	}
+	return e.adopted(ctx, found), nil
+}
+
+// adopted is the record #0 of what was found.
+func (e Engine) adopted(ctx context.Context, found []Adoption) *ledger.Adopted {
+	rel := release.Release{App: e.Config.App, Kind: release.KindRelease, Adopted: true}
+	live, left := map[string]release.Live{}, map[string][]string{}
+	var names []string
+	for _, a := range found {
+		rel.Roles = append(rel.Roles, a.Role)
+		live[a.Role.Name], left[a.Role.Name] = a.Live, a.Left
+		names = append(names, a.Role.Name)
+		for _, what := range a.Left {
+			e.report(release.PhaseRecord, release.MarkNote, a.Role.Name, "not kept of what runs before: %s", what)
+		}
+	}
+	record := release.Adopt(rel, live, time.Now())
+	for i, r := range record.Roles {
+		told := slices.DeleteFunc([]string{r.Reason, notKept(left[r.Name])}, func(s string) bool { return s == "" })
+		record.Roles[i].Reason = strings.Join(told, "; ")
+	}
+	e.report(release.PhaseRecord, release.MarkNote, "", "what runs already is recorded as #0: %s", strings.Join(names, ", "))
+	signature, err := e.Ledger.SignContent(ctx, rel, nil)
+	if err != nil { // the preflight has said that the signer is away
+		e.report(release.PhaseRecord, release.MarkNote, "", "#0 is not signed: %s", release.OneLine(err.Error()))
+	}
+	return &ledger.Adopted{Record: record, Roles: rel.Roles, Attachments: signature}
+}
+
+func notKept(left []string) string {
+	if len(left) == 0 {
+		return ""
+	}
+	return "not kept: " + strings.Join(left, ", ")
+}
+
+// unsignedAdopted is the finding that what ran before the first release is rolled out
+// where a policy requires signatures: it was never built by shipit.
+func unsignedAdopted(rel release.Release) []release.Finding {
+	return []release.Finding{{Code: release.CodeAdoptedUnsigned, Severity: release.Refuses, Object: contentID(rel),
+		Message: "it ran before the first release, nobody signed its images, and the policy requires signatures",
+		Hint:    "accept it with --allow " + string(release.CodeAdoptedUnsigned) + ", which is recorded"}}
+}
+
+// putBackUnready puts back what ran before a first release that failed, where that was
+// not good itself. It returns what is to be said of it; false if nothing ran before.
+func (e Engine) putBackUnready(ctx context.Context, c checked, switched []string) (told []string, ran bool) {
+	entry, err := e.Ledger.Read(ctx, 0)
+	var none *ledger.MissingError
+	switch {
+	case errors.As(err, &none):
+		return nil, false
+	case err != nil:
+		return []string{"cannot read what ran before: " + release.OneLine(err.Error())}, true
+	}
+	before := entry.Release()
+	told = []string{"what ran before was not ready, and is put back as it was"}
+	told = append(told, e.restoreRoles(ctx, before, switched)...)
+	return append(told, e.removeFormerRoles(ctx, asFormer(c.Release, entry.Record), before)...), true
+}
