@@ -33,7 +33,7 @@ func (e Engine) Good(ctx context.Context) (release.Record, error) {
 	}
 	entry, err := e.find(ctx, h, newestGood)
 	var none *release.NoneError
-	if errors.As(err, &none) {
+	if errors.As(err, &none) || err == nil && entry.Record.Adopted { // what ran before any release was not built from a commit
 		err = &NothingToPromoteError{Environment: e.Config.Environment}
 	}
 	return entry.Record, Unchanged(err)
