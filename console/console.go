@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -67,6 +68,7 @@ func Status(w io.Writer, r, newest release.Record, width int) {
 	adopted(w, r)
 	roles(w, r, width)
 	functions(w, r.Functions)
+	registrations(w, r)
 	if newest.Seq != r.Seq {
 		fmt.Fprintf(w, "  newest record: %s %s: %s; shipit history %d tells more\n", newest.ID(), newest.Kind, newest.OutcomeText(), newest.Seq)
 	}
@@ -193,16 +195,24 @@ func functions(w io.Writer, f *release.Functions) {
 		fmt.Fprintf(tw, "  %s\t%d\t%s\n", r.Role, r.Count, at)
 	}
 	_ = tw.Flush() // the writer below it reports its own errors
-	for _, r := range f.Roles {
-		switch {
-		case r.Registered != "" && r.Unregistered == "":
-			fmt.Fprintf(w, "  %s is registered at the server: %s\n", r.Role, r.Registered)
-		case r.Unregistered != "":
-			fmt.Fprintf(w, "  %s is not known to be registered: %s\n", r.Role, r.Unregistered)
-		}
-	}
 	if len(f.Duplicates) > 0 {
 		fmt.Fprintf(w, "  functions in more than one role: %s\n", strings.Join(f.Duplicates, ", "))
+	}
+}
+
+// registrations writes what the function server has of roles, or why it could not be
+// asked. Where it differs, the drift says so.
+func registrations(w io.Writer, r release.Record) {
+	if r.Functions == nil {
+		return
+	}
+	for _, f := range r.Functions.Roles {
+		switch {
+		case f.Registered != "" && f.Unregistered == "":
+			fmt.Fprintf(w, "  %s is registered at the server: %s\n", f.Role, f.Registered)
+		case f.Unregistered != "" && !slices.ContainsFunc(r.Drift, func(d release.Drift) bool { return d.Role == f.Role && d.Kind == release.DriftObject }):
+			fmt.Fprintf(w, "  %s: what the server has registered could not be asked: %s\n", f.Role, f.Unregistered)
+		}
 	}
 }
 

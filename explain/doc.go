@@ -12,7 +12,8 @@ func Doc() string {
 	var b strings.Builder
 	b.WriteString("# shipit.yaml\n\n" +
 		"Every setting, as `shipit explain KEY` tells it. `*` stands for a name of yours, `[]` for the items of a list. A setting without a default\n" +
-		"is empty or off. A key that is not here is an error that names its line.\n\n" +
+		"is empty or off. A key that is not here is an error that names its line. [inngest.md](inngest.md) tells in sentences, and by example,\n" +
+		"what `register`, `event`, `functions`, `prove`, `forbid` and `envFile` are for.\n\n" +
 		"Editors complete and check the file by its JSON Schema: `shipit init` writes the line that shows them the way,\n\n" +
 		"```yaml\n# yaml-language-server: $schema=" + config.SchemaURL + "\n```\n\n" +
 		"and `shipit explain --schema` prints the schema of the shipit that you have.\n\n" +
