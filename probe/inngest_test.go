@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -142,35 +143,51 @@ func TestTheRecipesForInngestWithItsOwnSDK(t *testing.T) {
 		f := failure(t, probe.Run(t.Context(), role, p, ask))
 		require.Contains(t, f.Message, "as it always does")
 	})
+	connectMode := map[string]string{"INNGEST_CONNECT_MODE": "1", "WORKER_ROLE": "cluster", "INNGEST_APP_ID": "system-bus-cluster"}
 	t.Run("in connect mode the server says which workers are connected", func(t *testing.T) {
-		w := server.StartWorker(t, dir, cluster)
-		role, ask := recipe(t, "Connect mode", page...), throughProxy(t, w.Port)
-		server.Connect(functionserver.Connection{AppName: "system-bus-cluster", InstanceID: "old", Status: "READY", ConnectedAt: time.Now().Add(-time.Hour), FunctionCount: 2})
-		role.Register.Within = config.Duration(300 * time.Millisecond)
-		_, err := probe.Register(t.Context(), role, ask)
-		require.Contains(t, failure(t, err).Message, "does not hold", "the connection of the old worker is not that of the new one")
-		server.Connect(functionserver.Connection{AppName: "system-bus-cluster", InstanceID: "new", Status: "READY", ConnectedAt: time.Now(), FunctionCount: 2})
+		server := functionserver.Start(t)
+		at := []string{"http://localhost:8288", server.URL}
+		w := server.StartWorker(t, dir, connectMode)
+		role, ask := recipe(t, "Connect mode", at...), throughProxy(t, w.Port)
 		proof, err := probe.Register(t.Context(), role, ask)
 		require.NoError(t, err)
 		require.Equal(t, "as the server answers", proof)
+		run := recipe(t, "A function that really runs", at...)
+		require.NoError(t, probe.Run(t.Context(), run, run.Probes[0], ask), "a function runs over the connection")
+
+		later := server.StartWorker(t, dir, cluster) // which does not connect
+		role.Register.Within = config.Duration(2 * time.Second)
+		_, err = probe.Register(t.Context(), role, throughProxy(t, later.Port))
+		require.Contains(t, failure(t, err).Message, "does not hold", "the connection of the old worker is not that of the new one")
 	})
 	t.Run("SIGTERM in connect mode ends the worker only if it ends itself", func(t *testing.T) {
-		for _, exits := range []string{"0", "1"} {
-			before := server.Connecting()
-			// The stand-in has no gateway, so the connection never comes to be.
-			w := server.StartWorker(t, dir, map[string]string{"INNGEST_CONNECT_MODE": "1", "EXIT_WHEN_CLOSED": exits, "INNGEST_APP_ID": "c"})
-			require.Eventually(t, func() bool { return server.Connecting() > before }, 10*time.Second, 20*time.Millisecond)
-			require.NoError(t, w.Process.Process.Signal(syscall.SIGTERM))
-			ended := make(chan struct{})
-			go func() { _ = w.Process.Wait(); close(ended) }()
-			select {
-			case <-ended:
-				require.Equal(t, "1", exits, "the SDK has left SIGTERM to others: say so in docs/inngest.md")
-			case <-time.After(2 * time.Second):
-				require.Equal(t, "0", exits)
+		for _, connected := range []bool{true, false} {
+			for _, exits := range []string{"0", "1"} {
+				server := functionserver.Start(t)
+				server.NoGateway = !connected
+				w := server.StartWorker(t, dir, with(connectMode, "EXIT_WHEN_CLOSED", exits))
+				require.Eventually(t, func() bool {
+					app, _ := server.App("system-bus-cluster")
+					return server.Connecting() > 0 && app.Connected == connected
+				}, 10*time.Second, 20*time.Millisecond)
+				require.NoError(t, w.Process.Process.Signal(syscall.SIGTERM))
+				ended := make(chan struct{})
+				go func() { _ = w.Process.Wait(); close(ended) }()
+				select {
+				case <-ended:
+					require.Equal(t, "1", exits, "the SDK has left SIGTERM to others: say so in docs/inngest.md")
+				case <-time.After(2 * time.Second):
+					require.Equal(t, "0", exits, "connected: %t", connected)
+				}
 			}
 		}
 	})
+}
+
+func with(env map[string]string, name, value string) map[string]string {
+	out := maps.Clone(env)
+	out[name] = value
+	return out
 }
 
 func put(t *testing.T, address string) {

@@ -2,8 +2,9 @@
 // module: it keeps the protocol that workers made with Inngest's SDK and the recipes of
 // docs/inngest.md speak, of the server 1.x and the SDK 3.x. Workers register at
 // /fn/register, events come in at /e/KEY and call the functions at the registered URLs,
-// signed; /v1/events/ID/runs and /v0/gql tell what became of it. It keeps all in
-// memory, tries nothing again, runs no crons, and does not keep its answers for 15 s.
+// signed, or those of workers in connect mode over their connections; /v1/events/ID/runs
+// and /v0/gql tell what became of it. It keeps all in memory, tries nothing again, runs
+// no crons, and does not keep its answers for 15 s.
 package functionserver
 
 import (
@@ -14,9 +15,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"regexp"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -28,10 +27,11 @@ type Server struct {
 	URL        string
 	SigningKey string
 	EventKey   string
+	NoGateway  bool // workers in connect mode are turned away
 
 	mu          sync.Mutex
 	apps        map[string]App
-	connections []Connection
+	connections []*Connection
 	runs        map[string][]*Run // by event
 	reach       map[string]string // the address behind a host[:port]
 	connecting  int               // how often a worker has asked for a gateway
@@ -57,8 +57,9 @@ type App struct {
 type Function struct {
 	Slug     string `json:"slug"`
 	Name     string `json:"name"`
+	app      string
 	triggers []string
-	url      string
+	url      string // "" in connect mode
 }
 
 // Connection is a worker in connect mode.
@@ -69,6 +70,7 @@ type Connection struct {
 	ConnectedAt   time.Time `json:"connectedAt"`
 	FunctionCount int       `json:"functionCount"`
 	SDKVersion    string    `json:"sdkVersion"`
+	requests      chan *request
 }
 
 // Run is one run of a function.
@@ -91,7 +93,8 @@ func Start(t testing.TB) *Server {
 	mux.HandleFunc("POST /v0/gql", s.query)
 	mux.HandleFunc("POST /e/{key}", s.receive)
 	mux.HandleFunc("GET /v1/events/{id}/runs", s.eventRuns)
-	mux.HandleFunc("POST /v0/connect/start", s.connect)
+	mux.HandleFunc("POST /v0/connect/start", s.startConnection)
+	mux.Handle("GET /v0/connect/gateway", s.gateway())
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	s.URL = server.URL
@@ -120,23 +123,6 @@ func (s *Server) Connecting() int {
 	return s.connecting
 }
 
-// connect has no gateway to offer.
-func (s *Server) connect(w http.ResponseWriter, _ *http.Request) {
-	s.mu.Lock()
-	s.connecting++
-	s.mu.Unlock()
-	http.Error(w, "no gateway", http.StatusServiceUnavailable)
-}
-
-// Connect notes a connection of a worker in connect mode. What carries it is not part
-// of the stand-in.
-func (s *Server) Connect(c Connection) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.connections = append([]Connection{c}, s.connections...)
-	s.apps[c.AppName] = App{Name: c.AppName, URL: "ws://connect?app_name=" + c.AppName, Method: "CONNECT", FunctionCount: c.FunctionCount, Connected: true}
-}
-
 // register takes what a worker serves. As the server does, it calls 127.0.0.1 localhost.
 func (s *Server) register(w http.ResponseWriter, r *http.Request) {
 	if !s.authorized(r) {
@@ -145,11 +131,7 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request) {
 	}
 	var body struct {
 		URL, AppName, SDK, Framework string
-		Functions                    []struct {
-			ID, Name string
-			Triggers []struct{ Event string }
-			Steps    map[string]struct{ Runtime struct{ URL string } }
-		}
+		Functions                    []declared
 	}
 	if err := json.NewDecoder(r.Body).Decode(&body); err != nil || body.AppName == "" {
 		reply(w, http.StatusBadRequest, map[string]any{"error": fmt.Sprint("Invalid request: ", err), "status": http.StatusBadRequest})
@@ -158,14 +140,7 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request) {
 	language, version, _ := strings.Cut(body.SDK, ":")
 	app := App{
 		Name: body.AppName, URL: strings.Replace(body.URL, "//127.0.0.1", "//localhost", 1), Method: "SERVE", Framework: body.Framework,
-		SDKLanguage: language, SDKVersion: version, FunctionCount: len(body.Functions), Functions: []Function{}, Connected: true,
-	}
-	for _, f := range body.Functions {
-		fn := Function{Slug: f.ID, Name: f.Name, url: f.Steps["step"].Runtime.URL}
-		for _, trigger := range f.Triggers {
-			fn.triggers = append(fn.triggers, trigger.Event)
-		}
-		app.Functions = append(app.Functions, fn)
+		SDKLanguage: language, SDKVersion: version, FunctionCount: len(body.Functions), Functions: functionsOf(body.AppName, body.Functions), Connected: true,
 	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%+v", body))
 	app.Checksum = hex.EncodeToString(sum[:])
@@ -176,6 +151,25 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request) {
 	reply(w, http.StatusOK, map[string]any{"ok": true, "modified": modified})
 }
 
+// declared is a function as the SDK declares it.
+type declared struct {
+	ID, Name string
+	Triggers []struct{ Event string }
+	Steps    map[string]struct{ Runtime struct{ URL string } }
+}
+
+func functionsOf(app string, all []declared) []Function {
+	out := []Function{}
+	for _, f := range all {
+		fn := Function{Slug: f.ID, Name: f.Name, app: app, url: f.Steps["step"].Runtime.URL}
+		for _, trigger := range f.Triggers {
+			fn.triggers = append(fn.triggers, trigger.Event)
+		}
+		out = append(out, fn)
+	}
+	return out
+}
+
 // authorized reports whether a request has the signing key, as it is or as the SDK
 // hashes it.
 func (s *Server) authorized(r *http.Request) bool {
@@ -183,49 +177,6 @@ func (s *Server) authorized(r *http.Request) bool {
 	sum := sha256.Sum256(raw)
 	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 	return token == s.SigningKey || token == hex.EncodeToString(sum[:])
-}
-
-// query answers with everything about what a query names. It executes no GraphQL; but
-// a name that the server's schema does not have is an error, as there.
-func (s *Server) query(w http.ResponseWriter, r *http.Request) {
-	var body struct{ Query string }
-	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
-		reply(w, http.StatusBadRequest, map[string]any{"errors": []any{map[string]any{"message": err.Error()}}})
-		return
-	}
-	for _, word := range regexp.MustCompile(`[A-Za-z]+`).FindAllString(body.Query, -1) {
-		if !slices.Contains(schema(), word) {
-			reply(w, http.StatusUnprocessableEntity, map[string]any{"data": nil, "errors": []any{map[string]any{"message": fmt.Sprintf("Cannot query field %q", word)}}})
-			return
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	data := map[string]any{}
-	if strings.Contains(body.Query, "apps") {
-		apps := []App{}
-		for _, app := range s.apps {
-			apps = append(apps, app)
-		}
-		data["apps"] = apps
-	}
-	if strings.Contains(body.Query, "workerConnections") {
-		edges := []any{}
-		for _, c := range s.connections {
-			if !strings.Contains(body.Query, "READY") || c.Status == "READY" {
-				edges = append(edges, map[string]any{"node": c})
-			}
-		}
-		data["workerConnections"] = map[string]any{"totalCount": len(edges), "edges": edges}
-	}
-	reply(w, http.StatusOK, map[string]any{"data": data})
-}
-
-// schema are the names of the server's schema that queries may use here.
-func schema() []string {
-	return strings.Fields(`query apps name url method functionCount functions slug sdkLanguage sdkVersion framework checksum error
-		connected workerConnections first orderBy field direction CONNECTED AT DESC ASC CONNECTED_AT filter status READY DRAINING totalCount edges
-		node appName instanceId connectedAt lastHeartbeatAt`)
 }
 
 // eventRuns tells the runs that an event started.
@@ -262,13 +213,4 @@ func newID() string {
 		raw[i] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"[raw[i]%32]
 	}
 	return string(raw)
-}
-
-// hostOf is the host[:port] of a URL.
-func hostOf(address string) string {
-	u, err := url.Parse(address)
-	if err != nil {
-		return ""
-	}
-	return u.Host
 }

@@ -105,7 +105,7 @@ func (s *Server) end(run *Run, status string, output []byte) {
 	run.Status, run.Output, run.EndedAt = status, output, &now
 }
 
-// call is one request for a function, signed as the SDK demands.
+// call is one request for a function: over a connection of its app, or to its URL.
 func (s *Server) call(run *Run, f Function, event map[string]any, steps map[string]any, stack []string) (int, []byte, error) {
 	body, err := json.Marshal(map[string]any{
 		"version": 1, "use_api": false, "event": event, "events": []any{event}, "steps": steps,
@@ -117,7 +117,15 @@ func (s *Server) call(run *Run, f Function, event map[string]any, steps map[stri
 	if err != nil {
 		return 0, nil, err
 	}
-	req, err := http.NewRequest(http.MethodPost, f.url, bytes.NewReader(body))
+	if app, _ := s.App(f.app); app.Method == "CONNECT" {
+		return s.callConnected(run, f, body)
+	}
+	return s.post(f.url, body)
+}
+
+// post calls a function at its URL, signed as the SDK demands.
+func (s *Server) post(url string, body []byte) (int, []byte, error) {
+	req, err := http.NewRequest(http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
 		return 0, nil, err
 	}
@@ -128,7 +136,7 @@ func (s *Server) call(run *Run, f Function, event map[string]any, steps map[stri
 	req.Header.Set("X-Inngest-Signature", "t="+at+"&s="+hex.EncodeToString(mac.Sum(nil)))
 	res, err := s.calls.Do(req)
 	if err != nil {
-		return 0, nil, fmt.Errorf("%s: %w", hostOf(f.url), err)
+		return 0, nil, fmt.Errorf("%s: %w", req.URL.Host, err)
 	}
 	defer res.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
