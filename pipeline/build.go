@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -97,7 +96,7 @@ func prove(ctx context.Context, in Inputs, list []platform, c content, opts Opti
 // native is the base image for the platform of this machine; nil if there is none.
 func native(list []platform) v1.Image {
 	for _, p := range list {
-		if p.spec.OS == runtime.GOOS && p.spec.Architecture == runtime.GOARCH {
+		if p.osArch() == machine() && !p.bare {
 			return p.base
 		}
 	}
@@ -117,17 +116,17 @@ func makeLayers(ctx context.Context, in Inputs, list []platform, store cache, op
 	}
 	defer with.close()
 	made := build{Builder: with.name, Layers: map[string][]layer{}}
-	if err := with.refuses(ctx, in, list, opts); err != nil {
+	if err := with.runsServices(in); err != nil {
 		return build{}, err
 	}
 	err = with.make(ctx, in, list, func(names []string, c content) error {
 		if len(in.Image.Run)+len(in.Image.Test) > 0 {
-			if err := foreignPackages(ctx, c, named(list, names), with.name); err != nil {
+			if err := verifyInstalled(ctx, in, c, named(list, names), opts); err != nil {
 				return err
 			}
 		}
 		c = c.without(treeCaches(in.Image))
-		if err := prove(ctx, in, list, c, opts); err != nil {
+		if err := prove(ctx, in, named(list, names), c, opts); err != nil {
 			return err
 		}
 		var layers []layer
@@ -144,14 +143,6 @@ func makeLayers(ctx context.Context, in Inputs, list []platform, store cache, op
 		return nil
 	})
 	return made, err
-}
-
-// refuses says what the builder cannot run, before it runs anything.
-func (c chosen) refuses(ctx context.Context, in Inputs, list []platform, opts Options) error {
-	if err := c.runsServices(in); err != nil {
-		return err
-	}
-	return c.runsOn(ctx, in, list, opts)
 }
 
 // treeCaches are those of the image's caches that are in the tree, as paths in it,

@@ -42,6 +42,10 @@ const notFound = 127
 
 // commandHint is a possible cause of a command that failed.
 func commandHint(in Inputs, args []string, code int) string {
+	if code != notFound && in.aim.foreign() && installer(args) == "" {
+		return fmt.Sprintf("it ran on %s with the packages for %s: a program among them cannot run here; build without such programs, or take %s out of images.%s.platforms",
+			in.aim.on, in.aim.name, in.aim.name, in.Name)
+	}
 	if code != notFound {
 		return missingHint(in)
 	}

@@ -22,16 +22,17 @@ import (
 
 // daggerRun is the build of one image in an engine.
 type daggerRun struct {
-	engine *engine.Engine
-	client *dagger.Client
-	opts   Options
-	in     Inputs
-	source *dagger.Directory // the closure
-	tmp    string            // folder of this run
-	salt   string            // unique for each run
-	root   string            // folder of the tree and the home folder
-	whole  string            // folder of this machine with the closure
-	given  string            // folder of this machine with what goes in before the first command
+	engine  *engine.Engine
+	client  *dagger.Client
+	opts    Options
+	in      Inputs
+	closure closure           // what goes in
+	source  *dagger.Directory // it, in the engine
+	tmp     string            // folder of this run
+	salt    string            // unique for each run
+	root    string            // folder of the tree and the home folder
+	whole   string            // folder of this machine with the closure
+	given   string            // folder of this machine with what goes in before the first command
 
 	files    []given // that the environment names
 	filesDir string  // where they are on this machine
@@ -52,9 +53,24 @@ func daggerBuilds(e *engine.Engine, opts Options, quiet *silence) builder {
 			return err
 		}
 		defer done()
-		return r.each(ctx, list, func(names []string, platform dagger.Platform) error {
-			out := filepath.Join(r.tmp, "out", fileName(platform))
-			return r.build(ctx, platform, out, func(c content) error { return use(names, c) })
+		all, err := r.batches(ctx, in, list)
+		if err != nil {
+			return err
+		}
+		build := func(b batch) error {
+			one, err := r.of(ctx, b)
+			if err != nil {
+				return err
+			}
+			return one.build(ctx, dagger.Platform(b.on), filepath.Join(one.tmp, "out"), func(c content) error { return use(b.names, c) })
+		}
+		return eachBatch(all, opts, func(b batch) error {
+			err := build(b)
+			var failed *scriptsError
+			if errors.As(err, &failed) {
+				return r.retried(ctx, b, list, failed, build)
+			}
+			return err
 		})
 	}
 }
@@ -70,47 +86,36 @@ func openDagger(ctx context.Context, in Inputs, r daggerRun) (opened daggerRun, 
 			remove()
 		}
 	}()
-	c, err := gitContent(ctx, in, len(in.Image.Run) == 0)
-	if err != nil {
-		return r, nil, err
-	}
-	closure := filepath.Join(tmp, "closure")
-	if err := errors.Join(mkdir(closure), c.export(ctx, closure)); err != nil {
-		return r, nil, fmt.Errorf("export the closure: %w", err)
-	}
 	files := filepath.Join(tmp, "files")
 	named, err := givenFiles(os.Environ(), files)
 	if err != nil {
 		return r, nil, err
 	}
-	r.in, r.tmp, r.source, r.salt = in, tmp, r.client.Host().Directory(closure), filepath.Base(tmp)
-	r.root, r.whole, r.given, r.files, r.filesDir = buildRoot, closure, closure, named, files
+	r.in, r.tmp, r.salt = in, tmp, filepath.Base(tmp)
+	r.root, r.files, r.filesDir = buildRoot, named, files
 	if r.opts.around != (around{}) {
 		r.root += "-elsewhere"
 	}
 	r.noteLoopback(os.Environ())
-	return r, remove, r.divide(ctx, c, tmp)
+	return r, remove, nil
 }
 
-// each calls fn once for every platform, or once for all of them if no command
-// runs, because then the content is the same.
-func (r daggerRun) each(ctx context.Context, list []platform, fn func(names []string, p dagger.Platform) error) error {
-	var names []string
-	for _, p := range list {
-		names = append(names, p.name)
+// of is the run of a batch, in a folder of its own. What goes in is there.
+func (r daggerRun) of(ctx context.Context, b batch) (daggerRun, error) {
+	var err error
+	if r.tmp, err = os.MkdirTemp(r.tmp, "batch-"); err != nil {
+		return r, err
 	}
-	if len(r.in.Image.Run) == 0 {
-		return fn(names, dagger.Platform(names[0]))
+	r.in = b.in
+	if r.closure, err = closureOf(ctx, b.in); err != nil {
+		return r, err
 	}
-	for _, p := range list {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := fn([]string{p.name}, dagger.Platform(p.name)); err != nil {
-			return fmt.Errorf("%s: %w", p.name, err)
-		}
+	whole := filepath.Join(r.tmp, "closure")
+	if err := errors.Join(mkdir(whole), r.closure.export(ctx, whole)); err != nil {
+		return r, fmt.Errorf("export the closure: %w", err)
 	}
-	return nil
+	r.source, r.whole, r.given = r.client.Host().Directory(whole), whole, whole
+	return r, r.divide(ctx, r.closure.content, r.tmp)
 }
 
 // divide separates what an install reads from the rest of the closure, below the folder
@@ -159,6 +164,9 @@ func (r daggerRun) build(ctx context.Context, p dagger.Platform, out string, use
 			return fmt.Errorf("read what dagger made: %w", err)
 		}
 		if len(r.in.Image.Run) > 0 {
+			if c, err = r.closure.taken(ctx, r.in, c); err != nil {
+				return err
+			}
 			if c, err = normalise(c, r.tree()); err != nil {
 				return err
 			}

@@ -33,7 +33,9 @@ func (r daggerRun) commands(ctx context.Context, c *dagger.Container, p dagger.P
 // command alone, so that its start, its end and its output are told as they are.
 func (r daggerRun) run(ctx context.Context, c *dagger.Container, args []string, p dagger.Platform) (*dagger.Container, error) {
 	name := strings.Join(args, " ")
-	if len(r.in.Image.Platforms) > 1 {
+	if r.in.aim != nil {
+		name += " for " + r.in.aim.name
+	} else if len(r.in.Image.Platforms) > 1 {
 		name += " for " + string(p)
 	}
 	r.opts.report(release.MarkStart, "run %s", name)

@@ -21,15 +21,25 @@ func daggerTests(e *engine.Engine, opts Options, quiet *silence) tester {
 			return nil, err
 		}
 		defer done()
-		err = r.each(ctx, list, func(names []string, p dagger.Platform) error {
-			c, err := r.commands(ctx, r.container(p), p)
+		all, err := r.batches(ctx, in, list)
+		if err != nil {
+			return nil, err
+		}
+		all = tested(all)
+		err = eachBatch(all, opts, func(b batch) error {
+			one, err := r.of(ctx, b)
 			if err != nil {
 				return err
 			}
-			ran, err := r.tests(ctx, c, p)
-			if len(list) > 1 && len(names) == 1 {
+			p := dagger.Platform(b.on)
+			c, err := one.commands(ctx, one.container(p), p)
+			if err != nil {
+				return err
+			}
+			ran, err := one.tests(ctx, c, p)
+			if len(all) > 1 {
 				for i := range ran {
-					ran[i].Platform = names[0]
+					ran[i].Platform = b.names[0]
 				}
 			}
 			results = append(results, ran...)

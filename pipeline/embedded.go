@@ -29,40 +29,58 @@ func embedded(opts Options) builder {
 			}
 			return use(names, c)
 		}
+		all, err := batches(ctx, in, list, machine(), opts)
+		if err != nil {
+			return err
+		}
 		s, err := openStaging(ctx, opts)
 		if err != nil {
 			return err
 		}
 		defer s.close()
-		return s.build(ctx, in, func(c content) error { return use(names, c) })
+		return eachBatch(all, opts, func(b batch) error {
+			if err := s.empty(); err != nil {
+				return err
+			}
+			return s.build(ctx, b.in, func(c content) error { return use(b.names, c) })
+		})
 	}
 }
 
 // embeddedTests runs the tests of the inputs on this machine, and makes no image.
 func embeddedTests(opts Options) tester {
-	return func(ctx context.Context, in Inputs, _ []platform) ([]TestResult, error) {
+	return func(ctx context.Context, in Inputs, list []platform) ([]TestResult, error) {
+		all, err := batches(ctx, in, list, machine(), opts)
+		if err != nil {
+			return nil, err
+		}
 		s, err := openStaging(ctx, opts)
 		if err != nil {
 			return nil, err
 		}
 		defer s.close()
-		if _, err := s.prepare(ctx, in); err != nil {
+		b := tested(all)[0]
+		if _, err := s.prepare(ctx, b.in); err != nil {
 			return nil, err
 		}
-		return s.tests(ctx, in)
+		return s.tests(ctx, b.in)
 	}
 }
 
 // build exports the closure, runs the commands and passes the resulting tree to use.
 // The tests run last, when the layers have been written: they run in the same tree.
 func (s staging) build(ctx context.Context, in Inputs, use func(content) error) error {
-	c, err := s.prepare(ctx, in)
+	given, err := s.prepare(ctx, in)
 	if err != nil {
 		return err
 	}
+	c := given.content
 	if len(in.Image.Run) > 0 {
 		if c, err = readDir(s.tree()); err != nil {
 			return fmt.Errorf("read what the commands made: %w", err)
+		}
+		if c, err = given.taken(ctx, in, c); err != nil {
+			return err
 		}
 		// If /tmp is a symbolic link, programs see the path that it resolves to.
 		real, err := filepath.EvalSymlinks(filepath.Dir(s.seen))
@@ -80,19 +98,19 @@ func (s staging) build(ctx context.Context, in Inputs, use func(content) error) 
 	return err
 }
 
-// prepare makes the tree that the commands leave. It returns the closure.
-func (s staging) prepare(ctx context.Context, in Inputs) (content, error) {
-	c, err := gitContent(ctx, in, len(in.Image.Run) == 0)
+// prepare makes the tree that the commands leave. It returns what they were given.
+func (s staging) prepare(ctx context.Context, in Inputs) (closure, error) {
+	c, err := closureOf(ctx, in)
 	if err != nil {
-		return content{}, err
+		return closure{}, err
 	}
-	left, err := s.start(ctx, in, c)
+	left, err := s.start(ctx, in, c.content)
 	if err != nil {
-		return content{}, err
+		return closure{}, err
 	}
 	for _, args := range left {
 		if err := s.run(ctx, in, args); err != nil {
-			return content{}, err
+			return closure{}, err
 		}
 	}
 	return c, nil

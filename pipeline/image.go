@@ -33,25 +33,43 @@ type platform struct {
 	name string // os/arch[/variant]
 	spec v1.Platform
 	base v1.Image
+	bare bool // without a base: a machine brings its own runtime
 }
 
-// platforms are the wanted platforms with their base images, sorted by name.
+// platforms are the wanted platforms with their base images, sorted by name. Those of
+// Macs have none: only machines run them.
 func platforms(ctx context.Context, in Inputs, opts Options) ([]platform, error) {
 	wanted := slices.Compact(slices.Sorted(slices.Values(in.Image.Platforms)))
-	if in.Image.Base == scratch {
-		if len(wanted) == 0 {
-			wanted = []string{"linux/amd64"}
+	if in.Image.Base == scratch && len(wanted) == 0 {
+		wanted = []string{"linux/amd64"}
+	}
+	var out []platform
+	var based []string
+	for _, name := range wanted {
+		if in.Image.Base != scratch && !strings.HasPrefix(name, "darwin/") {
+			based = append(based, name)
+			continue
 		}
-		var out []platform
-		for _, name := range wanted {
-			spec, err := v1.ParsePlatform(name)
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, platform{name: name, spec: *spec, base: empty.Image})
+		spec, err := v1.ParsePlatform(name)
+		if err != nil {
+			return nil, err
 		}
+		out = append(out, platform{name: name, spec: *spec, base: empty.Image, bare: true})
+	}
+	if len(based) == 0 && len(out) > 0 {
 		return out, nil
 	}
+	found, err := onBase(ctx, in, based, opts)
+	if err != nil {
+		return nil, err
+	}
+	out = append(out, found...)
+	slices.SortFunc(out, func(a, b platform) int { return strings.Compare(a.name, b.name) })
+	return out, nil
+}
+
+// onBase are the platforms of the image's base that are wanted; all if none is named.
+func onBase(ctx context.Context, in Inputs, wanted []string, opts Options) ([]platform, error) {
 	if opts.Base == nil {
 		return nil, errors.New("no registry to fetch the base from")
 	}

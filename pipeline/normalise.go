@@ -85,6 +85,9 @@ func relativeLink(e *entry, roots []string) error {
 // image: shims of node_modules/.bin and bundles name it. Binary files keep it,
 // because a path of another length would break them; it is the same in every build.
 func rewriteRoot(e *entry, roots []string) error {
+	if e.disk == "" {
+		return nil // it is as committed
+	}
 	data, err := os.ReadFile(e.disk)
 	if err != nil {
 		return err

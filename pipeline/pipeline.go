@@ -33,6 +33,7 @@ type Inputs struct {
 	app     string
 	scripts []string      // files from the root whose imports must resolve
 	roles   []config.Role // those of a cluster that run the image
+	aim     *aim          // of installs; nil for the machine on which they run
 	shared  []string      // function ids that may have several owners
 }
 

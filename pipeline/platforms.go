@@ -2,22 +2,18 @@ package pipeline
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
-	"path"
-	"slices"
 	"strings"
 
-	"github.com/joelhooks/shipit/pipeline/workspace"
 	"github.com/joelhooks/shipit/release"
 )
 
-// runsOn refuses a toolchain without an image for a wanted platform: an engine would
-// use the image of another platform. A toolchain that this machine cannot read is
-// left to the engine to check.
-func (c chosen) runsOn(ctx context.Context, in Inputs, list []platform, opts Options) error {
-	if c.name != daggerBuilder || len(in.Image.Run) == 0 || opts.Base == nil {
+// hasToolchain refuses a toolchain without an image for a platform on which commands
+// would run: an engine would use the image of another platform. A toolchain that this
+// machine cannot read is left to the engine to check.
+func hasToolchain(ctx context.Context, in Inputs, on []string, opts Options) error {
+	if opts.Base == nil {
 		return nil
 	}
 	found, err := opts.Base(ctx, in.Image.Toolchain)
@@ -26,82 +22,86 @@ func (c chosen) runsOn(ctx context.Context, in Inputs, list []platform, opts Opt
 		return ctx.Err()
 	}
 	all, err := basePlatforms(found)
+	if err == nil {
+		_, err = choose(all, on)
+	}
 	if err != nil {
-		return fmt.Errorf("toolchain %s: %w", in.Image.Toolchain, err)
-	}
-	var wanted []string
-	for _, p := range list {
-		wanted = append(wanted, p.spec.OS+"/"+p.spec.Architecture)
-	}
-	if _, err := choose(all, wanted); err != nil {
 		return fmt.Errorf("toolchain %s: %w", in.Image.Toolchain, err)
 	}
 	return nil
 }
 
-// foreignPackages refuses packages that were installed for the platform of the build
-// machine if the image is for another one: their native parts cannot run there.
-func foreignPackages(ctx context.Context, c content, list []platform, builder string) error {
-	remedy := "use the Dagger builder for other platforms"
-	if builder == daggerBuilder {
-		remedy = "install for the image's platform, or take a toolchain that has it"
+// batches are the runs of the image's commands in the engine: an install is told the
+// platform and runs on the engine's own; any other command runs in the toolchain of
+// each platform.
+func (r daggerRun) batches(ctx context.Context, in Inputs, list []platform) ([]batch, error) {
+	if len(in.Image.Run)+len(in.Image.Test) == 0 {
+		return batches(ctx, in, list, machine(), r.opts)
 	}
-	manifests := c.only(func(e entry) bool {
-		return e.Kind == kindFile && workspace.InNodeModules(e.Path) && path.Base(e.Path) == "package.json"
-	})
-	return manifests.each(ctx, func(e entry, r io.Reader) error {
-		var m struct {
-			Name    string    `json:"name"`
-			OS, CPU npmValues // both absent from most
+	own, err := r.client.DefaultPlatform(ctx)
+	if err != nil {
+		return nil, r.explain(ctx, err)
+	}
+	on, _, err := osArchOf(string(own))
+	if err != nil {
+		return nil, err
+	}
+	all, err := batches(ctx, in, list, on, r.opts)
+	if err != nil {
+		return nil, err
+	}
+	if in.manager() == "" && len(in.Image.Run) > 0 {
+		all = nil
+		for _, p := range list {
+			all = append(all, emulated(in, p, on))
 		}
-		data, err := io.ReadAll(r)
-		if err != nil {
+	}
+	var needed []string
+	for _, b := range all {
+		needed = append(needed, b.on)
+	}
+	return all, hasToolchain(ctx, in, needed, r.opts)
+}
+
+// osArchOf divides a platform such as linux/arm64/v8.
+func osArchOf(name string) (osArch, variant string, err error) {
+	parts := strings.SplitN(name, "/", 3)
+	if len(parts) < 2 {
+		return "", "", fmt.Errorf("the engine names its platform %q", name)
+	}
+	if len(parts) == 3 {
+		variant = parts[2]
+	}
+	return parts[0] + "/" + parts[1], variant, nil
+}
+
+// emulated is a run of the commands in the toolchain of a platform, on the engine's own
+// for a system that no engine runs.
+func emulated(in Inputs, p platform, own string) batch {
+	on := p.name
+	if p.spec.OS != "linux" {
+		on = own
+	}
+	return batch{in: in, names: []string{p.name}, on: on}
+}
+
+// retried builds a batch whose packages have scripts once more, for each platform in a
+// toolchain of its own: an engine can run those of linux. failed is why it is done.
+func (r daggerRun) retried(ctx context.Context, b batch, list []platform, failed *scriptsError, build func(batch) error) error {
+	var refused refusals
+	for _, p := range named(list, b.names) {
+		if p.spec.OS != "linux" {
+			_ = refused.take(failed)
+			continue
+		}
+		again := emulated(r.in, p, b.on)
+		if err := hasToolchain(ctx, r.in, []string{again.on}, r.opts); err != nil {
+			return errors.Join(failed, err)
+		}
+		r.opts.report(release.MarkNote, "%s runs in the toolchain of %s, because of install scripts: %s", r.in.Name, p.name, strings.Join(failed.packages, ", "))
+		if err := build(again); err != nil && !refused.take(err) {
 			return err
 		}
-		if json.Unmarshal(data, &m) != nil {
-			return nil // packages carry broken ones as test data
-		}
-		for _, p := range list {
-			if !m.OS.allow(p.spec.OS) || !m.CPU.allow(npmArch(p.spec.Architecture)) {
-				return fmt.Errorf("%s (%s) cannot run on %s: it was installed for the platform of the build machine; %s", m.Name, e.Path, p.name, remedy)
-			}
-		}
-		return nil
-	})
-}
-
-// npmValues is "os" or "cpu" of a package.json: what may be, or with "!" what may not.
-type npmValues []string
-
-// UnmarshalJSON reads a list or a single string.
-func (v *npmValues) UnmarshalJSON(data []byte) error {
-	var one string
-	if json.Unmarshal(data, &one) == nil {
-		*v = npmValues{one}
-		return nil
 	}
-	return json.Unmarshal(data, (*[]string)(v))
-}
-
-func (v npmValues) allow(value string) bool {
-	if len(v) == 0 || slices.Contains(v, "any") || slices.Contains(v, value) {
-		return true
-	}
-	for _, s := range v {
-		if !strings.HasPrefix(s, "!") {
-			return false
-		}
-	}
-	return !slices.Contains(v, "!"+value)
-}
-
-// npmArch is what npm calls an architecture.
-func npmArch(goarch string) string {
-	switch goarch {
-	case "amd64":
-		return "x64"
-	case "386":
-		return "ia32"
-	}
-	return goarch
+	return refused.err()
 }

@@ -134,6 +134,9 @@ func (s staging) holder() string {
 	return cmp.Or(release.Visible(string(data[:n])), "nobody knows whose")
 }
 
+// empty leaves an empty tree and an empty home folder.
+func (s staging) empty() error { return errors.Join(s.clean(), mkdir(s.tree()), mkdir(s.home())) }
+
 func (s staging) clean() error {
 	return errors.Join(process.RemoveAll(s.tree()), process.RemoveAll(s.home()))
 }

@@ -108,6 +108,8 @@ func (s *standIn) answer(c chain) (value any, failed map[string]any) {
 	switch last := c[len(c)-1]; last.name {
 	case "version":
 		return "v0.21.8", nil
+	case "defaultPlatform":
+		return "linux/amd64", nil
 	case "combinedOutput":
 		return "", nil
 	case "contents": // of the marker: each install is the first one

@@ -60,7 +60,7 @@ func testImage(ctx context.Context, in Inputs, opts Options) (TestedImage, error
 	}
 	defer with.close()
 	tested.Builder = with.name
-	if err := with.refuses(ctx, in, list, opts); err != nil {
+	if err := with.runsServices(in); err != nil {
 		return tested, err
 	}
 	ran, err := with.test(ctx, in, list)

@@ -25,6 +25,7 @@ type bunNeeds struct {
 	OptionalDependencies map[string]string `json:"optionalDependencies"`
 	PeerDependencies     map[string]string `json:"peerDependencies"`
 	OptionalPeers        []string          `json:"optionalPeers"`
+	Limits
 }
 
 func (n bunNeeds) all() []map[string]string {
@@ -127,6 +128,7 @@ func (l bunLock) packages() (map[string]Package, error) {
 		for _, e := range elements[1:] {
 			if e.needs != nil {
 				p.Needs, p.MayNeed = l.edges(key, *e.needs)
+				p.Limits = e.needs.Limits
 			} else if strings.HasPrefix(e.text, "sha") {
 				p.Integrity = e.text
 			}

@@ -45,6 +45,7 @@ type Package struct {
 	Folder    string   // of a package of the workspace, "." for the root; "" otherwise
 	Needs     []string // ids
 	MayNeed   []string // ids of optional ones
+	Limits    Limits   // platforms that it is for, as far as the lockfile says it
 }
 
 // FolderID is the id of a package of the workspace in Packages.

@@ -28,6 +28,7 @@ type npmEntry struct {
 	OptionalDependencies map[string]string  `json:"optionalDependencies"`
 	PeerDependencies     map[string]string  `json:"peerDependencies"`
 	PeerMeta             map[string]npmPeer `json:"peerDependenciesMeta"`
+	Limits
 }
 
 type npmPeer struct {
@@ -91,7 +92,7 @@ func (l npmLock) packages() (map[string]Package, error) {
 		if entry.Link {
 			continue
 		}
-		p := Package{Name: entry.Name, Version: entry.Version, Integrity: entry.Integrity}
+		p := Package{Name: entry.Name, Version: entry.Version, Integrity: entry.Integrity, Limits: entry.Limits}
 		id := key
 		if at := strings.LastIndex(key, "node_modules/"); at >= 0 {
 			if p.Name == "" {

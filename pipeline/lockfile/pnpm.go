@@ -24,6 +24,7 @@ type pnpmPackage struct {
 		Integrity string `yaml:"integrity"`
 		Directory string `yaml:"directory"`
 	} `yaml:"resolution"`
+	Limits `yaml:",inline"`
 }
 
 type pnpmImporter struct {
@@ -113,7 +114,7 @@ func (lock pnpmLock) packages() (map[string]Package, error) {
 	for id, snapshot := range lock.Snapshots {
 		base, _, _ := strings.Cut(id, "(") // without the peers that it was resolved for
 		resolution := lock.Resolved[base].Resolution
-		p := Package{Integrity: resolution.Integrity, Folder: resolution.Directory}
+		p := Package{Integrity: resolution.Integrity, Folder: resolution.Directory, Limits: lock.Resolved[base].Limits}
 		p.Name, p.Version = splitID(base)
 		if p.Folder != "" {
 			p.Version = ""
