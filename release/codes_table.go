@@ -179,7 +179,7 @@ func admissionCodes() []CodeEntry {
 			"Correct the image's name.", true},
 		{CodeLimitRange, OfBoth, "A LimitRange of the namespace refuses the pods.",
 			"Set requests and limits within the range.", true},
-		{CodeNoMatchingPlatform, OfBoth, "The image has no variant for the platform of the nodes.",
+		{CodeNoMatchingPlatform, OfBoth, "The image has no variant for the platform of a node or machine.",
 			"Build it for that platform: images.*.platforms.", true},
 		{CodePodSecurity, OfBoth, "The Pod Security level of the namespace refuses the pods.",
 			"Set the securityContext that the level requires.", true},

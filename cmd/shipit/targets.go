@@ -72,7 +72,7 @@ func (s *session) canPull(ctx context.Context, ref string, dockerConfig []byte) 
 }
 
 func openHosts(ctx context.Context, s *session, partial bool) (deploy.Target, error) {
-	t, err := host.Open(ctx, s.cfg, host.Options{Progress: s.report, ImageFor: s.registry.ImageFor, Partial: partial})
+	t, err := host.Open(ctx, s.cfg, host.Options{Progress: s.report, ImageFor: s.registry.ImageFor, Platforms: s.registry.Platforms, Partial: partial})
 	if err != nil {
 		return nil, err
 	}

@@ -35,6 +35,8 @@ type Options struct {
 	// ImageFor fetches the image of a reference by digest for a platform such as
 	// linux/amd64.
 	ImageFor func(ctx context.Context, ref, platform string) (v1.Image, error)
+	// Platforms lists the os/arch of an image. A nil func skips the check.
+	Platforms func(ctx context.Context, ref string) ([]string, error)
 	// Partial lets Open succeed though machines cannot be reached: each call for a
 	// role there tries again, and fails.
 	Partial  bool

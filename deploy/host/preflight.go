@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/joelhooks/shipit/deploy/host/content"
 	"github.com/joelhooks/shipit/deploy/host/machine"
@@ -17,6 +19,9 @@ import (
 type needs struct {
 	runtime map[string]string // program → semver range that its --version must satisfy
 	others  []string          // services of the release's other roles
+
+	image     string // by digest
+	platforms func(ctx context.Context, ref string) ([]string, error)
 }
 
 // preflight finds what would prevent the role from running on the machine: the service
@@ -107,12 +112,35 @@ func (r runner) running(ctx context.Context, d service.Definition, n needs) ([]r
 }
 
 // space checks the file system of the releases, and what is mounted there.
-func (r runner) space(ctx context.Context, d service.Definition, _ needs) ([]release.Finding, error) {
+func (r runner) space(ctx context.Context, d service.Definition, n needs) ([]release.Finding, error) {
 	found, err := r.store(d).Space(ctx, d.Digest)
 	if err != nil {
 		return nil, err
 	}
-	return spaceFindings(d, found), nil
+	findings := spaceFindings(d, found)
+	if !found.Unpacked {
+		findings = append(findings, r.platform(ctx, d, n)...)
+	}
+	return findings, nil
+}
+
+// registryLimit is how long a registry may take to say what an image is for.
+const registryLimit = 5 * time.Second
+
+// platform checks that an image that is to be unpacked has the platform of the machine.
+// If the registry does not say it, unpacking does.
+func (r runner) platform(ctx context.Context, d service.Definition, n needs) []release.Finding {
+	if n.platforms == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, registryLimit)
+	defer cancel()
+	built, err := n.platforms(ctx, n.image)
+	if err != nil || slices.ContainsFunc(built, func(h string) bool { return h == r.Platform || strings.HasPrefix(h, r.Platform+"/") }) {
+		return nil
+	}
+	return []release.Finding{finding(d, release.CodeNoMatchingPlatform, d.Object(),
+		fmt.Sprintf("the image is for %s and %s is %s", strings.Join(built, ", "), r.Name, r.Platform), "add "+r.Platform+" to images.<name>.platforms")}
 }
 
 // spareKiB must be free for a release that is to be unpacked, unitKiB for one that is

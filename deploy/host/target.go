@@ -31,7 +31,9 @@ func (t *Target) Preflight(ctx context.Context, rel release.Release, roles []rel
 		wg.Go(func() {
 			r, h, err := t.runner(ctx, role)
 			if err == nil {
-				found[i], err = r.preflight(ctx, role, needs{runtime: h.Runtime, others: otherServices(rel, role)})
+				found[i], err = r.preflight(ctx, role, needs{
+					runtime: h.Runtime, others: otherServices(rel, role), image: role.Reference(), platforms: t.o.Platforms,
+				})
 			}
 			errs[i] = withRole(role, err)
 		})

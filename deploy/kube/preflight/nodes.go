@@ -17,7 +17,7 @@ import (
 )
 
 // nodes checks that some node can run each pod, and that the image is built for the
-// platform of those nodes.
+// platform of every node that may get one.
 func (r *run) nodes(ctx context.Context) error {
 	if creates, err := r.anyCreatesPods(ctx); err != nil || !creates {
 		return err
@@ -51,32 +51,39 @@ func (r *run) platforms(ctx context.Context, role *role, w workload, nodes []*co
 	if err != nil || len(built) == 0 {
 		return nil // the check of the pull reports what the registry said
 	}
-	lacking := map[string]bool{}
+	if f, lacks := platformFinding(built, nodes); lacks {
+		f.Role, f.Object = role.Name, w.ID.String()
+		r.found(f)
+	}
+	return nil
+}
+
+// platformFinding is a finding if one of the nodes, any of which may get a pod, has a
+// platform that the image was not built for.
+func platformFinding(built []string, nodes []*corev1.Node) (f release.Finding, lacks bool) {
+	var lacking []string
 	matching := 0
 	for _, n := range nodes {
 		platform := n.Status.NodeInfo.OperatingSystem + "/" + n.Status.NodeInfo.Architecture
-		if slices.ContainsFunc(built, func(h string) bool { return h == platform || strings.HasPrefix(h, platform+"/") }) || platform == "/" {
+		switch {
+		case platform == "/" || slices.ContainsFunc(built, func(h string) bool { return h == platform || strings.HasPrefix(h, platform+"/") }):
 			matching++
-			continue
+		case !slices.Contains(lacking, platform):
+			lacking = append(lacking, platform)
 		}
-		lacking[platform] = true
 	}
 	if len(lacking) == 0 {
-		return nil
+		return f, false
 	}
-	names := make([]string, 0, len(lacking))
-	for name := range lacking {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	f := release.Finding{Code: release.CodeNoMatchingPlatform, Severity: release.Refuses, Role: role.Name, Object: w.ID.String(),
-		Message: fmt.Sprintf("the image is for %s and the nodes are %s", strings.Join(built, ", "), strings.Join(names, ", ")),
+	slices.Sort(lacking)
+	f = release.Finding{Code: release.CodeNoMatchingPlatform, Severity: release.Refuses,
+		Message: fmt.Sprintf("the image is for %s and the nodes are %s", strings.Join(built, ", "), strings.Join(lacking, ", ")),
 		Hint:    "add the nodes' platform to images.<name>.platforms"}
 	if matching > 0 {
-		f.Severity, f.Message = release.Warns, f.Message+" in part: its pods start only on the others"
+		f.Message = fmt.Sprintf("the image is for %s, and some of the nodes that may get its pods are %s", strings.Join(built, ", "), strings.Join(lacking, ", "))
+		f.Hint += ", or keep the pods away from such nodes by nodeSelector kubernetes.io/arch"
 	}
-	r.found(f)
-	return nil
+	return f, true
 }
 
 // suitableNodes are the nodes that can run a pod, and why the others cannot: each
