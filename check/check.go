@@ -50,7 +50,7 @@ func Run(ctx context.Context, in Input) ([]release.Finding, error) {
 		f.Object = c.config.position(f.Object)
 		c.findings = append(c.findings, f)
 	}
-	for _, run := range []func(context.Context) error{c.todos, c.forbidden, c.starts, c.functions, c.workflow} {
+	for _, run := range []func(context.Context) error{c.todos, c.platforms, c.forbidden, c.starts, c.functions, c.workflow} {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}

@@ -16,6 +16,7 @@ func (a *author) image(i *image) {
 	a.line(2, "package", scalar(i.member.dir), "deployed by "+i.why)
 	command, from := i.command()
 	a.base(i, command)
+	a.platforms(i)
 	a.install(i)
 	if len(command) == 0 {
 		a.askAlone(2, "entrypoint: [bun, --no-install, run, src/index.ts], the command that starts it in "+i.member.dir)
@@ -80,6 +81,22 @@ func (a *author) base(i *image, command []string) {
 	default:
 		a.line(2, "base", a.pinned(ref), place(d.file, d.base.line))
 	}
+}
+
+// platforms writes what the image is built for, if Macs run it. Which architecture a
+// node has is not in a repository: the nodes beside a Mac have the Mac's, and a release
+// refuses others before it changes anything.
+func (a *author) platforms(i *image) {
+	mac := slices.IndexFunc(i.roles, func(r *role) bool { return r.service != nil && r.service.manager == "launchd" })
+	if mac < 0 {
+		return
+	}
+	linux := slices.ContainsFunc(i.roles, func(r *role) bool { return r.service == nil || r.service.manager != "launchd" })
+	value := "[darwin/arm64]"
+	if linux {
+		value = "[linux/arm64, darwin/arm64]"
+	}
+	a.line(2, "platforms", value, i.roles[mac].service.file+": Macs run it")
 }
 
 // install writes the commands that install and build.
