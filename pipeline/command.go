@@ -76,8 +76,11 @@ func missingHint(in Inputs) string {
 // run runs one command at the root of the exported tree, in a clean environment.
 // Its output is reported line by line.
 func (s staging) run(ctx context.Context, in Inputs, args []string) error {
-	started := time.Now()
-	s.opts.report(release.MarkStart, "run %s", strings.Join(args, " "))
+	started, name := time.Now(), strings.Join(args, " ")
+	if in.aim != nil {
+		name += " for " + in.aim.name
+	}
+	s.opts.report(release.MarkStart, "run %s", name)
 	env, secrets := s.environment(in.Image.Secrets)
 	line := s.opts.around.shell(args)
 	if !s.opts.shared {
@@ -86,7 +89,7 @@ func (s staging) run(ctx context.Context, in Inputs, args []string) error {
 	cmd := process.Group(ctx, line[0], line[1:]...)
 	cmd.Dir, cmd.Env = s.tree(), env
 	quiet := silence{opts: s.opts}
-	quiet.start("`" + strings.Join(args, " ") + "`")
+	quiet.start("`" + name + "`")
 	tail, err := process.Stream(cmd, secrets, func(line string) {
 		quiet.heard()
 		s.opts.report(release.MarkStep, "%s", line)
@@ -99,7 +102,7 @@ func (s staging) run(ctx context.Context, in Inputs, args []string) error {
 		return &CommandError{Args: args, Err: err, Tail: tail, hint: commandHint(in, args, cmd.ProcessState.ExitCode())}
 	}
 	s.opts.Progress.Report(release.Event{
-		Phase: release.PhaseBuild, Mark: release.MarkDone, Message: "ran " + strings.Join(args, " "), Took: time.Since(started),
+		Phase: release.PhaseBuild, Mark: release.MarkDone, Message: "ran " + name, Took: time.Since(started),
 	})
 	return nil
 }
