@@ -194,3 +194,32 @@ func (s *story) rolledOut(ts *testscript.TestScript, deployment string) {
 	}
 	ts.Fatalf("%s is not ready in a minute", deployment)
 }
+
+// asbefore: what runs is what ran before shipit came: the image that docker built, and
+// units and processes of the checkout, which start with the machine.
+func (s *story) asBefore(ts *testscript.TestScript, _ bool, _ []string) {
+	s.rolledOut(ts, "system-bus-worker")
+	s.field(ts, false, []string{"status.phase", "Running"})
+	pods, err := s.client.CoreV1().Pods(s.namespace).List(context.Background(), metav1.ListOptions{})
+	ts.Check(err)
+	for _, p := range pods.Items {
+		if image := p.Spec.Containers[0].Image; p.DeletionTimestamp == nil && !strings.HasSuffix(image, "/system-bus-worker:20251224-181503") {
+			ts.Fatalf("pod %s runs %s", p.Name, image)
+		}
+	}
+	for unit, folder := range map[string]string{"system-bus-worker": "/srv/busrig/packages/system-bus", "gateway": "/srv/busrig/packages/gateway"} {
+		s.onHost(ts, false, []string{"cmp", "/srv/busrig/infra/systemd/" + unit + ".service", "/etc/systemd/system/" + unit + ".service"})
+		s.onHost(ts, false, []string{"systemctl", "is-active", unit})
+		s.onHost(ts, false, []string{"systemctl", "is-enabled", unit})
+		s.onHost(ts, false, []string{"sh", "-c", `test "$(readlink /proc/$(systemctl show --value -p MainPID ` + unit + `)/cwd)" = ` + folder})
+	}
+}
+
+// limit is how long a story may take. That of the sample that is deployed by hand has
+// seven rollouts of three roles, two minutes where nothing else runs.
+func (s *story) limit() time.Duration {
+	if s.adopted {
+		return 6 * time.Minute
+	}
+	return 3 * time.Minute
+}

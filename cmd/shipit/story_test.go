@@ -205,14 +205,14 @@ func (g ground) run(t *testing.T, file, config string) {
 		Files:               []string{file},
 		RequireExplicitExec: true,
 		Setup:               s.setup,
-		Deadline:            time.Now().Add(3 * time.Minute),
+		Deadline:            time.Now().Add(s.limit()),
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": s.exits, "becomes": s.becomes, "edit": s.edit, "commit": s.commit, "remove": s.remove, "tag": s.tag,
 			"pods": s.pods, "patch": s.patch, "records": s.records, "interrupt": s.interrupt,
 			"onhost": s.onHost, "network": s.network, "field": s.field,
 			"keys": s.keys, "alter": s.alter, "hold": s.hold, "login": s.login,
 			"namespace": s.makeNamespace, "user": s.user, "grant": s.grant,
-			"dockerbuild": s.dockerBuild, "checkout": s.checkout, "kubectl": s.kubectl,
+			"dockerbuild": s.dockerBuild, "checkout": s.checkout, "kubectl": s.kubectl, "asbefore": s.asBefore,
 		},
 	})
 }
