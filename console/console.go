@@ -3,6 +3,7 @@
 package console
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -67,6 +68,7 @@ func Status(w io.Writer, r, newest release.Record, width int) {
 	fmt.Fprintf(w, "%s %s %s, %s\n", r.App, r.ID(), dash(r.Version), parity)
 	adopted(w, r)
 	roles(w, r, width)
+	sources(w, r, width)
 	functions(w, r.Functions)
 	registrations(w, r)
 	if newest.Seq != r.Seq {
@@ -121,6 +123,30 @@ func roles(w io.Writer, r release.Record, width int) {
 		t.add(reason, role.Name, string(role.Target), image, fmt.Sprintf("%d/%d", role.Ready, role.Desired), parity, commit, runs(role))
 	}
 	t.write(w)
+}
+
+// sources writes where what runs comes from: of each role the record that brought it,
+// since when it runs, and the folder or the image.
+func sources(w io.Writer, r release.Record, width int) {
+	t := table{width: width}
+	t.add("", "ROLE", "RELEASE", "SINCE", "SOURCE")
+	for _, role := range r.Roles {
+		s := role.Source
+		if s == nil {
+			continue
+		}
+		brought, since := "none", "-"
+		if s.Release != nil {
+			brought = fmt.Sprintf("#%d", *s.Release)
+		}
+		if !s.Since.IsZero() {
+			since = s.Since.UTC().Format("2006-01-02 15:04Z")
+		}
+		t.add("", role.Name, brought, since, release.ShortDigest(cmp.Or(s.Folder, s.Image)))
+	}
+	if len(t.rows) > 1 {
+		t.write(w)
+	}
 }
 
 // runs is the digest that runs, and those that were recorded or asked for where they

@@ -145,3 +145,15 @@ func TestStatusTellsWhatTheFunctionServerHas(t *testing.T) {
 ✗ host: registration at the server: url: live http://localhost:3111/api/inngest, wanted a URL on host.docker.internal:3111
 `, lines)
 }
+
+func TestStatusTellsWhereWhatRunsComesFrom(t *testing.T) {
+	r, seq := settled(), int64(41)
+	began := time.Date(2026, 11, 28, 11, 16, 25, 0, time.UTC)
+	r.Roles[0].Source = &release.Source{Image: "ghcr.io/joelhooks/system-bus-worker@" + first, Release: &seq, Digest: first, Since: began}
+	r.Roles[1].Source = &release.Source{Folder: "/root/Code/system-bus-worker"}
+	require.Contains(t, written(func(w *bytes.Buffer) { console.Status(w, r, r, 0) }), `
+  ROLE     RELEASE  SINCE              SOURCE
+  cluster  #41      2026-11-28 11:16Z  ghcr.io/joelhooks/system-bus-worker@sha256:111111111111
+  host     none     -                  /root/Code/system-bus-worker
+`)
+}

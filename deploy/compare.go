@@ -101,6 +101,19 @@ func (c releaseComparison) live() map[string]release.Live {
 	return live
 }
 
+// liveOf is what runs for a role, be it one that only an earlier release has.
+func (c releaseComparison) liveOf(role string) release.Live {
+	if seen, ok := c.roles[role]; ok {
+		return seen.Live
+	}
+	for _, l := range c.leftovers {
+		if l.role.Name == role {
+			return l.seen.Live
+		}
+	}
+	return release.Live{}
+}
+
 // otherDrifts are the differences that are not those of images: of objects, and
 // of roles that only an earlier release has.
 func (c releaseComparison) otherDrifts() []release.Drift {

@@ -11,6 +11,8 @@ import (
 type Status struct {
 	Record release.Record // of the release that should run, with parity as it is now; Drift is never nil
 	Newest release.Record // the newest of all records
+
+	Repaired []string // roles that Repair has put back; nil of a mere Status
 }
 
 // Status reads every role and compares it with the newest good release, or if
@@ -57,6 +59,9 @@ func (e Engine) current(ctx context.Context, records []release.Record, whole boo
 		if err != nil {
 			record.Reason = release.OneLine(err.Error())
 		}
+	}
+	for i, r := range record.Roles {
+		record.Roles[i].Source = sourceOf(r, seen.liveOf(r.Name), records)
 	}
 	if record.Drift == nil {
 		record.Drift = []release.Drift{}

@@ -80,6 +80,16 @@ type RoleRecord struct {
 	InParity   bool     `json:"inParity"`
 	Reason     string   `json:"reason"`
 	TookMS     int64    `json:"tookMs,omitempty"` // from its switch to ready
+	Source     *Source  `json:"source,omitempty"` // status only: where what runs comes from; nil: nothing runs
+}
+
+// Source is where what runs for a role comes from.
+type Source struct {
+	Folder  string    `json:"folder,omitempty"`  // of a machine: the folder in which the process works
+	Image   string    `json:"image,omitempty"`   // of a cluster: the reference of the image, by digest
+	Release *int64    `json:"release,omitempty"` // the record that brought it; nil: none that is known
+	Digest  string    `json:"digest,omitempty"`  // as liveDigest; "" if it is of no image
+	Since   time.Time `json:"since,omitzero"`    // since when it runs
 }
 
 // Functions is who owns which function id, as the running roles say.

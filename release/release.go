@@ -119,6 +119,8 @@ type Live struct {
 	// Unsteady says that an instance was started again by itself and may be so
 	// again, in words; empty if none was, or all have stayed up for long since.
 	Unsteady string
+	Folder   string    // of a machine: the folder in which the process works; empty if there is none
+	Since    time.Time // when the process began, or the first of the pods that are ready; zero: not known
 	Info     string    // what is worth knowing and no drift: a limit that another hand set; empty if nothing
 	At       time.Time // when it was read; zero: it was not
 	Unread   string    // why it was not read

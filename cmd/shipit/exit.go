@@ -207,6 +207,7 @@ func exitCode(ctx context.Context, err error) int {
 		early  *deploy.UnchangedError
 		held   *ledger.HeldError
 		newer  *ledger.SupersededError
+		repair *deploy.RepairError
 	)
 	switch {
 	case errors.As(err, &coded):
@@ -219,6 +220,8 @@ func exitCode(ctx context.Context, err error) int {
 		return exitLocked
 	case errors.As(err, &refuse), errors.As(err, &none), errors.As(err, &early):
 		return exitRefused
+	case errors.As(err, &repair):
+		return exitFailed
 	default:
 		return exitUnexpected
 	}
@@ -280,6 +283,9 @@ func (g *globals) refusedDocument(code int, err error) {
 		Findings []release.Finding `json:"findings,omitempty"`
 	}{Record: g.partial, Error: release.OneLine(err.Error()), ExitCode: code}
 	doc.Outcome, doc.Roles, doc.StartedAt = release.Refused, []release.RoleRecord{}, time.Now().UTC().Truncate(time.Millisecond)
+	if code == exitFailed {
+		doc.Outcome = release.Failed
+	}
 	var refuse *release.Refusal
 	if errors.As(err, &refuse) {
 		doc.Findings = refuse.Findings

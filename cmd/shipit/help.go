@@ -14,7 +14,7 @@ func exitsOf() map[string][]int {
 	rolls := []int{exitRefused, exitFailed, exitRestored, exitDrift, exitLocked}
 	return map[string][]int{
 		"release": rolls, "rollback": rolls, "promote": rolls,
-		"plan": {exitRefused, exitDrift}, "status": {exitRefused, exitDrift}, "verify": {exitRefused, exitDrift},
+		"plan": {exitRefused, exitDrift}, "status": {exitRefused, exitFailed, exitDrift, exitLocked}, "verify": {exitRefused, exitDrift},
 		"build": refuses, "test": refuses, "render": refuses, "history": refuses, "init": refuses, "rbac": refuses, "doctor": refuses, "report": refuses,
 		"withdraw": {exitRefused, exitLocked},
 		"check":    nil, "explain": nil, "completion": nil,
@@ -28,7 +28,7 @@ func meaningFor(command string, row exitMeaning) string {
 		"release":  {exitOK: row.meaning},
 		"rollback": {exitOK: row.meaning},
 		"promote":  {exitOK: row.meaning},
-		"status":   {exitOK: "in parity: what runs is what was recorded"},
+		"status":   {exitOK: "in parity: what runs is what was recorded", exitFailed: "a role could not be repaired"},
 		"plan":     {exitOK: "would not be refused", exitRefused: "would be refused, or the plan failed", exitDrift: "something would change; only with --exit-code"},
 		"test":     {exitOK: "every test passed", exitRefused: "a test failed, or could not be run"},
 		"check":    {exitOK: "no finding would stop a release", exitUsage: "findings, or usage or configuration"},

@@ -83,7 +83,8 @@ func (r runner) unitHash(ctx context.Context, d service.Definition) (string, err
 
 // liveFound is the state of a service that ran before the first release.
 func (r runner) liveFound(d service.Definition, s service.State) release.Live {
-	live := release.Live{At: time.Now().UTC()}
+	live := release.Live{At: time.Now().UTC(), Folder: s.Cwd}
+	live.Since = began(s, live.At)
 	if d.Found.Up {
 		live.Desired = 1
 	}

@@ -122,6 +122,7 @@ func (r runner) contentNote(ctx context.Context, d service.Definition, role rele
 // live is the state as a release.Live.
 func (r runner) live(d service.Definition, s service.State) release.Live {
 	live := release.Live{Desired: 1, At: time.Now().UTC(), Note: s.Notes(d)}
+	live.Folder, live.Since = s.Cwd, began(s, live.At)
 	switch s.Unit {
 	case service.UnitSame:
 		live.Wanted = d.Digest
@@ -135,6 +136,15 @@ func (r runner) live(d service.Definition, s service.State) release.Live {
 		}
 	}
 	return live
+}
+
+// began is when the main process of a service began. Where only its age is known, it is
+// told to the minute, so that it is the same each time.
+func began(s service.State, now time.Time) time.Time {
+	if s.PID > 0 && s.Since.IsZero() {
+		return now.Add(-s.Age).Truncate(time.Minute)
+	}
+	return s.Since
 }
 
 // join is the notes that are not empty, separated by semicolons.

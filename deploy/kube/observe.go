@@ -224,6 +224,9 @@ func liveOf(role release.Role, r running, now time.Time) release.Live {
 				count[d]++
 				wanted = wanted && role.Runs(d)
 			}
+			if began := p.Status.StartTime; began != nil && (out.Since.IsZero() || began.Time.Before(out.Since)) {
+				out.Since = began.UTC()
+			}
 			if wanted {
 				ready++
 			}

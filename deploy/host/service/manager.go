@@ -67,6 +67,10 @@ func (s *State) fact(key, value string) bool {
 		s.real = value
 	case "Age":
 		s.Age = time.Duration(number(value)) * time.Second
+	case "Since":
+		if at := number(value); at > 0 {
+			s.Since = time.Unix(int64(at), 0).UTC()
+		}
 	case "Shadow":
 		s.shadow = value
 	case "NoLinger":

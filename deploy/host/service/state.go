@@ -43,6 +43,7 @@ type State struct {
 	Signal     string        // that ended the last process
 	Restarts   int           // by the manager, since it was started last
 	Age        time.Duration // of the main process
+	Since      time.Time     // when the main process began; zero: only its age is known
 	Invocation string        // systemd's id of this start
 	Enabled    bool          // starts with the machine
 	NoLinger   string        // the user whose manager ends with the last login; empty: it does not

@@ -49,6 +49,7 @@ if [ "${pid:-0}" -gt 0 ]; then
   ticks=$(getconf CLK_TCK 2>/dev/null || echo 100)
   since=$(sed 's/^.*) //' "/proc/$pid/stat" 2>/dev/null | cut -d ' ' -f 20)
   printf '%s\n' "Age=$(awk -v since="${since:-0}" -v ticks="$ticks" '{ printf "%d", $1 - since / ticks }' /proc/uptime)"
+  printf '%s\n' "Since=$(awk -v since="${since:-0}" -v ticks="$ticks" '$1 == "btime" && since > 0 { printf "%d", $2 + since / ticks }' /proc/stat)"
   if [ "$(readlink "/proc/$pid/ns/mnt" 2>/dev/null)" != "$(readlink /proc/self/ns/mnt)" ]; then echo Private=yes; fi
   systemctl "$scope" --no-pager show-environment 2>/dev/null | sed 's/^/ManagerEnv=/'
   if [ -n "$envfile" ]; then

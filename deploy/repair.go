@@ -1,0 +1,155 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/joelhooks/shipit/release"
+)
+
+// RepairError says that a role could not be put back as it was recorded. Those before it
+// in Repaired are.
+type RepairError struct {
+	Repaired []string
+	Err      error
+}
+
+func (e *RepairError) Error() string { return "repair: " + e.Err.Error() }
+func (e *RepairError) Unwrap() error { return e.Err }
+
+// Repair puts back what differs from the release that should be running, and nothing
+// else: the roles that are not in parity, as the record has them, under the lock. What
+// later releases that failed have left behind is taken away. No record is written: what
+// should run is what ran. It returns the status after it, with the roles that were
+// repaired; a *RepairError says that one could not be, an *UnchangedError that nothing
+// was changed.
+func (e Engine) Repair(ctx context.Context, t Terms) (Status, error) {
+	lock, err := e.Ledger.Lock(ctx, e.Lock)
+	if err != nil {
+		return Status{}, Unchanged(err)
+	}
+	defer e.unlock(lock)
+	ctx, stop := lock.Context(ctx)
+	defer stop()
+	damaged, err := e.damage(ctx)
+	if err != nil {
+		return Status{}, Unchanged(err)
+	}
+	if len(damaged.roles)+len(damaged.leftovers) > 0 {
+		if err := e.mayRepair(ctx, damaged, t); err != nil {
+			return Status{}, Unchanged(err)
+		}
+	}
+	step := Step{Release: damaged.release, Force: slices.Contains(t.Allow, release.CodeFieldConflict)}
+	var repaired []string
+	for _, role := range damaged.roles {
+		e.report(release.PhaseRestore, release.MarkStart, role.Name, "repair %s: put %s back", role.Name, damaged.release.ID())
+		if err := e.repairRole(ctx, step, role); err != nil {
+			return Status{}, &RepairError{Repaired: repaired, Err: roleError(role, err)}
+		}
+		repaired = append(repaired, role.Name)
+	}
+	if faults := e.removeFormerRoles(ctx, damaged.leftovers, damaged.release); len(faults) > 0 {
+		return Status{}, &RepairError{Repaired: repaired, Err: errors.New(faults[0])}
+	}
+	status, err := e.Status(ctx)
+	status.Repaired = repaired
+	return status, err
+}
+
+// damage is what differs from the release that should be running.
+type damage struct {
+	release   release.Release
+	attached  map[string][]byte // attachments of its record
+	roles     []release.Role    // that are not in parity
+	leftovers []former          // what later releases have left
+}
+
+// damage compares what runs, byte by byte, with the newest good record, which must be
+// what was stored.
+func (e Engine) damage(ctx context.Context) (damage, error) {
+	history, err := e.Read(ctx)
+	if err != nil {
+		return damage{}, err
+	}
+	entry, err := e.find(ctx, history, newestGood)
+	var none *release.NoneError
+	switch {
+	case errors.As(err, &none) && len(history.Entries) == 0:
+		return damage{}, &NothingReleasedError{}
+	case errors.As(err, &none):
+		return damage{}, &NothingGoodError{}
+	case err != nil:
+		return damage{}, err
+	}
+	records, err := e.Ledger.Newest(ctx, holdsGood)
+	if err != nil {
+		return damage{}, err
+	}
+	later, err := e.triedSince(ctx, records, entry.Record.Seq)
+	if err != nil {
+		return damage{}, err
+	}
+	out := damage{release: entry.Release(), attached: entry.Attachments}
+	seen := e.compare(ctx, out.release, compareOptions{formerRoles: missing(later, out.release), fullContent: true})
+	record := seen.applyTo(entry.Record, nil)
+	for i, role := range out.release.Roles {
+		if !record.Roles[i].InParity {
+			out.roles = append(out.roles, role)
+		}
+	}
+	if len(seen.leftovers) > 0 {
+		out.leftovers = later
+	}
+	return out, nil
+}
+
+// mayRepair asks for what could stop a repair, before the first write: the policy of the
+// images, and the targets. A *release.Refusal lists what does and is not allowed.
+func (e Engine) mayRepair(ctx context.Context, d damage, t Terms) error {
+	_, untrusted, err := e.verifyImages(ctx, d.release, d.attached)
+	if err != nil {
+		return err
+	}
+	found, err := e.ask(ctx, d.release, false)
+	if err != nil {
+		return err
+	}
+	isDamaged := func(name string) bool {
+		return slices.ContainsFunc(d.roles, func(r release.Role) bool { return r.Name == name })
+	}
+	all := append(untrusted, slices.DeleteFunc(found.all, func(f release.Finding) bool { return f.Role != "" && !isDamaged(f.Role) })...)
+	for _, f := range all {
+		if f.Severity == release.Warns {
+			e.report(release.PhaseCheck, release.MarkNote, f.Role, "%s", f)
+		}
+	}
+	return release.Refuse(all, t.Allow)
+}
+
+// repairRole puts one role back, within the time limit of a rollout, and asks it whether
+// it does its work.
+func (e Engine) repairRole(ctx context.Context, step Step, role release.Role) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, e.Timeout, &release.Failure{Code: release.CodeTimedOut, Message: "not finished within " + e.Timeout.String(), Hint: "raise --timeout if it needs longer"})
+	defer cancel()
+	t, err := e.target(role)
+	if err != nil {
+		return err
+	}
+	if role, err = t.Prepare(ctx, role); err != nil {
+		return err
+	}
+	step.Role = role
+	if _, err = t.Switch(ctx, step); err != nil {
+		return causeOf(ctx, err)
+	}
+	if step.Release.Adopted || !e.probed(role) {
+		return nil
+	}
+	if _, err := e.probe(ctx, role); err != nil {
+		return fmt.Errorf("is as recorded, and does not do its work: %w", err)
+	}
+	return nil
+}
