@@ -69,6 +69,7 @@ func may() map[string][]string {
 		"deploy/host/content": {"deploy/host/machine", "release"},
 		"deploy/host/machine": {"config", "release"},
 		"deploy/host/service": {"deploy/host/content", "deploy/host/machine", "release"},
+		"examples/dagger":     {"config", "pipeline", "pipeline/git", "registry"},
 		"cmd/shipit": {
 			"actions", "attest", "check", "config", "deploy", "deploy/host", "deploy/kube", "completion", "console", "doctor", "explain", "ledger", "live", "manifests", "pipeline", "pipeline/git",
 			"progress", "registry", "release", "report", "scaffold",
@@ -79,7 +80,7 @@ func may() map[string][]string {
 // only lists the packages that alone may import a library.
 func only() map[string][]string {
 	return map[string][]string{
-		"dagger.io/dagger":     {"pipeline", "pipeline/engine"},
+		"dagger.io/dagger":     {"pipeline", "pipeline/engine", "examples/dagger"},
 		"k8s.io/client-go":     {"deploy/kube/client"},
 		"github.com/sigstore/": {"attest"},
 		"charm.land/":          {"live"},

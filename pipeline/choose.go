@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/joelhooks/shipit/pipeline/engine"
 	"github.com/joelhooks/shipit/release"
@@ -27,10 +28,12 @@ type chosen struct {
 // answers, otherwise the embedded builder, and reports why.
 func chooseBuilder(ctx context.Context, in Inputs, opts Options) (chosen, error) {
 	local := chosen{name: embeddedBuilder, make: embedded(opts), test: embeddedTests(opts), close: func() {}}
-	switch opts.Builder {
-	case embeddedBuilder:
+	switch {
+	case opts.Client != nil:
+		opts.Builder = daggerBuilder
+	case opts.Builder == embeddedBuilder:
 		return local, nil
-	case "", auto, daggerBuilder:
+	case slices.Contains([]string{"", auto, daggerBuilder}, opts.Builder):
 	default:
 		return chosen{}, fmt.Errorf("builder %q is not one of auto, dagger, embedded", opts.Builder)
 	}
@@ -57,7 +60,7 @@ func connect(ctx context.Context, in Inputs, opts Options, quiet *silence) (*eng
 		}
 	}
 	return engine.Connect(ctx, engine.Options{
-		Conn: opts.conn, Drain: opts.drain,
+		Client: opts.Client, Conn: opts.conn, Drain: opts.drain,
 		Progress: func(line string) { opts.report(release.MarkStep, "%s", line) },
 		Output: func(line string) {
 			if quiet.heard() {

@@ -97,10 +97,12 @@ func (r daggerRun) withServices(ctx context.Context, c *dagger.Container) (with 
 			for _, v := range sortedVariables(serviceVariables(name, name, config)) {
 				c = c.WithEnvVariable(v.name, v.value)
 			}
-			err = r.ready(limited, c, config)
 		}
 		cause := context.Cause(limited)
 		cancel()
+		if err == nil {
+			cause, err = r.ready(ctx, c, config)
+		}
 		if err != nil {
 			return nil, stop, r.explainService(ctx, name, err, cause)
 		}
@@ -130,13 +132,15 @@ func (r daggerRun) service(s config.Service) *dagger.Service {
 }
 
 // ready waits for the command that asks a service. The engine must not know its result
-// from an earlier run.
-func (r daggerRun) ready(ctx context.Context, c *dagger.Container, s config.Service) error {
+// from an earlier run. cause is why its time was over, if it was.
+func (r daggerRun) ready(ctx context.Context, c *dagger.Container, s config.Service) (cause, err error) {
 	if len(s.Ready) == 0 {
-		return nil
+		return nil, nil
 	}
-	_, err := c.WithEnvVariable("SHIPIT_NO_CACHE", r.salt).WithExec(r.opts.around.shell(untilReady(s))).Sync(ctx)
-	return err
+	ctx, cancel := asking(ctx, s)
+	defer cancel()
+	_, err = c.WithEnvVariable("SHIPIT_NO_CACHE", r.salt).WithExec(r.opts.around.shell(untilReady(s))).Sync(ctx)
+	return context.Cause(ctx), err
 }
 
 // explainService is why a service is not ready; cause is why its time was over, if it was.

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"time"
 
+	"dagger.io/dagger"
 	"dagger.io/dagger/engineconn"
 
 	"github.com/joelhooks/shipit/config"
@@ -77,13 +78,17 @@ type Options struct {
 	Base func(ctx context.Context, ref string) (Artifact, error)
 	// Builder is auto, dagger or embedded; "" is auto.
 	Builder string
+	// Client is connected to the engine that builds, whatever Builder is; it is not
+	// closed. nil finds an engine.
+	Client *dagger.Client
 	// CacheDir holds layers and package stores; "" is shipit in the user's cache folder.
 	CacheDir string
 	// NoCache builds without reading layers or package stores of earlier builds.
 	NoCache bool
 	// NoRun refuses a build that would run a command of the repository, with a
 	// *NotBuiltError. Layers in CacheDir are used.
-	NoRun    bool
+	NoRun bool
+	// Progress is called by one goroutine at a time in one build. nil is silent.
 	Progress release.Progress
 
 	buildRoot string                // folder in which commands run; "" is the constant buildRoot

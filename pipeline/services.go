@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -78,13 +79,21 @@ func (c chosen) runsServices(in Inputs) error {
 // untilReady is the command line that repeats a service's command until it succeeds, and
 // in the end prints why it does not.
 func untilReady(s config.Service) []string {
-	const script = `n=$1; shift; until said=$("$@" 2>&1); do n=$((n - 1)); test "$n" -gt 0 || { printf '%s\n' "$said"; exit 1; }; sleep 0.2 2>/dev/null || sleep 1; done`
-	times := int(s.Within.Or(readyLimit) / (200 * time.Millisecond))
-	return append([]string{"/bin/sh", "-c", script, "sh", strconv.Itoa(max(times, 1))}, s.Ready...)
+	const script = `end=$(($(date +%s) + $1)); shift; until said=$("$@" 2>&1); do ` +
+		`test "$(date +%s)" -lt "$end" || { printf '%s\n' "$said"; exit 1; }; sleep 0.2 2>/dev/null || sleep 1; done`
+	seconds := int(math.Ceil(s.Within.Or(readyLimit).Seconds()))
+	return append([]string{"/bin/sh", "-c", script, "sh", strconv.Itoa(seconds)}, s.Ready...)
 }
 
-// within limits how long a service may take to become ready.
+// within limits how long a service may take to listen.
 func within(ctx context.Context, s config.Service) (context.Context, context.CancelFunc) {
 	limit := s.Within.Or(readyLimit)
 	return context.WithTimeoutCause(ctx, limit, fmt.Errorf("was not ready within %s", limit))
+}
+
+// asking limits how long the command that asks a service may take. It ends before, unless
+// it hangs.
+func asking(ctx context.Context, s config.Service) (context.Context, context.CancelFunc) {
+	limit := s.Within.Or(readyLimit)
+	return context.WithTimeoutCause(ctx, limit+5*time.Second, fmt.Errorf("was not ready within %s: its command ready has not ended", limit))
 }

@@ -114,7 +114,9 @@ func (s staging) awaitService(ctx context.Context, in Inputs, p serviceProcess) 
 	if len(p.config.Ready) > 0 {
 		quiet := s
 		quiet.opts.Progress = nil
-		if err := quiet.run(limited, in, untilReady(p.config)); err != nil {
+		patient, cancel := asking(ctx, p.config)
+		defer cancel()
+		if err := quiet.run(patient, in, untilReady(p.config)); err != nil {
 			return notReady(ctx, p.name, err)
 		}
 	}

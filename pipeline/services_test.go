@@ -81,7 +81,7 @@ func TestAServiceIsReadyWhenItsCommandSaysSo(t *testing.T) {
 			}
 			var failed *ServiceError
 			require.ErrorAs(t, err, &failed)
-			require.ErrorContains(t, err, "service my-db: ")
+			require.ErrorContains(t, err, tc.fault)
 		})
 	}
 }

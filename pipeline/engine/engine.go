@@ -55,6 +55,7 @@ type Engine struct {
 	Client *dagger.Client
 	By     string // what led to it
 
+	caller   bool // who gave the client, and closes it
 	progress func(line string)
 	output   func(line string)
 	drain    time.Duration
@@ -64,6 +65,7 @@ type Engine struct {
 
 // Options are what a connection may need. The zero value works.
 type Options struct {
+	Client   *dagger.Client        // of the caller, who closes it; nil connects
 	Conn     engineconn.EngineConn // a session that is there already; nil finds one
 	Progress func(line string)     // is told what the session says until it has started; nil is silent
 	Output   func(line string)     // is told what commands print after that; nil is silent
@@ -72,6 +74,9 @@ type Options struct {
 
 // Close ends the connection, and the session if it is our own.
 func (e *Engine) Close() {
+	if e.caller {
+		return
+	}
 	_ = e.Client.Close()
 	if e.end != nil {
 		e.end()
@@ -88,6 +93,10 @@ func Connect(ctx context.Context, opts Options) (*Engine, error) {
 	}
 	if e.output == nil {
 		e.output = silent
+	}
+	if opts.Client != nil {
+		e.Client, e.By, e.caller = opts.Client, "a client of the caller", true
+		return e, nil
 	}
 	conn := opts.Conn
 	var err error
