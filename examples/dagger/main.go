@@ -3,13 +3,14 @@
 //
 //	go run ./examples/dagger REPOSITORY IMAGE
 //
-// It prints the image's reference and the files that it has.
+// It prints the image's reference, what it starts, and the files that shipit put in.
 package main
 
 import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 
 	"dagger.io/dagger"
 
@@ -63,13 +64,17 @@ func run(ctx context.Context, repository, name string) error {
 	}
 	fmt.Println(built.Image.Reference)
 
-	// The image is a container of the client, to start, to extend or to bind as a service.
-	files, err := built.Container("").Directory("/").Glob(ctx, "**/*")
+	// The image is a container of the client, to start, to extend or to bind as a service,
+	// and what shipit put on its base is a folder.
+	starts, err := built.Container("").Entrypoint(ctx)
 	if err != nil {
 		return err
 	}
-	for _, file := range files {
-		fmt.Println(file)
+	fmt.Println(strings.Join(starts, " "))
+	files, err := built.Directory("").Glob(ctx, "**/*")
+	if err != nil {
+		return err
 	}
+	fmt.Println(strings.Join(files, "\n"))
 	return nil
 }

@@ -43,5 +43,6 @@ func TestTheExampleWithARealEngine(t *testing.T) {
 	want, err := pipeline.Build(t.Context(), inputs, pipeline.Options{Builder: "embedded", CacheDir: t.TempDir()})
 	require.NoError(t, err)
 	require.Equal(t, "registry.test/busrig/system-bus-worker@"+want.Digest, lines[0])
-	require.Contains(t, lines, "app/packages/system-bus/src/serve.ts")
+	require.Equal(t, "bun --no-install run src/serve.ts", lines[1])
+	require.Contains(t, lines, "packages/system-bus/src/serve.ts")
 }
