@@ -43,6 +43,7 @@ type Config struct {
 	Functions    Functions            `yaml:"functions" doc:"How function ids are owned."`
 	Check        Check                `yaml:"check" doc:"What must not be in the tree."`
 	Signing      Signing              `yaml:"signing" doc:"Who signs, and what is demanded before a release runs."`
+	Notify       Notify               `yaml:"notify" doc:"Who is told of a release, rollback or promotion while it runs."`
 	Timeout      Duration             `yaml:"timeout" doc:"The limit of one rollout." default:"5m" example:"10m"`
 	Environments map[string]yaml.Node `yaml:"environments" doc:"Settings that --env NAME lays over the rest: mappings key by key, everything else is replaced." each:"The settings of one environment."`
 }

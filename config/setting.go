@@ -171,6 +171,8 @@ func patterns() map[string]string {
 		"base":       "^scratch$|" + pinnedRule.String(),
 		"repository": repoRule.String(),
 		"user":       userRule.String(),
+		"variable":   variableRule.String(),
+		"webhook":    webhookRule.String(),
 		"platform":   "/",
 		"path":       `^(\.|\./.*|\.?[^./].*|\.\.[^/].*)$`,
 		"service":    `^[^/ \t\n'"]+$`,

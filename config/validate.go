@@ -40,6 +40,7 @@ func (p *parser) validate(c *Config, root *yaml.Node) {
 		validateRole("roles."+role.Name, role, c, fail)
 	}
 	validateSigning(c.Signing, fail)
+	validateNotify(c.Notify, fail)
 	for i, f := range c.Check.Forbid {
 		if _, err := regexp.Compile(f.Pattern); err != nil {
 			fail(fmt.Sprintf("check.forbid[%d].pattern", i), fmt.Sprintf("%q is no regular expression", f.Pattern), "")

@@ -110,6 +110,8 @@ func needs(path string) map[string]string {
 		return map[string]string{parent + "keys": "[cosign.pub]"}
 	case strings.HasPrefix(path, "images.*.services.*."):
 		return map[string]string{parent + "command": "[redis-server]", parent + "ports": "[6379]"}
+	case strings.HasPrefix(path, "notify.webhooks[]."):
+		return map[string]string{parent + "url": "https://hooks.example.com", parent + "secret": "SECRET"}
 	case strings.HasPrefix(path, "check.forbid[].") && !strings.HasSuffix(path, "pattern"):
 		return map[string]string{parent + "pattern": "x"}
 	default:
@@ -228,6 +230,12 @@ func TestSchemaAndParserAgreeOnRules(t *testing.T) {
 		{"a user by name", false, with(t, "images.*.user", "joel", nil)},
 		{"a user that is a number", true, with(t, "images.*.user", "1000", nil)},
 		{"a platform without an architecture", false, with(t, "images.*.platforms", "[linux]", nil)},
+		{"a webhook over plain HTTP", false, with(t, "notify.webhooks", "[{url: 'http://hooks.example.com', secret: S}]", nil)},
+		{"a webhook over plain HTTP to a name that looks like this machine", false, with(t, "notify.webhooks", "[{url: 'http://localhost@hooks.example.com', secret: S}]", nil)},
+		{"a webhook on this machine", true, with(t, "notify.webhooks", "[{url: 'http://127.0.0.1:8080/hook', secret: S}]", nil)},
+		{"a webhook whose address is in the environment", true, with(t, "notify.webhooks", "[{url: 'env:HOOK', secret: S}]", nil)},
+		{"a webhook without a secret", false, with(t, "notify.webhooks", "[{url: 'https://hooks.example.com'}]", nil)},
+		{"a webhook with the secret itself", false, with(t, "notify.webhooks", "[{url: 'https://hooks.example.com', secret: 'whsec_MfKQ+'}]", nil)},
 		{"a service of neither image nor command", false, with(t, "images.*.services.*", "{ports: [1]}", nil)},
 		{"a service of an image", true, with(t, "images.*.services.*", "{ports: [1], image: 'redis@sha256:"+strings.Repeat("0", 64)+"'}", nil)},
 		{"a service by tag", false, with(t, "images.*.services.*", "{ports: [1], image: 'redis:7'}", nil)},
