@@ -35,6 +35,7 @@ func may() map[string][]string {
 		"scaffold":          below,
 		"actions":           below,
 		"progress":          {"live", "release"},
+		"notify":            below,
 		"ledger":            {"release"},
 		"ledger/ledgertest": {"ledger"},
 		"pipeline": append([]string{
@@ -72,7 +73,7 @@ func may() map[string][]string {
 		"examples/dagger":     {"config", "pipeline", "pipeline/git", "registry"},
 		"cmd/shipit": {
 			"actions", "attest", "check", "config", "deploy", "deploy/host", "deploy/kube", "completion", "console", "doctor", "explain", "ledger", "live", "manifests", "pipeline", "pipeline/git",
-			"progress", "registry", "release", "report", "scaffold",
+			"notify", "progress", "registry", "release", "report", "scaffold",
 		},
 	}
 }

@@ -24,6 +24,9 @@ type Engine struct {
 	Timeout  time.Duration      // of one rollout; must be set
 	Lock     ledger.LockOptions // how the lock is taken; the zero value does not wait for it
 	Progress release.Progress   // nil is silent
+	// Begun is told of the pending record, before the first change. It must not wait; nil:
+	// nobody is told.
+	Begun func(release.Record)
 	// AskRegistry says that before the first release of a ledger the registry is asked
 	// whether there are records of the app elsewhere. Where the ledger is in a cluster,
 	// the target finds them.

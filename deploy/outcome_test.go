@@ -263,3 +263,22 @@ func TestTheFirstReleaseOnAnotherHostIsRefused(t *testing.T) {
 	require.NoError(t, err, "records of another environment are told, and refuse nothing")
 	require.True(t, record.Parity)
 }
+
+func TestThatARunChangesSomethingIsToldBeforeItDoes(t *testing.T) {
+	a := newApp(t, "cluster")
+	var told []release.Record
+	a.Begun = func(r release.Record) {
+		require.Empty(t, a.target.calls)
+		told = append(told, r)
+	}
+	_, err := a.ship(t, releaseOf(oldSHA, oldBits, "cluster"), deploy.Terms{})
+	require.NoError(t, err)
+	require.Len(t, told, 1)
+	require.Equal(t, release.Pending, told[0].Outcome)
+	require.EqualValues(t, 1, told[0].Seq)
+	_, err = a.ship(t, releaseOf(oldSHA, oldBits, "cluster"), deploy.Terms{})
+	require.NoError(t, err)
+	_, err = a.ship(t, releaseOf(newSHA, newBits, "cluster"), deploy.Terms{Known: []release.Finding{{Code: release.CodeTodo, Severity: release.Refuses}}})
+	require.Error(t, err)
+	require.Len(t, told, 1, "one that changes nothing, or is refused, is not")
+}

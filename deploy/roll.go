@@ -86,6 +86,9 @@ func (e Engine) roll(ctx context.Context, c checked) (release.Record, error) {
 		return release.Record{}, Unchanged(fmt.Errorf("record the start of %s: %w", release.Short(c.Release.SHA), err))
 	}
 	c.Release.Seq = begun.Record.Seq
+	if e.Begun != nil {
+		e.Begun(begun.Record)
+	}
 	c.formerRoles, err = e.formerRoles(lockCtx, c.history, begun.Record.Seq)
 	if err != nil {
 		e.report(release.PhaseRecord, release.MarkNote, "", "cannot tell what earlier releases left behind: %s", release.OneLine(err.Error()))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/hashicorp/go-retryablehttp"
 
@@ -165,7 +166,7 @@ func (a *api) call(ctx context.Context, c call) error {
 	if errors.As(err, &failed) {
 		var said struct{ Message string }
 		_ = json.Unmarshal(answer, &said) // what is no JSON says nothing
-		failed.message = short(release.OneLine(said.Message))
+		failed.message = short(strings.ReplaceAll(release.OneLine(said.Message), a.token, "[hidden]"))
 	}
 	if err == nil && c.into != nil {
 		err = json.Unmarshal(answer, c.into)

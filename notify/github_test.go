@@ -235,7 +235,7 @@ func TestATokenThatMayNotIsAWarningOnce(t *testing.T) {
 	})
 	t.Run("for anything, and neither token nor answer is said in full", func(t *testing.T) {
 		h := newHub(t)
-		h.fault = refuse("", http.StatusUnauthorized, strings.Repeat("Bad credentials. ", 100))
+		h.fault = refuse("", http.StatusUnauthorized, "Bearer t0ken is none. "+strings.Repeat("Bad credentials. ", 100))
 		missed := h.run(h.options(), 1, release.Settled)
 		require.Len(t, missed, 1)
 		require.Less(t, len(missed[0]), 600)

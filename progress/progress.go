@@ -22,6 +22,7 @@ import (
 // It is safe for use by several goroutines.
 type Reporter struct {
 	mu     sync.Mutex
+	follow func(release.Event)  // nil: nobody does
 	events io.WriteCloser       // nil: none wanted
 	began  map[string]time.Time // start of each phase and role that is not done yet
 	lines  lines
@@ -67,6 +68,13 @@ func (r *Reporter) Close() error {
 	return r.events.Close()
 }
 
+// Follow also gives every event to f, as it is written to the file of events.
+func (r *Reporter) Follow(f func(release.Event)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.follow = f
+}
+
 // Report is a release.Progress.
 func (r *Reporter) Report(e release.Event) {
 	r.mu.Lock()
@@ -80,6 +88,9 @@ func (r *Reporter) Report(e release.Event) {
 		if began, ok := r.began[key]; ok && e.Took == 0 {
 			e.Took = e.At.Sub(began)
 		}
+	}
+	if r.follow != nil {
+		r.follow(e)
 	}
 	if r.events != nil {
 		// An error, such as a full disk, must not stop a rollout.

@@ -61,6 +61,7 @@ func open(ctx context.Context, g *globals, rev string, connect func(*session, co
 	if err != nil {
 		return nil, err
 	}
+	s.tell(ctx)
 	g.partial.SHA, g.partial.Kind = src.SHA, release.KindRelease
 	t := &commit{session: s, source: src}
 	var dirty []string

@@ -154,13 +154,14 @@ func firstLine(text string) string {
 // endEvents writes the error as the last of the events, which programs read in place
 // of what people are told.
 func (g *globals) endEvents(err error) {
-	if g.events == "" {
+	if g.events == "" && g.told.Notifier == nil {
 		return
 	}
 	last, failed := progress.New(io.Discard, g.events)
 	if failed != nil {
 		return // the command has said that it cannot be written
 	}
+	last.Follow(g.told.Event)
 	last.Report(release.Event{Mark: release.MarkFail, Message: release.OneLine(err.Error())})
 	_ = last.Close() // the exit code says it too
 }

@@ -34,6 +34,7 @@ type globals struct {
 	timeout    time.Duration
 	term       terminal
 
+	told    told           // who is told of a release, rollback or promotion
 	partial release.Record // what is known of the result, printed if the command fails before it has one
 }
 
@@ -62,7 +63,11 @@ func execute(ctx context.Context, args []string, term terminal) int {
 	root.SetOut(term.out)
 	root.SetErr(term.err)
 	cmd, err := root.ExecuteContextC(ctx)
-	return g.reportError(ctx, cmd, err)
+	code := g.reportError(ctx, cmd, err)
+	for _, line := range g.told.Close() {
+		fmt.Fprintf(term.err, "· %s\n", line)
+	}
+	return code
 }
 
 func newRoot(g *globals) *cobra.Command {

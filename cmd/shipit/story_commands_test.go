@@ -5,12 +5,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -91,6 +95,32 @@ func (s *story) remove(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func (s *story) tag(_ *testscript.TestScript, _ bool, args []string) { s.repo.Tag(args[0]) }
+
+// listen FILE: a webhook receiver, and a stand-in for GitHub that takes everything, at WEBHOOK
+// and GITHUB_API_URL. Each request becomes a line of the file: method, path, body.
+func (s *story) listen(ts *testscript.TestScript, _ bool, args []string) {
+	file, err := os.Create(ts.MkAbs(args[0]))
+	ts.Check(err)
+	var one sync.Mutex
+	s.listener = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		one.Lock()
+		defer one.Unlock()
+		fmt.Fprintf(file, "%s %s %s\n", r.Method, r.URL.Path, body)
+		if r.Method == http.MethodGet {
+			_, _ = io.WriteString(w, "[]")
+			return
+		}
+		w.WriteHeader(http.StatusCreated)
+		_, _ = io.WriteString(w, `{"id": 1}`)
+	}))
+	ts.Defer(func() { s.listener.Close(); _ = file.Close() })
+	ts.Setenv("WEBHOOK", s.listener.URL+"/hook")
+	ts.Setenv("GITHUB_API_URL", s.listener.URL)
+}
+
+// deaf: nobody listens any more.
+func (s *story) deaf(*testscript.TestScript, bool, []string) { s.listener.Close() }
 
 // namespace NAME: makes a namespace beside that of the story.
 func (s *story) makeNamespace(ts *testscript.TestScript, _ bool, args []string) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -211,6 +212,7 @@ func (g ground) run(t *testing.T, file, config string) {
 			"pods": s.pods, "patch": s.patch, "records": s.records, "interrupt": s.interrupt,
 			"onhost": s.onHost, "network": s.network, "field": s.field,
 			"keys": s.keys, "alter": s.alter, "hold": s.hold, "login": s.login,
+			"listen": s.listen, "deaf": s.deaf,
 			"namespace": s.makeNamespace, "user": s.user, "grant": s.grant,
 			"dockerbuild": s.dockerBuild, "checkout": s.checkout, "kubectl": s.kubectl, "asbefore": s.asBefore,
 		},
@@ -224,6 +226,7 @@ type story struct {
 	namespace string
 	config    string
 	repo      *sample.Repo
+	listener  *httptest.Server // who is told of releases; nil: nobody
 }
 
 func (s *story) setup(env *testscript.Env) error {
@@ -261,6 +264,7 @@ environments:
   production:
     images: {worker: {repository: REG/NS-production/system-bus-worker}}
     roles: {cluster: {kubernetes: {namespace: NS-production}}}`))
+	env.Setenv("NOTIFY", "\nnotify: {webhooks: [{url: 'env:WEBHOOK', secret: WEBHOOK_SECRET}], github: {report: always}}")
 	env.Setenv("FOREIGN_POLICY", "\n    signing: {policy: {keys: [foreign.pub]}}")
 	env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, ".cache"))
 	env.Setenv("REGISTER", "port: 3111\n    register: {path: /api/inngest}")

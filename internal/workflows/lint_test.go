@@ -25,12 +25,12 @@ func granted() map[string]string {
 	return map[string]string{
 		"ship.yml build":       "contents: read, packages: read",
 		"ship.yml publish":     "contents: read, id-token: write, packages: write",
-		"ship.yml deploy":      "contents: read, id-token: write, packages: write",
+		"ship.yml deploy":      "contents: read, deployments: write, id-token: write, packages: write, statuses: write",
 		"test.yml test":        "contents: read",
 		"dagger.yml engine":    "contents: read",
 		"release.yml test":     "contents: read",
 		"release.yml binaries": "contents: write, id-token: write",
-		"caller.yml ship":      "contents: read, id-token: write, packages: write",
+		"caller.yml ship":      "contents: read, deployments: write, id-token: write, packages: write, statuses: write",
 	}
 }
 

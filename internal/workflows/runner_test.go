@@ -30,6 +30,8 @@ type runner struct {
 	context map[string]string // what expressions stand for: inputs.rev, secrets.kubeconfig, …
 	carried map[string]string // what scripts wrote to GITHUB_ENV
 	onStep  func(name string) // before each script; nil is none
+	hub     string            // address of what stands in for GitHub's API
+	told    []string          // what it was told
 
 	// When the log of a step says this, bash gets the signal that a runner sends
 	// to a job that is cancelled.
@@ -104,7 +106,7 @@ func (r *runner) env(blocks ...*actionlint.Env) map[string]string {
 	env := map[string]string{
 		"PATH": r.bin + string(os.PathListSeparator) + os.Getenv("PATH"), "HOME": r.temp, "CI": "true",
 		"GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY": "busrig/busrig", "GITHUB_ACTOR": "somebody",
-		"GITHUB_SERVER_URL": "https://github.com", "GITHUB_RUN_ID": "7", "RUNNER_TEMP": r.temp,
+		"GITHUB_SERVER_URL": "https://github.com", "GITHUB_RUN_ID": "7", "RUNNER_TEMP": r.temp, "GITHUB_API_URL": r.hub,
 	}
 	for _, name := range []string{"GITHUB_ENV", "GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"} {
 		env[name] = filepath.Join(files, name)

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -83,6 +84,9 @@ func TestShip(t *testing.T) {
 		require.Equal(t, record.Roles[0].Digest, got.outputs["digest-cluster"])
 		require.Contains(t, publish["publish"].log, "@"+record.Roles[0].Digest+"\n", "the publish job published what runs")
 		require.NotContains(t, got.log, "::error")
+		require.Len(t, r.told, 5, "a deployment, its two states, and two of the commit")
+		require.Contains(t, r.told[0], "Bearer a-token /repos/busrig/busrig/deployments {\"ref\":\""+first+"\"")
+		require.Contains(t, r.told[4], "/repos/busrig/busrig/statuses/"+first+` {"state":"success","target_url":"https://github.com/busrig/busrig/actions/runs/7"`)
 		require.Contains(t, got.summary, "✅ system-bus release #1")
 		require.Contains(t, got.summary, "| cluster | kubernetes | `"+release.ShortDigest(record.Roles[0].Digest)+"` |")
 		require.Regexp(t, `took \d`, got.summary)
@@ -127,7 +131,7 @@ func TestShip(t *testing.T) {
 	})
 
 	t.Run("an environment of shipit.yaml is laid over the rest", func(t *testing.T) {
-		sha := s.commit("environments", "timeout: 2m", "environments: {production: {roles: {cluster: {kubernetes: {namespace: shop}, env: {FIXTURE_FAULT: \"\"}}}}}\ntimeout: 2m")
+		sha := s.commit("environments", "timeout: 2m", "environments: {production: {roles: {cluster: {kubernetes: {namespace: shop-production}, env: {FIXTURE_FAULT: \"\"}}}}}\ntimeout: 2m")
 		r := s.runner(t, sha)
 		r.context["inputs.environment"] = "production"
 		got := r.run("deploy", s.workflow.Jobs["deploy"])["release"]
@@ -213,8 +217,10 @@ func newShop(t *testing.T) *shop {
 	require.NoError(t, err)
 	client, err := kubernetes.NewForConfig(cfg)
 	require.NoError(t, err)
-	_, err = client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}}, metav1.CreateOptions{})
-	require.NoError(t, err)
+	for _, namespace := range []string{"shop", "shop-production"} {
+		_, err = client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
+		require.NoError(t, err)
+	}
 	registry, shut, err := cluster.Registry(t.Context(), t.TempDir())
 	require.NoError(t, err)
 	t.Cleanup(shut)
@@ -275,11 +281,30 @@ func newRunner(t *testing.T, secrets map[string]string) *runner {
 	r := &runner{t: t, dir: t.TempDir(), temp: t.TempDir(), bin: t.TempDir(), context: map[string]string{
 		"inputs.rev": "HEAD", "inputs.shipit": "built-here", "inputs.environment": "", "inputs.timeout": "10m", "github.token": "a-token",
 		"secrets.kubeconfig": "", "secrets.ssh-key": "", "secrets.cosign-key": "", "secrets.cosign-password": "",
+		"secrets.webhook-url": "", "secrets.webhook-secret": "",
 	}}
+	r.hub = newHub(t, &r.told)
 	for k, v := range secrets {
 		r.context["secrets."+k] = v
 	}
 	return r
+}
+
+// newHub stands in for GitHub's API: it takes everything, and adds a line to told for each
+// request that changes something.
+func newHub(t *testing.T, told *[]string) string {
+	hub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if r.Method == http.MethodGet {
+			_, _ = io.WriteString(w, "[]")
+			return
+		}
+		*told = append(*told, r.Header.Get("Authorization")+" "+r.URL.Path+" "+string(body)) // a run sends one request at a time
+		w.WriteHeader(http.StatusCreated)
+		_, _ = io.WriteString(w, `{"id": 1}`)
+	}))
+	t.Cleanup(hub.Close)
+	return hub.URL
 }
 
 // outputs are the workflow's, as its caller reads them.
