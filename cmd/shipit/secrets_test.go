@@ -4,11 +4,16 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/json"
+	"io"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/sigstore/cosign/v3/pkg/cosign"
@@ -28,6 +33,8 @@ func planted() map[string]string {
 		"COSIGN_PASSWORD":                "zqxcosign7f3a9b1c",
 		"GITHUB_TOKEN":                   "zqxgithub2d8e4f60",
 		"ACTIONS_ID_TOKEN_REQUEST_TOKEN": "zqxoidctoken91b7d3",
+		"WEBHOOK_SECRET":                 "zqxwebhook0f1e2d3c",
+		"webhook path":                   "zqxhookpath4b5a6978",
 		"registry":                       "zqxdocker5c6e7f80",
 		"wrong registry":                 "zqxwronglogin6b2c",
 		"git":                            "zqxgittoken3e5f77",
@@ -133,12 +140,14 @@ func TestNoSecretIsWritten(t *testing.T) {
 	require.Contains(t, s.said.String(), "[redacted]", "and what it printed is shown without its secrets")
 	require.Contains(t, s.said.String(), "registered: 200", "and what it answers to its registration, too")
 	require.Contains(t, s.said.String(), "serve.ts", "the missing blob is named")
+	require.Contains(t, s.said.String(), "events were not delivered: 403", "who does not listen is named")
+	require.Contains(t, s.said.String(), "GitHub was not told")
 	for _, escape := range []string{"\x1b", "\x07", "\x00"} {
 		require.NotContains(t, s.said.String(), escape, "a container's log reaches the terminal raw")
 	}
 	search := newSearch()
 	search.in("what was printed", s.said.Bytes())
-	for _, name := range []string{"events", "summary", "output"} {
+	for _, name := range []string{"events", "summary", "output", "told"} {
 		search.file(t, name, filepath.Join(s.dir, name))
 	}
 	search.objects(t, s.g)
@@ -222,10 +231,29 @@ func (s *tattler) plant(guarded string) {
 	require.NoError(s.t, err)
 	s.env = append(s.env, "DOCKER_CONFIG="+s.login("registry"), "GITHUB_ACTIONS=true",
 		"GITHUB_STEP_SUMMARY="+filepath.Join(s.dir, "summary"), "GITHUB_OUTPUT="+filepath.Join(s.dir, "output"))
-	for _, name := range []string{"COSIGN_PASSWORD", "GITHUB_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"} {
+	for _, name := range []string{"COSIGN_PASSWORD", "GITHUB_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_TOKEN", "WEBHOOK_SECRET"} {
 		s.env = append(s.env, name+"="+planted()[name])
 	}
+	listener := s.listen()
+	s.env = append(s.env, "GITHUB_API_URL="+listener, "WEBHOOK="+listener+"/"+planted()["webhook path"])
 	s.commits(guarded)
+}
+
+// listen is the address of one who is told of releases: it keeps what it was told in a file,
+// and gives back in its refusal what it was sent to know the sender by.
+func (s *tattler) listen() string {
+	told, err := os.Create(filepath.Join(s.dir, "told"))
+	require.NoError(s.t, err)
+	var one sync.Mutex
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		one.Lock()
+		defer one.Unlock()
+		_, _ = io.Copy(told, r.Body)
+		w.WriteHeader(http.StatusForbidden)
+		_ = json.NewEncoder(w).Encode(map[string]string{"message": "not you: " + r.Header.Get("Authorization")})
+	}))
+	s.t.Cleanup(func() { server.Close(); _ = told.Close() })
+	return server.URL
 }
 
 // commits are a worker that is well, and those that tell what they know, each in its own way.
@@ -242,6 +270,7 @@ func (s *tattler) commits(guarded string) {
 	config = replace(config, "roles:\n", hosted.Replace(hostedImage)+"roles:\n")
 	config = replace(config, "functions:\n", hosted.Replace(hostedRole)+"functions:\n")
 	config += "signing: {mode: key, key: cosign.key, policy: {keys: [cosign.pub], predicates: [signature, provenance]}}\n"
+	config += "notify: {webhooks: [{url: 'env:WEBHOOK', secret: WEBHOOK_SECRET}]}\n"
 	serve := tattletale + replace(s.repo.Read("packages/system-bus/src/serve.ts"), ": Response.json(health());",
 		`: process.env.TATTLE === "answer" ? new Response(told(), { status: 200 }) : Response.json(health());`)
 	serve = replace(serve, "return register(url.origin);", `return Response.json({ modified: true, message: told() });`)
