@@ -35,7 +35,8 @@ func (e Engine) runsWhole(ctx context.Context, rel release.Release, record relea
 	if err != nil {
 		return record, false
 	}
-	record = e.compare(ctx, rel, compareOptions{formerRoles: missing(earlier, rel)}).applyTo(record, nil)
+	// It may not have come to register: the probe makes it do so.
+	record = e.compare(ctx, rel, compareOptions{formerRoles: missing(earlier, rel), ownObjects: true}).applyTo(record, nil)
 	if !record.Parity {
 		return record, false
 	}

@@ -116,6 +116,9 @@ func addresses(role release.Role, cfg config.Role) []string {
 		if role.Target == release.TargetHost {
 			if json.Unmarshal(raw, &service) == nil {
 				out = append(out, announced(func(name string) string { return service.Env[name] })...)
+				if service.Address == "" && cfg.Host != nil {
+					service.Address = cfg.Host.Address // the record is older than what tells it
+				}
 				services = append(services, machineAddress(service)...)
 			}
 			continue
@@ -138,7 +141,7 @@ func addresses(role release.Role, cfg config.Role) []string {
 func announced(value func(name string) string) []string {
 	for _, name := range []string{"INNGEST_SERVE_ORIGIN", "INNGEST_SERVE_HOST"} {
 		address := strings.TrimSpace(value(name))
-		if address == "" {
+		if address == "" || strings.Contains(address, "$(") { // what the pod fills in is not known here
 			continue
 		}
 		if !strings.Contains(address, "://") {
@@ -189,15 +192,20 @@ func serviceNames(raw json.RawMessage, port int) []string {
 			}
 		}
 	}
-	if json.Unmarshal(raw, &s) != nil || s.Kind != "Service" || len(s.Spec.Ports) == 0 {
+	if json.Unmarshal(raw, &s) != nil || s.Kind != "Service" {
 		return nil
 	}
-	at := s.Spec.Ports[0].Port
+	at := 0
 	for _, p := range s.Spec.Ports {
-		if string(p.TargetPort) == strconv.Itoa(port) || p.Port == port {
+		number, err := strconv.Atoi(string(p.TargetPort))
+		named := err != nil && len(p.TargetPort) > 0 // by a container, and any port may have the name
+		if number == port || named || len(p.TargetPort) == 0 && p.Port == port {
 			at = p.Port
 			break
 		}
+	}
+	if at == 0 {
+		return nil
 	}
 	var out []string
 	name, namespace := s.Metadata.Name, s.Metadata.Namespace

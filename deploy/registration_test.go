@@ -71,8 +71,9 @@ func registering(t *testing.T, objects ...string) (*app, *registry, release.Rele
 }
 
 const (
-	workerService = `{"apiVersion":"v1","kind":"Service","metadata":{"name":"worker","namespace":"bus"},"spec":{"ports":[{"port":9000,"targetPort":9000},{"port":80,"targetPort":3111}]}}`
-	announcesURL  = `{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"worker"},"spec":{"template":{"spec":{"containers":[{"name":"worker","env":[{"name":"PORT","value":"3111"},{"name":"INNGEST_SERVE_HOST","value":%q}]}]}}}}`
+	workerService  = `{"apiVersion":"v1","kind":"Service","metadata":{"name":"worker","namespace":"bus"},"spec":{"ports":[{"port":9000,"targetPort":9000},{"port":80,"targetPort":3111}]}}`
+	metricsService = `{"apiVersion":"v1","kind":"Service","metadata":{"name":"metrics","namespace":"bus"},"spec":{"ports":[{"port":9090,"targetPort":9090}]}}`
+	announcesURL   = `{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"worker"},"spec":{"template":{"spec":{"containers":[{"name":"worker","env":[{"name":"PORT","value":"3111"},{"name":"INNGEST_SERVE_HOST","value":%q}]}]}}}}`
 )
 
 func TestAWorkerRegistersWhereTheServerReachesIt(t *testing.T) {
@@ -81,8 +82,10 @@ func TestAWorkerRegistersWhereTheServerReachesIt(t *testing.T) {
 		want    string
 	}{
 		"at its Service": {[]string{workerService}, "http://worker.bus.svc:80/api/inngest"},
-		"at its Service, if it announces an empty address": {[]string{fmt.Sprintf(announcesURL, ""), workerService}, "http://worker.bus.svc:80/api/inngest"},
-		"at what it announces":                             {[]string{workerService, fmt.Sprintf(announcesURL, "http://bus:3111")}, "http://bus:3111/api/inngest"},
+		"at its Service, if it announces an empty address":  {[]string{fmt.Sprintf(announcesURL, ""), workerService}, "http://worker.bus.svc:80/api/inngest"},
+		"at the Service that leads to its port":             {[]string{metricsService, workerService}, "http://worker.bus.svc:80/api/inngest"},
+		"at its Service, if its address is filled in later": {[]string{fmt.Sprintf(announcesURL, "http://$(POD_IP):3111"), workerService}, "http://worker.bus.svc:80/api/inngest"},
+		"at what it announces":                              {[]string{workerService, fmt.Sprintf(announcesURL, "http://bus:3111")}, "http://bus:3111/api/inngest"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, r, rel := registering(t, tt.objects...)
@@ -148,6 +151,21 @@ func TestARegistrationThatNobodyReachesIsRefused(t *testing.T) {
 		require.Contains(t, record.Reason, "http://127.0.0.1:3111/api/inngest is registered, not a URL on worker.bus.svc:80")
 		require.Equal(t, good, r.held())
 	})
+}
+
+func TestAReleaseThatWasKilledBeforeItRegisteredIsFinished(t *testing.T) {
+	a, r, rel := registering(t, workerService)
+	a.kill(t, rel)
+	a.target.runs["cluster"] = oldBits
+	r.set("http://old.example/api/inngest")
+	next := releaseOf(newSHA, newBits, "cluster")
+	next.Roles[0].Objects = rel.Roles[0].Objects
+	_, err := a.ship(t, next, deploy.Terms{})
+	require.NoError(t, err)
+	killed, err := a.Ledger.Read(t.Context(), 1)
+	require.NoError(t, err)
+	require.Equal(t, release.Settled, killed.Record.Outcome)
+	require.Contains(t, killed.Record.Functions.Roles[0].Registered, ", at http://worker.bus.svc:80/api/inngest")
 }
 
 func TestStatusSaysWhatTheServerHasRegistered(t *testing.T) {
