@@ -3,9 +3,8 @@ package deploy
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net"
-	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -81,28 +80,19 @@ func (r *registration) change(role string) (Change, bool) {
 }
 
 // unknownAddresses are findings of roles that are to register though no address is known
-// at which the server reaches them: the worker would register that of whoever asks it.
+// at which the server reaches them, in what is rolled out either. Those that the
+// configuration alone tells are findings of probe.Validate.
 func (e Engine) unknownAddresses(rel release.Release) []release.Finding {
+	told := probe.Validate(e.Config)
 	var out []release.Finding
 	for _, role := range rel.Roles {
 		cfg, ok := e.Config.Role(role.Name)
-		if !ok || cfg.Register == nil || cfg.Register.Path == "" || cfg.Register.Host != "" {
+		if !ok || slices.ContainsFunc(told, func(f release.Finding) bool { return f.Code == release.CodeRegistrationAddress && f.Role == role.Name }) {
 			continue
 		}
-		f := release.Finding{Code: release.CodeRegistrationAddress, Severity: release.Refuses, Role: role.Name,
-			Object: "roles." + role.Name + ".register.host", Fixed: true,
-			Hint: "set register.host to the host[:port] at which the server calls the worker"}
-		known := addresses(role, cfg)
-		switch {
-		case len(known) == 0:
-			f.Message = "no address is known at which the server reaches the worker: it would register that of whoever asks it to"
-		case probe.Loopback(known[0]):
-			f.Message = fmt.Sprintf("the worker would register %s, where the server finds itself", known[0])
-			f.Hint = "set INNGEST_SERVE_HOST in the role's env to the URL at which the server calls the worker; if both run on one machine, name the address in register.host"
-		default:
-			continue
+		if f, faulty := probe.AddressFault(cfg, addresses(role, cfg)); faulty {
+			out = append(out, f)
 		}
-		out = append(out, f)
 	}
 	return out
 }
@@ -115,7 +105,7 @@ func addresses(role release.Role, cfg config.Role) []string {
 		var service release.ServiceDefinition
 		if role.Target == release.TargetHost {
 			if json.Unmarshal(raw, &service) == nil {
-				out = append(out, announced(func(name string) string { return service.Env[name] })...)
+				out = append(out, probe.Announced(func(name string) string { return service.Env[name] })...)
 				if service.Address == "" && cfg.Host != nil {
 					service.Address = cfg.Host.Address // the record is older than what tells it
 				}
@@ -127,31 +117,13 @@ func addresses(role release.Role, cfg config.Role) []string {
 		if json.Unmarshal(raw, &object) != nil {
 			continue
 		}
-		out = append(out, announced(func(name string) string { return envValue(object, name) })...)
+		out = append(out, probe.Announced(func(name string) string { return envValue(object, name) })...)
 		services = append(services, serviceNames(raw, cfg.Port)...)
 	}
 	if len(out) > 0 {
 		return out
 	}
 	return services
-}
-
-// announced is the host of the URL that a worker announces by its environment: the SDK
-// of Inngest reads INNGEST_SERVE_HOST, from its version 4 on INNGEST_SERVE_ORIGIN.
-func announced(value func(name string) string) []string {
-	for _, name := range []string{"INNGEST_SERVE_ORIGIN", "INNGEST_SERVE_HOST"} {
-		address := strings.TrimSpace(value(name))
-		if address == "" || strings.Contains(address, "$(") { // what the pod fills in is not known here
-			continue
-		}
-		if !strings.Contains(address, "://") {
-			address = "http://" + address
-		}
-		if u, err := url.Parse(address); err == nil && u.Host != "" {
-			return []string{u.Host}
-		}
-	}
-	return nil
 }
 
 // envValue is the value of an environment variable of a container, wherever containers

@@ -155,6 +155,34 @@ func TestRegister(t *testing.T) {
 	})
 }
 
+func TestAnAddressThatNobodyReachesIsFoundInTheConfiguration(t *testing.T) {
+	register := &config.Register{Path: "/api/inngest", Ask: &config.Request{URL: "http://inngest:8288"}}
+	for name, tt := range map[string]struct {
+		role config.Role
+		want string
+	}{
+		"of a role on this machine":                        {config.Role{Host: &config.Host{}}, "no address is known at which the server reaches the worker"},
+		"of a role on this machine that announces one":     {config.Role{Host: &config.Host{}, Env: map[string]string{"INNGEST_SERVE_HOST": "http://mac:3111"}}, ""},
+		"of a role on a machine with an address":           {config.Role{Host: &config.Host{Address: "joel@panda"}}, ""},
+		"of a role in a cluster, which may have a Service": {config.Role{Kubernetes: &config.Kubernetes{}}, ""},
+		"that is loopback": {
+			config.Role{Kubernetes: &config.Kubernetes{}, Env: map[string]string{"INNGEST_SERVE_HOST": "http://localhost:3111"}}, "the worker would register localhost:3111, where the server finds itself",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tt.role.Name, tt.role.Port, tt.role.Register = "host", 3111, register
+			found := probe.Validate(config.Config{Roles: config.Roles{tt.role}})
+			if tt.want == "" {
+				require.Empty(t, found)
+				return
+			}
+			require.Len(t, found, 1)
+			require.Equal(t, release.CodeRegistrationAddress, found[0].Code)
+			require.Contains(t, found[0].Message, tt.want)
+		})
+	}
+}
+
 func TestValidate(t *testing.T) {
 	cfg := config.Config{
 		Functions: config.Functions{IDs: "json."},

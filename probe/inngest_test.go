@@ -11,6 +11,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -200,29 +201,56 @@ func put(t *testing.T, address string) {
 	require.Equal(t, http.StatusOK, res.StatusCode)
 }
 
-// TestTheStartOfAGatewayIsAwaited runs the recipe of otel_events against a table that
-// answers as ClickHouse does in its format JSON.
+// events stands in for the way of the first user's events: /observability/emit of the
+// worker takes them, and the table otel_events of ClickHouse answers a query in its
+// format JSON. It understands no SQL but the columns that the recipe asks for.
+type events struct {
+	mu   sync.Mutex
+	rows []event
+}
+
+type event struct {
+	Source, Component, Action string
+	Metadata                  struct{ PID int }
+}
+
+func (e *events) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if r.URL.Path == "/observability/emit" {
+		var sent event
+		_ = json.NewDecoder(r.Body).Decode(&sent)
+		e.rows = append(e.rows, sent)
+		return
+	}
+	query, _ := io.ReadAll(r.Body)
+	if r.Header.Get("X-ClickHouse-User") != "reader" || r.Header.Get("X-ClickHouse-Key") != "planted-password" || !strings.HasSuffix(string(query), " FORMAT JSON") {
+		http.Error(w, "Code: 516. DB::Exception: Authentication failed", http.StatusForbidden)
+		return
+	}
+	data := []map[string]int{}
+	for _, row := range e.rows {
+		if strings.Contains(string(query), fmt.Sprintf("source = '%s' AND component = '%s' AND action = '%s'", row.Source, row.Component, row.Action)) {
+			data = append(data, map[string]int{"pid": row.Metadata.PID})
+		}
+	}
+	_ = json.NewEncoder(w).Encode(map[string]any{"meta": []any{}, "data": data, "rows": len(data)})
+}
+
+// emit sends an event of the gateway, as its daemon does when it has started.
+func (e *events) emit(t *testing.T, address, action string, pid int) {
+	t.Helper()
+	body := fmt.Sprintf(`{"level":"info","source":"gateway","component":"daemon","action":%q,"success":true,"metadata":{"pid":%d}}`, action, pid)
+	res, err := http.Post(address+"/observability/emit", "application/json", strings.NewReader(body))
+	require.NoError(t, err)
+	require.NoError(t, res.Body.Close())
+}
+
 func TestTheStartOfAGatewayIsAwaited(t *testing.T) {
 	t.Setenv("CLICKHOUSE_USER", "reader")
 	t.Setenv("CLICKHOUSE_PASSWORD", "planted-password")
-	pids := make(chan int, 1)
-	rows := []int{17}
-	table := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("X-ClickHouse-Key") != "planted-password" || r.Method != http.MethodPost {
-			http.Error(w, "Code: 516. Authentication failed", http.StatusForbidden)
-			return
-		}
-		select {
-		case pid := <-pids:
-			rows = append(rows, pid)
-		default:
-		}
-		data := []map[string]int{}
-		for _, pid := range rows {
-			data = append(data, map[string]int{"pid": pid})
-		}
-		_ = json.NewEncoder(w).Encode(map[string]any{"meta": []any{}, "data": data, "rows": len(data)})
-	}))
+	events := &events{}
+	table := httptest.NewServer(events)
 	defer table.Close()
 	gateway, ask := worker(t, func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, `{"ok":true,"available":true,"healthy":true,"status":{"pid":4711,"uptimeMs":900}}`)
@@ -231,9 +259,11 @@ func TestTheStartOfAGatewayIsAwaited(t *testing.T) {
 	role.Port, role.Probe.Path = gateway.Port, "/health"
 	p := role.Probes[0]
 	p.Within, p.Every = config.Duration(300*time.Millisecond), config.Duration(20*time.Millisecond)
+	events.emit(t, table.URL, "daemon.started", 17) // the process before
+	events.emit(t, table.URL, "daemon.session.started", 4711)
 	f := failure(t, probe.Run(t.Context(), role, p, ask))
 	require.Contains(t, f.Object, "its start is in otel_events: await")
 	require.NotContains(t, fmt.Sprint(f), "planted-password")
-	pids <- 4711
+	events.emit(t, table.URL, "daemon.started", 4711)
 	require.NoError(t, probe.Run(t.Context(), role, p, ask))
 }

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -205,15 +203,6 @@ func collectURLs(v any, path string, found *[]string) {
 	}
 }
 
-// addresses are where the server reaches a role: register.host, or else what is known
-// of the role. A loopback address is one only if register.host names it.
-func addresses(role config.Role, ask Asker) []string {
-	if role.Register.Host != "" {
-		return []string{role.Register.Host}
-	}
-	return slices.DeleteFunc(slices.Clone(ask.Addresses), Loopback)
-}
-
 // onHost checks that every registered URL is on an address of the role.
 func onHost(role config.Role, ask Asker, registered []string) *release.Failure {
 	want := addresses(role, ask)
@@ -249,23 +238,4 @@ func unknownAddress(role config.Role) *release.Failure {
 		Message: "no address is known at which the server reaches the worker, so none can be registered",
 		Hint:    "set register.host to the host[:port] that the server calls",
 	}
-}
-
-// Loopback reports whether a host[:port] is one of the machine that uses it.
-func Loopback(address string) bool {
-	host := address
-	if h, _, err := net.SplitHostPort(address); err == nil {
-		host = h
-	}
-	host = strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
-	ip := net.ParseIP(host)
-	return host == "localhost" || strings.HasSuffix(host, ".localhost") || ip != nil && (ip.IsLoopback() || ip.IsUnspecified())
-}
-
-// withPort is host[:port], with the port of the role if it has none.
-func withPort(address string, port int) string {
-	if _, _, err := net.SplitHostPort(address); err == nil || port == 0 {
-		return address
-	}
-	return net.JoinHostPort(strings.Trim(address, "[]"), strconv.Itoa(port))
 }

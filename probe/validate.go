@@ -85,6 +85,9 @@ func (v *validation) register(key string, r config.Register) {
 	if r.Path != "" {
 		v.address(key+".path", r.Path, 0)
 	}
+	if f, faulty := addressFault(v.role); faulty {
+		v.findings = append(v.findings, f)
+	}
 	switch {
 	case r.Path == "" && r.Ask == nil:
 		v.refuse(release.CodeProbeRequest, key, "it has neither path nor ask, so nothing is asked", "set path to what the worker registers by, or ask to a request to the server")
