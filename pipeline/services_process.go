@@ -60,6 +60,18 @@ type serviceProcess struct {
 	why    *error          // how; read it when it has ended
 }
 
+// watched runs a service in a folder, and kills it when the standard input is closed: a
+// run that is killed leaves no service behind, which would hold its port.
+const watched = `cd "$1" && shift || exit
+exec 3<&0 </dev/null
+"$@" 3<&- & service=$!
+{ read -r _ <&3; kill -9 "$service"; } >/dev/null 2>&1 & watch=$!
+exec 3<&-
+wait "$service"
+code=$?
+kill "$watch" 2>/dev/null
+exit "$code"`
+
 // startService starts a service in a folder of its own. If it ends before it is told
 // to, broken is called with a *ServiceError.
 func (s staging) startService(ctx context.Context, in Inputs, name string, broken context.CancelCauseFunc) (serviceProcess, error) {
@@ -77,13 +89,17 @@ func (s staging) startService(ctx context.Context, in Inputs, name string, broke
 		close(ended)
 		return p, err
 	}
-	line := append([]string{"/bin/sh", "-c", `cd "$1" && shift && exec "$@"`, "sh", filepath.Join(s.seen, "home", folder)}, p.config.Command...)
+	line := append([]string{"/bin/sh", "-c", watched, "sh", filepath.Join(s.seen, "home", folder)}, p.config.Command...)
 	if !s.opts.shared {
 		line = s.isolate(ctx, line)
 	}
 	cmd := process.Group(ctx, line[0], line[1:]...)
 	env, _ := s.environment(nil)
 	cmd.Dir, cmd.Env = s.tree(), process.Environment(env, p.config.Env)
+	if _, err := cmd.StdinPipe(); err != nil { // which is open as long as this process lives
+		close(ended)
+		return p, err
+	}
 	go func() {
 		defer close(ended)
 		tail, err := process.Stream(cmd, nil, func(string) {})

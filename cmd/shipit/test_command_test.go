@@ -4,11 +4,16 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -82,4 +87,39 @@ func TestTheTestsAlone(t *testing.T) {
 		require.Equal(t, exitUsage, code)
 		require.Contains(t, said, `"gatway"`)
 	})
+}
+
+// A service never ends by itself: one that a killed run left would hold its port.
+func TestAServiceEndsWithARunThatIsKilled(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux ends a child with its parent")
+	}
+	home := t.TempDir()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	port := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+	l.Close()
+	program := filepath.Join(home, "service")
+	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../../pipeline/testdata/service").CombinedOutput()
+	require.NoError(t, err, string(out))
+	began := filepath.Join(home, "began")
+	r := sample.New(t, sample.Options{Dir: filepath.Join(home, "repo")})
+	settings := fmt.Sprintf("    test: [[sh, -c, 'touch %s; sleep 600']]\n    services: {db: {command: [%s], ports: [%s], env: {PORT: '%s'}}}\n", began, program, port, port)
+	r.Commit("tests", map[string]string{"shipit.yaml": strings.Replace(r.Read("shipit.yaml"), "    entrypoint:", settings+"    entrypoint:", 1)})
+	shipit, err := exec.LookPath("shipit")
+	require.NoError(t, err)
+	var said bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), shipit, "-C", r.Dir, "test", "--cache", filepath.Join(home, "cache"))
+	cmd.Env, cmd.Stderr = append(os.Environ(), "HOME="+home), &said
+	require.NoError(t, cmd.Start())
+	require.Eventually(t, func() bool { _, err := os.Stat(began); return err == nil }, time.Minute, 20*time.Millisecond, "%s", &said)
+	require.NoError(t, cmd.Process.Kill())
+	_ = cmd.Wait() // it was killed
+	require.Eventually(t, func() bool {
+		c, err := net.DialTimeout("tcp", "127.0.0.1:"+port, time.Second)
+		if err == nil {
+			c.Close()
+		}
+		return err != nil
+	}, 10*time.Second, 20*time.Millisecond, "the service holds its port")
 }
