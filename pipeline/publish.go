@@ -197,7 +197,7 @@ func inputsTag(key string) string { return "inputs-" + key }
 
 func (p Publisher) options() Options {
 	o := p.Options
-	if o.Base == nil {
+	if o.Base == nil && p.Registry != nil {
 		o.Base = func(ctx context.Context, ref string) (Artifact, error) { return p.Registry.Artifact(ctx, ref) }
 	}
 	return o
