@@ -122,6 +122,8 @@ func (r daggerRun) service(s config.Service) *dagger.Service {
 	} else {
 		c = c.From(s.Image)
 	}
+	// An engine runs equal services of a client once, and one image would end another's.
+	c = c.WithEnvVariable("SHIPIT_SERVICE_OF", r.in.app+"/"+r.in.Name)
 	for _, v := range sortedVariables(s.Env) {
 		c = c.WithEnvVariable(v.name, v.value)
 	}
