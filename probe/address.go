@@ -18,7 +18,7 @@ func addresses(role config.Role, ask Asker) []string {
 	if role.Register.Host != "" {
 		return []string{role.Register.Host}
 	}
-	return slices.DeleteFunc(slices.Clone(ask.Addresses), Loopback)
+	return slices.DeleteFunc(slices.Clone(ask.Addresses), loopback)
 }
 
 // Announced is the host of the URL that a worker announces by its environment; nil if it
@@ -54,7 +54,7 @@ func AddressFault(role config.Role, known []string) (release.Finding, bool) {
 	}
 	switch {
 	case len(known) == 0:
-	case Loopback(known[0]):
+	case loopback(known[0]):
 		f.Message = fmt.Sprintf("the worker would register %s, where the server finds itself", known[0])
 		f.Hint = "set INNGEST_SERVE_HOST in the role's env to the URL at which the server calls the worker; if both run on one machine, name the address in register.host"
 	default:
@@ -73,8 +73,8 @@ func addressFault(role config.Role) (release.Finding, bool) {
 	return AddressFault(role, known)
 }
 
-// Loopback reports whether a host[:port] is one of the machine that uses it.
-func Loopback(address string) bool {
+// loopback reports whether a host[:port] is one of the machine that uses it.
+func loopback(address string) bool {
 	host := address
 	if h, _, err := net.SplitHostPort(address); err == nil {
 		host = h

@@ -224,7 +224,7 @@ func onHost(role config.Role, ask Asker, registered []string) *release.Failure {
 		}
 		f.Message = fmt.Sprintf("%s is registered, not a URL on %s", address, want[0])
 		f.Hint = "set the host that the worker announces (INNGEST_SERVE_HOST) in the role's env; if the URL is another role's, select this role's with register.url"
-		if err == nil && Loopback(u.Host) {
+		if err == nil && loopback(u.Host) {
 			f.Hint = "on a loopback address the server finds itself and not the worker: " + f.Hint
 		}
 		return f
