@@ -141,6 +141,7 @@ func TestACommandThatIsNoneIsFoundInAPage(t *testing.T) {
 func ranBy() map[string]string {
 	return map[string]string{
 		"docs/runbook.md": "TestRunbook",
+		"README.md sh":    "TestReadme, which skips by name what it leaves out",
 		"README.md $":     "TestReadme and TestTheDemo, which hold the session of the first screen to what is printed",
 		"docs/dagger.md: helm upgrade --install dagger oci://registry.dagger.io/dagger-helm --namespace dagger --create-namespace":    "not run: it needs a cluster that may run a privileged engine, and the chart from the network",
 		"docs/dagger.md: pod=$(kubectl get pod --namespace dagger --selector name=dagger-dagger-helm-engine --output name | head -1)": "not run: it needs that engine",
@@ -167,7 +168,7 @@ func TestEveryBlockIsTypedByATest(t *testing.T) {
 		}
 		require.NotEmpty(t, by, "no test types this: name it in ranBy, with the reason: %s", d)
 		if strings.HasPrefix(by, "not run") {
-			t.Run(d.String(), func(t *testing.T) { t.Skip(by) })
+			t.Run(d.page+": "+strings.TrimSpace(strings.Split(d.line, "  #")[0]), func(t *testing.T) { t.Skip(by) })
 		}
 	}
 	for key := range known {

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/joelhooks/shipit/internal/faults"
+	"github.com/joelhooks/shipit/internal/transcript"
 )
 
 const runbookPage = "../../docs/runbook.md"
@@ -112,7 +113,7 @@ func (g ground) walk(t *testing.T, s situation, section string) string {
 		return "```console\n" + out.String() + "```"
 	})
 	require.Positive(t, w.typed, "the section has no command")
-	want, got := masked(section), masked(said)
+	want, got := transcript.Masked(section), transcript.Masked(said)
 	if *update && want != got {
 		return said
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/joelhooks/shipit/internal/transcript"
 	"github.com/joelhooks/shipit/tools/devcluster/cluster"
 )
 
@@ -43,6 +45,23 @@ func TestTheDemo(t *testing.T) {
 		require.Regexp(t, `✗ .*gateway`, said)
 		require.Contains(t, said, "ProbeFailed")
 	}
+	if s.noHost == "" && s.noPods == "" {
+		theReadmeShowsIt(t, said)
+	}
+}
+
+// theReadmeShowsIt holds the session on README.md's first screen, of which lines are left
+// out, to what the demo has printed.
+func theReadmeShowsIt(t *testing.T, said string) {
+	t.Helper()
+	page, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	_, session, found := strings.Cut(string(page), "```console\n")
+	require.True(t, found)
+	session, _, _ = strings.Cut(session, "```")
+	session = regexp.MustCompile(`(?m)^(\$ .*?) +# .*$`).ReplaceAllString(session, "$1")
+	require.Greater(t, strings.Count(session, "$ shipit "), 3)
+	require.Empty(t, transcript.Missing(session, said), "README.md shows what the demo does not print:\n%s", said)
 }
 
 // TestTheDemoWithoutRoot plays the story where no pod and no host is real.

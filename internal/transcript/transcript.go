@@ -1,13 +1,12 @@
-package main
+// Package transcript compares what commands have printed with what a page of the
+// documentation shows of an earlier run.
+package transcript
 
 import (
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
-	"testing"
-
-	"github.com/stretchr/testify/require"
 )
 
 // What differs from one run to the next.
@@ -18,6 +17,7 @@ var (
 	readMask   = regexp.MustCompile(`\(read what [^:]*:`) // of what is read at the same time, the first that fails is named
 	podMask    = regexp.MustCompile(`-[bcdf-hj-np-tv-z0-9]{8,10}-[bcdf-hj-np-tv-z2-9]{5}\b`)
 	hashMask   = regexp.MustCompile(`\b(g?)([0-9a-f]{7,64})\b`)
+	triesMask  = regexp.MustCompile(`\btried \d+ times`)
 	numberMask = regexp.MustCompile(`\b(PID|pid|port|node-?) ?\d+`)
 	addrMask   = regexp.MustCompile(`\b\d+\.\d+\.\d+\.\d+(:\d+)?\b`)
 	spacesMask = regexp.MustCompile(`  +`)
@@ -27,10 +27,10 @@ var (
 	waitMask = regexp.MustCompile(`(?m)^… .*\n`)
 )
 
-// masked is a text without what differs from one run to the next: times, addresses,
+// Masked is a text without what differs from one run to the next: times, addresses,
 // names of pods. Hashes are numbered as they come, so that two that were equal, or
 // one that was short for another, still are.
-func masked(text string) string {
+func Masked(text string) string {
 	text = waitMask.ReplaceAllString(text, "")
 	text = imagesMask.ReplaceAllStringFunc(text, func(lines string) string {
 		return strings.Join(slices.Sorted(slices.Values(strings.SplitAfter(lines, "\n"))), "")
@@ -48,17 +48,34 @@ func masked(text string) string {
 		}
 		return fmt.Sprintf("HASH%d", numbers[short])
 	})
+	text = triesMask.ReplaceAllString(text, "tried N times")
 	text = numberMask.ReplaceAllString(text, "$1 N")
 	text = addrMask.ReplaceAllString(text, "ADDRESS")
 	return spacesMask.ReplaceAllString(text, "  ")
 }
 
-func TestMaskedHidesWhatDiffersBetweenRunsAndNothingElse(t *testing.T) {
-	one := "✓ cluster ready 1/1 (771ms)\n#4 fe61c3f 1.0.0 runs sha256:dad17498da8bbb0b\n  cluster  dad17498da8b  2026-11-28 14:12Z\nPod busrig/busrig-cluster-59494ccb5f-9q2ms on 127.0.0.1:39505\n"
-	two := "✓ cluster ready 1/1\n#4 183dd88 1.0.0 runs sha256:a9bb2fe25ed012345\n  cluster    a9bb2fe25ed0  2027-01-02 03:04Z\nPod busrig/busrig-cluster-6c9f8d7b5-xk2lm on 10.0.0.1:80\n"
-	require.Equal(t, masked(one), masked(two))
-	require.NotEqual(t, masked("fe61c3f then fe61c3f"), masked("fe61c3f then 183dd88"), "another commit is another one")
-	require.NotEqual(t, masked("#4 settled"), masked("#5 settled"))
-	require.NotEqual(t, masked("[exit code 5]"), masked("[exit code 4]"))
-	require.NotEqual(t, masked("ready 1/1"), masked("ready 0/1"))
+// Missing are the lines of a shortened transcript that a full one does not have, in this
+// order. A line may be cut short: it ends with … then. Lines that are … alone stand for
+// what was left out, and exit codes in brackets for what a shell does not print.
+func Missing(short, full string) []string {
+	lines := strings.Split(unnumbered(full), "\n")
+	var missing []string
+	for _, line := range strings.Split(unnumbered(short), "\n") {
+		if line == "" || line == "…" || strings.HasPrefix(line, "[exit code ") {
+			continue
+		}
+		begin, cut := strings.CutSuffix(line, "…")
+		at := slices.IndexFunc(lines, func(l string) bool { return l == line || cut && strings.HasPrefix(l, begin) })
+		if at < 0 {
+			missing = append(missing, line)
+			continue
+		}
+		lines = lines[at+1:]
+	}
+	return missing
+}
+
+// unnumbered is Masked where lines are left out, so that hashes cannot be numbered.
+func unnumbered(text string) string {
+	return regexp.MustCompile(`HASH\d+`).ReplaceAllString(Masked(text), "HASH")
 }
