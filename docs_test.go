@@ -3,6 +3,7 @@ package shipit_test
 import (
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -55,4 +56,40 @@ func TestEveryPromiseIsHeldByATestThatExists(t *testing.T) {
 		}
 	}
 	require.Greater(t, promises, 20)
+}
+
+// TestLinksOfThePagesLeadSomewhere holds the links between pages, and to their headings, to
+// what is there.
+func TestLinksOfThePagesLeadSomewhere(t *testing.T) {
+	pages, err := filepath.Glob("docs/*.md")
+	require.NoError(t, err)
+	link := regexp.MustCompile(`(?:\]\(|src=")([^)":#\s]*)(#[^)"\s]+)?[)"]`)
+	for _, page := range append(pages, "README.md", "CONTRIBUTING.md") {
+		text, err := os.ReadFile(page)
+		require.NoError(t, err)
+		for _, found := range link.FindAllStringSubmatch(string(text), -1) {
+			target := filepath.Join(filepath.Dir(page), found[1])
+			if found[1] == "" {
+				target = page
+			}
+			data, err := os.ReadFile(target)
+			if info, statErr := os.Stat(target); statErr == nil && info.IsDir() {
+				continue
+			}
+			require.NoError(t, err, "%s links to %s", page, found[1])
+			if found[2] != "" {
+				require.Contains(t, anchorsOf(string(data)), found[2], "%s links to %s%s", page, found[1], found[2])
+			}
+		}
+	}
+}
+
+// anchorsOf are the anchors that GitHub gives the headings of a page.
+func anchorsOf(text string) []string {
+	var anchors []string
+	for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
+		name := regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(strings.ToLower(heading[1]), "")
+		anchors = append(anchors, "#"+strings.ReplaceAll(name, " ", "-"))
+	}
+	return anchors
 }
