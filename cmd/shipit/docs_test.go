@@ -146,10 +146,11 @@ func ranBy() map[string]string {
 		"docs/dagger.md: helm upgrade --install dagger oci://registry.dagger.io/dagger-helm --namespace dagger --create-namespace":    "not run: it needs a cluster that may run a privileged engine, and the chart from the network",
 		"docs/dagger.md: pod=$(kubectl get pod --namespace dagger --selector name=dagger-dagger-helm-engine --output name | head -1)": "not run: it needs that engine",
 		"docs/dagger.md: export _EXPERIMENTAL_DAGGER_RUNNER_HOST=\"kube-pod://${pod#pod/}?namespace=dagger\"":                         "not run: it needs that engine",
-		"docs/dagger.md: shipit build": "not run there: it needs that engine; TestEveryExampleRuns builds without one",
-		"docs/benchmarks.md sh":        "not run: it takes a quarter of an hour, and builds other tools from the network; `make bench` is run by hand",
-		"docs/environments.md sh":      "TestEveryExampleRuns",
-		"docs/dagger.md: make dagger":  "not run by make test: it needs an engine; the workflow dagger.yml runs it",
+		"docs/dagger.md: shipit build":                              "not run there: it needs that engine; TestEveryExampleRuns builds without one",
+		"docs/benchmarks.md sh":                                     "not run: it takes a quarter of an hour, and builds other tools from the network; `make bench` is run by hand",
+		"docs/environments.md sh":                                   "TestEveryExampleRuns",
+		"docs/dagger.md: go run ./examples/dagger REPOSITORY IMAGE": "not run by make test: it needs an engine; `make dagger` runs it",
+		"docs/dagger.md: make dagger":                               "not run by make test: it needs an engine; the workflow dagger.yml runs it",
 	}
 }
 

@@ -25,6 +25,8 @@ func TestEveryExampleRuns(t *testing.T) {
 	w := simulated(t).newExamples(t)
 	ends := map[string]int{ // where another exit code than 0 is right
 		"shipit init":                   exitRefused, // a shipit.yaml is there
+		"shipit history 0":              exitRefused, // nothing ran before the first release
+		"shipit rollback --to 0":        exitRefused,
 		"shipit plan --exit-code":       exitDrift,   // HEAD was not released
 		"shipit release v1.4.2 -o json": exitRefused, // 1.4.3 runs: that would be a downgrade
 	}
