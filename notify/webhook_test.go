@@ -139,7 +139,7 @@ func TestADeliveryIsRetried(t *testing.T) {
 		case 1:
 			w.WriteHeader(http.StatusServiceUnavailable)
 		case 2:
-			w.Header().Set("Retry-After", "0")
+			w.Header().Set("Retry-After", "1")
 			w.WriteHeader(http.StatusTooManyRequests)
 		default:
 			w.WriteHeader(http.StatusOK)
@@ -154,6 +154,7 @@ func TestADeliveryIsRetried(t *testing.T) {
 		require.Equal(t, all[0].header.Get("webhook-id"), r.header.Get("webhook-id"), "the id says that it is the same delivery")
 		require.Equal(t, all[0].body, r.body)
 	}
+	require.Less(t, all[1].header.Get("webhook-timestamp"), all[2].header.Get("webhook-timestamp"), "each attempt has its own time: receivers refuse an old one")
 }
 
 func TestNobodyIsWaitedForLongerThanTheGracePeriod(t *testing.T) {
@@ -173,6 +174,10 @@ func TestNobodyIsWaitedForLongerThanTheGracePeriod(t *testing.T) {
 		n.Event(note("x"))
 	}
 	require.Less(t, time.Since(began), time.Second, "an event never waits")
+	hook := n.listeners[0].(*webhook)
+	hook.mu.Lock()
+	require.Len(t, hook.queue, queueLimit, "what waits is bounded")
+	hook.mu.Unlock()
 	missed := n.Close()
 	require.Less(t, time.Since(began), 3*time.Second)
 	host := strings.TrimPrefix(s.URL, "http://")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,7 +63,7 @@ func open(ctx context.Context, g *globals, rev string, connect func(*session, co
 		return nil, err
 	}
 	s.tell(ctx)
-	g.partial.SHA, g.partial.Kind = src.SHA, release.KindRelease
+	g.partial.SHA, g.partial.Kind = src.SHA, cmp.Or(g.partial.Kind, release.KindRelease)
 	t := &commit{session: s, source: src}
 	var dirty []string
 	group, gctx := errgroup.WithContext(ctx)

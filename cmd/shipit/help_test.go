@@ -133,6 +133,11 @@ func TestShellsAreToldWhatThereIs(t *testing.T) {
 	require.Contains(t, suggested("render", "--role", ""), "cluster\tworker, kubernetes\n")
 	require.Contains(t, suggested("release", "--allow", "FieldC"), "FieldConflict\t")
 	require.Contains(t, suggested("explain", "images."), "images.*\t")
+	repo.Commit("environments", map[string]string{"shipit.yaml": repo.Read("shipit.yaml") + "environments: {staging: {}, production: {}}\n"})
+	require.Contains(t, suggested("promote", ""), "production\nstaging\n")
+	require.Contains(t, suggested("promote", "staging", "pro"), "production\n")
+	require.NotContains(t, suggested("promote", "staging", "production", ""), "staging")
+	require.NotContains(t, suggested("history", "1", ""), "\n1", "the others take one argument")
 	require.Contains(t, suggested("status", "-o", ""), "json\n")
 	require.NotContains(t, suggested("rollback", "--to", ""), "Error", "without a cluster there is nothing to suggest")
 	for _, shell := range []string{"bash", "zsh", "fish"} {

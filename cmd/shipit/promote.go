@@ -77,9 +77,11 @@ func environmentOf(argument string) string {
 
 func (o *promoteOptions) run(ctx context.Context) error {
 	// An environment that does not exist is rejected before anything is connected.
-	if _, err := config.Load(o.diskFile(), o.env); err != nil {
+	cfg, err := config.Load(o.diskFile(), o.env)
+	if err != nil {
 		return err
 	}
+	o.partial.App, o.partial.Kind = cfg.App, release.KindPromotion
 	source := o.source()
 	good, err := goodIn(ctx, source)
 	if err != nil {
@@ -96,7 +98,6 @@ func (o *promoteOptions) run(ctx context.Context) error {
 	}
 	defer t.Close()
 	defer engine.Close()
-	o.partial.Kind = release.KindPromotion
 
 	rel, terms, err := o.promoted(ctx, t, engine, good)
 	if err != nil {
