@@ -11,11 +11,14 @@ import (
 
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/pipeline/proof"
+	"github.com/joelhooks/shipit/tracing"
 )
 
 // Build makes the image of the inputs, from cached layers if there are any. It
 // pushes nothing.
-func Build(ctx context.Context, in Inputs, opts Options) (Built, error) {
+func Build(ctx context.Context, in Inputs, opts Options) (built Built, err error) {
+	ctx, end := tracing.Span(ctx, "build "+in.Name)
+	defer func() { end(err) }()
 	store, err := openCache(opts.CacheDir)
 	if err != nil {
 		return Built{}, fmt.Errorf("open the cache: %w", err)
@@ -43,7 +46,7 @@ func Build(ctx context.Context, in Inputs, opts Options) (Built, error) {
 	if err != nil {
 		return Built{}, fmt.Errorf("build %s: %w", in.Name, err)
 	}
-	built := Built{Name: in.Name, Key: in.Key, Artifact: artifact, Builder: made.Builder, Cached: cached}
+	built = Built{Name: in.Name, Key: in.Key, Artifact: artifact, Builder: made.Builder, Cached: cached}
 	digest, err := artifact.Digest()
 	if err != nil {
 		return Built{}, fmt.Errorf("build %s: %w", in.Name, err)

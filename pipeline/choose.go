@@ -37,12 +37,11 @@ func chooseBuilder(ctx context.Context, in Inputs, opts Options) (chosen, error)
 	default:
 		return chosen{}, fmt.Errorf("builder %q is not one of auto, dagger, embedded", opts.Builder)
 	}
-	quiet := &silence{opts: opts}
-	e, err := connect(ctx, in, opts, quiet)
+	e, err := connect(ctx, in, opts)
 	switch {
 	case err == nil:
-		opts.report(release.MarkNote, "builder: dagger, by %s", e.By)
-		return chosen{name: daggerBuilder, make: daggerBuilds(e, opts, quiet), test: daggerTests(e, opts, quiet), close: e.Close}, nil
+		opts.report(release.MarkNote, "builder: dagger, by %s, engine %s", e.By, e.Version)
+		return chosen{name: daggerBuilder, make: daggerBuilds(e, opts), test: daggerTests(e, opts), close: e.Close}, nil
 	case opts.Builder == daggerBuilder || ctx.Err() != nil:
 		return chosen{}, err
 	}
@@ -50,9 +49,8 @@ func chooseBuilder(ctx context.Context, in Inputs, opts Options) (chosen, error)
 	return local, nil
 }
 
-// connect finds an engine for the inputs; quiet is told when it says something. Errors
-// are *engine.Error.
-func connect(ctx context.Context, in Inputs, opts Options, quiet *silence) (*engine.Engine, error) {
+// connect finds an engine for the inputs. Errors are *engine.Error.
+func connect(ctx context.Context, in Inputs, opts Options) (*engine.Engine, error) {
 	if len(in.Image.Run)+len(in.Image.Test) > 0 && in.Image.Toolchain == "" {
 		return nil, &engine.Error{
 			Reason: fmt.Sprintf("images.%s has commands to run and no toolchain to run them in", in.Name),
@@ -62,10 +60,5 @@ func connect(ctx context.Context, in Inputs, opts Options, quiet *silence) (*eng
 	return engine.Connect(ctx, engine.Options{
 		Client: opts.Client, Conn: opts.conn, Drain: opts.drain,
 		Progress: func(line string) { opts.report(release.MarkStep, "%s", line) },
-		Output: func(line string) {
-			if quiet.heard() {
-				opts.report(release.MarkStep, "%s", line)
-			}
-		},
 	})
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/joelhooks/shipit/pipeline/process"
 	"github.com/joelhooks/shipit/release"
+	"github.com/joelhooks/shipit/tracing"
 )
 
 // CommandError is a build command that failed.
@@ -75,11 +76,13 @@ func missingHint(in Inputs) string {
 
 // run runs one command at the root of the exported tree, in a clean environment.
 // Its output is reported line by line.
-func (s staging) run(ctx context.Context, in Inputs, args []string) error {
+func (s staging) run(ctx context.Context, in Inputs, args []string) (err error) {
 	started, name := time.Now(), strings.Join(args, " ")
 	if in.aim != nil {
 		name += " for " + in.aim.name
 	}
+	ctx, end := tracing.Span(ctx, name)
+	defer func() { end(err) }()
 	s.opts.report(release.MarkStart, "run %s", name)
 	env, secrets := s.environment(in.Image.Secrets)
 	line := s.opts.around.shell(args)

@@ -35,7 +35,6 @@ type daggerRun struct {
 
 	files    []given // that the environment names
 	filesDir string  // where they are on this machine
-	quiet    *silence
 
 	step  *install          // nil if the source goes in before the first command
 	reads *dagger.Directory // what the install reads, and the rest of the closure; nil if they go in together
@@ -45,9 +44,9 @@ type daggerRun struct {
 // daggerBuilds makes the content in an engine. The images of an engine are not
 // reproducible (times, the order of layers), so the files are exported and pass
 // through the same steps as those of the embedded builder.
-func daggerBuilds(e *engine.Engine, opts Options, quiet *silence) builder {
+func daggerBuilds(e *engine.Engine, opts Options) builder {
 	return func(ctx context.Context, in Inputs, list []platform, use use) error {
-		r, done, err := openDagger(ctx, in, daggerRun{engine: e, client: e.Client, opts: opts, quiet: quiet})
+		r, done, err := openDagger(ctx, in, daggerRun{engine: e, client: e.Client, opts: opts})
 		if err != nil {
 			return err
 		}

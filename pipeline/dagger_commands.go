@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,10 +14,14 @@ import (
 	"github.com/joelhooks/shipit/pipeline/engine"
 	"github.com/joelhooks/shipit/pipeline/process"
 	"github.com/joelhooks/shipit/release"
+	"github.com/joelhooks/shipit/tracing"
 )
 
 // commands runs the image's commands; the source goes in after an install.
 func (r daggerRun) commands(ctx context.Context, c *dagger.Container, p dagger.Platform) (*dagger.Container, error) {
+	if err := r.prepare(ctx, c); err != nil {
+		return nil, err
+	}
 	for i, args := range r.in.Image.Run {
 		var err error
 		if c, err = r.run(ctx, c, args, p); err != nil {
@@ -27,6 +32,21 @@ func (r daggerRun) commands(ctx context.Context, c *dagger.Container, p dagger.P
 		}
 	}
 	return c, nil
+}
+
+// prepare puts what the commands need into the engine: the closure, and the toolchain,
+// which it may have to fetch. What the first command is said to take is then its own.
+func (r daggerRun) prepare(ctx context.Context, c *dagger.Container) error {
+	r.opts.report(release.MarkStart, "put %s into the engine", r.in.Name)
+	took, err := r.waited(ctx, "put "+r.in.Name+" into the engine", "the engine, which takes files and fetches the toolchain,", func(ctx context.Context) error {
+		_, err := c.Sync(ctx)
+		return err
+	})
+	if err != nil {
+		return r.explain(ctx, err)
+	}
+	r.opts.Progress.Report(release.Event{Phase: release.PhaseBuild, Mark: release.MarkDone, Message: "put " + r.in.Name + " into the engine", Took: took})
+	return nil
 }
 
 // run runs one command and returns the container after it. The engine is asked for each
@@ -41,46 +61,50 @@ func (r daggerRun) run(ctx context.Context, c *dagger.Container, args []string, 
 	r.opts.report(release.MarkStart, "run %s", name)
 	c = c.WithExec(r.opts.around.shell(args))
 	began, took := time.Now(), time.Duration(0)
-	_, err := r.waited("`"+name+"`", func() error {
+	quiet := &silence{opts: r.opts}
+	quiet.start("`" + name + "`")
+	ran, err := r.engine.Run(ctx, name, func(line string) {
+		quiet.heard()
+		r.opts.report(release.MarkStep, "%s", line)
+	}, func(ctx context.Context) error {
 		_, err := c.Sync(ctx)
-		if took = time.Since(began); err == nil {
-			r.late(ctx, c)
-		}
+		took = time.Since(began)
 		return err
 	})
-	if err != nil {
+	quiet.end()
+	switch {
+	case err != nil:
 		return nil, r.explain(ctx, err)
+	case ran.Cached:
+		r.opts.report(release.MarkDone, "%s: as before, the engine has its result", name)
+		return c, nil
+	case !ran.Told:
+		r.untold(ctx, c)
 	}
-	r.opts.Progress.Report(release.Event{Phase: release.PhaseBuild, Mark: release.MarkDone, Message: "ran " + name, Took: took})
+	r.opts.Progress.Report(release.Event{Phase: release.PhaseBuild, Mark: release.MarkDone, Message: "ran " + name, Took: cmp.Or(ran.Took, took)})
 	return c, nil
 }
 
-// late reports the last lines of a command's output that the session has not shown. It
-// shows them a little after the command's end, and none if the engine had its result.
-func (r daggerRun) late(ctx context.Context, c *dagger.Container) {
+// untold reports what a command has printed, if the engine does not tell it.
+func (r daggerRun) untold(ctx context.Context, c *dagger.Container) {
 	text, err := c.CombinedOutput(ctx)
 	if err != nil {
 		return // what it printed is not what was asked for
 	}
-	lines := strings.FieldsFunc(text, func(c rune) bool { return c == '\n' || c == '\r' })
-	limit := time.Now().Add(lateLimit)
-	for r.quiet.count() < len(lines) && time.Now().Before(limit) && ctx.Err() == nil {
-		time.Sleep(10 * time.Millisecond)
-	}
-	for _, line := range lines[min(r.quiet.count(), len(lines)):] {
+	for _, line := range strings.FieldsFunc(text, func(c rune) bool { return c == '\n' || c == '\r' }) {
 		r.opts.report(release.MarkStep, "%s", line)
 	}
 }
 
-// lateLimit is how long a session may take to show what a command has printed.
-const lateLimit = 300 * time.Millisecond
-
-// waited runs fn, in which what is named works, and says how long it took.
-func (r daggerRun) waited(name string, fn func() error) (time.Duration, error) {
-	began := time.Now()
-	r.quiet.start(name)
-	defer r.quiet.end()
-	err := fn()
+// waited runs fn in a span of that name, in which what is named works, and says how long
+// it took.
+func (r daggerRun) waited(ctx context.Context, span, works string, fn func(ctx context.Context) error) (time.Duration, error) {
+	began, quiet := time.Now(), &silence{opts: r.opts}
+	quiet.start(works)
+	defer quiet.end()
+	ctx, end := tracing.Span(ctx, span)
+	err := fn(ctx)
+	end(err)
 	return time.Since(began), err
 }
 

@@ -21,7 +21,7 @@ var errWholeFolder = errors.New("the layers of this engine do not say what was r
 // an engine gives out a folder file by file, which for an installed node_modules takes
 // many times as long.
 func (r daggerRun) takeChanges(ctx context.Context, before, after *dagger.Container, out string) error {
-	return r.told(ctx, func() error {
+	return r.told(ctx, func(ctx context.Context) error {
 		err := r.applyChanges(ctx, before, after, out)
 		if !errors.Is(err, errWholeFolder) {
 			return err
@@ -64,17 +64,16 @@ func (r daggerRun) applyChanges(ctx context.Context, before, after *dagger.Conta
 
 // takeFolder writes a folder of the engine to the folder out of this machine.
 func (r daggerRun) takeFolder(ctx context.Context, tree *dagger.Directory, out string) error {
-	return r.told(ctx, func() error {
+	return r.told(ctx, func(ctx context.Context) error {
 		_, err := tree.Export(ctx, out)
 		return err
 	})
 }
 
 // told tells the start and the end of take, which takes files out of the engine.
-func (r daggerRun) told(ctx context.Context, take func() error) error {
+func (r daggerRun) told(ctx context.Context, take func(context.Context) error) error {
 	r.opts.report(release.MarkStart, "take %s out of the engine", r.in.Name)
-	r.quiet = &silence{opts: r.opts} // tests may run meanwhile, and their lines are not of the export
-	took, err := r.waited("the engine, which gives out files,", take)
+	took, err := r.waited(ctx, "take "+r.in.Name+" out of the engine", "the engine, which gives out files,", take)
 	if err != nil {
 		return r.explain(ctx, err)
 	}

@@ -31,6 +31,9 @@ func (r daggerRun) fromInstall(ctx context.Context, before *dagger.Container, to
 		why, err = r.onlyInstall(ctx, before, to, kept)
 		return true, why, err
 	}
+	if err := r.prepare(ctx, before); err != nil {
+		return false, "", err
+	}
 	installed, err := r.run(ctx, before, r.step.args, to.platform)
 	if err != nil {
 		return false, "", err
@@ -74,6 +77,9 @@ func (r daggerRun) onlyInstall(ctx context.Context, before *dagger.Container, to
 	if found {
 		r.opts.report(release.MarkDone, asBefore, strings.Join(r.step.args, " "))
 	} else {
+		if err := r.prepare(ctx, before); err != nil {
+			return "", err
+		}
 		if after, err = r.run(ctx, before, r.step.args, to.platform); err != nil {
 			return "", err
 		}

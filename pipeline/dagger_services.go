@@ -3,7 +3,6 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"math"
 	"time"
 
 	"dagger.io/dagger"
@@ -14,9 +13,9 @@ import (
 )
 
 // daggerTests runs the tests of the inputs in an engine, and takes nothing out of it.
-func daggerTests(e *engine.Engine, opts Options, quiet *silence) tester {
+func daggerTests(e *engine.Engine, opts Options) tester {
 	return func(ctx context.Context, in Inputs, list []platform) (results []TestResult, err error) {
-		r, done, err := openDagger(ctx, in, daggerRun{engine: e, client: e.Client, opts: opts, quiet: quiet})
+		r, done, err := openDagger(ctx, in, daggerRun{engine: e, client: e.Client, opts: opts})
 		if err != nil {
 			return nil, err
 		}
@@ -63,9 +62,6 @@ func (r daggerRun) tests(ctx context.Context, built *dagger.Container, p dagger.
 	return tests{image: r.in.Image, progress: r.opts.Progress, run: func(ctx context.Context, args []string, progress release.Progress) error {
 		one := r
 		one.opts.Progress = progress
-		if r.in.Image.Parallel { // whose lines an engine's session shows is not known
-			one.quiet = &silence{opts: Options{silence: math.MaxInt64}}
-		}
 		after, err := one.run(ctx, built, args, p)
 		if err == nil && !r.in.Image.Parallel {
 			built = after

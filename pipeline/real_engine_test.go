@@ -118,21 +118,36 @@ func TestARealEngine(t *testing.T) {
 	t.Run("tells the start, the output and the end of each command, and nothing else", func(t *testing.T) {
 		opts := realEngine(t)
 		var said []string
-		opts.Progress = func(e release.Event) { said = append(said, string(e.Mark)+" "+e.Message) }
+		took := map[string]time.Duration{}
+		opts.Progress = func(e release.Event) {
+			said = append(said, string(e.Mark)+" "+e.Message)
+			took[e.Message] = e.Took
+		}
 		img := workerImage()
 		img.Toolchain, img.Run = toolchain, [][]string{{"sh", "-c", "echo first; sleep 0.1; date +%N"}, {"sh", "-c", "echo second"}}
 		opts.NoCache = true
 		_, err := Build(t.Context(), resolve(t, sample.New(t, sample.Options{}).Dir, img), opts)
 		require.NoError(t, err)
-		for len(said) > 0 && !strings.HasPrefix(said[0], "start run") {
-			said = said[1:]
-		}
-		require.Len(t, said, 9)
-		said[2] = "step of the time"
+		require.Len(t, said, 12)
+		require.Regexp(t, `^note builder: dagger, by .*, engine v\d+\.\d+\.\d+`, said[0])
+		said[5] = "step of the time"
 		require.Equal(t, []string{
+			"start put worker into the engine", "done put worker into the engine",
 			"start run sh -c echo first; sleep 0.1; date +%N", "step first", "step of the time", "done ran sh -c echo first; sleep 0.1; date +%N",
 			"start run sh -c echo second", "step second", "done ran sh -c echo second", "start take worker out of the engine", "done took worker out of the engine",
-		}, said)
+		}, said[1:])
+		// An engine's own time of a command is of the command alone.
+		require.Greater(t, took["ran "+strings.Join(img.Run[0], " ")], 100*time.Millisecond)
+		said = nil
+		opts.NoCache, opts.CacheDir = false, t.TempDir()
+		in := resolve(t, sample.New(t, sample.Options{}).Dir, img)
+		_, err = Build(t.Context(), in, opts)
+		require.NoError(t, err)
+		opts.CacheDir, said = t.TempDir(), nil
+		_, err = Build(t.Context(), in, opts)
+		require.NoError(t, err)
+		require.Contains(t, said, "done sh -c echo second: as before, the engine has its result")
+		require.NotContains(t, said, "step second")
 	})
 	t.Run("repeats no install for a change of the source", func(t *testing.T) {
 		opts := realEngine(t)

@@ -19,7 +19,6 @@ type silence struct {
 	mu    sync.Mutex
 	timer *time.Timer // nil unless something runs
 	since time.Time
-	lines int // heard since start
 }
 
 func (s *silence) limit() time.Duration { return cmp.Or(s.opts.silence, silenceLimit) }
@@ -28,7 +27,7 @@ func (s *silence) limit() time.Duration { return cmp.Or(s.opts.silence, silenceL
 func (s *silence) start(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.since, s.lines = time.Now(), 0
+	s.since = time.Now()
 	s.timer = time.AfterFunc(s.limit(), func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -42,24 +41,14 @@ func (s *silence) start(name string) {
 	})
 }
 
-// heard is called for every line; it reports whether something runs.
-func (s *silence) heard() bool {
+// heard is called for every line.
+func (s *silence) heard() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.timer == nil {
-		return false
+	if s.timer != nil {
+		s.since = time.Now()
+		s.timer.Reset(s.limit())
 	}
-	s.since = time.Now()
-	s.lines++
-	s.timer.Reset(s.limit())
-	return true
-}
-
-// count is how many lines were heard since start.
-func (s *silence) count() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.lines
 }
 
 // end ends what start began.

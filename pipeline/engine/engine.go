@@ -14,10 +14,12 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"dagger.io/dagger"
 	"dagger.io/dagger/engineconn"
+	"go.opentelemetry.io/otel/propagation"
 
 	"github.com/joelhooks/shipit/pipeline/process"
 )
@@ -52,13 +54,16 @@ const (
 
 // Engine is a connection to Dagger.
 type Engine struct {
-	Client *dagger.Client
-	By     string // what led to it
+	Client  *dagger.Client
+	By      string // what led to it
+	Version string // its own
 
-	caller   bool // who gave the client, and closes it
-	progress func(line string)
-	output   func(line string)
+	caller   bool              // gave the client, and closes it
+	progress func(line string) // until there is an answer
+	answers  atomic.Bool
 	drain    time.Duration
+	told     *told
+	unfollow context.CancelFunc
 	end      func() // of the session, if it is our own
 	kill     func() // ends it without waiting
 }
@@ -67,8 +72,7 @@ type Engine struct {
 type Options struct {
 	Client   *dagger.Client        // of the caller, who closes it; nil connects
 	Conn     engineconn.EngineConn // a session that is there already; nil finds one
-	Progress func(line string)     // is told what the session says until it has started; nil is silent
-	Output   func(line string)     // is told what commands print after that; nil is silent
+	Progress func(line string)     // is told what the session says of its start; nil is silent
 	Drain    time.Duration         // how long a session of our own may take to end; 0 is 10 s
 }
 
@@ -76,6 +80,9 @@ type Options struct {
 func (e *Engine) Close() {
 	if e.caller {
 		return
+	}
+	if e.unfollow != nil {
+		e.unfollow()
 	}
 	_ = e.Client.Close()
 	if e.end != nil {
@@ -86,13 +93,11 @@ func (e *Engine) Close() {
 // Connect finds an engine in the SDK's order: a session that is there, then one
 // of our own by a command line and a runner. Errors are *Error.
 func Connect(ctx context.Context, opts Options) (*Engine, error) {
-	silent := func(string) {}
-	e := &Engine{progress: opts.Progress, output: opts.Output, drain: cmp.Or(opts.Drain, drainLimit)}
-	if e.progress == nil {
-		e.progress = silent
-	}
-	if e.output == nil {
-		e.output = silent
+	e := &Engine{drain: cmp.Or(opts.Drain, drainLimit)}
+	e.progress = func(line string) {
+		if opts.Progress != nil && !e.answers.Load() {
+			opts.Progress(line)
+		}
 	}
 	if opts.Client != nil {
 		e.Client, e.By, e.caller = opts.Client, "a client of the caller", true
@@ -117,13 +122,16 @@ func Connect(ctx context.Context, opts Options) (*Engine, error) {
 	}
 	limited, cancel := context.WithTimeout(ctx, sessionLimit)
 	defer cancel()
-	if _, err := e.Client.Version(limited); err != nil {
+	if e.Version, err = e.Client.Version(limited); err != nil {
 		e.Close()
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
 		return nil, &Error{Reason: fmt.Sprintf("the session of %s does not answer: %s", e.By, Undecorated(process.FirstLine(err.Error()))), Remedy: "start the engine again"}
 	}
+	e.answers.Store(true)
+	following, unfollow := context.WithCancel(context.WithoutCancel(ctx))
+	e.told, e.unfollow = follow(following, conn), unfollow
 	return e, nil
 }
 
@@ -175,7 +183,7 @@ func (e *Engine) startSession(ctx context.Context) (engineconn.EngineConn, error
 	if err != nil {
 		return nil, err
 	}
-	s, err := openSession(ctx, cli, limits{start: startLimit(by), drain: e.drain}, voice{e.progress, e.output})
+	s, err := openSession(ctx, cli, limits{start: startLimit(by), drain: e.drain}, e.progress)
 	if err != nil {
 		return nil, err
 	}
@@ -298,6 +306,7 @@ func sessionClient(p engineconn.ConnectParams) *http.Client {
 	}}
 	return &http.Client{Transport: engineconn.RoundTripperFunc(func(r *http.Request) (*http.Response, error) {
 		r.SetBasicAuth(p.SessionToken, "")
+		propagation.TraceContext{}.Inject(r.Context(), propagation.HeaderCarrier(r.Header))
 		return transport.RoundTrip(r)
 	})}
 }

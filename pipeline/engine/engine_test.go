@@ -96,9 +96,9 @@ func TestAnEngineThatCannotBeReachedIsOneLine(t *testing.T) {
 		{"a program of another version",
 			func(t *testing.T, bin string) {
 				program(t, bin, "docker", "exit 0")
-				program(t, bin, "dagger", `echo 'Error: start session: connect buildkit session: unexpected status 500: incompatible client version v0.10.0' >&2; exit 1`)
+				program(t, bin, "dagger", `echo '3   : ┆ [0.0s] | 14:40:11 INF connected name=vm client-version=v0.10.0 server-version=v0.20.0' >&2; echo 'Error: start session: connect buildkit session: unexpected status 500: incompatible client version v0.10.0' >&2; exit 1`)
 			},
-			[]string{"the dagger program is v0.10.0", "takes no program of that version"}, "install engine and program in one version"},
+			[]string{"the engine is v0.20.0 and the dagger program is v0.10.0", "do not fit"}, "install engine and program in one version"},
 		{"a session that ends at once, of a runner that is there",
 			func(t *testing.T, bin string) {
 				l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -163,7 +163,7 @@ func TestNoSessionIsLeftBehind(t *testing.T) {
 	})
 	t.Run("when the session does not start", func(t *testing.T) {
 		pidFile := stubborn(t, "")
-		_, err := openSession(context.Background(), filepath.Join(filepath.Dir(pidFile), "dagger"), limits{start: time.Second}, voice{func(string) {}, func(string) {}})
+		_, err := openSession(context.Background(), filepath.Join(filepath.Dir(pidFile), "dagger"), limits{start: time.Second}, func(string) {})
 		require.ErrorContains(t, err, "did not start within 1s")
 		gone(t, pidFile)
 	})
@@ -193,23 +193,25 @@ func TestWhatASessionSaysIsUndecorated(t *testing.T) {
 	}
 }
 
-func TestOnlyWhatCommandsPrintIsPassedOn(t *testing.T) {
-	const said = `2   : ┆ connect
+// The lines are those of the command line v0.20.0 on a real engine.
+func TestOnlyWhatIsUnusualOfAStartIsPassedOn(t *testing.T) {
+	const told = `1   : dagger session --label dagger.io/sdk.name:go
+2   : ┆ connect
 2   : ┆ [0.0s] | cloud url=https://dagger.cloud/traces/setup
+3   : ┆ ┆ starting engine
+3   : ┆ ┆ [4.1s] | pulling registry.dagger.io/engine:v0.20.0
+3   : ┆ ┆ starting engine DONE [9.0s]
+4   : ┆ ┆ connecting to engine
+4   : ┆ ┆ [0.0s] | 14:40:11 INF connected name=vm client-version=v0.20.0 server-version=v0.20.1
+4   : ┆ ┆ connecting to engine DONE [0.0s]
+5   : ┆ ┆ starting session
+5   : ┆ ┆ starting session DONE [0.0s]
 2   : ┆ connect DONE [0.1s]
-6   : consuming /v1/traces DONE [0.0s]
-12  : ┆ withExec /bin/sh -c 'umask 022 && exec "$@"' sh pnpm install
-12  : ┆ [0.4s] | added 12 packages
-12  : ┆ [1m2s] | two  | columns
-11  : ┆ Container.withEnvVariable DONE [0.0s]
-15  : [0.3s] | bad
-12  : ┆ Container.withExec DONE [2.5s]
 `
-	var starting, printed []string
-	to := voice{func(line string) { starting = append(starting, line) }, func(line string) { printed = append(printed, line) }}
-	pass(strings.NewReader(said), to)
-	require.Equal(t, []string{"connect", "cloud url=https://dagger.cloud/traces/setup"}, starting)
-	require.Equal(t, []string{"added 12 packages", "two  | columns", "bad"}, printed)
+	var starting []string
+	got := pass(strings.NewReader(told), func(line string) { starting = append(starting, line) })
+	require.Equal(t, []string{"pulling registry.dagger.io/engine:v0.20.0"}, starting)
+	require.Equal(t, said{last: "connect DONE [0.1s]", client: "v0.20.0", engine: "v0.20.1"}, got)
 }
 
 func TestARunnerThatRunsIsNotWaitedForAsOneThatIsPulled(t *testing.T) {

@@ -83,18 +83,22 @@ func cause(text string) string {
 }
 
 // misfit is how a session says that its version and the engine's do not fit.
-var misfit = regexp.MustCompile(`incompatible (engine|client) version (v?[^\s]+)`)
+var misfit = regexp.MustCompile(`incompatible (engine|client) version (v?[^\s;,)]+)`)
 
-// versions says which versions do not fit, if that is what a session says.
-func versions(said, cli string) *Error {
-	m := misfit.FindStringSubmatch(said)
+// versions says which versions do not fit, if that is what a session says. cli is what the
+// dagger program says that it is.
+func versions(of said, cli string) *Error {
+	m := misfit.FindStringSubmatch(of.last)
 	if m == nil {
 		return nil
 	}
-	reason := fmt.Sprintf("the engine is %s and the dagger program is %s: they do not fit", m[2], cmp.Or(cli, "of another version"))
-	if m[1] == "client" {
-		reason = fmt.Sprintf("the dagger program is %s, and the engine takes no program of that version", m[2])
+	engine, program := of.engine, cmp.Or(of.client, cli)
+	if m[1] == "engine" {
+		engine = m[2]
+	} else {
+		program = m[2]
 	}
+	reason := fmt.Sprintf("the engine is %s and the dagger program is %s: they do not fit", cmp.Or(engine, "of another version"), cmp.Or(program, "of another version"))
 	return &Error{
 		Reason: reason,
 		Remedy: fmt.Sprintf("install engine and program in one version, best v%s, for which shipit was made", engineconn.CLIVersion),

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -57,12 +58,8 @@ func (s session) end() {
 	})
 }
 
-// voice takes what a session writes for people: about its start, and then what
-// commands print. What else it says of its queries is not passed on.
-type voice struct{ start, output func(line string) }
-
 // openSession starts a session and waits until it says where it listens.
-func openSession(ctx context.Context, cli string, limits limits, to voice) (session, error) {
+func openSession(ctx context.Context, cli string, limits limits, start func(line string)) (session, error) {
 	cmd := exec.Command(cli, "session", "--label", "dagger.io/sdk.name:go", "--label", "dagger.io/sdk.version:"+engineconn.CLIVersion)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Env = append(os.Environ(), "NO_COLOR=1", "DAGGER_NO_NAG=1")
@@ -85,22 +82,31 @@ func openSession(ctx context.Context, cli string, limits limits, to voice) (sess
 		errWrite.Close()
 		close(s.ended)
 	}()
-	last := make(chan string, 1)
-	go func() { last <- pass(errRead, to) }()
+	last := make(chan said, 1)
+	go func() { last <- pass(errRead, start) }()
 	params := make(chan engineconn.ConnectParams, 1)
 	go readParams(outRead, params)
 	if err := s.await(ctx, params, last); err != nil {
 		s.kill()
-		var none *Error
-		if errors.As(err, &none) {
-			if misfit := versions(none.Reason, versionOf(ctx, cli)); misfit != nil {
-				return s, misfit
-			}
+		var ended *endedError
+		if !errors.As(err, &ended) {
+			return s, err
 		}
-		return s, err
+		if misfit := versions(ended.said, versionOf(ctx, cli)); misfit != nil {
+			return s, misfit
+		}
+		return s, ended.none
 	}
 	return s, nil
 }
+
+// endedError is a session that ended before it said where it listens.
+type endedError struct {
+	none *Error
+	said said
+}
+
+func (e *endedError) Error() string { return e.none.Error() }
 
 // versionOf is the version that a dagger program says it has; "" if it says none.
 func versionOf(ctx context.Context, cli string) string {
@@ -119,7 +125,7 @@ func (s session) kill() {
 }
 
 // await takes the session's address, or says why there is none.
-func (s *session) await(ctx context.Context, params <-chan engineconn.ConnectParams, last <-chan string) error {
+func (s *session) await(ctx context.Context, params <-chan engineconn.ConnectParams, last <-chan said) error {
 	limit := time.NewTimer(s.start)
 	defer limit.Stop()
 	hint := "see whether `dagger version` and `docker version` answer"
@@ -131,10 +137,7 @@ func (s *session) await(ctx context.Context, params <-chan engineconn.ConnectPar
 		s.Client = sessionClient(p)
 		return nil
 	case said := <-last:
-		if said == "" {
-			said = "it said nothing"
-		}
-		return &Error{Reason: "`dagger session` ended: " + said, Remedy: hint}
+		return &endedError{said: said, none: &Error{Reason: "`dagger session` ended: " + cmp.Or(said.last, "it said nothing"), Remedy: hint}}
 	case <-limit.C:
 		return &Error{Reason: fmt.Sprintf("`dagger session` did not start within %s", s.start), Remedy: hint}
 	case <-ctx.Done():
@@ -163,30 +166,35 @@ func Undecorated(line string) string {
 	return strings.TrimSpace(drawing.ReplaceAllString(line, ""))
 }
 
-// printed is how a session shows a line that a command printed: after the time since
-// the command began. connected is how it shows that it has an engine.
+// said is what is known of a session by what it said.
+type said struct {
+	last           string // line
+	client, engine string // versions; "" unless it has reached an engine
+}
+
+// What a session says of its start again and again, which means nothing to a user, and how
+// it says that it has reached an engine.
 var (
-	printed   = regexp.MustCompile(`^\d+ *: (┆ )*\[[0-9dhms.]+\] \| (.*)$`)
-	connected = regexp.MustCompile(`^\d+ *: (┆ )*connect DONE`)
+	usual     = regexp.MustCompile(`^(dagger session|connect|consuming|starting engine|connecting to engine|starting session|creating client)\b|^cloud url=|DONE \[[0-9dhms.]+\]$|^[0-9:]+ (INF|DBG) `)
+	connected = regexp.MustCompile(`\bconnected name=\S* client-version=(\S+) server-version=(\S+)`)
 )
 
-// pass hands on lines and returns the last.
-func pass(r io.Reader, to voice) (last string) {
-	started := false
+// pass hands on what a session says of its start that is not usual.
+func pass(r io.Reader, start func(line string)) (out said) {
 	scan := bufio.NewScanner(r)
 	for scan.Scan() {
 		text := Undecorated(scan.Text())
 		if text == "" {
 			continue
 		}
-		last = text
-		started = started || connected.MatchString(scan.Text())
-		if !started {
-			to.start(text)
-		} else if m := printed.FindStringSubmatch(scan.Text()); m != nil {
-			to.output(m[2])
+		out.last = text
+		if m := connected.FindStringSubmatch(text); m != nil {
+			out.client, out.engine = m[1], m[2]
+		}
+		if !usual.MatchString(text) {
+			start(text)
 		}
 	}
 	_, _ = io.Copy(io.Discard, r)
-	return last
+	return out
 }
