@@ -39,9 +39,10 @@ func may() map[string][]string {
 		"ledger":            {"release"},
 		"ledger/ledgertest": {"ledger"},
 		"pipeline": append([]string{
-			"attest", "pipeline/engine", "pipeline/git", "pipeline/lockfile", "pipeline/ocilayout", "pipeline/process", "pipeline/proof", "pipeline/workspace",
+			"attest", "pipeline/engine", "pipeline/git", "pipeline/lockfile", "pipeline/ocilayout", "pipeline/process", "pipeline/proof", "pipeline/workspace", "tracing",
 		}, withRegistry...),
-		"pipeline/engine":    {"pipeline/process"},
+		"pipeline/engine":    {"pipeline/process", "tracing"},
+		"tracing":            {},
 		"pipeline/process":   {},
 		"pipeline/proof":     append([]string{"pipeline/process", "pipeline/workspace"}, below...),
 		"pipeline/git":       {},
@@ -73,7 +74,7 @@ func may() map[string][]string {
 		"examples/dagger":     {"config", "pipeline", "pipeline/git", "registry"},
 		"cmd/shipit": {
 			"actions", "attest", "check", "config", "deploy", "deploy/host", "deploy/kube", "completion", "console", "doctor", "explain", "ledger", "live", "manifests", "pipeline", "pipeline/git",
-			"notify", "progress", "registry", "release", "report", "scaffold",
+			"notify", "progress", "registry", "release", "report", "scaffold", "tracing",
 		},
 	}
 }

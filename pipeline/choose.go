@@ -7,6 +7,7 @@ import (
 
 	"github.com/joelhooks/shipit/pipeline/engine"
 	"github.com/joelhooks/shipit/release"
+	"github.com/joelhooks/shipit/tracing"
 )
 
 // The builders that a configuration can name.
@@ -37,7 +38,9 @@ func chooseBuilder(ctx context.Context, in Inputs, opts Options) (chosen, error)
 	default:
 		return chosen{}, fmt.Errorf("builder %q is not one of auto, dagger, embedded", opts.Builder)
 	}
-	e, err := connect(ctx, in, opts)
+	reaching, end := tracing.Span(ctx, "reach a Dagger engine")
+	e, err := connect(reaching, in, opts)
+	end(err)
 	switch {
 	case err == nil:
 		opts.report(release.MarkNote, "builder: dagger, by %s, engine %s", e.By, e.Version)

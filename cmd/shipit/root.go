@@ -62,11 +62,14 @@ func execute(ctx context.Context, args []string, term terminal) int {
 	root.SetArgs(args)
 	root.SetOut(term.out)
 	root.SetErr(term.err)
+	named, _, _ := root.Find(args) // the root for one that is not known
+	ctx, end := traced(ctx, named.CommandPath(), term)
 	cmd, err := root.ExecuteContextC(ctx)
 	code := g.reportError(ctx, cmd, err)
 	for _, line := range g.told.Close() {
 		fmt.Fprintf(term.err, "· %s\n", line)
 	}
+	end(err)
 	return code
 }
 

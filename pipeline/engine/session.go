@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"dagger.io/dagger/engineconn"
+	"go.opentelemetry.io/otel/propagation"
 )
 
 // session is a `dagger session` process of our own. The SDK starts one too, but
@@ -63,6 +64,11 @@ func openSession(ctx context.Context, cli string, limits limits, start func(line
 	cmd := exec.Command(cli, "session", "--label", "dagger.io/sdk.name:go", "--label", "dagger.io/sdk.version:"+engineconn.CLIVersion)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Env = append(os.Environ(), "NO_COLOR=1", "DAGGER_NO_NAG=1")
+	caller := propagation.MapCarrier{}
+	propagation.TraceContext{}.Inject(ctx, caller)
+	for name, value := range caller { // TRACEPARENT: what the session does is part of the trace
+		cmd.Env = append(cmd.Env, strings.ToUpper(name)+"="+value)
+	}
 	s := session{cmd: cmd, ended: make(chan struct{}), ending: &sync.Once{}, limits: limits}
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
