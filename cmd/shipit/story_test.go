@@ -53,6 +53,7 @@ type ground struct {
 
 	private cluster.Login // registry with a password; zero where pods are simulated
 	adopted bool          // the repository is the sample of one that is deployed by hand
+	worker  string        // the URL of the worker that simulated pods answer for, where there is one
 }
 
 // TestStories runs every story against a real API server, real controllers and
@@ -210,7 +211,7 @@ func (g ground) run(t *testing.T, file, config string) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": s.exits, "becomes": s.becomes, "edit": s.edit, "commit": s.commit, "remove": s.remove, "tag": s.tag,
 			"pods": s.pods, "patch": s.patch, "records": s.records, "interrupt": s.interrupt,
-			"onhost": s.onHost, "network": s.network, "field": s.field,
+			"onhost": s.onHost, "registeritself": s.registerItself, "network": s.network, "field": s.field,
 			"keys": s.keys, "alter": s.alter, "hold": s.hold, "login": s.login,
 			"listen": s.listen, "deaf": s.deaf,
 			"namespace": s.makeNamespace, "user": s.user, "grant": s.grant,
