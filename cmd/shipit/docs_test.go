@@ -136,41 +136,37 @@ func TestACommandThatIsNoneIsFoundInAPage(t *testing.T) {
 	}
 }
 
-// ranBy says of the blocks of a page, or of single lines, which test types them; of the
+// ranBy says of the blocks of a page, by their language, which test types them; of the
 // others why none does.
 func ranBy() map[string]string {
 	return map[string]string{
-		"docs/runbook.md": "TestRunbook",
-		"README.md sh":    "TestReadme, which skips by name what it leaves out",
-		"README.md $":     "TestReadme and TestTheDemo, which hold the session of the first screen to what is printed",
-		"docs/dagger.md: helm upgrade --install dagger oci://registry.dagger.io/dagger-helm --namespace dagger --create-namespace":    "not run: it needs a cluster that may run a privileged engine, and the chart from the network",
-		"docs/dagger.md: pod=$(kubectl get pod --namespace dagger --selector name=dagger-dagger-helm-engine --output name | head -1)": "not run: it needs that engine",
-		"docs/dagger.md: export _EXPERIMENTAL_DAGGER_RUNNER_HOST=\"kube-pod://${pod#pod/}?namespace=dagger\"":                         "not run: it needs that engine",
-		"docs/dagger.md: shipit build":                              "not run there: it needs that engine; TestEveryExampleRuns builds without one",
-		"docs/benchmarks.md sh":                                     "not run: it takes a quarter of an hour, and builds other tools from the network; `make bench` is run by hand",
-		"docs/environments.md sh":                                   "TestEveryExampleRuns",
-		"docs/dagger.md: go run ./examples/dagger REPOSITORY IMAGE": "not run by make test: it needs an engine; `make dagger` runs it",
-		"docs/dagger.md: make dagger":                               "not run by make test: it needs an engine; the workflow dagger.yml runs it",
+		"docs/runbook.md console": "TestRunbook",
+		"README.md sh":            "TestReadme, which skips by name what it leaves out",
+		"README.md console":       "TestTheDemo, which holds the session of the first screen to what it prints",
+		"docs/dagger.md sh":       "not run by make test: it needs an engine, which `make dagger` and the workflow dagger.yml have; TestEveryDocumentedCommandIsOne parses it",
+		"docs/benchmarks.md sh":   "not run: it takes a quarter of an hour, and builds other tools from the network; `make bench` is run by hand",
+		"docs/environments.md sh": "TestEveryExampleRuns",
 	}
 }
 
 // TestEveryBlockIsTypedByATest names the blocks for a shell that no test types, and why.
 func TestEveryBlockIsTypedByATest(t *testing.T) {
 	known, used := ranBy(), map[string]bool{}
+	left := map[string]string{} // what is not run, and why
 	for _, d := range documentedCommands(t) {
 		if d.block == "" {
 			continue
 		}
-		var by string
-		for _, key := range []string{d.page, d.page + " " + map[string]string{"console": "$", "sh": "sh"}[d.block], d.page + ": " + d.line} {
-			if known[key] != "" {
-				by, used[key] = known[key], true
-			}
-		}
+		key := d.page + " " + d.block
+		by := known[key]
+		used[key] = true
 		require.NotEmpty(t, by, "no test types this: name it in ranBy, with the reason: %s", d)
 		if strings.HasPrefix(by, "not run") {
-			t.Run(d.page+": "+strings.TrimSpace(strings.Split(d.line, "  #")[0]), func(t *testing.T) { t.Skip(by) })
+			left[d.page] = by
 		}
+	}
+	for page, why := range left {
+		t.Run(page, func(t *testing.T) { t.Skip(why) })
 	}
 	for key := range known {
 		require.True(t, used[key], "the documentation has no longer: %s", key)
