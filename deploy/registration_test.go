@@ -170,7 +170,10 @@ func TestAReleaseThatWasKilledBeforeItRegisteredIsFinished(t *testing.T) {
 
 func TestStatusSaysWhatTheServerHasRegistered(t *testing.T) {
 	a, r, rel := registering(t, workerService)
-	_, err := a.ship(t, rel, deploy.Terms{})
+	plan, err := a.Plan(t.Context(), rel, deploy.Terms{}, nil)
+	require.NoError(t, err)
+	require.Len(t, plan.Changes, 1, "of what does not run nothing is registered")
+	_, err = a.ship(t, rel, deploy.Terms{})
 	require.NoError(t, err)
 	status, err := a.Status(t.Context())
 	require.NoError(t, err)
@@ -184,9 +187,14 @@ func TestStatusSaysWhatTheServerHasRegistered(t *testing.T) {
 	require.False(t, status.Record.Parity)
 	require.Equal(t, "cluster: object: wanted a URL on worker.bus.svc:80, live http://127.0.0.1:3111/api/inngest (registration at the server: url)", status.Record.Drift[0].String())
 	require.Contains(t, status.Record.Functions.Roles[0].Unregistered, "not a URL on worker.bus.svc:80")
-	plan, err := a.Plan(t.Context(), rel, deploy.Terms{}, nil)
+	plan, err = a.Plan(t.Context(), rel, deploy.Terms{}, nil)
 	require.NoError(t, err)
 	require.Equal(t, "registration at the server", plan.Changes[0].Object)
+	a.target.stopped["cluster"] = true
+	status, err = a.Status(t.Context())
+	require.NoError(t, err)
+	require.Len(t, status.Record.Drift, 1, "of what is down it is enough to say so")
+	a.target.stopped["cluster"] = false
 
 	record, err := a.ship(t, rel, deploy.Terms{})
 	require.NoError(t, err)
