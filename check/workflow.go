@@ -99,28 +99,67 @@ func (c *checks) uncovered(filters []filter, position string) error {
 	if err != nil {
 		return err
 	}
+	missed := map[string][]missedInput{} // by what they are inputs of
 	for _, input := range slices.Sorted(maps.Keys(inputs)) {
-		var missed []string
+		m := missedInput{path: input, pattern: input}
 		for _, file := range c.files {
-			if (file == input || strings.HasPrefix(file, input+"/")) && !starts(filters, file) {
-				missed = append(missed, file)
+			switch {
+			case file != input && !strings.HasPrefix(file, input+"/"):
+			case starts(filters, file):
+				m.partly = true
+			default:
+				m.files = append(m.files, file)
 			}
 		}
-		if len(missed) == 0 {
+		if len(m.files) == 0 {
 			continue
 		}
-		pattern, detail := input, ""
-		if missed[0] != input {
-			pattern = input + "/**"
-			detail = fmt.Sprintf(" (%s", missed[0])
-			if len(missed) > 1 {
-				detail += fmt.Sprintf(" and %d more", len(missed)-1)
-			}
-			detail += ")"
+		if m.files[0] != input {
+			m.pattern += "/**"
 		}
-		c.refuse(release.CodeWorkflowPaths, position, fmt.Sprintf("a change of %s%s does not start it, and %s", input, detail, inputs[input]), "let "+pattern+" through in its path filters")
+		missed[inputs[input]] = append(missed[inputs[input]], m)
+	}
+	for _, of := range slices.Sorted(maps.Keys(missed)) {
+		message, hint := tellMissed(missed[of], of)
+		c.refuse(release.CodeWorkflowPaths, position, message, hint)
 	}
 	return nil
+}
+
+// missedInput is an input whose change would not start the workflow.
+type missedInput struct {
+	path, pattern string   // itself, and what lets it through
+	files         []string // those of it that are missed
+	partly        bool     // others of it are not
+}
+
+// detail names its files, if it is a folder.
+func (m missedInput) detail() string {
+	switch more := len(m.files) - 1; {
+	case m.files[0] == m.path:
+		return ""
+	case more == 0:
+		return " (" + m.files[0] + ")"
+	default:
+		return fmt.Sprintf(" (%s and %d more)", m.files[0], more)
+	}
+}
+
+// tellMissed says all that is missed of one image or role, and what to do.
+func tellMissed(missed []missedInput, of string) (message, hint string) {
+	if len(missed) > 1 {
+		paths, patterns := make([]string, len(missed)), make([]string, len(missed))
+		for i, m := range missed {
+			if paths[i], patterns[i] = m.path, m.pattern; m.partly {
+				paths[i] += m.detail()
+			}
+		}
+		last := len(missed) - 1
+		return fmt.Sprintf("a change of %s or %s does not start it, and each of them %s", strings.Join(paths[:last], ", "), paths[last], of),
+			fmt.Sprintf("let %s and %s through in its path filters", strings.Join(patterns[:last], ", "), patterns[last])
+	}
+	m := missed[0]
+	return fmt.Sprintf("a change of %s%s does not start it, and %s", m.path, m.detail(), of), "let " + m.pattern + " through in its path filters"
 }
 
 // inputs are the folders and files of which a release is made, with the reason.
