@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/shlex"
 	"github.com/stretchr/testify/require"
+
+	"github.com/joelhooks/shipit/config"
 )
 
 // documented is one command line that a page of the documentation gives.
@@ -171,4 +173,23 @@ func TestEveryBlockIsTypedByATest(t *testing.T) {
 	for key := range known {
 		require.True(t, used[key], "the documentation has no longer: %s", key)
 	}
+}
+
+// TestTheConfigurationsOfThePagesParse holds every shipit.yaml that a page shows whole to
+// the parser. What a page leaves out of it, by …, is filled in.
+func TestTheConfigurationsOfThePagesParse(t *testing.T) {
+	pages, err := filepath.Glob("../../docs/*.md")
+	require.NoError(t, err)
+	fill := strings.NewReplacer("sha256:…", "sha256:"+strings.Repeat("0", 64), ", …}", ", package: packages/worker, base: scratch}")
+	parsed := 0
+	for _, page := range append(pages, "../../README.md") {
+		text, err := os.ReadFile(page)
+		require.NoError(t, err)
+		for _, block := range regexp.MustCompile("(?s)```yaml\n(app: .*?)```").FindAllStringSubmatch(string(text), -1) {
+			_, err := config.Parse("shipit.yaml", []byte(fill.Replace(block[1])), "")
+			require.NoError(t, err, "%s:\n%s", page, block[1])
+			parsed++
+		}
+	}
+	require.Greater(t, parsed, 1)
 }
