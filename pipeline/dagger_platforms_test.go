@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/joelhooks/shipit/internal/sample"
+	"github.com/joelhooks/shipit/release"
 )
 
 func TestEveryPlatformIsBuiltWhereCommandsRun(t *testing.T) {
@@ -26,6 +27,31 @@ func TestEveryPlatformIsBuiltWhereCommandsRun(t *testing.T) {
 		platforms = append(platforms, c[0].args["platform"])
 	}
 	require.Equal(t, []any{"linux/amd64", "linux/arm64"}, platforms)
+}
+
+func TestAnInstallWithScriptsRunsInTheToolchainOfItsPlatform(t *testing.T) {
+	r := sample.New(t, sample.Options{})
+	runs := fakePnpm(t, `mkdir -p node_modules/x; echo '{"name":"x","version":"1.0.0","scripts":{"install":"node-gyp rebuild"}}' > node_modules/x/package.json; echo "$@" > node_modules/x/args`)
+	img := workerImage()
+	img.Toolchain, img.Platforms, img.Run = toolchain, []string{"linux/arm64"}, [][]string{{"pnpm", "install"}}
+	opts, engine := daggerOptions(t)
+	var said []string
+	opts.Progress = func(e release.Event) { said = append(said, e.Message) }
+	b, err := Build(t.Context(), resolve(t, r.Dir, img), opts)
+	require.NoError(t, err)
+	require.Contains(t, said, "worker runs in the toolchain of linux/arm64, because of install scripts: x@1.0.0")
+	require.Equal(t, "install\n", fileOf(t, b, "app/node_modules/x/args"), "in which they do run")
+	require.GreaterOrEqual(t, runs(), 2)
+	var platforms []any
+	for _, c := range engine.asked {
+		if c[len(c)-1].name == "sync" && c[0].name == "container" {
+			platforms = append(platforms, c[0].args["platform"])
+		}
+	}
+	require.Equal(t, []any{"linux/amd64", "linux/arm64"}, platforms)
+
+	_, err = Build(t.Context(), resolve(t, r.Dir, img), testOptions(t))
+	require.Equal(t, release.CodeForeignScript, refused(t, err).Code, "this machine has no such toolchain")
 }
 
 func TestPackagesOfAnotherPlatformAreRefusedWhateverBuilds(t *testing.T) {

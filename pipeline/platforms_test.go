@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -108,6 +109,41 @@ func TestOneImageServesSeveralPlatforms(t *testing.T) {
 			among, err := entriesOf(t, b)["linux/amd64"].Digest()
 			require.NoError(t, err)
 			require.Equal(t, alone.Digest, among.String(), "whatever else is built with it")
+		})
+	}
+}
+
+// An engine installs on its own platform for all of them, as the embedded builder does.
+func TestARealEngineInstallsForEveryPlatform(t *testing.T) {
+	opts := realEngine(t)
+	if os.Getenv(noNetwork) == "1" {
+		t.Skip(noNetwork + " is 1")
+	}
+	image := os.Getenv(nodeToolchain)
+	if opts.rootfs = ""; image == "" {
+		image, opts.rootfs = toolchain, programs(t, append(slices.Clone(shellPrograms), "node", "env", "sed", "dirname", "uname")...)
+		withNode(t, opts.rootfs)
+	}
+	for _, m := range managers(t) {
+		t.Run(m.name, func(t *testing.T) {
+			r := installRepo(t, installed{deps: `{"esbuild":"0.25.0","lightningcss":"1.29.1"}`, root: `,"trustedDependencies":["esbuild"]`}, m)
+			img := workerImage()
+			img.Package, img.Toolchain, img.Platforms = "packages/a", image, []string{"darwin/arm64", "linux/amd64"}
+			img.Run = [][]string{append([]string{m.name}, m.install[1:]...)}
+			_, err := Build(t.Context(), resolve(t, r.Dir, img), opts)
+			require.Equal(t, release.CodeForeignScript, refused(t, err).Code, "a Mac's scripts run in no engine")
+
+			img.Platforms = append(img.Platforms, "linux/arm64")
+			img.Run = [][]string{append(append([]string{m.name}, m.install[1:]...), ignoreScripts)}
+			got, err := Build(t.Context(), resolve(t, r.Dir, img), opts)
+			require.NoError(t, err)
+			require.Equal(t, []string{"@esbuild/darwin-arm64", "lightningcss-darwin-arm64"}, nativeParts(t, entriesOf(t, got)["darwin/arm64"]))
+			img.Run = [][]string{append(slices.Clone(m.install), ignoreScripts)}
+			local := testOptions(t)
+			local.buildRoot = ""
+			want, err := Build(t.Context(), resolve(t, r.Dir, img), local)
+			require.NoError(t, err)
+			require.Equal(t, want.Digest, got.Digest)
 		})
 	}
 }
