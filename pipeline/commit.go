@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/pipeline/git"
 	"github.com/joelhooks/shipit/release"
@@ -20,9 +22,10 @@ type Commit struct {
 // Step makes one image, such as Publisher.Publish.
 type Step func(Publisher, context.Context, Inputs) (Image, error)
 
-// EachImage calls step for every image that a role uses, and returns them by name. What
-// refuses one image does not hide what refuses another: a *release.Refusal holds the
-// findings of all.
+// EachImage calls step for every image that a role uses, for several at once where the
+// machine allows it, and returns them by name. What is refused of one image, or fails in
+// it, does not hide what is of another: a *release.Refusal holds the findings of all.
+// Any other error ends all of it.
 func (p Publisher) EachImage(ctx context.Context, c Commit, step Step) (map[string]Image, error) {
 	var inputs []Inputs
 	var refused refusals
@@ -36,18 +39,72 @@ func (p Publisher) EachImage(ctx context.Context, c Commit, step Step) (map[stri
 	if err := refused.err(); err != nil {
 		return nil, err
 	}
-	images := map[string]Image{}
-	for _, in := range inputs {
-		image, err := step(p, ctx, in)
-		if err != nil {
-			err = fmt.Errorf("image %s: %w", in.Name, err)
-		}
-		if err != nil && !refused.take(err) {
-			return nil, err
-		}
-		images[in.Name] = image
+	made, errs := make([]Image, len(inputs)), make([]error, len(inputs))
+	running, together := errgroup.WithContext(ctx)
+	running.SetLimit(atOnce(len(inputs)))
+	for i, in := range inputs {
+		running.Go(func() error {
+			if together.Err() != nil {
+				return nil // it would fail for the same reason
+			}
+			var err error
+			if made[i], err = step(p.of(in, len(inputs)), together, in); err != nil {
+				err = fmt.Errorf("image %s: %w", in.Name, err)
+			}
+			if isFault(err) {
+				errs[i] = err
+				return nil
+			}
+			return err
+		})
 	}
-	return images, refused.err()
+	if err := running.Wait(); err != nil {
+		return nil, err
+	}
+	images := map[string]Image{}
+	for i, in := range inputs {
+		images[in.Name] = made[i]
+	}
+	return images, allOf(errs)
+}
+
+// isFault reports whether an error is of the image itself, so that it says nothing of the
+// others: what is refused, or a command that failed.
+func isFault(err error) bool {
+	var refusal *release.Refusal
+	var command *CommandError
+	var tests *TestsError
+	return errors.As(err, &refusal) || errors.As(err, &command) || errors.As(err, &tests)
+}
+
+// of is the publisher for one of several images: what it reports names the image.
+func (p Publisher) of(in Inputs, images int) Publisher {
+	report := p.Options.Progress
+	if images > 1 && report != nil {
+		p.Options.Progress = func(e release.Event) {
+			e.Image = in.Name
+			report(e)
+		}
+	}
+	return p
+}
+
+// allOf is one error of those of several images.
+func allOf(errs []error) error {
+	var refused refusals
+	var others []error
+	for _, err := range errs {
+		if err != nil && !refused.take(err) {
+			others = append(others, err)
+		}
+	}
+	if err := refused.err(); err != nil {
+		others = append([]error{err}, others...)
+	}
+	if len(others) == 1 {
+		return others[0]
+	}
+	return errors.Join(others...)
 }
 
 // refusals are the errors of several images that are a *release.Refusal.

@@ -3,9 +3,16 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/internal/sample"
@@ -59,13 +66,127 @@ func TestTheFaultsOfAllImagesAreNamed(t *testing.T) {
 		})
 		require.ErrorContains(t, err, "image worker: ImportUnresolved")
 	})
-	t.Run("an error of another kind ends it", func(t *testing.T) {
-		calls := 0
-		_, err := Publisher{}.EachImage(t.Context(), twoImages(t, nil), func(Publisher, context.Context, Inputs) (Image, error) {
-			calls++
+	t.Run("an error of another kind ends all of it", func(t *testing.T) {
+		_, err := Publisher{}.EachImage(t.Context(), twoImages(t, nil), func(_ Publisher, ctx context.Context, in Inputs) (Image, error) {
+			if in.Name == "worker" {
+				<-ctx.Done()
+				return Image{}, context.Cause(ctx)
+			}
 			return Image{}, errors.New("no space left on device")
 		})
 		require.EqualError(t, err, "image gateway: no space left on device")
-		require.Equal(t, 1, calls)
 	})
+	t.Run("commands that fail are told of all, beside what is refused", func(t *testing.T) {
+		_, err := Publisher{}.EachImage(t.Context(), twoImages(t, nil), func(p Publisher, ctx context.Context, in Inputs) (Image, error) {
+			if in.Name == "gateway" {
+				return Image{}, &CommandError{Args: []string{"make"}, Err: errors.New("exit status 2")}
+			}
+			return fault(p, ctx, in)
+		})
+		require.ErrorContains(t, err, "image gateway: run make: exit status 2")
+		require.ErrorContains(t, err, "image worker: ImportUnresolved")
+	})
+}
+
+// meeting is a command that waits until the commands of both images run.
+func meeting(dir, name, other string) []string {
+	return []string{"sh", "-ec", `echo begin; touch "` + dir + "/" + name + `"; for i in $(seq 200); do if test -e "` + dir + "/" + other + `"; then pwd > here; exit 0; fi; sleep 0.05; done; exit 9`}
+}
+
+func TestImagesAreBuiltAtTheSameTime(t *testing.T) {
+	if atOnce(2) < 2 {
+		t.Skip("this machine has too few CPUs or too little memory")
+	}
+	if !works(t.Context(), mounted(nil, "/", []string{"true"})) {
+		t.Skip("nothing can be mounted here")
+	}
+	c, dir := twoImages(t, nil), t.TempDir()
+	for name, other := range map[string]string{"gateway": "worker", "worker": "gateway"} {
+		img := c.Config.Images[name]
+		img.Run, img.Prove.Skip = [][]string{meeting(dir, name, other)}, true
+		c.Config.Images[name] = img
+	}
+	opts := testOptions(t)
+	var mu sync.Mutex
+	said := map[string][]string{}
+	opts.Progress = func(e release.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		said[e.Image] = append(said[e.Image], e.Message)
+	}
+	var built sync.Map
+	_, err := Publisher{Options: opts}.EachImage(t.Context(), c, func(p Publisher, ctx context.Context, in Inputs) (Image, error) {
+		b, err := Build(ctx, in, p.Options)
+		built.Store(in.Name, b)
+		return Image{}, err
+	})
+	require.NoError(t, err)
+	for name := range c.Config.Images {
+		b, _ := built.Load(name)
+		require.Equal(t, "/app\n", fileOf(t, b.(Built), "app/here"), "both see the one build folder")
+		require.Contains(t, said[name], "begin", "what is printed is told of its image")
+	}
+	require.Empty(t, said[""])
+
+	t.Run("a stop ends the commands of all, and nothing of them is left", func(t *testing.T) {
+		sleeper := "sleep 3600." + strconv.Itoa(os.Getpid())
+		for name, img := range c.Config.Images {
+			img.Run = [][]string{{"sh", "-c", "echo begin; " + sleeper}}
+			c.Config.Images[name] = img
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		begun := 0
+		opts := testOptions(t)
+		opts.Progress = func(e release.Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			if e.Message == "begin" {
+				if begun++; begun == 2 {
+					cancel()
+				}
+			}
+		}
+		_, err := Publisher{Options: opts}.EachImage(ctx, c, func(p Publisher, ctx context.Context, in Inputs) (Image, error) {
+			_, err := Build(ctx, in, p.Options)
+			return Image{}, err
+		})
+		require.ErrorIs(t, err, context.Canceled)
+		require.Eventually(t, func() bool { return !running(t, sleeper) }, 5*time.Second, 10*time.Millisecond)
+		for _, root := range []string{opts.buildRoot, filepath.Join(opts.CacheDir, "staging-0")} {
+			left, err := os.ReadDir(root)
+			require.NoError(t, err)
+			require.Len(t, left, 1, "the lock alone is left in %s", root)
+		}
+	})
+}
+
+func TestBuildsAtTheSameTimeShareTheInstallsThatAreKept(t *testing.T) {
+	c := installCache{dir: filepath.Join(t.TempDir(), "installs")}
+	tree := t.TempDir()
+	for i := range 200 {
+		require.NoError(t, os.WriteFile(filepath.Join(tree, strconv.Itoa(i)), []byte("x"), 0o644))
+	}
+	var group errgroup.Group
+	for i := range 8 {
+		group.Go(func() error {
+			key := strconv.Itoa(i % 2)
+			if err := c.keep(t.Context(), key, tree); err != nil {
+				return err
+			}
+			to, err := os.MkdirTemp(t.TempDir(), "")
+			if err != nil {
+				return err
+			}
+			found, err := c.restore(t.Context(), key, to)
+			if err != nil || !found {
+				return fmt.Errorf("restored %v: %w", found, err)
+			}
+			entries, err := os.ReadDir(to)
+			if len(entries) != 200 {
+				return fmt.Errorf("%d files: %w", len(entries), err)
+			}
+			return nil
+		})
+	}
+	require.NoError(t, group.Wait())
 }

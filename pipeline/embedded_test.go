@@ -288,8 +288,9 @@ func TestABuildFolderThatAnotherUserMadeIsNoObstacle(t *testing.T) {
 	require.ErrorContains(t, err, "another user", "where nothing can be mounted it is named")
 }
 
-func TestASecondBuildWaitsForTheFirst(t *testing.T) {
+func TestASecondBuildWaitsForTheFirstWhereNothingCanBeMounted(t *testing.T) {
 	opts := testOptions(t)
+	opts.shared = true
 	first, err := openStaging(t.Context(), opts)
 	require.NoError(t, err)
 	second := make(chan error, 1)
@@ -309,6 +310,7 @@ func TestASecondBuildWaitsForTheFirst(t *testing.T) {
 
 func TestAWaitForTheBuildFolderIsSaidAndCanBeGivenUp(t *testing.T) {
 	opts := testOptions(t)
+	opts.shared = true
 	first, err := openStaging(t.Context(), opts)
 	require.NoError(t, err)
 	defer first.close()

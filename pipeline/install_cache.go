@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -15,8 +16,9 @@ import (
 	"github.com/joelhooks/shipit/pipeline/process"
 )
 
-// installsKept is how many installs the cache keeps; the least recently used goes.
-const installsKept = 3
+// installsKept is how many installs the cache keeps; the least recently used goes. An
+// image for several platforms has one for each.
+const installsKept = 6
 
 // installCache is a folder of trees as installs left them, by their keys. The zero
 // value keeps nothing.
@@ -43,6 +45,11 @@ func (c installCache) restore(ctx context.Context, key, tree string) (bool, erro
 	if c.dir == "" {
 		return false, nil
 	}
+	unlock, err := c.lock(syscall.LOCK_SH)
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
 	if _, err := os.Stat(from); err != nil {
 		return false, nil //nolint:nilerr // there is none
 	}
@@ -65,11 +72,31 @@ func (c installCache) keep(ctx context.Context, key, tree string) error {
 	if err := c.copy(ctx, tree, part); err != nil {
 		return errors.Join(err, process.RemoveAll(part))
 	}
+	unlock, err := c.lock(syscall.LOCK_EX)
+	if err != nil {
+		return errors.Join(err, process.RemoveAll(part))
+	}
+	defer unlock()
 	at := filepath.Join(c.dir, key)
 	if err := errors.Join(process.RemoveAll(at), os.Rename(part, at)); err != nil {
 		return errors.Join(err, process.RemoveAll(part))
 	}
 	return c.trim()
+}
+
+// lock keeps builds that run at the same time from removing what another one copies.
+func (c installCache) lock(how int) (unlock func(), err error) {
+	if err := os.MkdirAll(filepath.Dir(c.dir), 0o755); err != nil {
+		return nil, err
+	}
+	file, err := os.OpenFile(c.dir+".lock", os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(file.Fd()), how); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return func() { _ = file.Close() }, nil
 }
 
 // trim removes what is used least recently, and what killed builds left an hour ago.

@@ -1,17 +1,14 @@
 package pipeline
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"github.com/joelhooks/shipit/pipeline/process"
-	"github.com/joelhooks/shipit/release"
 )
 
 // staging is the build folder, locked by one build.
@@ -28,8 +25,9 @@ func (s staging) tree() string     { return filepath.Join(s.root, "app") }
 func (s staging) seenTree() string { return filepath.Join(s.seen, "app") }
 func (s staging) home() string     { return filepath.Join(s.root, "home") }
 
-// openStaging locks the build folder for this process and empties it. It waits
-// while another build holds the lock.
+// openStaging locks the build folder for this build and empties it. While another build
+// holds the lock, it takes a folder in the cache, which is mounted over the build folder
+// for the commands; where that cannot be done, it waits.
 func openStaging(ctx context.Context, opts Options) (staging, error) {
 	s := staging{root: buildRoot, opts: opts}
 	if opts.buildRoot != "" {
@@ -39,11 +37,8 @@ func openStaging(ctx context.Context, opts Options) (staging, error) {
 	if err := s.makeRoot(ctx); err != nil {
 		return s, err
 	}
-	var err error
-	if s.lock, err = os.OpenFile(filepath.Join(s.root, "lock"), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
-		return s, err
-	}
-	if err := s.wait(ctx); err != nil {
+	err := s.acquire(ctx)
+	if err != nil {
 		return s, fmt.Errorf("lock %s: %w", s.root, err)
 	}
 	if err := errors.Join(s.sign(), s.clean()); err != nil {
@@ -93,45 +88,6 @@ func (s *staging) makeRoot(ctx context.Context) error {
 	}
 	s.root = filepath.Join(store.dir, "staging")
 	return os.MkdirAll(s.root, 0o700)
-}
-
-// wait locks the build folder. If another build holds the lock, it reports that.
-func (s staging) wait(ctx context.Context) error {
-	file := s.lock
-	err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if !errors.Is(err, syscall.EWOULDBLOCK) {
-		return err
-	}
-	s.opts.report(release.MarkNote, "another build uses %s (%s): waiting for it", s.root, s.holder())
-	locked := make(chan error, 1)
-	go func() { locked <- syscall.Flock(int(file.Fd()), syscall.LOCK_EX) }()
-	select {
-	case err := <-locked:
-		return err
-	case <-ctx.Done():
-		go func() { // the system call can't be interrupted; closing the file unlocks it
-			<-locked
-			file.Close()
-		}()
-		return context.Cause(ctx)
-	}
-}
-
-// sign writes into the lock's file who holds it, for those that wait.
-func (s staging) sign() error {
-	text := fmt.Sprintf("process %d, since %s", os.Getpid(), time.Now().UTC().Format(time.RFC3339))
-	if err := s.lock.Truncate(0); err != nil {
-		return err
-	}
-	_, err := s.lock.WriteAt([]byte(text), 0)
-	return err
-}
-
-// holder is who holds the lock, as written by it.
-func (s staging) holder() string {
-	data := make([]byte, 100)
-	n, _ := s.lock.ReadAt(data, 0)
-	return cmp.Or(release.Visible(string(data[:n])), "nobody knows whose")
 }
 
 // empty leaves an empty tree and an empty home folder.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -24,7 +25,7 @@ type Reporter struct {
 	mu     sync.Mutex
 	follow func(release.Event)  // nil: nobody does
 	events io.WriteCloser       // nil: none wanted
-	began  map[string]time.Time // start of each phase and role that is not done yet
+	began  map[string]time.Time // start of each phase, role and image that is not done yet
 	lines  lines
 }
 
@@ -80,7 +81,7 @@ func (r *Reporter) Report(e release.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e.At, e.Message = time.Now().UTC(), release.Visible(e.Message)
-	key := string(e.Phase) + "/" + e.Role
+	key := string(e.Phase) + "/" + e.Role + "/" + e.Image
 	switch e.Mark {
 	case release.MarkStart:
 		r.began[key] = e.At
@@ -169,6 +170,10 @@ func eventText(e release.Event) string {
 	var b strings.Builder
 	if e.Role != "" {
 		b.WriteString(e.Role + " ")
+	}
+	// Lines of several images come in any order; one that names its image is left as it is.
+	if e.Image != "" && (e.Mark == release.MarkStep || !slices.Contains(strings.Fields(e.Message), e.Image)) {
+		b.WriteString(e.Image + ": ")
 	}
 	if e.Code != "" {
 		b.WriteString(string(e.Code)) // the record tells the rest

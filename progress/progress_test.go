@@ -35,6 +35,14 @@ func TestEventsBecomeLines(t *testing.T) {
 	require.Equal(t, "· \\x1b[2Jgone\n", reported(t, "", release.Event{Mark: release.MarkNote, Message: "\x1b[2Jgone"}), "a terminal is not told to clear its screen")
 }
 
+func TestLinesOfSeveralImagesNameTheirImage(t *testing.T) {
+	require.Equal(t, "… worker: worker is up\n→ worker: run pnpm install\n→ gateway: run pnpm install\n✓ built worker 1234\n", reported(t, "",
+		release.Event{Phase: release.PhaseBuild, Mark: release.MarkStep, Image: "worker", Message: "worker is up"},
+		release.Event{Phase: release.PhaseBuild, Mark: release.MarkStart, Image: "worker", Message: "run pnpm install"},
+		release.Event{Phase: release.PhaseBuild, Mark: release.MarkStart, Image: "gateway", Message: "run pnpm install"},
+		release.Event{Phase: release.PhaseBuild, Mark: release.MarkDone, Image: "worker", Message: "built worker 1234", Took: time.Millisecond}))
+}
+
 func TestAStepIsNotRepeated(t *testing.T) {
 	step := release.Event{Mark: release.MarkStep, Role: "cluster", Message: "waiting", Desired: 3}
 	require.Equal(t, "… cluster waiting 0/3\n", reported(t, "", step, step, step))
