@@ -37,7 +37,7 @@ type Event struct {
 	Mark    Mark          `json:"mark"`
 	Role    string        `json:"role,omitempty"`
 	Image   string        `json:"image,omitempty"` // one of several that are made
-	Code    Code          `json:"code,omitempty"` // of the failure that a MarkFail tells of
+	Code    Code          `json:"code,omitempty"`  // of the failure that a MarkFail tells of
 	Message string        `json:"message"`
 	Ready   int           `json:"ready,omitempty"`
 	Desired int           `json:"desired,omitempty"`
