@@ -54,6 +54,7 @@ func (r daggerRun) tests(ctx context.Context, built *dagger.Container, p dagger.
 	if len(r.in.Image.Test) == 0 {
 		return nil, nil
 	}
+	r.opts.Progress = ofTests(r.opts.Progress)
 	built, stop, err := r.withServices(ctx, built)
 	defer stop()
 	if err != nil {

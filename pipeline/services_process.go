@@ -21,6 +21,7 @@ func (s staging) tests(ctx context.Context, in Inputs) ([]TestResult, error) {
 	if len(in.Image.Test) == 0 {
 		return nil, nil
 	}
+	s.opts.Progress = ofTests(s.opts.Progress)
 	ctx, end := context.WithCancelCause(ctx)
 	var ended []<-chan struct{}
 	defer func() {

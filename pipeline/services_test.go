@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -52,10 +53,11 @@ func TestTestsTalkToTheirServices(t *testing.T) {
 	img := withService(t, serviceProgram(t))
 	opts := testOptions(t)
 	var told []string
-	opts.Progress = func(e release.Event) { told = append(told, string(e.Mark)+" "+e.Message) }
+	opts.Progress = func(e release.Event) { told = append(told, fmt.Sprint(e.Phase, " ", e.Mark, " ", e.Message)) }
 	_, err := Build(t.Context(), resolve(t, r.Dir, img), opts)
 	require.NoError(t, err)
-	require.Contains(t, told, "done service my-db is ready")
+	require.Contains(t, told, "test done service my-db is ready")
+	require.Contains(t, told, "test start run "+strings.Join(img.Test[0], " "))
 	require.False(t, answers(t.Context(), img.Services["my-db"].Ports[0]), "it has ended with the build")
 }
 

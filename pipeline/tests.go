@@ -155,6 +155,14 @@ func (h *heldEvents) tell(err error) {
 	}
 }
 
+// ofTests makes every event one of the tests, which run beside a build.
+func ofTests(p release.Progress) release.Progress {
+	return func(e release.Event) {
+		e.Phase = release.PhaseTest
+		p.Report(e)
+	}
+}
+
 // serially makes a callback that is called by one goroutine at a time.
 func serially(p release.Progress) release.Progress {
 	if p == nil {

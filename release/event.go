@@ -8,6 +8,7 @@ type Phase string
 const (
 	PhaseSource  Phase = "source"
 	PhaseBuild   Phase = "build"
+	PhaseTest    Phase = "test" // while the build goes on
 	PhasePush    Phase = "push"
 	PhaseSign    Phase = "sign"
 	PhaseCheck   Phase = "check" // what is refused early
