@@ -81,8 +81,12 @@ func (r *registration) change(role string) (Change, bool) {
 
 // unknownAddresses are findings of roles that are to register though no address is known
 // at which the server reaches them, in what is rolled out either. Those that the
-// configuration alone tells are findings of probe.Validate.
+// configuration alone tells are findings of probe.Validate. What ran before the first
+// release is not asked to register, and goes back as it was.
 func (e Engine) unknownAddresses(rel release.Release) []release.Finding {
+	if rel.Adopted {
+		return nil
+	}
 	told := probe.Validate(e.Config)
 	var out []release.Finding
 	for _, role := range rel.Roles {

@@ -121,6 +121,10 @@ func TestARegistrationThatNobodyReachesIsRefused(t *testing.T) {
 		plan, err := a.Plan(t.Context(), rel, deploy.Terms{}, nil)
 		require.NoError(t, err)
 		require.Contains(t, fmt.Sprint(plan.Findings), "RegistrationAddress")
+		rel.Adopted = true
+		plan, err = a.Plan(t.Context(), rel, deploy.Terms{}, nil)
+		require.NoError(t, err)
+		require.NotContains(t, fmt.Sprint(plan.Findings), "RegistrationAddress", "what ran before the first release goes back as it was")
 	})
 	t.Run("before anything changes, if the worker announces a loopback address", func(t *testing.T) {
 		a, _, rel := registering(t, workerService, fmt.Sprintf(announcesURL, "http://127.0.0.1:3111"))
