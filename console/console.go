@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -159,10 +160,13 @@ func runs(r release.RoleRecord) string {
 	if r.LiveDigest != r.Digest && r.Digest != "" {
 		text += ", not " + short(r.Digest)
 	}
-	if r.Wanted != "" && r.Wanted != r.Digest && r.Wanted != r.LiveDigest {
-		text += ", wanted " + short(r.Wanted)
+	if r.Wanted == "" || r.Wanted == r.Digest || r.Wanted == r.LiveDigest {
+		return text
 	}
-	return text
+	if _, tag, tagged := strings.Cut(path.Base(r.Wanted), ":"); r.InParity && tagged && !strings.HasPrefix(r.Wanted, "sha256:") {
+		return text + ", by tag " + tag
+	}
+	return text + ", wanted " + short(r.Wanted)
 }
 
 // short is a digest without its algorithm, for a column of them.

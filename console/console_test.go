@@ -105,6 +105,15 @@ func TestDriftIsToldOnceAndShowsWhatDiffers(t *testing.T) {
 	}))
 }
 
+// What ran before the first release may name its image by a tag.
+func TestATagThatNamesWhatRunsIsNoContradiction(t *testing.T) {
+	r := settled()
+	r.Roles[0].Wanted = "registry.test:5000/system-bus-worker:20251224-181503"
+	text := written(func(w *bytes.Buffer) { console.Status(w, r, r, 80) })
+	require.Contains(t, text, "yes     111111111111, by tag 20251224-181503\n")
+	require.NotContains(t, text, "wanted")
+}
+
 func TestTablesFit80Columns(t *testing.T) {
 	r := crashed()
 	r.Roles[1].Name, r.Roles[1].LiveDigest, r.Roles[1].Wanted = "a-role-with-a-name-of-thirty-chars", second, second
