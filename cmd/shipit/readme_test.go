@@ -130,7 +130,7 @@ func (g ground) monorepo(t *testing.T, dir string) {
 func editor(t *testing.T, home string) string {
 	t.Helper()
 	path := filepath.Join(home, "editor")
-	script := "#!/bin/sh\nsed -i -e 's/ *# TODO: the namespace.*//' -e 's/namespace: default/namespace: shop/' \"$1\"\n"
+	script := "#!/bin/sh\nsed -i.old -e 's/ *# TODO: the namespace.*//' -e 's/namespace: default/namespace: shop/' \"$1\"\n"
 	require.NoError(t, os.WriteFile(path, []byte(script), 0o755))
 	return path
 }
