@@ -172,6 +172,8 @@ const (
 	CodeRuntimeVersion   Code = "RuntimeVersion"
 	CodeServiceFailed    Code = "ServiceFailed"
 	CodeServiceManager   Code = "ServiceManager"
+	CodeStartsByHand     Code = "StartsByHand"
+	CodeSecondProcess    Code = "SecondProcess"
 	CodeStopTimeout      Code = "StopTimeout"
 	CodeUnitOverridden   Code = "UnitOverridden"
 	CodeUnitRejected     Code = "UnitRejected"

@@ -119,6 +119,10 @@ func (r runner) replace(ctx context.Context, d service.Definition, was service.S
 	}
 	if former := was.Predecessor(others); former != "" {
 		r.report(d, release.PhaseApply, release.MarkNote, former+" is stopped: "+d.Service+" takes over its port", 0)
+		// One that failed before is started again and again, and would take the port first.
+		if _, err := r.Change(ctx, write(d, "stop"), manager.Stop(d)); err != nil {
+			return service.State{}, err
+		}
 		if s, err := r.stop(ctx, d.WithService(former)); err != nil {
 			return s, err
 		}

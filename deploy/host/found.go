@@ -98,7 +98,7 @@ func (r runner) liveFound(d service.Definition, s service.State) release.Live {
 }
 
 // observeFound is observe of a service that ran before the first release.
-func (r runner) observeFound(ctx context.Context, d service.Definition) (observation, error) {
+func (r runner) observeFound(ctx context.Context, d service.Definition, bans []service.Ban) (observation, error) {
 	s, err := r.inspect(ctx, d)
 	if err != nil {
 		return observation{}, err
@@ -109,6 +109,11 @@ func (r runner) observeFound(ctx context.Context, d service.Definition) (observa
 	}
 	seen := observation{Live: r.liveFound(d, s), installed: s.Installed, pending: !s.IsAsFound(d, hash)}
 	seen.Note = join(s.FoundNotes(d, hash))
+	origin, err := r.origin(ctx, d, s, bans)
+	if err != nil {
+		return seen, err
+	}
+	seen.Info = join(origin)
 	if !d.Found.Up {
 		return seen, nil
 	}

@@ -19,6 +19,7 @@ type observing struct {
 	whole    bool     // read all content; otherwise only if sizes, times or inodes have changed
 	layers   layersOf // of the role's image; needed for whole
 	services []string // of the app on this machine: their processes are not copies of it
+	bans     []service.Ban
 }
 
 // observation is what was read of a role.
@@ -42,7 +43,7 @@ func (r runner) observe(ctx context.Context, role release.Role, with observing) 
 		return observation{}, err
 	}
 	if d.Found != nil {
-		return r.observeFound(ctx, d)
+		return r.observeFound(ctx, d, with.bans)
 	}
 	s, err := r.inspect(ctx, d)
 	if err != nil {
@@ -62,12 +63,18 @@ func (r runner) observe(ctx context.Context, role release.Role, with observing) 
 			return seen, err
 		}
 	}
-	copies, err := r.Read(ctx, service.FindCopies(d))
+	copies, err := r.copies(ctx, d, s, with.services)
 	if err != nil {
-		return seen, fmt.Errorf("look for copies of %s on %s: %w", d.Service, r.Name, err)
+		return seen, err
+	}
+	var origin []string
+	if byHand(d, s) {
+		if origin, err = r.origin(ctx, d, s, with.bans); err != nil {
+			return seen, err
+		}
 	}
 	seen.pending = seen.pending || content != ""
-	seen.Note = join(slices.Concat([]string{seen.Note, content}, o.Changes, service.ParseCopies(copies.Stdout, d, s, with.services)))
+	seen.Note = join(slices.Concat([]string{seen.Note, content}, origin, o.Changes, copies))
 	seen.Info = join(append(o.Limits, s.GivenByHand(d)))
 	return r.steadiness(ctx, d, s, seen)
 }

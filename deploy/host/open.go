@@ -26,6 +26,7 @@ type Target struct {
 	roles    map[string]config.Host
 	first    string // the first role of a host
 	machines *machine.Pool
+	bans     []service.Ban
 	o        Options
 }
 
@@ -50,7 +51,7 @@ type Options struct {
 // machine that cannot be reached is an error that names it and the first role
 // there, and has a Hint that says what to do, unless o.Partial is set.
 func Open(ctx context.Context, cfg config.Config, o Options) (*Target, error) {
-	t := &Target{app: cfg.App, file: cfg.Path, roles: map[string]config.Host{}, o: o}
+	t := &Target{app: cfg.App, file: cfg.Path, roles: map[string]config.Host{}, bans: bansOf(cfg), o: o}
 	t.machines = machine.NewPool(machine.Options{Timeout: o.timeout, KeepAlive: o.keepAlive})
 	var firstThere []string // the first role of each machine
 	seen := map[string]bool{}

@@ -19,6 +19,9 @@ import (
 type needs struct {
 	runtime map[string]string // program → semver range that its --version must satisfy
 	others  []string          // services of the release's other roles
+	// services of the app on the machine: their processes are no second ones
+	services []string
+	bans     []service.Ban
 
 	image     string // by digest
 	platforms func(ctx context.Context, ref string) ([]string, error)
@@ -41,7 +44,7 @@ func (r runner) preflight(ctx context.Context, role release.Role, n needs) ([]re
 		return []release.Finding{f}, nil
 	}
 	var findings []release.Finding
-	checks := []func(context.Context, service.Definition, needs) ([]release.Finding, error){r.running, r.space, r.unit, r.runtimes}
+	checks := []func(context.Context, service.Definition, needs) ([]release.Finding, error){r.running, r.started, r.space, r.unit, r.runtimes}
 	if d.Found != nil {
 		checks = checks[:1] // nothing is unpacked
 	}

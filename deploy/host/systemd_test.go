@@ -59,6 +59,7 @@ func TestOnARealSystemd(t *testing.T) {
 		{"a unit made by hand is put back if the first release fails, and rolled back to", adoptedAndPutBack},
 		{"a unit made by hand is put back from its record, but for a secret in it", adoptedFromItsRecord},
 		{"a unit made by hand that did not run is put back and not started", adoptedWhereItDidNotRun},
+		{"what is started by hand is told, a second process refused, and the recorded unit put back", startsByHand},
 		{"a directory that was deleted under a service is named", directoryDeleted},
 		{"a run that was killed between unit and start is finished by the next", killedBetween},
 		{"a write that was on its way when another run took over changes nothing", lateWrites},

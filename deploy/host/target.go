@@ -33,6 +33,7 @@ func (t *Target) Preflight(ctx context.Context, rel release.Release, roles []rel
 			if err == nil {
 				found[i], err = r.preflight(ctx, role, needs{
 					runtime: h.Runtime, others: otherServices(rel, role), image: role.Reference(), platforms: t.o.Platforms,
+					services: t.servicesOn(h), bans: t.bans,
 				})
 			}
 			errs[i] = withRole(role, err)
@@ -87,7 +88,7 @@ func (t *Target) Compare(ctx context.Context, step deploy.Step) (deploy.Comparis
 	if err != nil {
 		return deploy.Comparison{}, err
 	}
-	observed, err := r.observe(ctx, role, observing{whole: step.Whole, layers: t.layers, services: t.servicesOn(h)})
+	observed, err := r.observe(ctx, role, observing{whole: step.Whole, layers: t.layers, services: t.servicesOn(h), bans: t.bans})
 	seen := deploy.Comparison{Live: observed.Live, Present: observed.installed}
 	if err != nil && !errors.As(err, &seen.Failure) {
 		return deploy.Comparison{}, err

@@ -75,7 +75,10 @@ func (d Definition) Marker() string { return path.Join(d.Root, "switching", d.Se
 
 // UnitCopy is the copy of the unit that was installed last. Beside it are NAME.previous,
 // the one before it, and NAME.before, the one that shipit did not install.
-func (d Definition) UnitCopy() string { return path.Join(d.Root, "units", d.File) }
+func (d Definition) UnitCopy() string { return path.Join(d.UnitsDir(), d.File) }
+
+// UnitsDir has the copies of the units of all services below the same root.
+func (d Definition) UnitsDir() string { return path.Join(d.Root, "units") }
 
 // UnitFile is where the manager reads the definition.
 func (d Definition) UnitFile(home string) string {
