@@ -25,8 +25,12 @@ func (c *checks) functions(context.Context) error {
 		if err != nil {
 			return fmt.Errorf("read %s: %w", file, err)
 		}
+		ids := listed(string(data))
+		if len(ids) == 0 && !strings.Contains(string(data), "...") {
+			c.warn(release.CodeNoFunctionLeft, file, "it lists no function any more", "retire the role that serves it: take it out of roles: and functions.lists; the next release takes it away")
+		}
 		within := map[string]string{}
-		for _, id := range listed(string(data)) {
+		for _, id := range ids {
 			position := at(file, id.line)
 			if before, twice := within[id.text]; twice {
 				c.refuse(release.CodeDuplicateFunction, position, fmt.Sprintf("%s is declared twice, first in %s", id.text, before), "remove one of them")

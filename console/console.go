@@ -225,6 +225,11 @@ func functions(w io.Writer, f *release.Functions) {
 		fmt.Fprintf(tw, "  %s\t%d\t%s\n", r.Role, r.Count, at)
 	}
 	_ = tw.Flush() // the writer below it reports its own errors
+	for _, r := range f.Roles {
+		if r.Retire {
+			fmt.Fprintf(w, "  %s has no function left: retire the role (docs/runbook.md, Retire a role)\n", r.Role)
+		}
+	}
 	if len(f.Duplicates) > 0 {
 		fmt.Fprintf(w, "  functions in more than one role: %s\n", strings.Join(f.Duplicates, ", "))
 	}

@@ -166,3 +166,9 @@ func TestStatusTellsWhereWhatRunsComesFrom(t *testing.T) {
   host     none     -                  /root/Code/system-bus-worker
 `)
 }
+
+func TestStatusNamesARoleToRetire(t *testing.T) {
+	r := settled()
+	r.Functions = &release.Functions{Roles: []release.RoleFunctions{{Role: "cluster", Count: 14}, {Role: "host", Retire: true}}}
+	require.Contains(t, written(func(w *bytes.Buffer) { console.Status(w, r, r, 80) }), "  host has no function left: retire the role (docs/runbook.md, Retire a role)\n")
+}

@@ -88,6 +88,7 @@ func (e Engine) functions(ctx context.Context, rel release.Release, registered m
 		if owned.Role = role.Name; owned.IDs == nil {
 			owned.IDs = []string{}
 		}
+		owned.Retire = answers && err == nil && owned.Count == 0
 		if r := registered[role.Name]; r != nil {
 			answers = true
 			owned.Registered, owned.Unregistered = r.At, r.unasked

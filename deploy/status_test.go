@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/release"
 )
@@ -88,4 +90,29 @@ func TestPlan(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []deploy.Change{{Role: "cluster", Object: "entry", Action: release.ActionSwitched}}, plan.Changes)
 	require.Equal(t, []string{"switch cluster " + oldBits}, a.target.calls, "a plan changes nothing")
+}
+
+func TestARoleWithoutAFunctionLeftIsNamed(t *testing.T) {
+	a := newApp(t, "cluster")
+	a.Config.Roles[0].Port, a.Config.Roles[0].Probe = 3111, &config.Probe{Path: "/"}
+	answer := `{"functions":["a"]}`
+	a.target.secret, a.target.answer = "none", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, answer) }
+	_, err := a.ship(t, releaseOf(oldSHA, oldBits, "cluster"), deploy.Terms{})
+	require.NoError(t, err)
+	for _, c := range []struct {
+		answer string
+		retire []bool
+	}{{`{"functions":["a"]}`, []bool{false}}, {`{"functions":[]}`, []bool{true}}, {`{"ok":true}`, nil}} {
+		answer = c.answer
+		status, err := a.Status(t.Context())
+		require.NoError(t, err)
+		var retire []bool
+		if f := status.Record.Functions; f != nil {
+			for _, role := range f.Roles {
+				retire = append(retire, role.Retire)
+			}
+		}
+		require.Equal(t, c.retire, retire, c.answer)
+		require.True(t, status.Record.Parity, "it is named, and no drift")
+	}
 }

@@ -24,6 +24,7 @@ const (
 	CodeConfigOutside      Code = "ConfigOutside"
 	CodeImageNotMentioned  Code = "ImageNotMentioned"
 	CodeImageNotPinned     Code = "ImageNotPinned"
+	CodeNoFunctionLeft     Code = "NoFunctionLeft"
 	CodeNoReadinessProbe   Code = "NoReadinessProbe"
 	CodeNotRead            Code = "NotRead"
 	CodeOtherNamespace     Code = "OtherNamespace"

@@ -29,6 +29,8 @@ func treeCodes() []CodeEntry {
 			"Name the image's repository in a container of the role.", false},
 		{CodeImageNotPinned, OfFinding, "A container runs an image by tag that is none of the release's.",
 			"Name the image by digest, or build it with the release.", false},
+		{CodeNoFunctionLeft, OfFinding, "A file of functions.lists lists no function any more: nothing is left for its role to do.",
+			"Retire the role: take it out of roles: and functions.lists; the next release takes it away.", false},
 		{CodeNoReadinessProbe, OfFinding, "A container counts as ready as soon as it runs, so a crash a moment later is found late.",
 			"Give the container a readinessProbe, or the role a probe.", false},
 		{CodeNotRead, OfFinding, "A file could not be read, so what it holds was not checked.",
