@@ -85,7 +85,7 @@ func TestAKilledRunNeedsNoRepairOnHosts(t *testing.T) {
 	g := machineGround(t)
 	var all atomic.Int32
 	soak := soaking(t, func() int { return int(all.Load()) })
-	for i, sc := range scenarios() {
+	for i, sc := range append(scenarios(), scenario{"adopting", nil, []string{"release", "broken"}, exitRestored, []string{"release", "v1"}, true}) {
 		t.Run(sc.name, func(t *testing.T) {
 			t.Parallel()
 			all.Add(int32(g.killedOnHost(t, sc, soak, 100*i)))
@@ -96,6 +96,9 @@ func TestAKilledRunNeedsNoRepairOnHosts(t *testing.T) {
 // killedOnHost is killed for apps on a machine; first numbers them.
 func (g ground) killedOnHost(t *testing.T, sc scenario, soak soak, first int) int {
 	whole := g.hostShop(t, "kill-"+sc.name, first)
+	if sc.found {
+		whole.byHand(first)
+	}
 	for _, rev := range sc.before {
 		whole.does(0, "release", whole.sha[rev])
 	}
@@ -109,10 +112,32 @@ func (g ground) killedOnHost(t *testing.T, sc scenario, soak soak, first int) in
 		}
 		t.Run(fmt.Sprintf("%s %s %d", a.when, a.write, a.number), func(t *testing.T) {
 			soak.begin(t)
-			g.hostShop(t, fmt.Sprintf("kill-%s-%d", sc.name, n), first+n+1).survivesOnHost(sc, a)
+			s := g.hostShop(t, fmt.Sprintf("kill-%s-%d", sc.name, n), first+n+1)
+			if !sc.found {
+				s.survivesOnHost(sc, a)
+				return
+			}
+			unit := s.byHand(first + n + 1)
+			s.survivesOnHost(sc, a)
+			s.does(0, "rollback", "--to", "0")
+			s.does(0, "status")
+			now, err := g.host.Exec(t.Context(), "sh", "-c", `cat /etc/systemd/system/"$1".service; systemctl is-active "$1"; systemctl is-enabled "$1"`, "sh", s.service())
+			require.NoError(t, err)
+			require.Equal(t, unit+"active\nenabled\n", now)
 		})
 	}
 	return len(cases)
+}
+
+// byHand starts the service of a host shop from a unit that was made by hand.
+func (s *shop) byHand(number int) (unit string) {
+	s.t.Helper()
+	unit = fmt.Sprintf("[Service]\nExecStart=/usr/local/bin/serve\nWorkingDirectory=/srv\nEnvironment=PORT=%d\n[Install]\nWantedBy=multi-user.target\n", 5000+number)
+	file := "/etc/systemd/system/" + s.service() + ".service"
+	require.NoError(s.t, s.g.host.Write(s.t.Context(), file, unit, 0o644))
+	_, err := s.g.host.Exec(s.t.Context(), "systemctl", "enable", "--quiet", "--now", s.service())
+	require.NoError(s.t, err)
+	return unit
 }
 
 // hostWrites are those to the machine; those to the registry have other tests.
@@ -136,7 +161,9 @@ func (s *shop) survivesOnHost(sc scenario, a accident) {
 	err := cmd.Run()
 	var exit *exec.ExitError
 	require.True(s.t, errors.As(err, &exit) && exit.ExitCode() == -1, "no such write: %v %s", err, said)
-	s.startsWhole(len(sc.before) > 0)
+	if !sc.found {
+		s.startsWhole(len(sc.before) > 0)
+	}
 	if len(sc.before) > 0 {
 		s.tellsTheTruth()
 	}

@@ -102,14 +102,15 @@ type scenario struct {
 	args   []string
 	code   int // without an accident
 	next   []string
+	found  bool // of a machine: what runs before was made by hand
 }
 
 func scenarios() []scenario {
 	return []scenario{
-		{"first-release", nil, []string{"release", "v1"}, 0, []string{"release", "v1"}},
-		{"second-release", []string{"v1"}, []string{"release", "v2"}, 0, []string{"release", "v2"}},
-		{"failing-release", []string{"v1", "v2"}, []string{"release", "broken"}, exitRestored, []string{"release", "v2"}},
-		{"rollback", []string{"v1", "v2"}, []string{"rollback"}, 0, []string{"rollback", "--to", "v1"}},
+		{"first-release", nil, []string{"release", "v1"}, 0, []string{"release", "v1"}, false},
+		{"second-release", []string{"v1"}, []string{"release", "v2"}, 0, []string{"release", "v2"}, false},
+		{"failing-release", []string{"v1", "v2"}, []string{"release", "broken"}, exitRestored, []string{"release", "v2"}, false},
+		{"rollback", []string{"v1", "v2"}, []string{"rollback"}, 0, []string{"rollback", "--to", "v1"}, false},
 	}
 }
 
