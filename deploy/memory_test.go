@@ -28,18 +28,19 @@ type memory struct {
 	calls    []string          // "switch cluster sha256:…", "remove worker", in order
 	switches func(ctx context.Context, step deploy.Step) error
 	prunes   func(ctx context.Context) error
-	changed  map[string][]deploy.Change // objects that another hand changed, by role
-	stuck    map[string]error           // roles that cannot be removed
-	away     map[string]error           // roles that cannot be read
-	stopped  map[string]bool            // roles of which no instance is ready
-	secret   string                     // of every role; "": it cannot be read
-	restarts string                     // what is told of instances that were started again by themselves
-	files    string                     // of every role, as Prepare learns it
-	prepared []string                   // the files of roles that were prepared, in order
-	whole    bool                       // content was read whole
-	asked    func()                     // is called by Preflight; nil: nothing happens meanwhile
-	answer   http.HandlerFunc           // what every role answers; nil: one line
-	left     []string                   // what of a role that was adopted is not kept
+	changed  map[string][]deploy.Change    // objects that another hand changed, by role
+	stuck    map[string]error              // roles that cannot be removed
+	away     map[string]error              // roles that cannot be read
+	stopped  map[string]bool               // roles of which no instance is ready
+	secret   string                        // of every role; "": it cannot be read
+	restarts string                        // what is told of instances that were started again by themselves
+	files    string                        // of every role, as Prepare learns it
+	prepares func(role release.Role) error // nil: all are prepared
+	prepared []string                      // the files of roles that were prepared, in order
+	whole    bool                          // content was read whole
+	asked    func()                        // is called by Preflight; nil: nothing happens meanwhile
+	answer   http.HandlerFunc              // what every role answers; nil: one line
+	left     []string                      // what of a role that was adopted is not kept
 }
 
 func newMemory() *memory {
@@ -61,6 +62,11 @@ func (m *memory) Preflight(context.Context, release.Release, []release.Role, boo
 }
 
 func (m *memory) Prepare(_ context.Context, role release.Role) (release.Role, error) {
+	if m.prepares != nil {
+		if err := m.prepares(role); err != nil {
+			return role, err
+		}
+	}
 	m.mu.Lock()
 	m.prepared = append(m.prepared, role.Files)
 	m.mu.Unlock()

@@ -110,20 +110,26 @@ type rollout struct {
 	err        error // why a role did not come up; nil if all did
 }
 
-// prepare brings to every target what its roles need; nothing that runs is touched.
-// It returns the release with what was learned of its roles.
+// prepare brings to every target what its roles need, to all at once; nothing that runs
+// is touched. It returns the release with what was learned of its roles. The error names
+// every role that could not be prepared.
 func (e Engine) prepare(ctx context.Context, rel release.Release) (release.Release, error) {
-	rel.Roles = slices.Clone(rel.Roles)
+	prepared, errs := slices.Clone(rel.Roles), make([]error, len(rel.Roles))
+	var all sync.WaitGroup
 	for i, role := range rel.Roles {
-		t, err := e.target(role)
-		if err != nil {
-			return rel, err
-		}
-		if rel.Roles[i], err = t.Prepare(ctx, role); err != nil {
-			return rel, roleError(role, err)
-		}
+		all.Go(func() {
+			t, err := e.target(role)
+			if err == nil {
+				prepared[i], err = t.Prepare(ctx, role)
+			}
+			if err != nil {
+				errs[i] = roleError(role, err)
+			}
+		})
 	}
-	return rel, nil
+	all.Wait()
+	rel.Roles = prepared
+	return rel, errors.Join(errs...)
 }
 
 // switchRoles switches the roles in order and asks each whether it does its work.
