@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"errors"
+	"sync"
 
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/probe"
@@ -68,36 +69,25 @@ func (e Engine) runProbes(ctx context.Context, role release.Role, cfg config.Rol
 	return nil
 }
 
-// functions asks every role which functions it owns; nil if none answers for them and
-// none is registered. What was adopted is not asked. registered are the registrations by
-// role. The error names ids that two roles claim.
+// functions asks every role which functions it owns, all at once; nil if none answers for
+// them and none is registered. What was adopted is not asked. registered are the
+// registrations by role. The error names ids that two roles claim.
 func (e Engine) functions(ctx context.Context, rel release.Release, registered map[string]*registration) (*release.Functions, error) {
-	var (
-		roles []release.RoleFunctions
-		errs  []error
-	)
-	for _, role := range rel.Roles {
-		cfg, ok := e.Config.Role(role.Name)
-		if rel.Adopted || !ok {
-			continue
+	if rel.Adopted {
+		return nil, nil
+	}
+	asked, errs := make([]*release.RoleFunctions, len(rel.Roles)), make([]error, len(rel.Roles))
+	var all sync.WaitGroup
+	for i, role := range rel.Roles {
+		if cfg, ok := e.Config.Role(role.Name); ok {
+			all.Go(func() { asked[i], errs[i] = e.roleFunctions(ctx, role, cfg, registered[role.Name]) })
 		}
-		owned, answers, err := probe.Functions(ctx, cfg, e.Config.Functions, e.asker(role))
-		if err != nil {
-			errs = append(errs, err)
-		}
-		if owned.Role = role.Name; owned.IDs == nil {
-			owned.IDs = []string{}
-		}
-		owned.Retire = answers && err == nil && owned.Count == 0
-		if r := registered[role.Name]; r != nil {
-			answers = true
-			owned.Registered, owned.Unregistered = r.At, r.unasked
-			if r.Fault != nil {
-				owned.Unregistered = r.Fault.Message
-			}
-		}
-		if answers {
-			roles = append(roles, owned)
+	}
+	all.Wait()
+	var roles []release.RoleFunctions
+	for _, owned := range asked {
+		if owned != nil {
+			roles = append(roles, *owned)
 		}
 	}
 	if len(roles) == 0 {
@@ -105,4 +95,24 @@ func (e Engine) functions(ctx context.Context, rel release.Release, registered m
 	}
 	owned := probe.Ownership(roles, e.Config.Functions.AllowDuplicates)
 	return &owned, errors.Join(append(errs, probe.Disputed(owned))...)
+}
+
+// roleFunctions asks one role which functions it owns; nil if it does not answer for them
+// and at, its registration, is nil.
+func (e Engine) roleFunctions(ctx context.Context, role release.Role, cfg config.Role, at *registration) (*release.RoleFunctions, error) {
+	owned, answers, err := probe.Functions(ctx, cfg, e.Config.Functions, e.asker(role))
+	if !answers && at == nil {
+		return nil, err
+	}
+	if owned.Role = role.Name; owned.IDs == nil {
+		owned.IDs = []string{}
+	}
+	owned.Retire = answers && err == nil && owned.Count == 0
+	if at != nil {
+		owned.Registered, owned.Unregistered = at.At, at.unasked
+		if at.Fault != nil {
+			owned.Unregistered = at.Fault.Message
+		}
+	}
+	return &owned, err
 }
