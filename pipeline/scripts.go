@@ -60,11 +60,20 @@ func (in Inputs) neededScripts(ctx context.Context, c content) error {
 		e.Findings = append(e.Findings, release.Finding{
 			Code: release.CodeForeignScript, Severity: release.Refuses, Object: name,
 			Message: fmt.Sprintf("has an install script, which would have to run on %s and was not: this is %s", in.aim.name, in.aim.on),
-			Hint: fmt.Sprintf("if all of them only check or speed up what is installed (esbuild and sharp do), add --ignore-scripts to the install in images.%s.run; "+
-				"otherwise take %s out of images.%s.platforms, or build with a Dagger engine that can run it", in.Name, in.aim.name, in.Name),
+			Hint:    in.scriptsHint(),
 		})
 	}
 	return e
+}
+
+// scriptsHint is what to do about scripts that did not run.
+func (in Inputs) scriptsHint() string {
+	hint := fmt.Sprintf("if all of them only check or speed up what is installed (esbuild and sharp do), add --ignore-scripts to the install in images.%s.run; "+
+		"otherwise take %s out of images.%s.platforms", in.Name, in.aim.name, in.Name)
+	if strings.HasPrefix(in.aim.name, "linux/") {
+		hint += ", or build with a Dagger engine that can run it"
+	}
+	return hint
 }
 
 // ownScripts are the packages of the repository with a script that an install runs.
