@@ -38,6 +38,7 @@ type memory struct {
 	prepares func(role release.Role) error // nil: all are prepared
 	prepared []string                      // the files of roles that were prepared, in order
 	whole    bool                          // content was read whole
+	findings []release.Finding             // of Preflight
 	asked    func()                        // is called by Preflight; nil: nothing happens meanwhile
 	answer   http.HandlerFunc              // what every role answers; nil: one line
 	left     []string                      // what of a role that was adopted is not kept
@@ -58,7 +59,7 @@ func (m *memory) Preflight(context.Context, release.Release, []release.Role, boo
 		m.asked = nil
 		asked()
 	}
-	return deploy.Preflight{}, nil
+	return deploy.Preflight{Findings: m.findings}, nil
 }
 
 func (m *memory) Prepare(_ context.Context, role release.Role) (release.Role, error) {

@@ -29,12 +29,8 @@ func (e Engine) Plan(ctx context.Context, rel release.Release, t Terms, unpushed
 	if err != nil {
 		return p, err
 	}
-	absent := func(f release.Finding) bool {
-		role, _ := rel.Role(f.Role)
-		return f.Code == release.CodeImageNotFound && unpushed[role.Image]
-	}
 	lower, _ := e.downgrade(ctx, rel, t.History) // the ledger may be out of reach
-	p.Findings = slices.Concat(e.otherEnvironment(rel, t.History), lower, dropped(rel, t.History.Records(), e.Config.Keep), slices.DeleteFunc(found.all, absent))
+	p.Findings = slices.Concat(e.otherEnvironment(rel, t.History), lower, dropped(rel, t.History.Records(), e.Config.Keep), pullable(found.all, rel, unpushed))
 	earlier, err := e.formerRoles(ctx, t.History, math.MaxInt64)
 	if err != nil {
 		earlier = nil // there is no ledger yet
@@ -52,4 +48,23 @@ func (e Engine) Plan(ctx context.Context, rel release.Release, t Terms, unpushed
 	}
 	p.Findings = slices.Concat(p.Findings, t.Known, e.unknownAddresses(rel), e.elsewhere(ctx, rel, t.History))
 	return p, nil
+}
+
+// pullable are findings without what is said too early of images that are still to be
+// pushed: that the registry does not have one; and that it denies one is a warning,
+// since some registries answer so of a repository that does not exist.
+func pullable(findings []release.Finding, rel release.Release, unpushed map[string]bool) []release.Finding {
+	var out []release.Finding
+	for _, f := range findings {
+		role, _ := rel.Role(f.Role)
+		switch {
+		case !unpushed[role.Image]:
+		case f.Code == release.CodeImageNotFound:
+			continue
+		case f.Code == release.CodePullDenied:
+			f.Severity, f.Hint = release.Warns, "some registries answer so of a repository that does not exist yet; the release asks again once the image is pushed"
+		}
+		out = append(out, f)
+	}
+	return out
 }

@@ -92,6 +92,25 @@ func TestPlan(t *testing.T) {
 	require.Equal(t, []string{"switch cluster " + oldBits}, a.target.calls, "a plan changes nothing")
 }
 
+// A registry may answer "denied" for a repository that does not exist yet.
+func TestAPlanDoesNotJudgeThePullOfWhatIsStillToBePushed(t *testing.T) {
+	of := func(code release.Code, unpushed bool) []release.Finding {
+		a := shipped(t, "cluster")
+		a.target.findings = []release.Finding{{Code: code, Severity: release.Refuses, Role: "cluster"}}
+		rel := releaseOf(newSHA, newBits, "cluster")
+		rel.Roles[0].Image = "worker"
+		plan, err := a.Plan(t.Context(), rel, deploy.Terms{}, map[string]bool{"worker": unpushed})
+		require.NoError(t, err)
+		return plan.Findings
+	}
+	require.Empty(t, of(release.CodeImageNotFound, true))
+	require.Equal(t, release.Refuses, of(release.CodeImageNotFound, false)[0].Severity)
+	require.Equal(t, release.Refuses, of(release.CodePullDenied, false)[0].Severity)
+	denied := of(release.CodePullDenied, true)[0]
+	require.Equal(t, release.Warns, denied.Severity)
+	require.Contains(t, denied.Hint, "does not exist yet")
+}
+
 func TestARoleWithoutAFunctionLeftIsNamed(t *testing.T) {
 	a := newApp(t, "cluster")
 	a.Config.Roles[0].Port, a.Config.Roles[0].Probe = 3111, &config.Probe{Path: "/"}
