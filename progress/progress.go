@@ -172,7 +172,7 @@ func eventText(e release.Event) string {
 		b.WriteString(e.Role + " ")
 	}
 	// Lines of several images come in any order; one that names its image is left as it is.
-	if e.Image != "" && (e.Mark == release.MarkStep || !slices.Contains(strings.Fields(e.Message), e.Image)) {
+	if e.Image != "" && (e.Mark == release.MarkStep || !slices.Contains(strings.Fields(strings.ReplaceAll(e.Message, ":", " ")), e.Image)) {
 		b.WriteString(e.Image + ": ")
 	}
 	if e.Code != "" {

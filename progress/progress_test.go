@@ -36,11 +36,12 @@ func TestEventsBecomeLines(t *testing.T) {
 }
 
 func TestLinesOfSeveralImagesNameTheirImage(t *testing.T) {
-	require.Equal(t, "… worker: worker is up\n→ worker: run pnpm install\n→ gateway: run pnpm install\n✓ built worker 1234\n", reported(t, "",
+	require.Equal(t, "… worker: worker is up\n→ worker: run pnpm install\n→ gateway: run pnpm install\n✓ built worker 1234\n✓ worker: new commit\n", reported(t, "",
 		release.Event{Phase: release.PhaseBuild, Mark: release.MarkStep, Image: "worker", Message: "worker is up"},
 		release.Event{Phase: release.PhaseBuild, Mark: release.MarkStart, Image: "worker", Message: "run pnpm install"},
 		release.Event{Phase: release.PhaseBuild, Mark: release.MarkStart, Image: "gateway", Message: "run pnpm install"},
-		release.Event{Phase: release.PhaseBuild, Mark: release.MarkDone, Image: "worker", Message: "built worker 1234", Took: time.Millisecond}))
+		release.Event{Phase: release.PhaseBuild, Mark: release.MarkDone, Image: "worker", Message: "built worker 1234", Took: time.Millisecond},
+		release.Event{Phase: release.PhasePush, Mark: release.MarkDone, Image: "worker", Message: "worker: new commit", Took: time.Millisecond}))
 }
 
 func TestAStepIsNotRepeated(t *testing.T) {
