@@ -49,9 +49,14 @@ func (r daggerRun) prepare(ctx context.Context, c *dagger.Container) error {
 	return nil
 }
 
-// run runs one command and returns the container after it. The engine is asked for each
-// command alone, so that its start, its end and its output are told as they are.
+// run runs one command and returns the container after it.
 func (r daggerRun) run(ctx context.Context, c *dagger.Container, args []string, p dagger.Platform) (*dagger.Container, error) {
+	return r.await(ctx, c.WithExec(r.opts.around.shell(args)), args, p)
+}
+
+// await asks the engine for a container whose last step is a command. It is asked for each
+// command alone, so that its start, its end and its output are told as they are.
+func (r daggerRun) await(ctx context.Context, c *dagger.Container, args []string, p dagger.Platform) (*dagger.Container, error) {
 	name := strings.Join(args, " ")
 	if r.in.aim != nil {
 		name += " for " + r.in.aim.name
@@ -59,7 +64,6 @@ func (r daggerRun) run(ctx context.Context, c *dagger.Container, args []string, 
 		name += " for " + string(p)
 	}
 	r.opts.report(release.MarkStart, "run %s", name)
-	c = c.WithExec(r.opts.around.shell(args))
 	began, took := time.Now(), time.Duration(0)
 	quiet := &silence{opts: r.opts}
 	quiet.start("`" + name + "`")
@@ -125,7 +129,7 @@ func (r daggerRun) explain(ctx context.Context, err error) error {
 	}
 	lines := strings.Split(strings.TrimSpace(process.Redact(exec.Stdout+"\n"+exec.Stderr, secrets)), "\n")
 	args := exec.Cmd
-	if len(args) > 4 && args[0] == "/bin/sh" {
+	for len(args) > 4 && args[0] == "/bin/sh" {
 		args = args[4:]
 	}
 	return &CommandError{Args: args, Err: fmt.Errorf("exit status %d", exec.ExitCode), Tail: lines[max(0, len(lines)-process.TailLines):], hint: commandHint(r.in, args, exec.ExitCode)}

@@ -34,11 +34,7 @@ func (r daggerRun) fromInstall(ctx context.Context, before *dagger.Container, to
 	if err := r.prepare(ctx, before); err != nil {
 		return false, "", err
 	}
-	installed, err := r.run(ctx, before, r.step.args, to.platform)
-	if err != nil {
-		return false, "", err
-	}
-	installed, key, err := r.identified(ctx, installed, to.platform)
+	installed, key, err := r.identified(ctx, before, to.platform)
 	if err != nil {
 		return false, "", err
 	}
@@ -94,11 +90,15 @@ func (r daggerRun) onlyInstall(ctx context.Context, before *dagger.Container, to
 	return "", nil
 }
 
-// identified gives the install that an engine has a key by which it is found again on
-// this machine: an engine that has forgotten an install runs it once more, and may get
-// other bytes.
-func (r daggerRun) identified(ctx context.Context, installed *dagger.Container, p dagger.Platform) (*dagger.Container, string, error) {
-	installed = installed.WithExec([]string{"/bin/sh", "-c", `read -r id < /proc/sys/kernel/random/uuid && echo "$id" > "$0"`, r.marker()})
+// identified runs the install, and gives what the engine has of it a key by which it is
+// found again on this machine: an engine that has forgotten an install runs it once more,
+// and may get other bytes.
+func (r daggerRun) identified(ctx context.Context, before *dagger.Container, p dagger.Platform) (*dagger.Container, string, error) {
+	noted := []string{"/bin/sh", "-c", `read -r id < /proc/sys/kernel/random/uuid && echo "$id" > ` + r.marker() + ` && exec "$@"`, "sh"}
+	installed, err := r.await(ctx, before.WithExec(append(noted, r.opts.around.shell(r.step.args)...)), r.step.args, p)
+	if err != nil {
+		return nil, "", err
+	}
 	id, err := installed.File(r.marker()).Contents(ctx)
 	if err != nil {
 		return nil, "", r.explain(ctx, err)

@@ -173,8 +173,8 @@ func (s *standIn) play(c chain, at string) map[string]any {
 		case "withDirectory":
 			s.put(s.object(step.args["source"]), at)
 		case "withExec":
-			if strings.Contains(fmt.Sprint(step.args["args"]), "/random/uuid") {
-				continue // it writes beside the tree
+			if args := step.args["args"].([]any); strings.Contains(fmt.Sprint(args[2]), "/random/uuid") {
+				step.args = map[string]any{"args": args[4:]} // or it writes beside the tree
 			}
 			if failed := s.exec(step, at); failed != nil {
 				return failed

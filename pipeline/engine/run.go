@@ -21,6 +21,14 @@ type Ran struct {
 // toldLimit is how long an engine may take to tell the rest of a command that has ended.
 const toldLimit = 2 * time.Second
 
+// silentLimit is how long the first that a command printed, or its end, may come after the
+// engine's answer. An engine that finds a result by what it is made of calls it a run, in
+// which nothing is printed: a process takes longer than foundLimit to start.
+const (
+	silentLimit = 500 * time.Millisecond
+	foundLimit  = 20 * time.Millisecond
+)
+
 // Run calls fn, which asks the engine for one command and nothing else, in a span of that
 // name, and passes on each line that the command prints as soon as the engine tells it.
 // Several may run at the same time.
@@ -61,11 +69,14 @@ func unrecorded(in trace.SpanContext) trace.SpanContext {
 func (t *told) settle(ctx context.Context, r *run) (ran Ran) {
 	limit := time.NewTimer(toldLimit)
 	defer limit.Stop()
-	for {
+	for silent := false; ; {
 		t.mu.Lock()
 		changed, done := t.changed, r.settled() || t.streams < 2
 		ran = r.ran()
-		ran.Told = t.streams == 2 && r.queried
+		ran.Told = t.streams == 2 && r.queried && (ran.Cached || r.ends >= 2)
+		if !silent && r.queried && r.ends == 0 {
+			silent = limit.Reset(silentLimit)
+		}
 		t.mu.Unlock()
 		if done {
 			return ran
@@ -149,8 +160,11 @@ func (r *run) settled() bool {
 
 func (r *run) ran() Ran {
 	op, found := r.op()
-	if found && !op.cached {
+	if found && !op.cached && (r.ends > 0 || !op.ended || op.took > foundLimit) {
 		return Ran{Took: op.took}
+	}
+	if found && !op.cached {
+		return Ran{Cached: true}
 	}
 	return Ran{Cached: r.ends == 0 && (op.cached || r.asked.attribute("dagger.io/dag.cached").Value.Bool)}
 }
