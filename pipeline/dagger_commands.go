@@ -143,8 +143,8 @@ func (r daggerRun) unanswered(err error) error {
 		return err
 	}
 	text := engine.Undecorated(err.Error())
-	repository, _, _ := strings.Cut(r.in.Image.Toolchain, "@")
-	if repository != "" && strings.Contains(text, strings.TrimPrefix(repository, "docker.io/")) {
+	repository, digest, _ := strings.Cut(r.in.Image.Toolchain, "@")
+	if repository != "" && (strings.Contains(text, strings.TrimPrefix(repository, "docker.io/")) || strings.Contains(text, "/manifests/"+digest)) {
 		return &toolchainError{ref: r.in.Image.Toolchain, cause: text}
 	}
 	return errors.New("dagger: " + text)

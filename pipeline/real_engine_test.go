@@ -186,6 +186,23 @@ func TestARealEngine(t *testing.T) {
 			require.NotContains(t, name, "ca.pem")
 		}
 	})
+	t.Run("refuses packages of another platform", func(t *testing.T) {
+		opts := realEngine(t)
+		img := workerImage()
+		img.Toolchain, img.Platforms = toolchain, []string{"linux/amd64", "linux/arm64"}
+		img.Run = [][]string{{"sh", "-ec", `mkdir -p node_modules/x; echo '{"name":"@esbuild/linux-x64","os":["linux"],"cpu":["x64"]}' > node_modules/x/package.json`}}
+		_, err := Build(t.Context(), resolve(t, sample.New(t, sample.Options{}).Dir, img), opts)
+		require.ErrorContains(t, err, "@esbuild/linux-x64")
+		require.ErrorContains(t, err, "linux/arm64")
+	})
+	t.Run("names a toolchain that it cannot get, and does not take that for its own end", func(t *testing.T) {
+		opts := realEngine(t)
+		opts.rootfs = ""
+		img := workerImage()
+		img.Toolchain, img.Run = "localhost:1/none@sha256:"+strings.Repeat("0", 64), [][]string{{"true"}}
+		_, err := Build(t.Context(), resolve(t, sample.New(t, sample.Options{}).Dir, img), opts)
+		require.ErrorContains(t, err, "the engine cannot get the toolchain "+img.Toolchain)
+	})
 	t.Run("says how a command failed", func(t *testing.T) {
 		opts := realEngine(t)
 		img := workerImage()

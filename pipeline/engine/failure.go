@@ -2,10 +2,12 @@ package engine
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"os"
 	"regexp"
 	"strings"
+	"time"
 
 	"dagger.io/dagger/engineconn"
 )
@@ -61,13 +63,29 @@ var broken = regexp.MustCompile(`returned error 50[0-9]|unexpected EOF|: EOF$|co
 // connection is closed.
 func (e *Engine) Explain(err error) error {
 	text := Undecorated(err.Error())
-	if !broken.MatchString(text) {
+	if !broken.MatchString(text) || e.alive() {
 		return err
 	}
 	if e.kill != nil {
 		e.kill()
 	}
 	return &BrokenError{By: e.By, Cause: cause(text)}
+}
+
+// aliveLimit is how long an engine may take to say that it is there: what has ended is to
+// be named within three seconds.
+const aliveLimit = 2 * time.Second
+
+// alive reports whether the engine answers: what it asked for may have been refused by
+// another, such as a registry.
+func (e *Engine) alive() bool {
+	if e.Client == nil {
+		return false
+	}
+	limited, cancel := context.WithTimeout(context.Background(), aliveLimit)
+	defer cancel()
+	_, err := e.Client.Version(limited)
+	return err == nil
 }
 
 // cause is the innermost message of a query that was answered with an error, or of one

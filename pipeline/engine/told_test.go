@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -141,4 +142,21 @@ func TestOutputThatComesInPiecesIsWholeLines(t *testing.T) {
 		r.entry(e)
 	}
 	require.Equal(t, []string{"error", "one", "two", "50%", "100%", "last"}, printed)
+}
+
+// An engine that answers has not ended, whatever it could not reach.
+func TestARegistryThatRefusesIsNoEngineThatEnded(t *testing.T) {
+	server := httptest.NewServer(telling{t: t})
+	_, port, err := net.SplitHostPort(server.Listener.Addr().String())
+	require.NoError(t, err)
+	n, err := strconv.Atoi(port)
+	require.NoError(t, err)
+	e, err := Connect(t.Context(), Options{Conn: conn{sessionClient(engineconn.ConnectParams{Port: n})}})
+	require.NoError(t, err)
+	defer e.Close()
+	refused := errors.New(`failed to do request: Head "http://localhost:5999/v2/toolchain/manifests/1": dial tcp 127.0.0.1:5999: connect: connection refused`)
+	require.Equal(t, refused, e.Explain(refused))
+	server.Close()
+	var broken *BrokenError
+	require.ErrorAs(t, e.Explain(refused), &broken)
 }
