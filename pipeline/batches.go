@@ -46,8 +46,11 @@ func installer(args []string) string {
 	name := path.Base(args[0])
 	words := map[string][]string{"pnpm": {"install", "i"}, "bun": {"install", "i"}, "npm": {"install", "i", "ci", "clean-install"}}[name]
 	for _, arg := range args[1:] {
-		if slices.Contains(words, arg) {
+		switch {
+		case slices.Contains(words, arg):
 			return name
+		case slices.Contains([]string{"run", "exec", "dlx", "x", "create"}, arg): // what follows is another program's
+			return ""
 		}
 	}
 	return ""

@@ -89,22 +89,39 @@ func (p Publisher) of(in Inputs, images int) Publisher {
 	return p
 }
 
-// allOf is one error of those of several images.
+// ImagesError is what failed in several images of one commit.
+type ImagesError struct {
+	Refused error   // what is refused of any of them; nil if nothing is
+	Failed  []error // each names its image
+}
+
+func (e *ImagesError) Error() string { return errors.Join(e.Unwrap()...).Error() }
+
+// Unwrap gives what is refused, if anything is, and then what failed.
+func (e *ImagesError) Unwrap() []error {
+	if e.Refused == nil {
+		return e.Failed
+	}
+	return append([]error{e.Refused}, e.Failed...)
+}
+
+// allOf is one error of those of several images: the one, what is refused of all, or an
+// *ImagesError.
 func allOf(errs []error) error {
 	var refused refusals
-	var others []error
+	all := &ImagesError{}
 	for _, err := range errs {
 		if err != nil && !refused.take(err) {
-			others = append(others, err)
+			all.Failed = append(all.Failed, err)
 		}
 	}
-	if err := refused.err(); err != nil {
-		others = append([]error{err}, others...)
+	switch all.Refused = refused.err(); {
+	case len(all.Failed) == 0:
+		return all.Refused
+	case len(all.Failed) == 1 && all.Refused == nil:
+		return all.Failed[0]
 	}
-	if len(others) == 1 {
-		return others[0]
-	}
-	return errors.Join(others...)
+	return all
 }
 
 // refusals are the errors of several images that are a *release.Refusal.

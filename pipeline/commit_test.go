@@ -85,6 +85,10 @@ func TestTheFaultsOfAllImagesAreNamed(t *testing.T) {
 		})
 		require.ErrorContains(t, err, "image gateway: run make: exit status 2")
 		require.ErrorContains(t, err, "image worker: ImportUnresolved")
+		var several *ImagesError
+		require.ErrorAs(t, err, &several)
+		require.Len(t, several.Failed, 1)
+		require.Error(t, several.Refused)
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -37,6 +38,30 @@ func building(t *testing.T, script string, args ...string) (cmd *exec.Cmd, out, 
 	cmd = exec.Command(shipit, append([]string{"-C", r.Dir, "build", "--no-push", "--cache", filepath.Join(home, "cache")}, args...)...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = append(os.Environ(), "HOME="+home, "XDG_CACHE_HOME="+filepath.Join(home, ".cache")), out, said
 	return cmd, out, said
+}
+
+func TestWhatFailsInEachImageIsTold(t *testing.T) {
+	cmd, out, said := building(t, "true")
+	committed, err := os.ReadFile(filepath.Join(cmd.Args[2], "shipit.yaml"))
+	require.NoError(t, err)
+	registry := regexp.MustCompile(`127\.0\.0\.1:\d+`).FindString(string(committed))
+	config := filepath.Join(t.TempDir(), "shipit.yaml")
+	require.NoError(t, os.WriteFile(config, []byte(`app: system-bus
+images:
+  gateway: {repository: `+registry+`/gateway, package: packages/gateway, base: scratch, run: [[sh, -c, "echo in the gateway; exit 4"]]}
+  worker: {repository: `+registry+`/worker, package: packages/system-bus, base: scratch, run: [[sh, -c, "echo in the worker; exit 5"]]}
+roles:
+  cluster: {image: worker, kubernetes: {namespace: busrig}}
+  gateway: {image: gateway, kubernetes: {namespace: busrig}}
+`), 0o644))
+	cmd.Args = append(cmd.Args, "--config", config)
+	var exit *exec.ExitError
+	require.ErrorAs(t, cmd.Run(), &exit)
+	require.Equal(t, exitRefused, exit.ExitCode(), said)
+	require.Empty(t, out.String())
+	require.Contains(t, said.String(), ": exit status 4\n    in the gateway\n")
+	require.Contains(t, said.String(), ": exit status 5\n    in the worker\n")
+	require.Equal(t, 2, strings.Count(said.String(), "shipit: image "), said)
 }
 
 func TestABuildThatFails(t *testing.T) {

@@ -132,9 +132,24 @@ func (g *globals) reportError(ctx context.Context, cmd *cobra.Command, err error
 	return code
 }
 
-// tell writes an error for people: one line, and below it those of a command that
-// failed.
+// tell writes an error for people, and before what is refused of several images what
+// failed in each of them.
 func (g *globals) tell(err error, msg string) {
+	var several *pipeline.ImagesError
+	if !errors.As(err, &several) {
+		g.tellOne(err, msg)
+		return
+	}
+	for _, failed := range several.Failed {
+		g.tellOne(failed, failed.Error())
+	}
+	if several.Refused != nil {
+		g.tellOne(several.Refused, msg)
+	}
+}
+
+// tellOne writes an error in one line, and below it those of a command that failed.
+func (g *globals) tellOne(err error, msg string) {
 	var command *pipeline.CommandError
 	if !errors.As(err, &command) || len(command.Tail) == 0 {
 		fmt.Fprintf(g.term.err, "shipit: %s\n", release.OneLine(msg))
