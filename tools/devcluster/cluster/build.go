@@ -21,7 +21,7 @@ import (
 type tool struct {
 	module  string // folder of its module, from the repository's root
 	pkg     string // package in that module
-	seconds int    // of CPU that compiling takes with an empty cache, after the tools before it in the same module
+	seconds int    // of CPU that compiling takes with an empty cache, after the tools before it in the same module; for cosign, after shipit itself
 	extra   string // linker flags
 }
 
@@ -34,7 +34,7 @@ func tools() map[string]tool {
 		"kubelet":      {module: "tools/controlplane", pkg: "./cmd/kubelet", seconds: 30, extra: kube},
 		"kubectl":      {module: "tools/controlplane", pkg: "./cmd/kubectl", seconds: 35, extra: kube},
 		"kwok":         {module: "tools/kwok", pkg: ".", seconds: 110},
-		"cosign":       {module: "tools/cosign", pkg: "github.com/sigstore/cosign/v3/cmd/cosign", seconds: 240},
+		"cosign":       {module: "tools/cosign", pkg: "github.com/sigstore/cosign/v3/cmd/cosign", seconds: 120},
 		"nodeinit":     {module: "tools/devcluster/nodeinit", pkg: ".", seconds: 2},
 		"pause":        {module: "tools/devcluster/pause", pkg: ".", seconds: 2},
 	}
