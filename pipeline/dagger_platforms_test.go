@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"slices"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -48,7 +49,7 @@ func TestAnInstallWithScriptsRunsInTheToolchainOfItsPlatform(t *testing.T) {
 			platforms = append(platforms, c[0].args["platform"])
 		}
 	}
-	require.Equal(t, []any{"linux/amd64", "linux/arm64"}, platforms)
+	require.Equal(t, []any{"linux/amd64", "linux/arm64"}, slices.Compact(platforms))
 
 	_, err = Build(t.Context(), resolve(t, r.Dir, img), testOptions(t))
 	require.Equal(t, release.CodeForeignScript, refused(t, err).Code, "this machine has no such toolchain")
