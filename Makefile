@@ -28,7 +28,7 @@ test: tools lint ## every test; what cannot run here is skipped, and named with 
 	@$(MAKE) --no-print-directory fuzz
 
 dagger: ## the tests with a real Dagger engine, reached in the standard way
-	SHIPIT_TEST_DAGGER=1 go test -count=1 -timeout 30m -v -run 'TestARealEngine$$|TestARealEngineInstalls|TestARealEngineRunsTests' ./pipeline
+	SHIPIT_TEST_DAGGER=1 go test -count=1 -timeout 30m -v -run 'TestARealEngine$$|TestARealEngineInstalls|TestARealEngineRunsTests|TestARealEngineHas' ./pipeline
 	SHIPIT_TEST_DAGGER=1 go test -count=1 -timeout 10m -v ./examples/dagger
 	if test -n "$$SHIPIT_TEST_DAGGER_MODULE"; then go test -count=1 -timeout 20m -v -run TestTheDaggerModuleWithARealEngine .; fi
 	@# The engine is gone after this one.
