@@ -33,7 +33,7 @@ func (l *booted) engine(t *testing.T, role string) *app {
 	h := l.config()
 	h.Service, h.Root = "test."+role, "/srv/shipit/"+role
 	cfg := config.Config{App: "sample", Path: "shipit.yaml", Roles: config.Roles{{Name: role, Host: &h}},
-		Check: config.Check{Forbid: []config.Forbid{{Pattern: "Code/legacy", Why: "the clone is retired"}}}}
+		Check: config.Check{Forbid: []config.Forbid{{Pattern: "Code/cloned", Why: "the clone is retired"}}}}
 	o := l.options(t)
 	o.ImageFor = func(_ context.Context, ref, _ string) (v1.Image, error) {
 		mode := ""
@@ -173,11 +173,11 @@ func adoptedWhereItDidNotRun(t *testing.T, l *booted) {
 
 // startsByHand goes through what a machine may start in place of a release.
 func startsByHand(t *testing.T, l *booted) {
-	d := served("legacy", 4085, "good")
+	d := served("cloned", 4085, "good")
 	d.Env["WORKER_ROLE"] = "host"
 	d.Content = strings.Replace(d.Content, "Environment=SHIPIT_RELEASE", "Environment=WORKER_ROLE=host SHIPIT_RELEASE", 1)
 	inCheckout(t, l, d)
-	require.NoError(t, l.Write(t.Context(), "/root/Code/legacy/start.sh", "#!/bin/sh\n[ -n \"$1\" ] || git pull --ff-only\ncd packages/worker\nexec /usr/local/bin/serve\n", 0o755))
+	require.NoError(t, l.Write(t.Context(), "/root/Code/cloned/start.sh", "#!/bin/sh\n[ -n \"$1\" ] || git pull --ff-only\ncd packages/worker\nexec /usr/local/bin/serve\n", 0o755))
 	a := l.engine(t, d.Role)
 	rel := release.Release{App: "sample", Kind: release.KindRelease, SHA: strings.Repeat("1", 40), Roles: []release.Role{roleOf(t, d)}}
 	plan, err := a.Plan(t.Context(), rel, deploy.Terms{}, nil)
@@ -186,7 +186,7 @@ func startsByHand(t *testing.T, l *booted) {
 	found := plan.Findings[0]
 	require.Equal(t, release.CodeStartsByHand, found.Code)
 	require.Equal(t, release.Warns, found.Severity, "the release puts it right")
-	for _, part := range []string{"it starts from the checkout /root/Code/legacy", "/root/Code/legacy/start.sh:2 runs `git pull`", `names "Code/legacy", which is forbidden: the clone is retired`} {
+	for _, part := range []string{"it starts from the checkout /root/Code/cloned", "/root/Code/cloned/start.sh:2 runs `git pull`", `names "Code/cloned", which is forbidden: the clone is retired`} {
 		require.Contains(t, found.Message, part)
 	}
 
@@ -205,15 +205,15 @@ systemd-run --quiet --unit=otherrole --service-type=exec --working-directory=/sr
 	require.True(t, a.ship(d).Parity)
 
 	// The unit is edited to start from the clone again.
-	l.sh(t, `sed -i -e 's,^WorkingDirectory=.*,WorkingDirectory=/root/Code/legacy,' -e 's,^ExecStart=.*,ExecStart=/root/Code/legacy/start.sh now,' /etc/systemd/system/"$1"; systemctl daemon-reload; systemctl restart "$1"`, d.File)
+	l.sh(t, `sed -i -e 's,^WorkingDirectory=.*,WorkingDirectory=/root/Code/cloned,' -e 's,^ExecStart=.*,ExecStart=/root/Code/cloned/start.sh now,' /etc/systemd/system/"$1"; systemctl daemon-reload; systemctl restart "$1"`, d.File)
 	require.Eventually(t, func() bool { return l.listens(d.Port) }, 10*time.Second, 20*time.Millisecond)
 	status, err := a.Status(t.Context())
 	require.NoError(t, err)
 	require.False(t, status.Record.Parity)
-	require.Contains(t, status.Record.Drift[0].Detail, "it starts from the checkout /root/Code/legacy")
+	require.Contains(t, status.Record.Drift[0].Detail, "it starts from the checkout /root/Code/cloned")
 	require.Contains(t, status.Record.Drift[0].Detail, "start.sh:2 runs `git pull`")
 	source := status.Record.Roles[0].Source
-	require.Equal(t, "/root/Code/legacy/packages/worker", source.Folder)
+	require.Equal(t, "/root/Code/cloned/packages/worker", source.Folder)
 	require.Nil(t, source.Release)
 	require.WithinDuration(t, time.Now(), source.Since, time.Minute)
 
@@ -221,7 +221,7 @@ systemd-run --quiet --unit=otherrole --service-type=exec --working-directory=/sr
 	status, err = a.Repair(t.Context(), deploy.Terms{})
 	require.NoError(t, err)
 	require.True(t, status.Record.Parity, status.Record.Drift)
-	require.Equal(t, []string{"legacy"}, status.Repaired)
+	require.Equal(t, []string{"cloned"}, status.Repaired)
 	source = status.Record.Roles[0].Source
 	require.Equal(t, d.Workdir, source.Folder)
 	require.Equal(t, d.Digest, source.Digest)
