@@ -177,7 +177,12 @@ func (g *globals) endEvents(err error) {
 		return // the command has said that it cannot be written
 	}
 	last.Follow(g.told.Event)
-	last.Report(release.Event{Mark: release.MarkFail, Message: release.OneLine(err.Error())})
+	msg := release.OneLine(err.Error())
+	var command *pipeline.CommandError
+	if errors.As(err, &command) { // its lines are events before this one
+		msg = release.Visible(firstLine(err.Error()))
+	}
+	last.Report(release.Event{Mark: release.MarkFail, Message: msg})
 	_ = last.Close() // the exit code says it too
 }
 
