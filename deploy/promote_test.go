@@ -251,6 +251,17 @@ func TestWhatIsPromotedIsTheNewestGoodRelease(t *testing.T) {
 		require.Equal(t, shaOf("1"), record.SHA)
 		require.Equal(t, "sha256:1", production.target.runs["cluster"])
 	})
+	t.Run("what ran there before the first release has no commit", func(t *testing.T) {
+		staging, production := environment(t, "staging", "cluster"), environment(t, "production", "cluster")
+		staging.target.runs["cluster"] = foundBits
+		_, err := staging.ship(t, staging.of(newSHA, newBits, "1.5.0"), deploy.Terms{})
+		require.NoError(t, err)
+		_, err = staging.Rollback(t.Context(), "0", deploy.Terms{})
+		require.NoError(t, err)
+		_, err = production.promote(t, staging, deploy.Terms{})
+		require.EqualError(t, err, "what is good in staging ran there before its first release: nobody knows its commit")
+		require.Empty(t, production.target.calls)
+	})
 	t.Run("an image that does not run there cannot be promoted", func(t *testing.T) {
 		staging, production := environment(t, "staging", "cluster"), environment(t, "production", "cluster", "site")
 		production.Config.Roles[1].Image = "site"

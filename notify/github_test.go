@@ -198,6 +198,16 @@ func TestADeploymentAndAStatusOfTheCommit(t *testing.T) {
 		require.Empty(t, h.run(h.options(), 6, release.Settled))
 		require.Equal(t, []state{inactive, success, success, inactive, failure, broken, inactive, success}, h.now())
 	})
+	t.Run("what ran before the first release has no commit to tell of", func(t *testing.T) {
+		before := len(h.calls)
+		n := Open(h.options())
+		adopted := record(7, release.Settled)
+		adopted.SHA = ""
+		n.Begun(adopted)
+		n.Ended(adopted)
+		require.Empty(t, n.Close())
+		require.Len(t, h.calls, before)
+	})
 	t.Run("a run that changes nothing tells nothing", func(t *testing.T) {
 		before := len(h.calls)
 		n := Open(h.options())
