@@ -38,12 +38,13 @@ func (r daggerRun) fromInstall(ctx context.Context, before *dagger.Container, to
 	if err != nil {
 		return false, "", err
 	}
-	found, err := r.restore(ctx, kept, key, to.out)
+	one := keptInstall{kept, key}
+	found, err := r.restore(ctx, one, to.out)
 	if err != nil {
 		return false, "", err
 	}
 	if !found {
-		if err := r.takeInstall(ctx, before, installed, to.out, kept, key); err != nil {
+		if err := r.takeInstall(ctx, before, installed, to.out, one); err != nil {
 			return false, "", err
 		}
 	}
@@ -64,8 +65,8 @@ func (r daggerRun) fromInstall(ctx context.Context, before *dagger.Container, to
 // onlyInstall is a build whose only command is an install. If it is kept, nothing in the
 // engine runs but tests.
 func (r daggerRun) onlyInstall(ctx context.Context, before *dagger.Container, to place, kept installCache) (why string, err error) {
-	key := "dagger-" + fileName(to.platform) + "-" + r.step.key
-	found, err := r.restore(ctx, kept, key, to.out)
+	one := keptInstall{kept, "dagger-" + fileName(to.platform) + "-" + r.step.key}
+	found, err := r.restore(ctx, one, to.out)
 	if err != nil {
 		return "", err
 	}
@@ -79,7 +80,7 @@ func (r daggerRun) onlyInstall(ctx context.Context, before *dagger.Container, to
 		if after, err = r.run(ctx, before, r.step.args, to.platform); err != nil {
 			return "", err
 		}
-		if err := r.takeInstall(ctx, before, after, to.out, kept, key); err != nil {
+		if err := r.takeInstall(ctx, before, after, to.out, one); err != nil {
 			return "", err
 		}
 	}
@@ -106,12 +107,18 @@ func (r daggerRun) identified(ctx context.Context, before *dagger.Container, p d
 	return installed, "dagger-" + fileName(p) + "-" + strings.TrimSpace(id), nil
 }
 
+// keptInstall is where one install is kept.
+type keptInstall struct {
+	installCache
+	key string
+}
+
 // restore puts an install that is kept into the folder out, which is made.
-func (r daggerRun) restore(ctx context.Context, kept installCache, key, out string) (bool, error) {
+func (r daggerRun) restore(ctx context.Context, kept keptInstall, out string) (bool, error) {
 	if err := mkdir(out); err != nil {
 		return false, err
 	}
-	found, err := kept.restore(ctx, key, out)
+	found, err := kept.installCache.restore(ctx, kept.key, out)
 	if err != nil {
 		return false, fmt.Errorf("restore the install: %w", err)
 	}
@@ -119,11 +126,11 @@ func (r daggerRun) restore(ctx context.Context, kept installCache, key, out stri
 }
 
 // takeInstall takes an install out of the engine and keeps it.
-func (r daggerRun) takeInstall(ctx context.Context, before, installed *dagger.Container, out string, kept installCache, key string) error {
+func (r daggerRun) takeInstall(ctx context.Context, before, installed *dagger.Container, out string, kept keptInstall) error {
 	if err := r.take(ctx, before, installed, out); err != nil {
 		return err
 	}
-	if err := kept.keep(ctx, key, out); err != nil {
+	if err := kept.keep(ctx, kept.key, out); err != nil {
 		return fmt.Errorf("keep the install: %w", err)
 	}
 	return nil

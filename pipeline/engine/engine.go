@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -19,7 +18,6 @@ import (
 
 	"dagger.io/dagger"
 	"dagger.io/dagger/engineconn"
-	"go.opentelemetry.io/otel/propagation"
 
 	"github.com/joelhooks/shipit/pipeline/process"
 )
@@ -295,18 +293,4 @@ func (e *Engine) commandLine(ctx context.Context) (string, error) {
 		}
 	}
 	return path, nil
-}
-
-// sessionClient speaks to a session on a port of this machine.
-func sessionClient(p engineconn.ConnectParams) *http.Client {
-	address := net.JoinHostPort("127.0.0.1", fmt.Sprint(p.Port))
-	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "tcp", address)
-	}}
-	return &http.Client{Transport: engineconn.RoundTripperFunc(func(r *http.Request) (*http.Response, error) {
-		r.SetBasicAuth(p.SessionToken, "")
-		propagation.TraceContext{}.Inject(r.Context(), propagation.HeaderCarrier(r.Header))
-		return transport.RoundTrip(r)
-	})}
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -203,4 +204,18 @@ func pass(r io.Reader, start func(line string)) (out said) {
 	}
 	_, _ = io.Copy(io.Discard, r)
 	return out
+}
+
+// sessionClient speaks to a session on a port of this machine.
+func sessionClient(p engineconn.ConnectParams) *http.Client {
+	address := net.JoinHostPort("127.0.0.1", fmt.Sprint(p.Port))
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "tcp", address)
+	}}
+	return &http.Client{Transport: engineconn.RoundTripperFunc(func(r *http.Request) (*http.Response, error) {
+		r.SetBasicAuth(p.SessionToken, "")
+		propagation.TraceContext{}.Inject(r.Context(), propagation.HeaderCarrier(r.Header))
+		return transport.RoundTrip(r)
+	})}
 }
