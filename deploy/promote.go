@@ -10,9 +10,15 @@ import (
 )
 
 // NothingToPromoteError says that no release of an environment is good.
-type NothingToPromoteError struct{ Environment string }
+type NothingToPromoteError struct {
+	Environment string
+	Adopted     bool // what ran before the first release is good, and has no commit
+}
 
 func (e *NothingToPromoteError) Error() string {
+	if e.Adopted {
+		return fmt.Sprintf("what is good in %s ran there before its first release: nobody knows its commit", release.EnvironmentName(e.Environment))
+	}
 	return fmt.Sprintf("nothing is good in %s yet", release.EnvironmentName(e.Environment))
 }
 
@@ -34,7 +40,7 @@ func (e Engine) Good(ctx context.Context) (release.Record, error) {
 	entry, err := e.find(ctx, h, newestGood)
 	var none *release.NoneError
 	if errors.As(err, &none) || err == nil && entry.Record.Adopted { // what ran before any release was not built from a commit
-		err = &NothingToPromoteError{Environment: e.Config.Environment}
+		err = &NothingToPromoteError{Environment: e.Config.Environment, Adopted: entry.Record.Adopted}
 	}
 	return entry.Record, Unchanged(err)
 }

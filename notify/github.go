@@ -88,11 +88,15 @@ func repositoryAt(address string) string {
 
 func (g *github) event(release.Event) {}
 
-func (g *github) begun(r release.Record) { g.queue(job{record: r}) }
+func (g *github) begun(r release.Record) {
+	if r.SHA != "" { // that of what ran before the first release is not known
+		g.queue(job{record: r})
+	}
+}
 
 // ended tells nothing of a run that changed nothing.
 func (g *github) ended(r release.Record) {
-	if !r.Unchanged {
+	if !r.Unchanged && r.SHA != "" {
 		g.queue(job{r, true})
 	}
 }
