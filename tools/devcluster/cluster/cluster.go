@@ -14,7 +14,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/joelhooks/shipit/tools/waiting"
@@ -130,13 +132,29 @@ func (c *Cluster) up(ctx context.Context) error {
 
 // startPlane starts the control plane on c.port, and on a free one the first time.
 func (c *Cluster) startPlane(ctx context.Context, bin string) error {
-	if c.port == 0 {
-		port, err := freePort()
-		if err != nil {
+	first := c.port == 0
+	return whilePortsAreTaken(func() (err error) {
+		if first {
+			if c.port, err = freePort(); err != nil {
+				return err
+			}
+		}
+		return c.startPlaneOnce(ctx, bin)
+	})
+}
+
+// whilePortsAreTaken starts what takes free ports of its own, and again if another
+// program took one of them in between.
+func whilePortsAreTaken(start func() error) error {
+	for try := 1; ; try++ {
+		err := start()
+		if err == nil || try == 3 || !strings.Contains(err.Error(), syscall.EADDRINUSE.Error()) {
 			return err
 		}
-		c.port = port
 	}
+}
+
+func (c *Cluster) startPlaneOnce(ctx context.Context, bin string) error {
 	ready := c.path("plane", "kubeconfig")
 	if err := os.Remove(ready); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
