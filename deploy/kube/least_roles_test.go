@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/joelhooks/shipit/deploy"
+	"github.com/joelhooks/shipit/deploy/kube/rollout"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -167,7 +168,11 @@ func TestTheLeastRolesAreWhatIsUsed(t *testing.T) {
 	require.NoError(t, err)
 	soon, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	require.NoError(t, a.Targets[release.TargetKubernetes].(*Target).awaitTraffic(soon, trafficWait{role: "web", services: running.services, gone: "web"}))
+	target := a.Targets[release.TargetKubernetes].(*Target)
+	require.NoError(t, target.awaitTraffic(soon, trafficWait{role: "web", services: running.services, gone: "web"}))
+	// So is whether the warnings of a pod that fails came before they were needed: here
+	// those of one are read as of a pod that nobody has watched.
+	rollout.Explain(soon, target.client, "web", &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "web", UID: "none"}})
 
 	used, refused := asked(t, log, name)
 	for r := range refused {
