@@ -10,6 +10,8 @@ import (
 	"os"
 	"path"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Apply changes the folder out as the layers say of the folder at of the image: what is
@@ -22,7 +24,8 @@ func (a *Archive) Apply(ctx context.Context, at, out string) error {
 	}
 	defer root.Close()
 	for _, l := range a.layers {
-		t := target{root: root, at: clean(at), made: map[string]bool{}, files: map[string]*io.SectionReader{}}
+		t := target{root: root, at: clean(at), made: map[string]bool{}, files: map[string]*io.SectionReader{}, writes: &errgroup.Group{}}
+		t.writes.SetLimit(4)
 		err := each(l, func(h *tar.Header, body *io.SectionReader) error {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -32,7 +35,7 @@ func (a *Archive) Apply(ctx context.Context, at, out string) error {
 			}
 			return nil
 		})
-		if err != nil {
+		if err := errors.Join(err, t.writes.Wait()); err != nil {
 			return err
 		}
 	}
@@ -45,6 +48,8 @@ type target struct {
 	at    string                       // of the image
 	made  map[string]bool              // paths that this layer has
 	files map[string]*io.SectionReader // of this layer, by their names in the image: a hard link may name any
+
+	writes *errgroup.Group // of files: a layer has each once
 }
 
 // inside is a path of the image below the folder; "." is the folder itself.
@@ -128,7 +133,8 @@ func (t target) write(rel string, h *tar.Header, body io.Reader) error {
 	case tar.TypeSymlink:
 		return t.root.Symlink(h.Linkname, rel)
 	case tar.TypeReg:
-		return t.file(rel, h.FileInfo().Mode(), body)
+		t.writes.Go(func() error { return t.file(rel, h.FileInfo().Mode(), body) })
+		return nil
 	case tar.TypeLink:
 		return t.link(rel, h)
 	}
@@ -154,8 +160,7 @@ func (t target) link(rel string, h *tar.Header) error {
 	if first == nil {
 		return fmt.Errorf("is a link to %s, which the layer does not have", h.Linkname)
 	}
-	if _, err := first.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	return t.file(rel, h.FileInfo().Mode(), first)
+	again := io.NewSectionReader(first, 0, first.Size()) // the first may be read at the same time
+	t.writes.Go(func() error { return t.file(rel, h.FileInfo().Mode(), again) })
+	return nil
 }
