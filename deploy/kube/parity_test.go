@@ -77,7 +77,7 @@ func newHistory(t *testing.T, c *user, seed uint64) *history {
 	h := &history{t: t, c: c, ns: namespace(t, c), other: namespace(t, c), r: rand.New(rand.NewPCG(seed, 0))}
 	cfg := config.Config{Path: "shipit.yaml", App: "test"}
 	for _, name := range []string{"web", "worker"} {
-		cfg.Roles = append(cfg.Roles, config.Role{Name: name, Kubernetes: &config.Kubernetes{Namespace: h.ns}})
+		cfg.Roles = append(cfg.Roles, config.Role{Name: name, Stable: briefly, Kubernetes: &config.Kubernetes{Namespace: h.ns}})
 	}
 	target, err := Open(t.Context(), cfg, Options{Kubeconfig: plane.path, Timeout: time.Minute})
 	require.NoError(t, err)

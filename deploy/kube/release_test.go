@@ -78,8 +78,11 @@ func (a *app) noted() string {
 	return strings.Join(a.notes, "\n")
 }
 
+// briefly is the stable time of roles here. What that time is for has tests of its own.
+const briefly = config.Duration(time.Millisecond)
+
 func (p part) role() config.Role {
-	return config.Role{Name: p.name, Image: "app", Kubernetes: &config.Kubernetes{Namespace: p.namespace, Manifests: []string{p.name + ".yaml"}}}
+	return config.Role{Name: p.name, Image: "app", Stable: briefly, Kubernetes: &config.Kubernetes{Namespace: p.namespace, Manifests: []string{p.name + ".yaml"}}}
 }
 
 // files is a commit's tree.

@@ -17,7 +17,7 @@ import (
 func target(t *testing.T, ns string) *Target {
 	t.Helper()
 	cfg := config.Config{Path: "shipit.yaml", App: "test", Roles: config.Roles{
-		{Name: "host", Host: &config.Host{}}, {Name: "web", Kubernetes: &config.Kubernetes{Namespace: ns}},
+		{Name: "host", Host: &config.Host{}}, {Name: "web", Stable: briefly, Kubernetes: &config.Kubernetes{Namespace: ns}},
 	}}
 	opened, err := Open(t.Context(), cfg, Options{Kubeconfig: plane.path, Timeout: time.Minute, Progress: progress(t)})
 	require.NoError(t, err)
