@@ -59,6 +59,7 @@ type ground struct {
 // TestStories runs every story against a real API server, real controllers and
 // a real registry; pods are simulated by kwok, so no code of an image runs here.
 func TestStories(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("stories need a control plane; -short leaves them out")
 	}
@@ -77,6 +78,7 @@ func TestStories(t *testing.T) {
 // TestStoriesOnRealPods runs stories on a real kubelet, containerd and registry,
 // where the worker is run by bun.
 func TestStoriesOnRealPods(t *testing.T) {
+	t.Parallel()
 	g := real(t)
 	for _, file := range []string{"main-job", "equal-bits", "interrupt", "real/non-root", "real/npm", "real/late-crash"} {
 		t.Run(file, func(t *testing.T) { g.run(t, "testdata/stories/"+file+".txtar", "") })
@@ -107,6 +109,7 @@ func real(t *testing.T) ground {
 // TestStoriesOnHosts runs stories over three roles: a worker in a real pod, and a
 // worker and the gateway as services of a real systemd, reached over SSH.
 func TestStoriesOnHosts(t *testing.T) {
+	t.Parallel()
 	if why := devhost.Skip(); why != "" {
 		t.Skip(why)
 	}
