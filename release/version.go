@@ -48,24 +48,24 @@ func (c Constraint) Findings(version string) []Finding {
 }
 
 // between matches the pre-release of a commit between two tags.
-var between = regexp.MustCompile(`^(dev\.[0-9]+)\.g[0-9a-f]+$`)
+var between = regexp.MustCompile(`^dev\.[0-9]+\.g[0-9a-f]+$`)
 
-// lower reports whether a is a lower version than b. Of commits between two tags the
-// number of commits counts, and not the SHA. What is no version is not lower.
+// lower reports whether a is a lower version than b. Commits between the same two tags
+// have no order: nobody gave them a version, and on branches their numbers say nothing.
+// What is no version is not lower.
 func lower(a, b string) bool {
 	x, err := semver.NewVersion(a)
 	if err != nil {
 		return false
 	}
 	y, err := semver.NewVersion(b)
-	return err == nil && withoutSHA(*x).LessThan(withoutSHA(*y))
+	return err == nil && ordered(*x).LessThan(ordered(*y))
 }
 
-// withoutSHA is the version of a commit between two tags without the commit's SHA,
-// which has no order.
-func withoutSHA(v semver.Version) *semver.Version {
-	if m := between.FindStringSubmatch(v.Prerelease()); m != nil {
-		if short, err := v.SetPrerelease(m[1]); err == nil {
+// ordered is the part of a version that has an order.
+func ordered(v semver.Version) *semver.Version {
+	if between.MatchString(v.Prerelease()) {
+		if short, err := v.SetPrerelease("dev"); err == nil {
 			return &short
 		}
 	}

@@ -47,8 +47,9 @@ func TestALowerVersionIsADowngrade(t *testing.T) {
 		{"1.4.2", "1.4.2-rc.1", true},
 		{"1.4.2-rc.1", "1.4.2", false},
 		{"1.4.3-dev.7.gaaaaaaa", "1.4.3-dev.10.gbbbbbbb", false},
-		{"1.4.3-dev.10.gaaaaaaa", "1.4.3-dev.9.gbbbbbbb", true},
-		{"1.4.3-dev.7.gfffffff", "1.4.3-dev.7.gaaaaaaa", false}, // two branches: a SHA has no order
+		{"1.4.3-dev.10.gaaaaaaa", "1.4.3-dev.9.gbbbbbbb", false}, // between the same tags there is no order
+		{"1.4.3-dev.10.gaaaaaaa", "1.4.2-dev.11.gbbbbbbb", true},
+		{"1.4.3", "1.4.3-dev.9.gbbbbbbb", true},
 		{"", "1.4.0", false},
 		{"1.4.0", "", false},
 	} {

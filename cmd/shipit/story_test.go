@@ -78,7 +78,6 @@ func TestStories(t *testing.T) {
 // TestStoriesOnRealPods runs stories on a real kubelet, containerd and registry,
 // where the worker is run by bun.
 func TestStoriesOnRealPods(t *testing.T) {
-	t.Parallel()
 	g := real(t)
 	for _, file := range []string{"main-job", "equal-bits", "interrupt", "real/non-root", "real/npm", "real/late-crash"} {
 		t.Run(file, func(t *testing.T) { g.run(t, "testdata/stories/"+file+".txtar", "") })
