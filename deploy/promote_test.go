@@ -279,6 +279,8 @@ func TestOneLineOfRecordsIsOfOneEnvironment(t *testing.T) {
 	a.Config.Environment = "production" // and nothing else of the settings differs
 	_, err = a.ship(t, a.of(newSHA, newBits, "1.5.0"), deploy.Terms{})
 	require.EqualError(t, err, "OtherEnvironment: #1 01d0000 is of staging, and this release is of production: what runs in the one would be replaced by the other")
+	_, err = a.ship(t, a.of(oldSHA, oldBits, "1.4.0"), deploy.Terms{})
+	require.ErrorContains(t, err, "OtherEnvironment", "what runs just so runs for staging")
 	history, err := a.Read(t.Context())
 	require.NoError(t, err)
 	plan, err := a.Plan(t.Context(), a.of(newSHA, newBits, "1.5.0"), deploy.Terms{History: history}, nil)

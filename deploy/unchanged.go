@@ -15,7 +15,7 @@ func (e Engine) alreadyRunning(ctx context.Context, rel release.Release, t Terms
 		return release.Record{}, false
 	}
 	entry := t.History.Entries[0]
-	if !records(entry, rel) || release.Refuse(t.Known, t.Allow) != nil || e.Ledger.Trust(ctx, entry) != nil {
+	if !records(entry, rel) || entry.Record.Environment != e.Config.Environment || release.Refuse(t.Known, t.Allow) != nil || e.Ledger.Trust(ctx, entry) != nil {
 		return release.Record{}, false
 	}
 	if _, untrusted, err := e.verifyImages(ctx, rel, nil); err != nil || len(untrusted) > 0 {
