@@ -2,6 +2,7 @@ package deploy_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -145,6 +146,14 @@ func (m *memory) Prune(ctx context.Context, _ release.Role, _ func() ([]release.
 		return m.prunes(ctx)
 	}
 	return nil
+}
+
+// Reach is what the objects of a role are: each is a deploy.Reach.
+func (m *memory) Reach(role release.Role) (out deploy.Reach) {
+	for _, raw := range role.Objects {
+		_ = json.Unmarshal(raw, &out)
+	}
+	return out
 }
 
 func (m *memory) Do(_ context.Context, _ release.Role, req *http.Request) (*http.Response, error) {

@@ -55,8 +55,7 @@ func (e Engine) asker(role release.Role) probe.Asker {
 		}
 		return func(string) string { return "withheld: the secrets of the role cannot be read" }
 	}
-	cfg, _ := e.Config.Role(role.Name)
-	return probe.Asker{Do: e.do(role), Mask: mask, Addresses: addresses(role, cfg)}
+	return probe.Asker{Do: e.do(role), Mask: mask, Addresses: e.addresses(role)}
 }
 
 // runProbes runs probes in order, each until it holds.

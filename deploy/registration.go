@@ -2,11 +2,7 @@ package deploy
 
 import (
 	"context"
-	"encoding/json"
-	"net"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/probe"
@@ -94,7 +90,7 @@ func (e Engine) unknownAddresses(rel release.Release) []release.Finding {
 		if !ok || slices.ContainsFunc(told, func(f release.Finding) bool { return f.Code == release.CodeRegistrationAddress && f.Role == role.Name }) {
 			continue
 		}
-		if f, faulty := probe.AddressFault(cfg, addresses(role, cfg)); faulty {
+		if f, faulty := probe.AddressFault(cfg, e.addresses(role)); faulty {
 			out = append(out, f)
 		}
 	}
@@ -103,103 +99,14 @@ func (e Engine) unknownAddresses(rel release.Release) []release.Finding {
 
 // addresses are the host[:port] at which a role can be reached, the likeliest first: the
 // one that the role announces, or else those of its Service or machine.
-func addresses(role release.Role, cfg config.Role) []string {
-	var out, services []string
-	for _, raw := range role.Objects {
-		var service release.ServiceDefinition
-		if role.Target == release.TargetHost {
-			if json.Unmarshal(raw, &service) == nil {
-				out = append(out, probe.Announced(func(name string) string { return service.Env[name] })...)
-				if service.Address == "" && cfg.Host != nil {
-					service.Address = cfg.Host.Address // the record is older than what tells it
-				}
-				services = append(services, machineAddress(service)...)
-			}
-			continue
-		}
-		var object any
-		if json.Unmarshal(raw, &object) != nil {
-			continue
-		}
-		out = append(out, probe.Announced(func(name string) string { return envValue(object, name) })...)
-		services = append(services, serviceNames(raw, cfg.Port)...)
-	}
-	if len(out) > 0 {
-		return out
-	}
-	return services
-}
-
-// envValue is the value of an environment variable of a container, wherever containers
-// are in an object; "" if it has none or takes it from elsewhere.
-func envValue(v any, name string) string {
-	switch v := v.(type) {
-	case map[string]any:
-		if v["name"] == name {
-			if value, ok := v["value"].(string); ok {
-				return value
-			}
-		}
-		for _, key := range []string{"spec", "template", "jobTemplate", "containers", "env"} {
-			if found := envValue(v[key], name); found != "" {
-				return found
-			}
-		}
-	case []any:
-		for _, item := range v {
-			if found := envValue(item, name); found != "" {
-				return found
-			}
-		}
-	}
-	return ""
-}
-
-// serviceNames are the names by which the cluster's DNS knows a Service that leads to a
-// port, with the Service's own port: first the one that resolves in every namespace.
-func serviceNames(raw json.RawMessage, port int) []string {
-	var s struct {
-		Kind     string
-		Metadata struct{ Name, Namespace string }
-		Spec     struct {
-			Ports []struct {
-				Port       int
-				TargetPort json.RawMessage
-			}
-		}
-	}
-	if json.Unmarshal(raw, &s) != nil || s.Kind != "Service" {
+func (e Engine) addresses(role release.Role) []string {
+	t, err := e.target(role)
+	if err != nil {
 		return nil
 	}
-	at := 0
-	for _, p := range s.Spec.Ports {
-		number, err := strconv.Atoi(string(p.TargetPort))
-		named := err != nil && len(p.TargetPort) > 0 // by a container, and any port may have the name
-		if number == port || named || len(p.TargetPort) == 0 && p.Port == port {
-			at = p.Port
-			break
-		}
+	reach := t.Reach(role)
+	if announced := probe.Announced(func(name string) string { return reach.Env[name] }); len(announced) > 0 {
+		return announced
 	}
-	if at == 0 {
-		return nil
-	}
-	var out []string
-	name, namespace := s.Metadata.Name, s.Metadata.Namespace
-	for _, host := range []string{name + "." + namespace + ".svc", name, name + "." + namespace, name + "." + namespace + ".svc.cluster.local"} {
-		out = append(out, net.JoinHostPort(host, strconv.Itoa(at)))
-	}
-	return out
-}
-
-// machineAddress is the machine of a service as others name it, with the service's port;
-// nil for the machine that shipit runs on.
-func machineAddress(s release.ServiceDefinition) []string {
-	if s.Address == "" || s.Address == release.LocalMachine || s.Port == 0 {
-		return nil
-	}
-	host := s.Address[strings.LastIndex(s.Address, "@")+1:]
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	return []string{net.JoinHostPort(strings.Trim(host, "[]"), strconv.Itoa(s.Port))}
+	return reach.Hosts
 }

@@ -71,9 +71,8 @@ func registering(t *testing.T, objects ...string) (*app, *registry, release.Rele
 }
 
 const (
-	workerService  = `{"apiVersion":"v1","kind":"Service","metadata":{"name":"worker","namespace":"bus"},"spec":{"ports":[{"port":9000,"targetPort":9000},{"port":80,"targetPort":3111}]}}`
-	metricsService = `{"apiVersion":"v1","kind":"Service","metadata":{"name":"metrics","namespace":"bus"},"spec":{"ports":[{"port":9090,"targetPort":9090}]}}`
-	announcesURL   = `{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"worker"},"spec":{"template":{"spec":{"containers":[{"name":"worker","env":[{"name":"PORT","value":"3111"},{"name":"INNGEST_SERVE_HOST","value":%q}]}]}}}}`
+	workerService = `{"Hosts":["worker.bus.svc:80","worker:80"]}`
+	announcesURL  = `{"Env":{"PORT":"3111","INNGEST_SERVE_HOST":%q}}`
 )
 
 func TestAWorkerRegistersWhereTheServerReachesIt(t *testing.T) {
@@ -83,7 +82,6 @@ func TestAWorkerRegistersWhereTheServerReachesIt(t *testing.T) {
 	}{
 		"at its Service": {[]string{workerService}, "http://worker.bus.svc:80/api/inngest"},
 		"at its Service, if it announces an empty address":  {[]string{fmt.Sprintf(announcesURL, ""), workerService}, "http://worker.bus.svc:80/api/inngest"},
-		"at the Service that leads to its port":             {[]string{metricsService, workerService}, "http://worker.bus.svc:80/api/inngest"},
 		"at its Service, if its address is filled in later": {[]string{fmt.Sprintf(announcesURL, "http://$(POD_IP):3111"), workerService}, "http://worker.bus.svc:80/api/inngest"},
 		"at what it announces":                              {[]string{workerService, fmt.Sprintf(announcesURL, "http://bus:3111")}, "http://bus:3111/api/inngest"},
 	} {
@@ -97,16 +95,6 @@ func TestAWorkerRegistersWhereTheServerReachesIt(t *testing.T) {
 			require.Contains(t, record.Functions.Roles[0].Registered, ", at "+tt.want)
 		})
 	}
-	t.Run("at its machine", func(t *testing.T) {
-		a, r, rel := registering(t)
-		definition, err := json.Marshal(release.ServiceDefinition{Kind: "systemd", Address: "deploy@panda.local:2222", Port: 3111})
-		require.NoError(t, err)
-		a.Targets[release.TargetHost] = a.target
-		rel.Roles[0].Target, rel.Roles[0].Objects = release.TargetHost, []json.RawMessage{definition}
-		_, err = a.ship(t, rel, deploy.Terms{})
-		require.NoError(t, err)
-		require.Equal(t, "http://panda.local:3111/api/inngest", r.held())
-	})
 }
 
 func TestARegistrationThatNobodyReachesIsRefused(t *testing.T) {

@@ -43,6 +43,8 @@ type Target interface {
 	// Prune drops what no good release of the role needs any more. records gives all
 	// that the ledger holds, newest first.
 	Prune(ctx context.Context, role release.Role, records func() ([]release.Record, error)) error
+	// Reach is how a role can be reached, as its objects tell it; no target is asked.
+	Reach(role release.Role) Reach
 	// Do sends an HTTP request to the role itself; the URL holds port, path and query.
 	Do(ctx context.Context, role release.Role, req *http.Request) (*http.Response, error)
 	// Mask returns what hides, in what the role says, the values of the secrets that
@@ -58,6 +60,12 @@ type Comparison struct {
 	Findings []release.Finding // what of that would be refused
 	Failure  *release.Failure  // why the role is down, if that is known
 	Present  bool              // something of the role is there, running or not
+}
+
+// Reach is how a role can be reached from elsewhere.
+type Reach struct {
+	Env   map[string]string // of its processes, as far as its objects say it
+	Hosts []string          // host:port of its Services or its machine, the likeliest first; none: not known
 }
 
 // Preflight is what a target found before anything was changed.

@@ -3,14 +3,18 @@ package host
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 
 	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/deploy/host/content"
+	"github.com/joelhooks/shipit/deploy/host/machine"
 	"github.com/joelhooks/shipit/deploy/host/service"
 	"github.com/joelhooks/shipit/release"
 )
@@ -180,6 +184,21 @@ func (t *Target) Mask(ctx context.Context, role release.Role) (func(string) stri
 		return nil, fmt.Errorf("%s: its environment file cannot be read", role.Name)
 	}
 	return mask, nil
+}
+
+// Reach is the environment of the role's service, and its port on its machine; that of the
+// machine that shipit runs on has no name by which others know it.
+func (t *Target) Reach(role release.Role) deploy.Reach {
+	var d release.ServiceDefinition
+	if len(role.Objects) != 1 || json.Unmarshal(role.Objects[0], &d) != nil {
+		return deploy.Reach{}
+	}
+	out := deploy.Reach{Env: d.Env}
+	address := cmp.Or(d.Address, t.roles[role.Name].Address) // the record is older than what tells it
+	if address != "" && address != release.LocalMachine && d.Port != 0 {
+		out.Hosts = []string{net.JoinHostPort(machine.Hostname(address), strconv.Itoa(d.Port))}
+	}
+	return out
 }
 
 // Do sends a request as if from the role's machine: the URL names a port of

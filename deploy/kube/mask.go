@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/deploy/kube/object"
 	"github.com/joelhooks/shipit/deploy/kube/rollout"
 	"github.com/joelhooks/shipit/release"
@@ -39,4 +40,15 @@ func (t *Target) Mask(ctx context.Context, role release.Role) (func(string) stri
 		values = append(values, of...)
 	}
 	return func(text string) string { return release.Redact(text, values) }, nil
+}
+
+// Reach is what the role's containers are told by their environment, and the Services that
+// lead to its port.
+func (t *Target) Reach(role release.Role) deploy.Reach {
+	objects, err := object.Parse(role)
+	if err != nil {
+		return deploy.Reach{}
+	}
+	configured, _ := t.cfg.Role(role.Name)
+	return deploy.Reach{Env: object.Env(objects), Hosts: object.ServiceNames(objects, configured.Port)}
 }

@@ -99,6 +99,12 @@ func parseAddress(address string) (name, addr string, err error) {
 	return name, net.JoinHostPort(host, port), nil
 }
 
+// Hostname is the host of an address [user@]host[:port].
+func Hostname(address string) string {
+	host, _ := splitPort(address[strings.Index(address, "@")+1:])
+	return host
+}
+
 // splitPort parts host and port; the port defaults to 22.
 func splitPort(addr string) (host, port string) {
 	if h, p, err := net.SplitHostPort(addr); err == nil {
