@@ -109,7 +109,7 @@ type Registration struct {
 
 // Registered asks the server what it has of a role; nothing is changed. An answer that
 // is not as register.ask expects is a fault; the error says that the server could not
-// be asked. The zero Registration is that of a role without register.ask.
+// be asked: it did not answer, denied the answer, or has a fault itself. The zero Registration is that of a role without register.ask.
 func Registered(ctx context.Context, role config.Role, ask Asker) (Registration, error) {
 	if role.Register == nil || role.Register.Ask == nil {
 		return Registration{}, nil
@@ -123,10 +123,20 @@ func Registered(ctx context.Context, role config.Role, ask Asker) (Registration,
 		return seen, nil
 	}
 	text := clip(ask.hiding(ctx, role)(causeOf(err)), messageBytes)
-	if got.Status == 0 || got.Status >= http.StatusBadRequest {
+	if unasked(got.Status) {
 		return Registration{}, errors.New(text)
 	}
 	return Registration{Fault: &release.Failure{Role: role.Name, Code: release.CodeRegistrationFailed, Object: "registration", Message: text}}, nil
+}
+
+// unasked reports whether a status says nothing of what the server has: there was no answer
+// (0), or none to the question.
+func unasked(status int) bool {
+	switch status {
+	case 0, http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout, http.StatusTooManyRequests:
+		return true
+	}
+	return status >= http.StatusInternalServerError
 }
 
 // registration asks the server once.

@@ -145,6 +145,29 @@ func TestWhatTheServerHasIsAsked(t *testing.T) {
 	})
 }
 
+func TestWhatAnAnswerOfTheServerSays(t *testing.T) {
+	for status, unasked := range map[int]bool{
+		http.StatusNotFound: false, http.StatusUnprocessableEntity: false, http.StatusBadRequest: false, http.StatusOK: false,
+		http.StatusUnauthorized: true, http.StatusForbidden: true, http.StatusRequestTimeout: true, http.StatusTooManyRequests: true,
+		http.StatusInternalServerError: true, http.StatusBadGateway: true, http.StatusServiceUnavailable: true,
+	} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			role, ask, _ := announcing(t, "")
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+			defer server.Close()
+			role.Register = &config.Register{Path: "/api/inngest", Ask: &config.Request{URL: server.URL, Expect: []string{`status == 204`}}}
+			seen, err := probe.Registered(t.Context(), role, ask)
+			if unasked {
+				require.ErrorContains(t, err, "status == 204 does not hold")
+				require.Nil(t, seen.Fault)
+				return
+			}
+			require.NoError(t, err, "the server has answered, and does not have the worker as expected")
+			require.Contains(t, seen.Fault.Message, "status == 204 does not hold")
+		})
+	}
+}
+
 func TestTheServersOwnIDOfAnEventIsAwaited(t *testing.T) {
 	asked := ""
 	role, ask := worker(t, func(w http.ResponseWriter, r *http.Request) {
