@@ -37,7 +37,7 @@ func brought(record release.Record, r release.RoleRecord) bool {
 			continue
 		}
 		recorded := release.Role{Digest: known.Digest, Aliases: known.Aliases}
-		return record.Adopted && r.InParity && known.Digest == r.Digest || known.Digest != "" && recorded.Runs(r.LiveDigest)
+		return record.Adopted && r.InParity && known.Digest == r.Digest || recorded.Runs(r.LiveDigest)
 	}
 	return false
 }

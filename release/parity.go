@@ -44,6 +44,7 @@ func Compare(rel Release, live map[string]Live) []Drift {
 
 func compareRole(role Role, live Live) []Drift {
 	var drifts []Drift
+	unknown := role.Digest == "" // it was adopted, and nobody knows its image: any fits
 	add := func(kind DriftKind, seen, detail string) {
 		drifts = append(drifts, Drift{Role: role.Name, Kind: kind, Wanted: role.Digest, Live: seen, Detail: detail})
 	}
@@ -59,14 +60,13 @@ func compareRole(role Role, live Live) []Drift {
 		add(DriftUnknown, "unknown", detail)
 	case len(live.Digests) == 0 && live.Desired == 0:
 		// Scaled to nothing, or a role of jobs and schedules only: nothing serves a wrong image.
-	case role.Digest == "" && live.Ready >= live.Desired && live.Unsteady == "":
-		// It was adopted, and nobody knows its image.
+	case unknown && live.Ready >= live.Desired && live.Unsteady == "":
 	case len(live.Digests) == 0:
 		add(DriftMissing, "nothing", live.readiness())
 	default:
 		matching := 0
 		for _, d := range live.Digests {
-			if role.Runs(d) {
+			if unknown || role.Runs(d) {
 				matching++
 			}
 		}
@@ -109,11 +109,11 @@ func (r Record) Observe(rel Release, live map[string]Live, objects []Drift, shaO
 		role, _ := rel.Role(rec.Name)
 		l := live[rec.Name]
 		rec.Ready, rec.Desired, rec.LiveDigest, rec.LiveSHA = l.Ready, l.Desired, l.Digest(), ""
-		if rec.Wanted = l.Wanted; role.Runs(l.Wanted) {
+		if rec.Wanted = l.Wanted; role.Digest == "" || role.Runs(l.Wanted) {
 			rec.Wanted = role.Digest
 		}
 		switch {
-		case role.Digest != "" && role.Runs(l.Digest()):
+		case role.Runs(l.Digest()):
 			rec.LiveDigest, rec.LiveSHA = role.Digest, rel.SHA
 		case shaOf != nil && l.Digest() != "":
 			rec.LiveSHA = shaOf(rec.Name, l.Digest())

@@ -51,6 +51,16 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+func TestOfAnUnknownImageAnyFitsAndNoneIsSaidToBeIt(t *testing.T) {
+	unknown := release.Role{Name: "cluster", Target: release.TargetKubernetes}
+	require.False(t, unknown.Runs("sha256:index"), "which image a role is of, only its digest says")
+	rel := release.Release{App: "bus", Adopted: true, Roles: []release.Role{unknown}}
+	require.Empty(t, release.Compare(rel, map[string]release.Live{"cluster": live(3, 3, "sha256:a", "sha256:b")}))
+	drifts := release.Compare(rel, map[string]release.Live{"cluster": live(2, 3, "sha256:a")})
+	require.Len(t, drifts, 1)
+	require.Equal(t, release.DriftUnready, drifts[0].Kind)
+}
+
 func TestObserve(t *testing.T) {
 	record := release.Begin(both, time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC))
 	require.Equal(t, release.Pending, record.Outcome)

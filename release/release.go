@@ -84,10 +84,9 @@ func (r Release) Role(name string) (Role, bool) {
 // Reference is the pullable name of the role's image, by digest.
 func (r Role) Reference() string { return r.Repository + "@" + r.Digest }
 
-// Runs reports whether a digest that a runtime reported is this role's image. Of a role
-// whose image is not known, any is.
+// Runs reports whether a digest that a runtime reported is this role's image.
 func (r Role) Runs(reported string) bool {
-	return reported != "" && (r.Digest == "" || reported == r.Digest || slices.Contains(r.Aliases, reported))
+	return reported != "" && (reported == r.Digest || slices.Contains(r.Aliases, reported))
 }
 
 // Short abbreviates a commit SHA to the 7 digits that people read; anything

@@ -219,10 +219,11 @@ func liveOf(role release.Role, r running, now time.Time) release.Live {
 				continue
 			}
 			digests := runningDigests(p, names)
-			wanted := len(digests) > 0 || role.Digest == "" // an adopted image need not be known
+			unknown := role.Digest == "" // it was adopted, and nobody knows its image: any fits
+			wanted := unknown || len(digests) > 0
 			for _, d := range digests {
 				count[d]++
-				wanted = wanted && role.Runs(d)
+				wanted = wanted && (unknown || role.Runs(d))
 			}
 			if began := p.Status.StartTime; began != nil && (out.Since.IsZero() || began.Time.Before(out.Since)) {
 				out.Since = began.UTC()
