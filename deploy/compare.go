@@ -55,8 +55,8 @@ func (e Engine) compare(ctx context.Context, rel release.Release, with compareOp
 			seen := e.compareRole(ctx, Step{Release: rel, Role: role, Snapshot: with.snapshots[role.Target], Whole: with.fullContent})
 			var at *registration
 			// What does not run cannot say what it should have registered.
-			if !with.ownObjects && !rel.Adopted && seen.Live.Ready > 0 {
-				at = e.registered(ctx, role)
+			if !with.ownObjects && seen.Live.Ready > 0 {
+				at = e.registered(ctx, rel, role)
 			}
 			if change, differs := at.change(role.Name); differs {
 				seen.Changes = append(seen.Changes, change)

@@ -95,6 +95,16 @@ func (e Engine) target(role release.Role) (Target, error) {
 	return t, nil
 }
 
+// settings are those of a role of a release; false if the configuration does not name the
+// role, or for what ran before the first release: it goes back as it was, and nothing is
+// asked of it.
+func (e Engine) settings(rel release.Release, role release.Role) (config.Role, bool) {
+	if rel.Adopted {
+		return config.Role{}, false
+	}
+	return e.Config.Role(role.Name)
+}
+
 // NoTargetError says that no role of the configuration runs where a role of a
 // release does, so that no connection to it is known.
 type NoTargetError struct {

@@ -42,7 +42,7 @@ func (e Engine) runsWhole(ctx context.Context, rel release.Release, record relea
 	}
 	registered := map[string]*registration{}
 	for _, role := range rel.Roles {
-		if rel.Adopted || !e.probed(role) {
+		if !e.probed(rel, role) {
 			continue
 		}
 		proof, err := e.probe(ctx, role)

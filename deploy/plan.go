@@ -46,7 +46,7 @@ func (e Engine) Plan(ctx context.Context, rel release.Release, t Terms, unpushed
 	for _, l := range seen.leftovers {
 		p.Changes = append(p.Changes, Change{Role: l.role.Name, Object: "role " + l.role.Name, Action: release.ActionPruned})
 	}
-	p.Findings = slices.Concat(p.Findings, t.Known, e.unknownAddresses(rel), e.elsewhere(ctx, rel, t.History))
+	p.Findings = slices.Concat(p.Findings, t.Known, e.unknownAddresses(rel, e.probeFaults(rel)), e.elsewhere(ctx, rel, t.History))
 	return p, nil
 }
 

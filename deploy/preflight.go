@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/joelhooks/shipit/ledger"
-	"github.com/joelhooks/shipit/probe"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -73,7 +72,8 @@ func (e Engine) preflight(ctx context.Context, rel release.Release, t Terms) (ch
 		return checked{}, err
 	}
 	maps.Copy(bundles, signature)
-	all := slices.Concat(untrusted, unsigned, weaker, lower, e.otherEnvironment(rel, t.History), elsewhere, t.Known, e.probeFindings(t.Known), e.unknownAddresses(rel), dropped(rel, t.History.Records(), e.Config.Keep), found.all)
+	probes := e.probeFaults(rel)
+	all := slices.Concat(untrusted, unsigned, weaker, lower, e.otherEnvironment(rel, t.History), elsewhere, t.Known, without(t.Known, probes), e.unknownAddresses(rel, probes), dropped(rel, t.History.Records(), e.Config.Keep), found.all)
 	for _, f := range all {
 		allowed := f.Severity == release.Refuses && f.Allowable() && slices.Contains(t.Allow, f.Code)
 		if allowed {
@@ -94,9 +94,9 @@ func (e Engine) preflight(ctx context.Context, rel release.Release, t Terms) (ch
 	}, nil
 }
 
-// probeFindings are what is wrong with the probes, but for what is known already.
-func (e Engine) probeFindings(known []release.Finding) []release.Finding {
-	return slices.DeleteFunc(probe.Validate(e.Config), func(f release.Finding) bool {
+// without are findings but for what is known already.
+func without(known, findings []release.Finding) []release.Finding {
+	return slices.DeleteFunc(slices.Clone(findings), func(f release.Finding) bool {
 		return slices.ContainsFunc(known, func(k release.Finding) bool { return k.Code == f.Code && k.Message == f.Message })
 	})
 }

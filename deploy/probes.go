@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/joelhooks/shipit/config"
@@ -11,9 +12,18 @@ import (
 )
 
 // probed reports whether there is anything to ask of a role once it is ready.
-func (e Engine) probed(role release.Role) bool {
-	cfg, ok := e.Config.Role(role.Name)
+func (e Engine) probed(rel release.Release, role release.Role) bool {
+	cfg, ok := e.settings(rel, role)
 	return ok && (len(cfg.AllProbes()) > 0 || cfg.Register != nil)
+}
+
+// probeFaults are what is wrong with what the roles of a release are asked; nothing is
+// asked of what ran before the first one.
+func (e Engine) probeFaults(rel release.Release) []release.Finding {
+	return slices.DeleteFunc(probe.Validate(e.Config), func(f release.Finding) bool {
+		_, has := rel.Role(f.Role)
+		return rel.Adopted || f.Role != "" && !has
+	})
 }
 
 // probe asks a role that was just switched whether it does its work, and proves
@@ -69,16 +79,13 @@ func (e Engine) runProbes(ctx context.Context, role release.Role, cfg config.Rol
 }
 
 // functions asks every role which functions it owns, all at once; nil if none answers for
-// them and none is registered. What was adopted is not asked. registered are the
-// registrations by role. The error names ids that two roles claim.
+// them and none is registered. registered are the registrations by role. The error names
+// ids that two roles claim.
 func (e Engine) functions(ctx context.Context, rel release.Release, registered map[string]*registration) (*release.Functions, error) {
-	if rel.Adopted {
-		return nil, nil
-	}
 	asked, errs := make([]*release.RoleFunctions, len(rel.Roles)), make([]error, len(rel.Roles))
 	var all sync.WaitGroup
 	for i, role := range rel.Roles {
-		if cfg, ok := e.Config.Role(role.Name); ok {
+		if cfg, ok := e.settings(rel, role); ok {
 			all.Go(func() { asked[i], errs[i] = e.roleFunctions(ctx, role, cfg, registered[role.Name]) })
 		}
 	}

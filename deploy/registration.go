@@ -24,8 +24,8 @@ func (e Engine) register(ctx context.Context, role release.Role, cfg config.Role
 
 // registered asks the server what it has of a role; nil if it is not to be asked. That
 // it could not be asked is no difference, and is told as unasked.
-func (e Engine) registered(ctx context.Context, role release.Role) *registration {
-	cfg, ok := e.Config.Role(role.Name)
+func (e Engine) registered(ctx context.Context, rel release.Release, role release.Role) *registration {
+	cfg, ok := e.settings(rel, role)
 	if !ok || cfg.Register == nil || cfg.Register.Ask == nil {
 		return nil
 	}
@@ -77,16 +77,11 @@ func (r *registration) change(role string) (Change, bool) {
 
 // unknownAddresses are findings of roles that are to register though no address is known
 // at which the server reaches them, in what is rolled out either. Those that the
-// configuration alone tells are findings of probe.Validate. What ran before the first
-// release is not asked to register, and goes back as it was.
-func (e Engine) unknownAddresses(rel release.Release) []release.Finding {
-	if rel.Adopted {
-		return nil
-	}
-	told := probe.Validate(e.Config)
+// configuration alone tells are among told, the probeFaults.
+func (e Engine) unknownAddresses(rel release.Release, told []release.Finding) []release.Finding {
 	var out []release.Finding
 	for _, role := range rel.Roles {
-		cfg, ok := e.Config.Role(role.Name)
+		cfg, ok := e.settings(rel, role)
 		if !ok || slices.ContainsFunc(told, func(f release.Finding) bool { return f.Code == release.CodeRegistrationAddress && f.Role == role.Name }) {
 			continue
 		}

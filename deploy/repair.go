@@ -145,7 +145,7 @@ func (e Engine) repairRole(ctx context.Context, step Step, role release.Role) er
 	if _, err = t.Switch(ctx, step); err != nil {
 		return causeOf(ctx, err)
 	}
-	if step.Release.Adopted || !e.probed(role) {
+	if !e.probed(step.Release, role) {
 		return nil
 	}
 	if _, err := e.probe(ctx, role); err != nil {

@@ -156,7 +156,7 @@ func (e Engine) switchRole(ctx context.Context, c checked, role release.Role, ou
 		err = causeOf(ctx, err)
 	}
 	out.took[role.Name] = time.Since(began)
-	if err == nil && !c.Release.Adopted && e.probed(role) {
+	if err == nil && e.probed(c.Release, role) {
 		var proof string
 		proof, err = e.probe(ctx, role)
 		out.registered[role.Name] = proven(proof)
