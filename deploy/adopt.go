@@ -108,6 +108,7 @@ func (e Engine) putBackUnready(ctx context.Context, c checked, switched []string
 	}
 	before := entry.Release()
 	told = []string{"what ran before was not ready, and is put back as it was"}
-	told = append(told, e.restoreRoles(ctx, before, switched)...)
+	_, faults := e.restoreRoles(ctx, before, switched)
+	told = append(told, faults...)
 	return append(told, e.removeFormerRoles(ctx, asFormer(c.Release, entry.Record), before)...), true
 }

@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"slices"
+	"sync"
 
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/probe"
@@ -36,16 +37,22 @@ func (e Engine) registered(ctx context.Context, rel release.Release, role releas
 	return &registration{Registration: seen}
 }
 
-// registerAgain makes a role that was put back register, because the server may have
-// what the failed release registered. The role runs whether it succeeds or not.
-func (e Engine) registerAgain(ctx context.Context, role release.Role) {
-	cfg, ok := e.Config.Role(role.Name)
-	if !ok {
-		return
+// registerAgain makes the roles that were put back register, all at once, because the
+// server may have what the failed release registered. They run whether it succeeds or not.
+func (e Engine) registerAgain(ctx context.Context, good release.Release, restored []release.Role) {
+	var all sync.WaitGroup
+	for _, role := range restored {
+		cfg, ok := e.settings(good, role)
+		if !ok {
+			continue
+		}
+		all.Go(func() {
+			if _, err := e.register(ctx, role, cfg); err != nil {
+				e.report(release.PhaseRestore, release.MarkNote, role.Name, "runs again, and is not registered: %s", release.OneLine(err.Error()))
+			}
+		})
 	}
-	if _, err := e.register(ctx, role, cfg); err != nil {
-		e.report(release.PhaseRestore, release.MarkNote, role.Name, "runs again, and is not registered: %s", release.OneLine(err.Error()))
-	}
+	all.Wait()
 }
 
 // registration is what the server has of a role.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"testing"
 
@@ -142,6 +143,50 @@ func TestARegistrationThatNobodyReachesIsRefused(t *testing.T) {
 		require.Equal(t, release.Restored, record.Outcome, record.Reason)
 		require.Contains(t, record.Reason, "http://127.0.0.1:3111/api/inngest is registered, not a URL on worker.bus.svc:80")
 		require.Equal(t, good, r.held())
+	})
+}
+
+func TestRolesRegisterAgainWhenAllAreBack(t *testing.T) {
+	two := func(t *testing.T) (a *app, next release.Release) {
+		a, r, rel := registering(t, workerService)
+		second := a.Config.Roles[0]
+		second.Name = "gateway"
+		a.Config.Roles = append(a.Config.Roles, second)
+		a.Config.Functions.AllowDuplicates = []string{"a"}
+		a.target.answer = func(w http.ResponseWriter, req *http.Request) {
+			if req.Method == http.MethodPut {
+				a.target.note("register")
+			}
+			r.worker(w, req)
+		}
+		next = releaseOf(newSHA, newBits, "cluster", "gateway")
+		next.Roles[0].Objects, next.Roles[1].Objects = rel.Roles[0].Objects, rel.Roles[0].Objects
+		a.target.switches = crash("gateway", newBits)
+		return a, next
+	}
+	t.Run("and a leftover is gone", func(t *testing.T) {
+		a, next := two(t)
+		good := next
+		good.SHA, good.Roles = oldSHA, slices.Clone(next.Roles)
+		good.Roles[0].Digest, good.Roles[1].Digest = oldBits, oldBits
+		_, err := a.ship(t, good, deploy.Terms{})
+		require.NoError(t, err)
+		a.Config.Roles = append(a.Config.Roles, config.Role{Name: "added"})
+		next.Roles = append([]release.Role{{Name: "added", Target: onMemory, Digest: newBits}}, next.Roles...)
+		a.target.calls = nil
+		record, err := a.ship(t, next, deploy.Terms{})
+		require.NoError(t, err)
+		require.Equal(t, release.Restored, record.Outcome, record.Reason)
+		require.Equal(t, []string{"switch added " + newBits, "switch cluster " + newBits, "register", "switch gateway " + newBits,
+			"switch cluster " + oldBits, "switch gateway " + oldBits, "remove added", "register", "register"}, a.target.calls)
+	})
+	t.Run("but not those of before the first release", func(t *testing.T) {
+		a, next := two(t)
+		a.target.runs["cluster"], a.target.runs["gateway"] = foundBits, foundBits
+		record, err := a.ship(t, next, deploy.Terms{})
+		require.NoError(t, err)
+		require.Equal(t, release.Restored, record.Outcome, record.Reason)
+		require.Equal(t, []string{"switch cluster " + newBits, "register", "switch gateway " + newBits, "switch cluster " + foundBits, "switch gateway " + foundBits}, a.target.calls)
 	})
 }
 

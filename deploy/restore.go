@@ -38,11 +38,12 @@ func (e Engine) restore(ctx context.Context, begun ledger.Begun, c checked, reco
 		return record, good
 	}
 	e.report(release.PhaseRestore, release.MarkStart, "", "restore %s", good.ID())
-	faults := e.restoreRoles(ctx, good, out.switched)
+	restored, faults := e.restoreRoles(ctx, good, out.switched)
 	if ctx.Err() == nil {
 		// What the failed release brought goes too, where the good release does not have it.
 		candidates := append(asFormer(c.Release, record), c.formerRoles...)
 		faults = append(faults, e.removeFormerRoles(ctx, candidates, good)...)
+		e.registerAgain(ctx, good, restored)
 	}
 	if ctx.Err() != nil {
 		faults = append(faults, release.OneLine(context.Cause(ctx).Error()))
@@ -78,23 +79,24 @@ func (e Engine) undoFirstRelease(ctx context.Context, rel release.Release, switc
 }
 
 // restoreRoles switches every role that was begun back to the good release. It
-// returns what went wrong, and stops when the lock is lost.
-func (e Engine) restoreRoles(ctx context.Context, good release.Release, switched []string) []string {
-	var faults []string
+// returns the roles that run again and what went wrong, and stops when the lock is lost.
+func (e Engine) restoreRoles(ctx context.Context, good release.Release, switched []string) (restored []release.Role, faults []string) {
 	for _, name := range switched {
 		role, had := good.Role(name)
 		if !had {
 			continue // not in the good release: restore removes it afterwards
 		}
 		err := e.restoreRole(ctx, good, role)
-		if ctx.Err() != nil {
-			return faults
-		}
-		if err != nil {
+		switch {
+		case ctx.Err() != nil:
+			return restored, faults
+		case err != nil:
 			faults = append(faults, fmt.Sprintf("restore %s: %s", name, release.OneLine(err.Error())))
+		default:
+			restored = append(restored, role)
 		}
 	}
-	return faults
+	return restored, faults
 }
 
 // verifyRestored returns the first difference from the good release that remains in what
@@ -126,11 +128,8 @@ func (e Engine) restoreRole(ctx context.Context, good release.Release, role rele
 	if role, err = t.Prepare(ctx, role); err != nil {
 		return err
 	}
-	if _, err = t.Switch(ctx, Step{Release: good, Role: role, Force: true}); err != nil {
-		return err
-	}
-	e.registerAgain(ctx, role)
-	return nil
+	_, err = t.Switch(ctx, Step{Release: good, Role: role, Force: true})
+	return err
 }
 
 // asFormer are the roles of the release under way as former ones, to be removed.
