@@ -43,7 +43,7 @@ func (p Publisher) BuildIn(ctx context.Context, client *dagger.Client, in Inputs
 	if err != nil {
 		return InEngine{}, err
 	}
-	dir, done, err := process.Scratch("image")
+	dir, done, err := process.Scratch(process.Image)
 	if err != nil {
 		return InEngine{}, err
 	}

@@ -19,7 +19,7 @@ func onDisk(ctx context.Context, c content) (string, func(), error) {
 		dir, err := filepath.EvalSymlinks(c.dir)
 		return dir, func() {}, err
 	}
-	tmp, done, err := process.Scratch("prove")
+	tmp, done, err := process.Scratch(process.Prove)
 	if err != nil {
 		return "", nil, err
 	}

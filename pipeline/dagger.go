@@ -75,7 +75,7 @@ func daggerBuilds(e *engine.Engine, opts Options) builder {
 
 // openDagger completes r with what goes into the engine. done removes it again.
 func openDagger(ctx context.Context, in Inputs, r daggerRun) (opened daggerRun, done func(), err error) {
-	tmp, remove, err := process.Scratch("dagger")
+	tmp, remove, err := process.Scratch(process.Dagger)
 	if err != nil {
 		return r, nil, err
 	}

@@ -36,7 +36,7 @@ func (e *NotReproducibleError) Error() string {
 // commands: an engine knows no result of either. A difference is a
 // *NotReproducibleError. It returns the second build.
 func checkReproducible(ctx context.Context, in Inputs, opts Options) (Built, error) {
-	dir, done, err := process.Scratch("reproducible")
+	dir, done, err := process.Scratch(process.Reproducible)
 	if err != nil {
 		return Built{}, err
 	}

@@ -2,8 +2,10 @@ package process
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -15,12 +17,26 @@ const scratchPrefix = "shipit-"
 // unready ends the name of a folder that has no lock yet.
 const unready = ".new"
 
+// Purpose is what a folder of Scratch is for.
+type Purpose string
+
+const (
+	Dagger       Purpose = "dagger"       // what goes into an engine and comes out of it
+	Image        Purpose = "image"        // an image as an archive
+	Prove        Purpose = "prove"        // the files of an image that is proven
+	Reproducible Purpose = "reproducible" // the first build of a comparison
+	Syntax       Purpose = "syntax"       // scripts whose syntax is checked
+)
+
 // Scratch makes a folder for this process in the system's temporary folder. Its name
 // begins with shipit-, purpose and a dash. Call done when it is no longer needed. The
 // folders of processes that were killed before that are removed first.
-func Scratch(purpose string) (dir string, done func(), err error) {
+func Scratch(purpose Purpose) (dir string, done func(), err error) {
+	if !slices.Contains(purposes(), purpose) {
+		return "", nil, fmt.Errorf("%q is no purpose of a folder", purpose)
+	}
 	sweep(os.TempDir())
-	part, err := os.MkdirTemp("", scratchPrefix+purpose+"-*"+unready)
+	part, err := os.MkdirTemp("", scratchPrefix+string(purpose)+"-*"+unready)
 	if err != nil {
 		return "", nil, err
 	}
@@ -68,15 +84,15 @@ func sweep(temp string) {
 // too, and have no lock.
 func scratch(name string) bool {
 	for _, purpose := range purposes() {
-		if strings.HasPrefix(name, scratchPrefix+purpose+"-") {
+		if strings.HasPrefix(name, scratchPrefix+string(purpose)+"-") {
 			return true
 		}
 	}
 	return false
 }
 
-// purposes are those for which Scratch is called.
-func purposes() []string { return []string{"dagger", "prove", "reproducible", "syntax"} }
+// purposes are all of them: the folders of no other are swept.
+func purposes() []Purpose { return []Purpose{Dagger, Image, Prove, Reproducible, Syntax} }
 
 func own(info os.FileInfo) bool {
 	stat, ok := info.Sys().(*syscall.Stat_t)

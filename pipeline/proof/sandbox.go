@@ -88,7 +88,7 @@ func (s Subject) inside(ctx context.Context, fs rootfs, r config.Role, command [
 	if err != nil {
 		return sandbox{}, err
 	}
-	scratch, done, err := process.Scratch("prove")
+	scratch, done, err := process.Scratch(process.Prove)
 	if err != nil {
 		return sandbox{}, err
 	}

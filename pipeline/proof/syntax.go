@@ -45,7 +45,7 @@ func (s Subject) syntax(ctx context.Context, root rootfs, files []string) ([]rel
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNotHere, err)
 	}
-	scratch, done, err := process.Scratch("syntax")
+	scratch, done, err := process.Scratch(process.Syntax)
 	if err != nil {
 		return nil, err
 	}
