@@ -38,15 +38,12 @@ func (c *Client) ImageFor(ctx context.Context, ref, platform string) (v1.Image, 
 	var found v1.Image
 	missing := &NoPlatformError{Ref: ref, Platform: platform}
 	err = eachImage(a, func(p *v1.Platform, image v1.Image) error {
-		if p == nil {
-			config, err := image.ConfigFile()
-			if err != nil {
-				return err
-			}
-			p = config.Platform()
+		of, err := platformOf(p, image)
+		if err != nil {
+			return err
 		}
-		missing.Has = append(missing.Has, p.String())
-		if found == nil && p.Satisfies(*want) {
+		missing.Has = append(missing.Has, of.String())
+		if found == nil && of.Satisfies(*want) {
 			found = image
 		}
 		return nil
@@ -58,4 +55,23 @@ func (c *Client) ImageFor(ctx context.Context, ref, platform string) (v1.Image, 
 		return nil, missing
 	}
 	return found, nil
+}
+
+// unknown is the system and the architecture of what is for no platform, as indexes have it.
+const unknown = "unknown"
+
+// platformOf is the platform of an image: that of its index, or outside an index that of
+// its configuration, which may name none.
+func platformOf(p *v1.Platform, image v1.Image) (v1.Platform, error) {
+	if p == nil {
+		config, err := image.ConfigFile()
+		if err != nil {
+			return v1.Platform{}, err
+		}
+		p = config.Platform()
+	}
+	if p == nil || p.OS == "" {
+		return v1.Platform{OS: unknown, Architecture: unknown}, nil
+	}
+	return *p, nil
 }

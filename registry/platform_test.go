@@ -54,3 +54,17 @@ func TestTheImageForAPlatformIsItsOwn(t *testing.T) {
 	_, err = c.ImageFor(ctx, ref+sha2, "darwin/arm64")
 	require.EqualError(t, err, ref+sha2+" has no image for darwin/arm64, only for linux/arm64/v8")
 }
+
+// Images of old builders name neither a system nor an architecture.
+func TestAnImageThatNamesNoPlatformHasAnUnknownOne(t *testing.T) {
+	s := serve(t, nil)
+	c, _ := client(Options{})
+	_, err := c.Publish(t.Context(), Publication{Repository: s.host + "/app/worker", Artifact: imageFor(t, v1.Platform{}), SHA: sha1})
+	require.NoError(t, err)
+	ref := s.host + "/app/worker:" + sha1
+	has, err := c.Platforms(t.Context(), ref)
+	require.NoError(t, err)
+	require.Empty(t, has)
+	_, err = c.ImageFor(t.Context(), ref, "linux/amd64")
+	require.EqualError(t, err, ref+" has no image for linux/amd64, only for unknown/unknown")
+}

@@ -113,7 +113,8 @@ func digestsBelow(a Artifact) ([]string, error) {
 	return digests, err
 }
 
-// Platforms lists what the image or index runs on, such as "linux/arm64".
+// Platforms lists what the image or index runs on, such as "linux/arm64". An image that
+// names no platform is left out.
 func (c *Client) Platforms(ctx context.Context, ref string) ([]string, error) {
 	a, err := c.Artifact(ctx, ref)
 	if err != nil {
@@ -121,15 +122,11 @@ func (c *Client) Platforms(ctx context.Context, ref string) ([]string, error) {
 	}
 	var platforms []string
 	err = eachImage(a, func(p *v1.Platform, image v1.Image) error {
-		if p == nil {
-			config, err := image.ConfigFile()
-			if err != nil {
-				return err
-			}
-			p = config.Platform()
+		of, err := platformOf(p, image)
+		if err == nil && of.OS != unknown {
+			platforms = append(platforms, of.String())
 		}
-		platforms = append(platforms, p.String())
-		return nil
+		return err
 	})
 	return platforms, c.reading(ctx, ref, err)
 }
@@ -147,7 +144,7 @@ func eachImage(a Artifact, f func(*v1.Platform, v1.Image) error) error {
 			return err
 		}
 		for _, d := range manifest.Manifests {
-			if d.Platform != nil && d.Platform.OS == "unknown" {
+			if d.Platform != nil && d.Platform.OS == unknown {
 				continue
 			}
 			if err := eachChild(a, d, f); err != nil {
