@@ -85,3 +85,16 @@ func TestAToolchainWithoutThePlatformIsRefusedBeforeItRuns(t *testing.T) {
 	require.ErrorContains(t, err, "has no platform linux/arm64, only linux/amd64")
 	require.Empty(t, engine.takes())
 }
+
+func TestAToolchainThatNamesNoVariantServesEveryVariant(t *testing.T) {
+	r := sample.New(t, sample.Options{})
+	img := workerImage()
+	img.Toolchain, img.Platforms, img.Run = toolchain, []string{"linux/arm64/v8"}, [][]string{{"true"}}
+	opts, engine := daggerOptions(t)
+	arm64, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: "arm64"})
+	require.NoError(t, err)
+	opts.Base = func(context.Context, string) (Artifact, error) { return arm64, nil }
+	_, err = Build(t.Context(), resolve(t, r.Dir, img), opts)
+	require.NoError(t, err)
+	require.Equal(t, "linux/arm64/v8", engine.exported()[0].args["platform"])
+}

@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"strings"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/joelhooks/shipit/release"
 )
 
 // hasToolchain refuses a toolchain without an image for a platform on which commands
-// would run: an engine would use the image of another platform. A toolchain that this
-// machine cannot read is left to the engine to check.
+// would run: an engine would use the image of another platform. Variants of architectures
+// are not compared, because few images name theirs. A toolchain that this machine cannot
+// read is left to the engine to check.
 func hasToolchain(ctx context.Context, in Inputs, on []string, opts Options) error {
 	if opts.Base == nil {
 		return nil
@@ -21,9 +24,17 @@ func hasToolchain(ctx context.Context, in Inputs, on []string, opts Options) err
 		opts.report(release.MarkNote, "toolchain %s: its platforms could not be checked: %v", in.Image.Toolchain, err)
 		return ctx.Err()
 	}
+	var needed []string
+	for _, name := range on {
+		without, err := osArchOf(name)
+		if err != nil {
+			return err
+		}
+		needed = append(needed, without)
+	}
 	all, err := basePlatforms(found)
 	if err == nil {
-		_, err = choose(all, on)
+		_, err = choose(all, needed)
 	}
 	if err != nil {
 		return fmt.Errorf("toolchain %s: %w", in.Image.Toolchain, err)
@@ -42,9 +53,9 @@ func (r daggerRun) batches(ctx context.Context, in Inputs, list []platform) ([]b
 	if err != nil {
 		return nil, r.explain(ctx, err)
 	}
-	on, _, err := osArchOf(string(own))
+	on, err := osArchOf(string(own))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the engine's own platform: %w", err)
 	}
 	all, err := batches(ctx, in, list, on, r.opts)
 	if err != nil {
@@ -63,16 +74,16 @@ func (r daggerRun) batches(ctx context.Context, in Inputs, list []platform) ([]b
 	return all, hasToolchain(ctx, in, needed, r.opts)
 }
 
-// osArchOf divides a platform such as linux/arm64/v8.
-func osArchOf(name string) (osArch, variant string, err error) {
-	parts := strings.SplitN(name, "/", 3)
-	if len(parts) < 2 {
-		return "", "", fmt.Errorf("the engine names its platform %q", name)
+// osArchOf is a platform such as linux/arm64/v8 without its variant.
+func osArchOf(name string) (string, error) {
+	spec, err := v1.ParsePlatform(name)
+	if err != nil {
+		return "", err
 	}
-	if len(parts) == 3 {
-		variant = parts[2]
+	if spec.OS == "" || spec.Architecture == "" {
+		return "", fmt.Errorf("%q is no platform", name)
 	}
-	return parts[0] + "/" + parts[1], variant, nil
+	return platform{spec: *spec}.osArch(), nil
 }
 
 // emulated is a run of the commands in the toolchain of a platform, on the engine's own
