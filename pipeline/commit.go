@@ -69,12 +69,12 @@ func (p Publisher) EachImage(ctx context.Context, c Commit, step Step) (map[stri
 }
 
 // isFault reports whether an error is of the image itself, so that it says nothing of the
-// others: what is refused, or a command that failed.
+// others: what is refused, or a command or a service of its tests that failed.
 func isFault(err error) bool {
 	var refusal *release.Refusal
 	var command *CommandError
-	var tests *TestsError
-	return errors.As(err, &refusal) || errors.As(err, &command) || errors.As(err, &tests)
+	var service *ServiceError
+	return errors.As(err, &refusal) || errors.As(err, &command) || errors.As(err, &service)
 }
 
 // of is the publisher for one of several images: what it reports names the image.

@@ -90,6 +90,16 @@ func TestTheFaultsOfAllImagesAreNamed(t *testing.T) {
 		require.Len(t, several.Failed, 1)
 		require.Error(t, several.Refused)
 	})
+	t.Run("so is a service that does not become ready", func(t *testing.T) {
+		_, err := Publisher{}.EachImage(t.Context(), twoImages(t, nil), func(_ Publisher, _ context.Context, in Inputs) (Image, error) {
+			if in.Name == "gateway" {
+				return Image{}, &ServiceError{Name: "db", Err: errors.New("is not ready")}
+			}
+			return Image{}, &TestsError{Failed: []*CommandError{{Args: []string{"make"}, Err: errors.New("exit status 2")}}, Of: 2}
+		})
+		require.ErrorContains(t, err, "image gateway: service db: is not ready")
+		require.ErrorContains(t, err, "image worker: 1 of 2 tests failed")
+	})
 }
 
 // meeting is a command that waits until the commands of both images run.
