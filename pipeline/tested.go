@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/joelhooks/shipit/release"
@@ -17,29 +16,26 @@ type TestedImage struct {
 }
 
 // TestImages runs the tests of every image that a role uses, without the image being made
-// or pushed. What fails in one image hides nothing of another. The images are in the order
+// or pushed. What is refused of one image, or fails in it, hides nothing of another: of
+// several the error is an *ImagesError or one *release.Refusal. The images are in the order
 // of their names, with what ran of each.
 func (p Publisher) TestImages(ctx context.Context, c Commit) ([]TestedImage, error) {
 	images := []TestedImage{}
-	var failed []error
+	var errs []error
 	for _, name := range c.Config.ImageNames() {
+		tested := TestedImage{Name: name, Tests: []TestResult{}}
 		in, err := Resolve(ctx, c.Source, c.Config, name)
-		if err != nil {
-			return images, err
+		if err == nil {
+			if tested, err = testImage(ctx, in, p.options()); err != nil {
+				err = fmt.Errorf("image %s: %w", name, err)
+			}
 		}
-		tested, err := testImage(ctx, in, p.options())
-		images = append(images, tested)
-		if err != nil {
-			failed = append(failed, fmt.Errorf("image %s: %w", name, err))
-		}
+		images, errs = append(images, tested), append(errs, err)
 		if ctx.Err() != nil {
 			break
 		}
 	}
-	if len(failed) == 1 {
-		return images, failed[0]
-	}
-	return images, errors.Join(failed...)
+	return images, allOf(errs)
 }
 
 // testImage runs the commands and the tests of an image.

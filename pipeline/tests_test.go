@@ -137,3 +137,35 @@ func TestTestsAloneMakeNoImage(t *testing.T) {
 		require.NotEqual(t, "export", c[len(c)-1].name)
 	}
 }
+
+func TestTheTestsOfOneImageHideNothingOfAnother(t *testing.T) {
+	failing := func(t *testing.T, edits map[string]string) ([]TestedImage, error) {
+		t.Helper()
+		c := twoImages(t, edits)
+		for name, img := range c.Config.Images {
+			img.Test = [][]string{{"sh", "-c", "echo of " + name + "; exit 3"}}
+			c.Config.Images[name] = img
+		}
+		return Publisher{Options: testOptions(t)}.TestImages(t.Context(), c)
+	}
+	t.Run("tests fail in both", func(t *testing.T) {
+		tested, err := failing(t, nil)
+		require.Len(t, tested, 2)
+		var several *ImagesError
+		require.ErrorAs(t, err, &several)
+		require.Len(t, several.Failed, 2)
+		require.ErrorContains(t, several.Failed[0], "image gateway: run sh")
+		require.ErrorContains(t, several.Failed[1], "image worker: run sh")
+	})
+	t.Run("one of them is refused", func(t *testing.T) {
+		tested, err := failing(t, map[string]string{"packages/gateway/package.json": `{"dependencies": {"x": "link:../../../x"}}`})
+		require.Len(t, tested, 2, "it is among the images, with no tests")
+		require.Equal(t, TestedImage{Name: "gateway", Tests: []TestResult{}}, tested[0])
+		require.Equal(t, TestFailed, tested[1].Tests[0].Outcome)
+		var several *ImagesError
+		require.ErrorAs(t, err, &several)
+		require.ErrorContains(t, several.Refused, "packages/gateway/package.json")
+		require.Len(t, several.Failed, 1)
+		require.ErrorContains(t, several.Failed[0], "image worker: run sh")
+	})
+}
