@@ -72,12 +72,8 @@ func divide(ctx context.Context, in Inputs, c content) (found *install, why stri
 
 // startsWithInstall reports whether the image's first command is an install by pnpm or bun.
 func startsWithInstall(img config.Image) bool {
-	args := img.Run[0]
-	switch path.Base(args[0]) {
-	case "pnpm", "bun":
-		return slices.Contains(args, "install") || slices.Contains(args, "i")
-	}
-	return false
+	by := installer(img.Run[0])
+	return by == "pnpm" || by == "bun"
 }
 
 // readByInstall reports whether an install may read a file, by its name.

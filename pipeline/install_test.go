@@ -134,3 +134,15 @@ func TestTheCacheKeepsTheLastInstalls(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 0o755, info.Mode().Perm())
 }
+
+func TestAProgramThatInstallsSomethingElseSeesTheSource(t *testing.T) {
+	r := sample.New(t, sample.Options{})
+	fakePnpm(t, "test -e packages/system-bus/src/serve.ts")
+	img := workerImage()
+	img.Run = [][]string{{"pnpm", "exec", "playwright", "install"}}
+	var said []string
+	opts := testOptions(t)
+	opts.Progress = func(e release.Event) { said = append(said, e.Message) }
+	_, err := Build(t.Context(), resolve(t, r.Dir, img), opts)
+	require.NoError(t, err, strings.Join(said, "\n"))
+}
