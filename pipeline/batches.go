@@ -79,10 +79,11 @@ func batches(ctx context.Context, in Inputs, list []platform, on string, opts Op
 	if manager == "" {
 		return whole, nil
 	}
-	known, err := limitsOf(in)
+	locked, err := in.Closure.Installed()
 	if err != nil {
 		return nil, err
 	}
+	known := limitsOf(locked)
 	if known.neutral {
 		whole[0].in = in.aimedAt(&aim{manager: manager, name: foreignName(list, on), on: on})
 		return whole, nil
@@ -192,17 +193,14 @@ type limits struct {
 	libc    bool // some are for one C library only
 }
 
-func limitsOf(in Inputs) (limits, error) {
-	all, err := in.Closure.Installed()
-	if err != nil || all == nil {
-		return limits{}, err
-	}
-	out := limits{neutral: true}
-	for _, p := range all {
+// limitsOf is what the packages of a lockfile say; nothing is known of nil.
+func limitsOf(locked map[string]lockfile.Package) limits {
+	out := limits{neutral: locked != nil}
+	for _, p := range locked {
 		out.neutral = out.neutral && p.Limits.Any()
 		out.libc = out.libc || len(p.Limits.Libc) > 0
 	}
-	return out, nil
+	return out
 }
 
 // osArch is the platform without its variant.

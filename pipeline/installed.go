@@ -79,10 +79,7 @@ func verifyInstalled(ctx context.Context, in Inputs, c content, list []platform,
 	if err != nil {
 		return err
 	}
-	known, err := limitsOf(in)
-	if err != nil {
-		return err
-	}
+	known := limitsOf(locked)
 	var findings []release.Finding
 	for _, p := range list {
 		target, err := p.packages(ctx, known, opts)
