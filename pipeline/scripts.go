@@ -37,13 +37,18 @@ func (in Inputs) neededScripts(ctx context.Context, c content) error {
 	if err != nil {
 		return err
 	}
+	compiled := map[string]bool{} // folders of what an install compiles
+	for _, e := range c.Entries {
+		if path.Base(e.Path) == "binding.gyp" {
+			compiled[path.Dir(e.Path)] = true
+		}
+	}
 	var names []string
 	for _, p := range found {
 		if !p.root() || !allowed(p.Name) {
 			continue
 		}
-		gyp := slices.ContainsFunc(c.Entries, func(e entry) bool { return e.Path == path.Join(path.Dir(p.At), "binding.gyp") })
-		if gyp || p.Scripts["preinstall"]+p.Scripts["install"]+p.Scripts["postinstall"] != "" {
+		if compiled[path.Dir(p.At)] || p.Scripts["preinstall"]+p.Scripts["install"]+p.Scripts["postinstall"] != "" {
 			names = append(names, p.id())
 		}
 	}
