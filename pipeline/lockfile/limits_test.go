@@ -25,7 +25,9 @@ snapshots:
 		require.NoError(t, err, file)
 		all, err := lock.Packages()
 		require.NoError(t, err, file)
+		var names []string
 		for _, p := range all {
+			names = append(names, p.Name)
 			switch p.Name {
 			case "native-linux":
 				require.False(t, p.Limits.Any(), file)
@@ -38,6 +40,7 @@ snapshots:
 				require.True(t, p.Limits.Any(), file)
 			}
 		}
+		require.Subset(t, names, []string{"native-linux", "any"}, file)
 	}
 }
 
