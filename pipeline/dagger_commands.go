@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -128,11 +129,19 @@ func (r daggerRun) explain(ctx context.Context, err error) error {
 		}
 	}
 	lines := strings.Split(strings.TrimSpace(process.Redact(exec.Stdout+"\n"+exec.Stderr, secrets)), "\n")
-	args := exec.Cmd
-	for len(args) > 4 && args[0] == "/bin/sh" {
-		args = args[4:]
-	}
+	args := r.unwrapped(exec.Cmd)
 	return &CommandError{Args: args, Err: fmt.Errorf("exit status %d", exec.ExitCode), Tail: lines[max(0, len(lines)-process.TailLines):], hint: commandHint(r.in, args, exec.ExitCode)}
+}
+
+// unwrapped is a command line without the shells of shipit that run it. A shell of the
+// user's own stays.
+func (r daggerRun) unwrapped(line []string) []string {
+	for _, by := range [][]string{r.noted(nil), r.opts.around.shell(nil)} {
+		if len(line) > len(by) && slices.Equal(line[:len(by)], by) {
+			line = line[len(by):]
+		}
+	}
+	return line
 }
 
 // unanswered is an error that is not a command's.

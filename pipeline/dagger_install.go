@@ -95,8 +95,7 @@ func (r daggerRun) onlyInstall(ctx context.Context, before *dagger.Container, to
 // found again on this machine: an engine that has forgotten an install runs it once more,
 // and may get other bytes.
 func (r daggerRun) identified(ctx context.Context, before *dagger.Container, p dagger.Platform) (*dagger.Container, string, error) {
-	noted := []string{"/bin/sh", "-c", `read -r id < /proc/sys/kernel/random/uuid && echo "$id" > ` + r.marker() + ` && exec "$@"`, "sh"}
-	installed, err := r.await(ctx, before.WithExec(append(noted, r.opts.around.shell(r.step.args)...)), r.step.args, p)
+	installed, err := r.await(ctx, before.WithExec(r.noted(r.opts.around.shell(r.step.args))), r.step.args, p)
 	if err != nil {
 		return nil, "", err
 	}
@@ -105,6 +104,12 @@ func (r daggerRun) identified(ctx context.Context, before *dagger.Container, p d
 		return nil, "", r.explain(ctx, err)
 	}
 	return installed, "dagger-" + fileName(p) + "-" + strings.TrimSpace(id), nil
+}
+
+// noted is the command line that runs another and leaves a new key in the marker.
+func (r daggerRun) noted(line []string) []string {
+	script := `read -r id < /proc/sys/kernel/random/uuid && echo "$id" > ` + r.marker() + ` && exec "$@"`
+	return append([]string{"/bin/sh", "-c", script, "sh"}, line...)
 }
 
 // keptInstall is where one install is kept.

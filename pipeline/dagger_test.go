@@ -141,4 +141,9 @@ func TestACommandThatFailsInTheEngine(t *testing.T) {
 	require.Equal(t, img.Run[0], failed.Args)
 	require.ErrorContains(t, err, "exit status 3")
 	require.Equal(t, []string{"cannot use ***"}, failed.Tail)
+
+	img.Run = [][]string{{"/bin/sh", "-c", `exit "$1"`, "sh", "4", "more"}}
+	_, err = Build(context.Background(), resolve(t, r.Dir, img), opts)
+	require.ErrorAs(t, err, &failed)
+	require.Equal(t, img.Run[0], failed.Args, "a shell of the user's own is part of the command")
 }
