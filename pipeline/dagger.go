@@ -25,20 +25,18 @@ type daggerRun struct {
 	client  *dagger.Client
 	opts    Options
 	in      Inputs
-	closure closure           // what goes in
-	source  *dagger.Directory // it, in the engine
-	tmp     string            // folder of this run
-	salt    string            // unique for each run
-	root    string            // folder of the tree and the home folder
-	whole   string            // folder of this machine with the closure
-	given   string            // folder of this machine with what goes in before the first command
+	closure closure // what goes in
+	tmp     string  // folder of this run
+	salt    string  // unique for each run
+	root    string  // folder of the tree and the home folder
 
 	files    []given // that the environment names
 	filesDir string  // where they are on this machine
 
-	step  *install          // nil if the source goes in before the first command
-	reads *dagger.Directory // what the install reads, and the rest of the closure; nil if they go in together
-	rest  *dagger.Directory
+	step   *install          // nil if the whole closure goes in before the first command
+	source *dagger.Directory // what goes in before the first command
+	given  string            // its folder of this machine
+	rest   *dagger.Directory // of the closure, which goes in after the install; nil without one
 }
 
 // daggerBuilds makes the content in an engine. The images of an engine are not
@@ -108,39 +106,38 @@ func (r daggerRun) of(ctx context.Context, b batch) (daggerRun, error) {
 	if r.closure, err = closureOf(ctx, b.in); err != nil {
 		return r, err
 	}
-	whole := filepath.Join(r.tmp, "closure")
-	if err := errors.Join(mkdir(whole), r.closure.export(ctx, whole)); err != nil {
-		return r, fmt.Errorf("export the closure: %w", err)
-	}
-	r.source, r.whole, r.given = r.client.Host().Directory(whole), whole, whole
-	return r, r.divide(ctx, r.closure.content, r.tmp)
-}
-
-// divide separates what an install reads from the rest of the closure, below the folder
-// tmp, so that the engine's cache has the install whatever the source is.
-func (r *daggerRun) divide(ctx context.Context, c content, tmp string) error {
-	step, why, err := divide(ctx, r.in, c)
+	step, why, err := divide(ctx, r.in, r.closure.content)
 	if err != nil {
-		return err
+		return r, err
 	}
 	if why != "" {
 		r.opts.report(release.MarkNote, withSource, why)
 	}
 	if step == nil {
-		return nil
+		return r.undivided(ctx)
 	}
-	reads, rest := filepath.Join(tmp, "reads"), filepath.Join(tmp, "rest")
+	return r.divided(ctx, step)
+}
+
+// divided is the run in which the rest of the closure follows what an install reads, so
+// that the engine's cache has the install whatever the source is.
+func (r daggerRun) divided(ctx context.Context, step *install) (daggerRun, error) {
+	reads, rest := filepath.Join(r.tmp, "reads"), filepath.Join(r.tmp, "rest")
 	if err := errors.Join(mkdir(reads), mkdir(rest), step.reads.export(ctx, reads), step.source.export(ctx, rest)); err != nil {
-		return fmt.Errorf("export the closure: %w", err)
+		return r, fmt.Errorf("export the closure: %w", err)
 	}
-	r.step, r.reads, r.rest, r.given = step, r.client.Host().Directory(reads), r.client.Host().Directory(rest), reads
-	return nil
+	r.step, r.source, r.rest, r.given = step, r.client.Host().Directory(reads), r.client.Host().Directory(rest), reads
+	return r, nil
 }
 
 // undivided is the run in which the whole closure goes in before the first command.
-func (r daggerRun) undivided() daggerRun {
-	r.step, r.reads, r.rest, r.given = nil, nil, nil, r.whole
-	return r
+func (r daggerRun) undivided(ctx context.Context) (daggerRun, error) {
+	whole := filepath.Join(r.tmp, "closure")
+	if err := errors.Join(mkdir(whole), r.closure.export(ctx, whole)); err != nil {
+		return r, fmt.Errorf("export the closure: %w", err)
+	}
+	r.step, r.source, r.rest, r.given = nil, r.client.Host().Directory(whole), nil, whole
+	return r, nil
 }
 
 // build runs the commands, exports the tree to the folder out, and passes it to use. The
@@ -196,7 +193,11 @@ func (r daggerRun) make(ctx context.Context, p dagger.Platform, out string, buil
 		if err := process.RemoveAll(out); err != nil {
 			return err
 		}
-		return r.undivided().make(ctx, p, out, built)
+		whole, err := r.undivided(ctx)
+		if err != nil {
+			return err
+		}
+		return whole.make(ctx, p, out, built)
 	}
 	if err != nil || done {
 		return err
@@ -236,11 +237,7 @@ func (r daggerRun) toolchain(p dagger.Platform) *dagger.Container {
 }
 
 func (r daggerRun) withClosure(c *dagger.Container) *dagger.Container {
-	first := r.source
-	if r.reads != nil {
-		first = r.reads
-	}
-	return c.WithDirectory(r.tree(), first).WithWorkdir(r.tree()).WithNewFile(r.marker(), "")
+	return c.WithDirectory(r.tree(), r.source).WithWorkdir(r.tree()).WithNewFile(r.marker(), "")
 }
 
 // Variables that must not appear in an engine's log: credential matches their names,

@@ -28,7 +28,7 @@ func (r daggerRun) commands(ctx context.Context, c *dagger.Container, p dagger.P
 		if c, err = r.run(ctx, c, args, p); err != nil {
 			return nil, err
 		}
-		if i == 0 && r.reads != nil {
+		if i == 0 && r.step != nil {
 			c = c.WithDirectory(r.tree(), r.rest)
 		}
 	}

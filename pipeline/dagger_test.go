@@ -3,6 +3,8 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -146,4 +148,33 @@ func TestACommandThatFailsInTheEngine(t *testing.T) {
 	_, err = Build(context.Background(), resolve(t, r.Dir, img), opts)
 	require.ErrorAs(t, err, &failed)
 	require.Equal(t, img.Run[0], failed.Args, "a shell of the user's own is part of the command")
+}
+
+// What an install reads and the rest of the closure are two folders. A third one with all of
+// it is written only if the source cannot follow the install.
+func TestTheClosureIsWrittenOnceForAnInstall(t *testing.T) {
+	for name, tc := range map[string]struct {
+		script string
+		whole  bool
+	}{
+		"followed by the source":                 {"", false},
+		"that makes a file of the source itself": {"echo made > packages/system-bus/src/serve.ts", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := sample.New(t, sample.Options{})
+			fakePnpm(t, "mkdir -p packages/system-bus/src; "+tc.script)
+			t.Setenv("TMPDIR", t.TempDir())
+			img := workerImage()
+			img.Toolchain, img.Run = toolchain, [][]string{{"pnpm", "install"}, {"true"}}
+			opts, engine := daggerOptions(t)
+			whole := false
+			engine.before = func(chain) {
+				found, err := filepath.Glob(filepath.Join(os.TempDir(), "shipit-dagger-*", "batch-*", "closure"))
+				whole = whole || err != nil || len(found) > 0
+			}
+			_, err := Build(t.Context(), resolve(t, r.Dir, img), opts)
+			require.NoError(t, err)
+			require.Equal(t, tc.whole, whole)
+		})
+	}
 }
