@@ -22,6 +22,11 @@ func (s staging) tests(ctx context.Context, in Inputs) ([]TestResult, error) {
 		return nil, nil
 	}
 	s.opts.Progress = ofTests(s.opts.Progress)
+	unlock, err := s.lockPorts(ctx, in.Image)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock() // when the services have ended
 	ctx, end := context.WithCancelCause(ctx)
 	var ended []<-chan struct{}
 	defer func() {

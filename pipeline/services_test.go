@@ -1,8 +1,10 @@
 package pipeline
 
 import (
+	"context"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -186,4 +188,56 @@ func TestTheServicesOfADaggerBuild(t *testing.T) {
 		}
 	}
 	require.Equal(t, []string{"start", "[true ready]", "[true a]", "stop"}, asked)
+}
+
+// Services are processes of this machine: their ports are those of every build on it,
+// whatever its folders are.
+func TestAPortServesTheTestsOfOneImageAtATime(t *testing.T) {
+	r := sample.New(t, sample.Options{})
+	img, signal := withService(t, serviceProgram(t)), filepath.Join(t.TempDir(), "go-on")
+	const greets = `greets() { read -r greeting n </dev/tcp/$MY_DB_HOST/$MY_DB_PORT && test "$greeting" = "$1"; }; `
+	first := resolve(t, r.Dir, img)
+	first.Image.Test = [][]string{{"bash", "-ec", greets + `greets hello; echo meet; n=0; until test -e ` + signal +
+		`; do n=$((n + 1)); test $n -lt 400; sleep 0.05; done; greets hello`}}
+	second := resolve(t, r.Dir, img)
+	service := img.Services["my-db"]
+	service.Env = map[string]string{"PORT": service.Env["PORT"], "GREETING": "welcome"}
+	second.Image.Services = map[string]config.Service{"my-db": service}
+	second.Image.Test = [][]string{{"bash", "-ec", greets + `greets welcome`}}
+
+	met, ended := make(chan struct{}), make(chan error, 1)
+	opts := testOptions(t)
+	opts.Progress = func(e release.Event) {
+		if e.Message == "meet" {
+			close(met)
+		}
+	}
+	go func() {
+		_, err := Build(t.Context(), first, opts)
+		ended <- err
+	}()
+	select {
+	case <-met:
+	case err := <-ended:
+		require.NoError(t, err)
+		require.Fail(t, "its tests have not run")
+	}
+	waits := fmt.Sprintf("another build has port %d for its tests: waiting for it", service.Ports[0])
+	build := func(ctx context.Context, waiting func()) error {
+		opts := testOptions(t)
+		opts.Progress = func(e release.Event) {
+			if e.Message == waits {
+				waiting()
+			}
+		}
+		_, err := Build(ctx, second, opts)
+		return err
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	stopped := build(ctx, cancel)
+	waited := build(t.Context(), func() { require.NoError(t, os.WriteFile(signal, nil, 0o600)) })
+	require.NoError(t, os.WriteFile(signal, nil, 0o600))
+	require.NoError(t, <-ended)
+	require.ErrorIs(t, stopped, context.Canceled)
+	require.NoError(t, waited)
 }

@@ -76,10 +76,15 @@ func abandoned(store cache) {
 	}
 }
 
-// lockIn locks a folder, unless another build has it: busy. The file is open in any case
-// but that of an error.
+// lockIn locks a folder, unless another build has it: busy.
 func lockIn(root string) (file *os.File, busy bool, err error) {
-	if file, err = os.OpenFile(filepath.Join(root, "lock"), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+	return lockFile(filepath.Join(root, "lock"))
+}
+
+// lockFile locks a file, unless another build has it: busy. The file is open in any case
+// but that of an error.
+func lockFile(name string) (file *os.File, busy bool, err error) {
+	if file, err = os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
 		return nil, false, err
 	}
 	err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
@@ -95,12 +100,20 @@ func lockIn(root string) (file *os.File, busy bool, err error) {
 
 // wait locks the build folder when the other build has ended, and reports whose it is.
 func (s staging) wait(ctx context.Context) error {
-	file := s.lock
 	s.opts.report(release.MarkNote, "another build uses %s (%s): waiting for it", s.root, s.holder())
+	return waitFor(ctx, s.lock)
+}
+
+// waitFor locks a file when the other build has ended. If it cannot, or ctx ends before
+// that, it closes the file.
+func waitFor(ctx context.Context, file *os.File) error {
 	locked := make(chan error, 1)
 	go func() { locked <- syscall.Flock(int(file.Fd()), syscall.LOCK_EX) }()
 	select {
 	case err := <-locked:
+		if err != nil {
+			_ = file.Close()
+		}
 		return err
 	case <-ctx.Done():
 		go func() { // the system call can't be interrupted; closing the file unlocks it
