@@ -2,11 +2,13 @@ package pipeline
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"dagger.io/dagger"
 	"github.com/stretchr/testify/require"
 
 	"github.com/joelhooks/shipit/internal/sample"
@@ -48,4 +50,23 @@ func TestAutoSaysWhichBuilderAndWhy(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "dagger", b.Builder)
 	require.Contains(t, strings.Join(notes, "\n"), "builder: dagger, by a given connection")
+}
+
+func TestTheEngineOfACallersClientIsNamed(t *testing.T) {
+	r := sample.New(t, sample.Options{})
+	img := workerImage()
+	img.Toolchain, img.Run = toolchain, [][]string{{"true"}}
+	opts, engine := daggerOptions(t)
+	engine.output = "one\ntwo\n"
+	client, err := dagger.Connect(t.Context(), dagger.WithConn(engine))
+	require.NoError(t, err)
+	defer client.Close()
+	opts.Client, opts.conn = client, nil
+	var said []string
+	opts.Progress = func(e release.Event) { said = append(said, fmt.Sprint(e.Mark, " ", e.Message)) }
+	_, err = Build(t.Context(), resolve(t, r.Dir, img), opts)
+	require.NoError(t, err)
+	require.Contains(t, said, "note builder: dagger, by a client of the caller, engine v0.21.8")
+	require.Subset(t, said, []string{"step one", "step two"}, "what a command printed is told when it has ended")
+	require.False(t, engine.closed)
 }

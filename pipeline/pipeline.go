@@ -79,7 +79,8 @@ type Options struct {
 	// Builder is auto, dagger or embedded; "" is auto.
 	Builder string
 	// Client is connected to the engine that builds, whatever Builder is; it is not
-	// closed, and what commands print is told by its own log alone. nil finds an engine.
+	// closed. What a command prints is told when it has ended, because only a connection of
+	// shipit's own is followed while it runs. nil finds an engine.
 	Client *dagger.Client
 	// CacheDir holds layers and package stores; "" is shipit in the user's cache folder.
 	CacheDir string

@@ -29,6 +29,7 @@ type standIn struct {
 	objects []chain
 	asked   []chain
 	env     []string // of the commands that it runs
+	output  string   // what each of them is said to have printed
 	closed  bool
 	before  func(c chain)    // is called before a chain is played, and may wait; nil waits for nothing
 	seen    func(dir string) // is told of a folder that is mounted, when it is taken
@@ -114,7 +115,7 @@ func (s *standIn) answer(c chain) (value any, failed map[string]any) {
 	case "defaultPlatform":
 		return "linux/amd64", nil
 	case "combinedOutput":
-		return "", nil
+		return s.output, nil
 	case "contents": // of the marker: each install is the first one
 		return "1", nil
 	case "id":

@@ -97,11 +97,22 @@ func Connect(ctx context.Context, opts Options) (*Engine, error) {
 			opts.Progress(line)
 		}
 	}
+	var conn engineconn.EngineConn
+	var err error
 	if opts.Client != nil {
 		e.Client, e.By, e.caller = opts.Client, "a client of the caller", true
-		return e, nil
+	} else if conn, err = e.open(ctx, opts.Conn); err != nil {
+		return nil, err
 	}
-	conn := opts.Conn
+	if err := e.greet(ctx, conn); err != nil {
+		e.Close()
+		return nil, err
+	}
+	return e, nil
+}
+
+// open connects to the session that is given, or else to one that it finds or starts.
+func (e *Engine) open(ctx context.Context, conn engineconn.EngineConn) (engineconn.EngineConn, error) {
 	var err error
 	switch {
 	case conn != nil:
@@ -118,19 +129,30 @@ func Connect(ctx context.Context, opts Options) (*Engine, error) {
 	if e.Client, err = dagger.Connect(ctx, dagger.WithConn(conn)); err != nil {
 		return nil, &Error{Reason: Undecorated(err.Error())}
 	}
+	return conn, nil
+}
+
+// greet asks the engine for its version, and follows what a session of ours tells: the
+// connection of a caller's client is not known.
+func (e *Engine) greet(ctx context.Context, conn engineconn.EngineConn) (err error) {
 	limited, cancel := context.WithTimeout(ctx, sessionLimit)
 	defer cancel()
 	if e.Version, err = e.Client.Version(limited); err != nil {
-		e.Close()
 		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
-		return nil, &Error{Reason: fmt.Sprintf("the session of %s does not answer: %s", e.By, Undecorated(process.FirstLine(err.Error()))), Remedy: "start the engine again"}
+		return &Error{Reason: fmt.Sprintf("the session of %s does not answer: %s", e.By, Undecorated(process.FirstLine(err.Error()))), Remedy: "start the engine again"}
 	}
 	e.answers.Store(true)
+	if conn == nil {
+		return nil
+	}
 	following, unfollow := context.WithCancel(context.WithoutCancel(ctx))
-	e.told, e.unfollow = follow(following, conn), unfollow
-	return e, nil
+	e.told, e.unfollow = follow(following, limited, conn), unfollow
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
 }
 
 // Find says what an engine can be reached by, without a connection to it. The error

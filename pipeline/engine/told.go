@@ -34,15 +34,23 @@ type entry struct {
 }
 
 // follow reads what the session tells until ctx is done. It returns when it is known
-// whether the session tells anything.
-func follow(ctx context.Context, conn engineconn.EngineConn) *told {
+// whether the session tells anything, or limited is done.
+func follow(ctx, limited context.Context, conn engineconn.EngineConn) *told {
 	t := &told{changed: make(chan struct{}), parents: map[string]string{}, early: map[string][]entry{}, runs: map[string]*run{}}
 	var asked sync.WaitGroup
 	for path, take := range map[string]func([]byte){"/v1/traces": t.spans, "/v1/logs": t.logs} {
 		asked.Add(1)
 		go t.read(ctx, conn, path, take, asked.Done)
 	}
-	asked.Wait()
+	known := make(chan struct{})
+	go func() {
+		asked.Wait()
+		close(known)
+	}()
+	select {
+	case <-known:
+	case <-limited.Done():
+	}
 	return t
 }
 

@@ -160,3 +160,29 @@ func TestARegistryThatRefusesIsNoEngineThatEnded(t *testing.T) {
 	var broken *BrokenError
 	require.ErrorAs(t, e.Explain(refused), &broken)
 }
+
+func TestASessionThatDoesNotSayWhetherItTellsHoldsNothingUp(t *testing.T) {
+	silent := make(chan struct{})
+	c := connTo(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/v1/") {
+			<-silent
+			return
+		}
+		fmt.Fprint(w, `{"data":{"version":"v0.20.0"}}`)
+	}))
+	t.Cleanup(func() { close(silent) })
+	stopped := errors.New("the build was stopped")
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 300*time.Millisecond, stopped)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := Connect(ctx, Options{Conn: c})
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		require.Equal(t, stopped, err)
+	case <-time.After(10 * time.Second):
+		require.Fail(t, "it is waited for")
+	}
+}
