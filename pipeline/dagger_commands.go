@@ -68,8 +68,10 @@ func (r daggerRun) await(ctx context.Context, c *dagger.Container, args []string
 	began, took := time.Now(), time.Duration(0)
 	quiet := &silence{opts: r.opts}
 	quiet.start("`" + name + "`")
+	told := map[string]int{} // lines, and how often
 	ran, err := r.engine.Run(ctx, name, func(line string) {
 		quiet.heard()
+		told[line]++
 		r.opts.report(release.MarkStep, "%s", line)
 	}, func(ctx context.Context) error {
 		_, err := c.Sync(ctx)
@@ -84,19 +86,24 @@ func (r daggerRun) await(ctx context.Context, c *dagger.Container, args []string
 		r.opts.report(release.MarkDone, "%s: as before, the engine has its result", name)
 		return c, nil
 	case !ran.Told:
-		r.untold(ctx, c)
+		r.untold(ctx, c, told)
 	}
 	r.opts.Progress.Report(release.Event{Phase: release.PhaseBuild, Mark: release.MarkDone, Message: "ran " + name, Took: cmp.Or(ran.Took, took)})
 	return c, nil
 }
 
-// untold reports what a command has printed, if the engine does not tell it.
-func (r daggerRun) untold(ctx context.Context, c *dagger.Container) {
+// untold reports what a command has printed and the engine has not told: told are the
+// lines that it has, and how often.
+func (r daggerRun) untold(ctx context.Context, c *dagger.Container, told map[string]int) {
 	text, err := c.CombinedOutput(ctx)
 	if err != nil {
 		return // what it printed is not what was asked for
 	}
 	for _, line := range strings.FieldsFunc(text, func(c rune) bool { return c == '\n' || c == '\r' }) {
+		if told[line] > 0 {
+			told[line]--
+			continue
+		}
 		r.opts.report(release.MarkStep, "%s", line)
 	}
 }
