@@ -227,8 +227,13 @@ func TestARunnerThatRunsIsNotWaitedForAsOneThatIsPulled(t *testing.T) {
 
 func TestASessionOfOurOwn(t *testing.T) {
 	var token string
+	lines := make(chan string, 10)
+	said := make(chan string, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		token, _, _ = r.BasicAuth()
+		if r.URL.Path == "/query" && len(said) == 0 { // what the session says once it answers is not of its start
+			said <- <-lines
+		}
 		fmt.Fprint(w, `{"data":{"version":"v0.21.8"}}`)
 	}))
 	defer server.Close()
@@ -237,8 +242,7 @@ func TestASessionOfOurOwn(t *testing.T) {
 	bin := noEngine(t)
 	program(t, bin, "podman", "exit 0")
 	program(t, bin, "dagger", fmt.Sprintf(`echo "$@" > %s/args; echo "2   : ┆ starting, NO_COLOR=$NO_COLOR" >&2; echo '{"port":%s,"session_token":"t0ken"}'; cat > /dev/null; echo ended > %s/ended`, bin, port, bin))
-	var lines []string
-	e, err := Connect(context.Background(), Options{Progress: func(line string) { lines = append(lines, line) }})
+	e, err := Connect(t.Context(), Options{Progress: func(line string) { lines <- line }})
 	require.NoError(t, err)
 	require.Equal(t, "podman", e.By)
 	require.Equal(t, "t0ken", token)
@@ -247,7 +251,7 @@ func TestASessionOfOurOwn(t *testing.T) {
 	args, err := os.ReadFile(filepath.Join(bin, "args"))
 	require.NoError(t, err)
 	require.True(t, strings.HasPrefix(string(args), "session "))
-	require.Contains(t, lines, "starting, NO_COLOR=1")
+	require.Equal(t, "starting, NO_COLOR=1", <-said)
 }
 
 // The answers are those of v0.20.0 whose engine was killed.
