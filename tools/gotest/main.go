@@ -1,7 +1,8 @@
 // Command gotest runs `go test` with the arguments that it is given, prints what
 // go test prints, and at the end every test that was skipped, by name and reason.
 // Several runs are separated by "--"; the first that fails is the last. The exit
-// code is that of go test.
+// code is that of go test. Of a run in which up to three tests failed, each of them is
+// run once more, alone: one that passes then failed by chance. It is named at the end, to be mended.
 package main
 
 import (
@@ -33,14 +34,18 @@ func run(args []string, out, errs io.Writer) int {
 		if i := slices.Index(next, "--"); i >= 0 {
 			next, args = next[:i], next[i+1:]
 		}
-		code = goTest(next, p, errs)
+		var o *outcomes
+		if code, o = goTest(next, p, errs); code != 0 {
+			code = p.again(o, code, errs)
+		}
 	}
-	p.skips()
+	p.list("skipped", p.skipped)
+	p.list("failed once, and passed when they were run again alone", p.chance)
 	return code
 }
 
-// goTest runs go test one time and returns its exit code.
-func goTest(args []string, p *printer, errs io.Writer) int {
+// goTest runs go test one time and returns its exit code, and what became of the tests.
+func goTest(args []string, p *printer, errs io.Writer) (int, *outcomes) {
 	cmd := exec.CommandContext(context.Background(), "go", append([]string{"test", "-json"}, args...)...)
 	cmd.Stderr = errs
 	stdout, err := cmd.StdoutPipe()
@@ -49,18 +54,18 @@ func goTest(args []string, p *printer, errs io.Writer) int {
 	}
 	if err != nil {
 		fmt.Fprintln(errs, "gotest:", err)
-		return 1
+		return 1, &outcomes{}
 	}
-	p.read(stdout)
+	o := p.read(stdout)
 	var exit *exec.ExitError
 	switch err := cmd.Wait(); {
 	case err == nil:
-		return 0
+		return 0, o
 	case errors.As(err, &exit) && exit.ExitCode() > 0:
-		return exit.ExitCode()
+		return exit.ExitCode(), o
 	default:
 		fmt.Fprintln(errs, "gotest:", err)
-		return 1
+		return 1, &outcomes{}
 	}
 }
 
@@ -78,13 +83,15 @@ type printer struct {
 	out     io.Writer
 	lines   map[string][]line // by package, until it ends
 	skipped []string
+	chance  []string // failed once, passed alone
 }
 
 // line is a line of output and the test that wrote it.
 type line struct{ test, text string }
 
-func (p *printer) read(r io.Reader) {
+func (p *printer) read(r io.Reader) *outcomes {
 	p.lines = map[string][]line{}
+	o := &outcomes{whole: map[string]bool{}}
 	failed := map[string]bool{}
 	in := bufio.NewReader(r)
 	for {
@@ -92,9 +99,13 @@ func (p *printer) read(r io.Reader) {
 		var e event
 		switch {
 		case text == "" && err != nil:
-			return
+			return o
 		case json.Unmarshal([]byte(text), &e) != nil:
 			fmt.Fprint(p.out, text) // go itself has something to say
+			continue
+		}
+		o.take(e)
+		switch {
 		case e.Action == "build-output":
 			fmt.Fprint(p.out, e.Output)
 		case e.Action == "output":
@@ -152,13 +163,13 @@ func (p *printer) reason(pkg, test string) string {
 	return strings.Join(parts, " ")
 }
 
-// skips prints the tests that were skipped.
-func (p *printer) skips() {
-	if len(p.skipped) == 0 {
+// list prints names with what they are.
+func (p *printer) list(what string, names []string) {
+	if len(names) == 0 {
 		return
 	}
-	fmt.Fprintf(p.out, "\n%d skipped:\n", len(p.skipped))
-	for _, s := range p.skipped {
+	fmt.Fprintf(p.out, "\n%d %s:\n", len(names), what)
+	for _, s := range names {
 		fmt.Fprintln(p.out, "  "+s)
 	}
 }

@@ -68,3 +68,38 @@ $`, out.String())
 		require.Contains(t, out.String(), "panic: the end")
 	})
 }
+
+// chancy is a package whose tests fail as long as a file is there, which the first that asks deletes.
+const chancy = `package p
+
+import ("os"; "testing")
+
+func TestChance(t *testing.T) { t.Run("deep", func(t *testing.T) { if os.Remove("../once") == nil { t.Fatal("the first time") } }) }
+func TestFine(t *testing.T) {}
+`
+
+func TestATestThatFailsIsRunOnceMoreAlone(t *testing.T) {
+	t.Run("and named if it passes then", func(t *testing.T) {
+		module(t, map[string]string{"p/p_test.go": chancy, "once": ""})
+		var out, errs strings.Builder
+		require.Zero(t, run([]string{"-count=1", "./p", "--", "-count=1", "-run", "Fine", "./p"}, &out, &errs), out.String()+errs.String())
+		require.Contains(t, out.String(), "the first time")
+		require.Contains(t, out.String(), "\n1 failed once, and passed when they were run again alone:\n  example.com/m/p TestChance\n")
+		require.Equal(t, 2, strings.Count(out.String(), "ok  \texample.com/m/p"), "what was to be run after it was run")
+	})
+	bad := func(name string) string { return "func Test" + name + "(t *testing.T) { t.Fatal(\"no\") }\n" }
+	for name, tests := range map[string]string{
+		"but not if it fails again":     bad("A"),
+		"nor where many fail":           bad("A") + bad("B") + bad("C") + bad("D"),
+		"nor where another test dies":   bad("A") + "func TestB(t *testing.T) { t.Parallel(); panic(\"the end\") }\n",
+		"nor where nothing is compiled": "var x int = \"text\"\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			module(t, map[string]string{"p/p_test.go": "package p\n\nimport \"testing\"\n\n" + tests})
+			var out, errs strings.Builder
+			require.Equal(t, 1, run([]string{"-count=1", "./p"}, &out, &errs))
+			require.NotContains(t, out.String(), "failed once")
+			require.Equal(t, name == "but not if it fails again", strings.Contains(out.String(), "it is run once more"), out.String())
+		})
+	}
+}
