@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -47,13 +48,15 @@ func (g ground) shop(t *testing.T, name string) *shop {
 	return s
 }
 
-// command is shipit with these words.
+// command is shipit with these words, in a process group of its own: when a parent of
+// the tests ends, the kernel wakes the stopped processes of the group that it leaves.
 func (s *shop) command(env []string, args ...string) (*exec.Cmd, *bytes.Buffer) {
 	path, err := exec.LookPath("shipit")
 	require.NoError(s.t, err)
 	cmd := exec.Command(path, append([]string{"-C", filepath.Join(s.repo.Dir), "--timeout", "40s"}, args...)...)
 	said := &bytes.Buffer{}
 	cmd.Env, cmd.Stderr = append(s.env, env...), said
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return cmd, said
 }
 
