@@ -164,7 +164,11 @@ func (h *webhook) send(ctx context.Context, d delivery) {
 	req.Header.Set("User-Agent", "shipit")
 	req.Header.Set(headerID, fmt.Sprintf("%s_%d", d.Run, h.number))
 	sign(req.Header, h.key, body, time.Now())
-	h.client.PrepareRetry = func(again *http.Request) error { sign(again.Header, h.key, body, time.Now()); return nil }
+	h.client.PrepareRetry = func(again *http.Request) error {
+		again.Header = again.Header.Clone() // the attempt before has the other one, and may still read it
+		sign(again.Header, h.key, body, time.Now())
+		return nil
+	}
 	_, err = send(h.client, req)
 	var answer *statusError
 	if errors.As(err, &answer) && answer.status == http.StatusGone { // it wants nothing any more

@@ -157,6 +157,33 @@ func TestADeliveryIsRetried(t *testing.T) {
 	require.Less(t, all[1].header.Get("webhook-timestamp"), all[2].header.Get("webhook-timestamp"), "each attempt has its own time: receivers refuse an old one")
 }
 
+// The transport may still read the header of an attempt that was given up.
+func TestAnAttemptKeepsItsHeader(t *testing.T) {
+	s := newReceiver(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+		if n == 1 {
+			w.Header().Set("Retry-After", "1") // so that the next attempt is signed at another time
+			w.WriteHeader(http.StatusTooManyRequests)
+		}
+	})
+	sent := &sender{}
+	o := options(s.URL, nil)
+	o.transport = sent
+	n := Open(o)
+	n.Event(note("one"))
+	require.Empty(t, n.Close())
+	require.GreaterOrEqual(t, len(sent.headers), 2)
+	require.Equal(t, s.requests()[0].header.Get(headerTimestamp), sent.headers[0].Get(headerTimestamp))
+	require.Equal(t, s.requests()[0].header.Get(headerSignature), sent.headers[0].Get(headerSignature))
+}
+
+// sender is a transport that keeps the headers of all attempts, as they are and no copies.
+type sender struct{ headers []http.Header }
+
+func (s *sender) RoundTrip(r *http.Request) (*http.Response, error) {
+	s.headers = append(s.headers, r.Header)
+	return http.DefaultTransport.RoundTrip(r)
+}
+
 func TestNobodyIsWaitedForLongerThanTheGracePeriod(t *testing.T) {
 	release := make(chan struct{})
 	s := newReceiver(t, func(_ int, _ http.ResponseWriter, r *http.Request) {
