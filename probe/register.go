@@ -25,8 +25,13 @@ import (
 // this machine nor that of a proxy on the way.
 func Register(ctx context.Context, role config.Role, ask Asker) (string, error) {
 	r := role.Register
-	if r == nil {
+	switch {
+	case r == nil:
 		return "", nil
+	case r.Path == "" && r.Ask == nil:
+		return "", &release.Failure{
+			Role: role.Name, Code: release.CodeRegistrationFailed, Object: "registration", Message: "register has " + askedNothing, Hint: askHint,
+		}
 	}
 	l, err := newLanguage()
 	if err != nil {
@@ -79,6 +84,12 @@ func Register(ctx context.Context, role config.Role, ask Asker) (string, error) 
 	}
 	return strings.Join(proof, ", "), nil
 }
+
+// What is said of a registration that asks nobody.
+const (
+	askedNothing = "neither path nor ask, so nothing is asked"
+	askHint      = "set path to what the worker registers by, or ask to a request to the server"
+)
 
 // put asks the worker to register until it says that it did.
 func (l language) put(ctx context.Context, role config.Role, ask Asker, w window) (answer, error) {

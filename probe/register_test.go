@@ -94,6 +94,18 @@ func TestTheAddressThatIsRegistered(t *testing.T) {
 	})
 }
 
+func TestARegistrationThatAsksNobodyIsAFailure(t *testing.T) {
+	role, ask, _ := announcing(t, "")
+	for _, r := range []config.Register{{}, {Host: "bus.joelclaw:3111"}} {
+		role.Register = &r
+		_, err := probe.Register(t.Context(), role, ask)
+		f := failure(t, err)
+		require.Equal(t, release.CodeRegistrationFailed, f.Code)
+		require.Contains(t, f.Message, "neither path nor ask")
+		require.NotEmpty(t, f.Hint)
+	}
+}
+
 func TestWhatTheServerHasIsAsked(t *testing.T) {
 	t.Run("and compared with what the role answers for itself", func(t *testing.T) {
 		role, ask, server := announcing(t, "")
@@ -193,4 +205,29 @@ func TestTheServersOwnIDOfAnEventIsAwaited(t *testing.T) {
 	f = failure(t, probe.Run(t.Context(), role, quick(config.Probe{Event: event}), ask))
 	require.Contains(t, f.Message, "which is no id")
 	require.True(t, strings.HasSuffix(f.Object, ": send"))
+}
+
+func TestAnEventThatWasAcceptedIsSentOnce(t *testing.T) {
+	t.Setenv("INNGEST_EVENT_KEY", "planted-event-key")
+	sent := 0
+	role, ask := worker(t, func(w http.ResponseWriter, _ *http.Request) {
+		sent++
+		fmt.Fprint(w, `{"ids":["planted-event-key is no id"]}`)
+	})
+	event := &config.Event{
+		Send:  config.Request{URL: "/e/${env:INNGEST_EVENT_KEY}", Body: `{"name":"x"}`},
+		ID:    "json.ids[0]",
+		Await: config.Request{URL: "/v1/events/${ID}/runs"},
+	}
+	role.Probes = []config.Probe{quick(config.Probe{Name: "cluster", Event: event})}
+	f := failure(t, probe.Run(t.Context(), role, role.Probes[0], ask))
+	require.Equal(t, 1, sent, "each event makes a function of the worker run")
+	require.Equal(t, release.CodeProbeFailed, f.Code)
+	require.Equal(t, "cluster", f.Role)
+	require.Equal(t, "probe cluster: send", f.Object)
+	require.Contains(t, f.Message, "POST /e/${env:INNGEST_EVENT_KEY}: json.ids[0] gives")
+	require.Contains(t, f.Message, "which is no id")
+	require.Equal(t, "HTTP 200", f.Log[0])
+	require.NotEmpty(t, f.Hint)
+	require.NotContains(t, fmt.Sprint(f, f.Log), "planted-event-key")
 }

@@ -53,15 +53,19 @@ func (l language) runEvent(ctx context.Context, role config.Role, p config.Probe
 	send.port, send.ask, send.self = portOf(role, p), ask, role
 	w := windowOf(p, ask)
 	began := time.Now()
+	var sent answer
 	err = w.until(ctx, role, nameOf(p)+": send", func(ctx context.Context) ([]string, error) {
-		answer, err := send.try(ctx)
-		if err == nil && p.Event.ID != "" {
-			id, err = l.eventID(p.Event.ID, answer)
-		}
-		return answer.excerpt(), named(send, err)
+		sent, err = send.try(ctx)
+		return sent.excerpt(), named(send, err)
 	})
 	if err != nil {
 		return err
+	}
+	if p.Event.ID != "" { // an event that was accepted is not sent again, whatever the answer says
+		if id, err = l.eventID(p.Event.ID, sent); err != nil {
+			w.hint = "the event was accepted, and its id is not where the probe's id looks for it: compare it with the answer"
+			return w.failure(ctx, role, nameOf(p)+": send", sent.excerpt(), causeOf(named(send, err)))
+		}
 	}
 	await, err := l.questionOf(p.Event.Await, id, accepted, fmt.Sprintf("text.contains(%q)", id))
 	if err != nil {
@@ -139,17 +143,20 @@ func (w window) until(ctx context.Context, role config.Role, what string, try fu
 			return context.Cause(ctx)
 		}
 		if limited.Err() != nil {
-			hide := w.ask.hiding(ctx, role)
-			for i, line := range evidence {
-				evidence[i] = shorten(hide(line))
-			}
-			cause := clip(hide(causeOf(last)), messageBytes)
-			return &release.Failure{
-				Role: role.Name, Code: w.code, Object: what, Log: evidence, Hint: w.hint,
-				Message: fmt.Sprintf("%s (tried %d times in %s)", cause, attempts, w.within.Round(time.Millisecond)),
-			}
+			f := w.failure(ctx, role, what, evidence, causeOf(last))
+			f.Message += fmt.Sprintf(" (tried %d times in %s)", attempts, w.within.Round(time.Millisecond))
+			return f
 		}
 	}
+}
+
+// failure is one with its cause and evidence, in which secrets are hidden.
+func (w window) failure(ctx context.Context, role config.Role, what string, evidence []string, cause string) *release.Failure {
+	hide := w.ask.hiding(ctx, role)
+	for i, line := range evidence {
+		evidence[i] = shorten(hide(line))
+	}
+	return &release.Failure{Role: role.Name, Code: w.code, Object: what, Log: evidence, Hint: w.hint, Message: clip(hide(cause), messageBytes)}
 }
 
 // causeOf is the error in one line.

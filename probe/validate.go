@@ -90,7 +90,7 @@ func (v *validation) register(key string, r config.Register) {
 	}
 	switch {
 	case r.Path == "" && r.Ask == nil:
-		v.refuse(release.CodeProbeRequest, key, "it has neither path nor ask, so nothing is asked", "set path to what the worker registers by, or ask to a request to the server")
+		v.refuse(release.CodeProbeRequest, key, "it has "+askedNothing, askHint)
 	case r.Ask == nil:
 		v.findings = append(v.findings, release.Finding{
 			Code: release.CodeRegistrationUnasked, Severity: release.Warns, Role: v.role.Name, Object: key,
