@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path"
-	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -70,7 +69,7 @@ func Status(w io.Writer, r, newest release.Record, width int) {
 	roles(w, r, width)
 	sources(w, r, width)
 	functions(w, r.Functions)
-	registrations(w, r)
+	registrations(w, r.Functions)
 	if newest.Seq != r.Seq {
 		fmt.Fprintf(w, "  newest record: %s %s: %s; shipit history %d tells more\n", newest.ID(), newest.Kind, newest.OutcomeText(), newest.Seq)
 	}
@@ -212,16 +211,16 @@ func functions(w io.Writer, f *release.Functions) {
 
 // registrations writes what the function server has of roles, or why it could not be
 // asked. Where it differs, the drift says so.
-func registrations(w io.Writer, r release.Record) {
-	if r.Functions == nil {
+func registrations(w io.Writer, of *release.Functions) {
+	if of == nil {
 		return
 	}
-	for _, f := range r.Functions.Roles {
+	for _, f := range of.Roles {
 		switch {
+		case f.Unasked != "":
+			fmt.Fprintf(w, "  %s: what the server has registered could not be asked: %s\n", f.Role, f.Unasked)
 		case f.Registered != "" && f.Unregistered == "":
 			fmt.Fprintf(w, "  %s is registered at the server: %s\n", f.Role, f.Registered)
-		case f.Unregistered != "" && !slices.ContainsFunc(r.Drift, func(d release.Drift) bool { return d.Role == f.Role && d.Kind == release.DriftObject }):
-			fmt.Fprintf(w, "  %s: what the server has registered could not be asked: %s\n", f.Role, f.Unregistered)
 		}
 	}
 }

@@ -142,15 +142,16 @@ func TestStatusTellsWhatTheFunctionServerHas(t *testing.T) {
 	r.Functions = &release.Functions{Roles: []release.RoleFunctions{
 		{Role: "cluster", Count: 14, Registered: "http://system-bus-worker:3111/api/inngest"},
 		{Role: "host", Count: 163, Registered: "http://localhost:3111/api/inngest", Unregistered: "not a URL on host.docker.internal:3111"},
-		{Role: "gateway", Unregistered: "GET http://flagg:8288: connection refused"},
+		{Role: "gateway", Unasked: "GET http://flagg:8288: connection refused"},
 	}}
-	r.Drift = []release.Drift{{Role: "host", Kind: release.DriftObject, Wanted: "a URL on host.docker.internal:3111", Live: "http://localhost:3111/api/inngest", Detail: "registration at the server: url"}}
+	r.Drift = []release.Drift{{Role: "gateway", Kind: release.DriftObject, Wanted: "nothing", Live: "1", Detail: "Deployment a/b: spec.x"}, {Role: "host", Kind: release.DriftObject, Wanted: "a URL on host.docker.internal:3111", Live: "http://localhost:3111/api/inngest", Detail: "registration at the server: url"}}
 	_, lines, _ := strings.Cut(written(func(w *bytes.Buffer) { console.Status(w, r, r, 80) }), "LAST REGISTRATION\n")
 	require.Equal(t, `  cluster  14         -
   host     163        -
   gateway  0          -
   cluster is registered at the server: http://system-bus-worker:3111/api/inngest
   gateway: what the server has registered could not be asked: GET http://flagg:8288: connection refused
+✗ gateway: Deployment a/b: spec.x: live 1, wanted nothing
 ✗ host: registration at the server: url: live http://localhost:3111/api/inngest, wanted a URL on host.docker.internal:3111
 `, lines)
 }

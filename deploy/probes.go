@@ -115,7 +115,7 @@ func (e Engine) roleFunctions(ctx context.Context, role release.Role, cfg config
 	}
 	owned.Retire = answers && err == nil && owned.Count == 0
 	if at != nil {
-		owned.Registered, owned.Unregistered = at.At, at.unasked
+		owned.Registered, owned.Unasked = at.At, at.unasked
 		if at.Fault != nil {
 			owned.Unregistered = at.Fault.Message
 		}

@@ -246,5 +246,6 @@ func TestStatusSaysWhatTheServerHasRegistered(t *testing.T) {
 	status, err = a.Status(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, status.Record.Drift)
-	require.Contains(t, status.Record.Functions.Roles[0].Unregistered, "connection refused")
+	require.Contains(t, status.Record.Functions.Roles[0].Unasked, "connection refused")
+	require.Empty(t, status.Record.Functions.Roles[0].Unregistered)
 }

@@ -106,7 +106,8 @@ type RoleFunctions struct {
 	LastRegistration time.Time `json:"lastRegistration,omitzero"` // the last attempt, as the role tells it
 	Registered       string    `json:"registered,omitempty"`      // the answer that proves a registration; of a status what the server has
 	Retire           bool      `json:"retire,omitempty"`          // it answers, and has no function left
-	Unregistered     string    `json:"unregistered,omitempty"`    // how that is not what the role is, or why the server could not be asked
+	Unregistered     string    `json:"unregistered,omitempty"`    // how that is not what the role is
+	Unasked          string    `json:"unasked,omitempty"`         // why the server could not be asked
 }
 
 // ID is how people name a record in output.
