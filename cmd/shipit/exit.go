@@ -117,11 +117,22 @@ func (g *globals) reportError(ctx context.Context, cmd *cobra.Command, err error
 	}
 	msg, hint := g.leftToSay(err, hintFor(cmd, err, code))
 	var coded *exitError
-	if code == exitInterrupted && !errors.As(err, &coded) { // an interrupted rollout says how far it got
+	recorded := errors.As(err, &coded) // what a rollout reached is in its record and among its events
+	var repair *deploy.RepairError
+	switch {
+	case code != exitInterrupted || recorded:
+	case errors.As(err, &repair):
+		msg = "interrupted: " + msg
+	default:
 		msg = "interrupted; nothing was rolled out: " + msg
 	}
-	if code == exitRefused || code == exitUnexpected { // what a rollout reached is among its events
+	switch code {
+	case exitRefused, exitUnexpected, exitLocked:
 		g.endEvents(err)
+	case exitInterrupted, exitFailed:
+		if !recorded {
+			g.endEvents(err)
+		}
 	}
 	if msg != "" {
 		g.tell(err, msg)
@@ -302,10 +313,12 @@ func (g *globals) refusedDocument(code int, err error) {
 		Error    string            `json:"error"`
 		ExitCode int               `json:"exitCode"`
 		Findings []release.Finding `json:"findings,omitempty"`
+		Repaired []string          `json:"repaired,omitempty"` // by a repair that did not end
 	}{Record: g.partial, Error: release.OneLine(err.Error()), ExitCode: code}
 	doc.Outcome, doc.Roles, doc.StartedAt = release.Refused, []release.RoleRecord{}, time.Now().UTC().Truncate(time.Millisecond)
-	if code == exitFailed {
-		doc.Outcome = release.Failed
+	var repair *deploy.RepairError
+	if errors.As(err, &repair) {
+		doc.Outcome, doc.Repaired = release.Failed, repair.Repaired
 	}
 	var refuse *release.Refusal
 	if errors.As(err, &refuse) {
