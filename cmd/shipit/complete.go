@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"math"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -41,11 +42,17 @@ settings, codes, and releases (newest first, with SHA and version).`,
 	}
 }
 
-// suggest makes a completion of what words gives for the word that has been begun.
-func suggest(words func(ctx context.Context, begun string) []string) cobra.CompletionFunc {
+// completes reports whether the arguments are those by which a shell asks for completions.
+func completes(args []string) bool {
+	return len(args) > 0 && (args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd)
+}
+
+// suggest makes a completion of what words gives for the word that has been begun,
+// unless most arguments or more stand before it.
+func suggest(most int, words func(ctx context.Context, begun string) []string) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
 		const directive = cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
-		if len(args) > 0 && (cmd.Name() != "promote" || len(args) > 1) { // promote alone takes two
+		if len(args) >= most {
 			return nil, directive
 		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), completionLimit)
@@ -53,6 +60,9 @@ func suggest(words func(ctx context.Context, begun string) []string) cobra.Compl
 		return words(ctx, begun), directive
 	}
 }
+
+// ofFlag is the number of arguments that the value of a flag may follow.
+const ofFlag = math.MaxInt
 
 // completionLimit is how long a shell is made to wait for a suggestion.
 const completionLimit = 3 * time.Second
@@ -68,16 +78,20 @@ func (g *globals) addCompletions(root *cobra.Command) {
 	}
 	for _, c := range root.Commands() {
 		if words := argument[c.Name()]; words != nil {
-			c.ValidArgsFunction = suggest(words)
+			most := 1
+			if c.Name() == "promote" {
+				most = 2
+			}
+			c.ValidArgsFunction = suggest(most, words)
 		}
 		for name, words := range flag[c.Name()] {
-			completeFlag(c, name, suggest(words))
+			completeFlag(c, name, suggest(ofFlag, words))
 		}
 		if c.Flags().Lookup("allow") != nil {
-			completeFlag(c, "allow", suggest(func(_ context.Context, begun string) []string { return completion.Allowable(begun) }))
+			completeFlag(c, "allow", suggest(ofFlag, func(_ context.Context, begun string) []string { return completion.Allowable(begun) }))
 		}
 	}
-	completeFlag(root, "env", suggest(g.completeEnvironments))
+	completeFlag(root, "env", suggest(ofFlag, g.completeEnvironments))
 	completeFlag(root, "output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 }
 

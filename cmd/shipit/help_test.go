@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"flag"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -137,7 +139,10 @@ func TestShellsAreToldWhatThereIs(t *testing.T) {
 	require.Contains(t, suggested("promote", ""), "production\nstaging\n")
 	require.Contains(t, suggested("promote", "staging", "pro"), "production\n")
 	require.NotContains(t, suggested("promote", "staging", "production", ""), "staging")
-	require.NotContains(t, suggested("history", "1", ""), "\n1", "the others take one argument")
+	require.NotContains(t, suggested("explain", "images.", "images."), "images.*", "explain takes one argument")
+	require.Contains(t, suggested("release", "HEAD", "--allow", "FieldC"), "FieldConflict\t", "a flag may follow an argument")
+	require.Contains(t, suggested("promote", "staging", "production", "--allow", "FieldC"), "FieldConflict\t")
+	require.Contains(t, suggested("render", "HEAD", "--env", "pro"), "production\n")
 	require.Contains(t, suggested("status", "-o", ""), "json\n")
 	require.NotContains(t, suggested("rollback", "--to", ""), "Error", "without a cluster there is nothing to suggest")
 	for _, shell := range []string{"bash", "zsh", "fish"} {
@@ -151,4 +156,18 @@ func TestShellsAreToldWhatThereIs(t *testing.T) {
 		}
 	}
 	require.Equal(t, exitUsage, shipit(t, "completion", "csh").code)
+}
+
+func TestACompletionIsNotTraced(t *testing.T) {
+	sent := 0
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { sent++ }))
+	t.Cleanup(server.Close)
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", server.URL)
+	t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+	require.Equal(t, exitOK, shipit(t, "explain", "CrashLoop").code)
+	require.Equal(t, 1, sent, "a command is")
+	for _, name := range []string{cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd} {
+		require.Equal(t, exitOK, shipit(t, name, "explain", "Cra").code)
+	}
+	require.Equal(t, 1, sent)
 }

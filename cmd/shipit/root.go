@@ -62,8 +62,11 @@ func execute(ctx context.Context, args []string, term terminal) int {
 	root.SetArgs(args)
 	root.SetOut(term.out)
 	root.SetErr(term.err)
-	named, _, _ := root.Find(args) // the root for one that is not known
-	ctx, end := traced(ctx, named.CommandPath(), term)
+	end := func(error) {}
+	if !completes(args) {
+		named, _, _ := root.Find(args) // the root for one that is not known
+		ctx, end = traced(ctx, named.CommandPath(), term)
+	}
 	cmd, err := root.ExecuteContextC(ctx)
 	code := g.reportError(ctx, cmd, err)
 	for _, line := range g.told.Close() {
@@ -143,7 +146,7 @@ func onRevision(rev *string, run func(context.Context) error) func(*cobra.Comman
 	}
 }
 
-// sequence is the first argument as a sequence number; 0 if there is none.
+// sequence is the first argument as a sequence number; -1 if there is none.
 func sequence(args []string) (int64, error) {
 	if len(args) == 0 {
 		return -1, nil
