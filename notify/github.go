@@ -52,10 +52,7 @@ func newGitHub(o Options) *github {
 		return nil
 	}
 	g := &github{app: o.App, environment: cmp.Or(o.Config.GitHub.Environment, o.Environment, "production"), jobs: make(chan job, 2)}
-	repository := o.getenv("GITHUB_REPOSITORY")
-	for _, address := range o.Repositories {
-		repository = cmp.Or(repository, repositoryAt(address))
-	}
+	repository := repositoryOf(o)
 	g.api = api{
 		client: newClient(o), token: token, repository: repository,
 		base: strings.TrimSuffix(cmp.Or(o.getenv("GITHUB_API_URL"), "https://api.github.com"), "/"),
@@ -70,6 +67,16 @@ func newGitHub(o Options) *github {
 		g.failed = append(g.failed, "the repository is not known: name it as source in shipit.yaml")
 	}
 	return g
+}
+
+// repositoryOf is owner/name of the repository that is told: the job's, that of the sources,
+// or that of the clone; "" if none is known at GitHub.
+func repositoryOf(o Options) string {
+	repository := cmp.Or(o.getenv("GITHUB_REPOSITORY"), repositoryAt(o.Source))
+	if repository == "" && o.Origin != nil {
+		return repositoryAt(o.Origin())
+	}
+	return repository
 }
 
 // repositoryAt is owner/name of a git address at github.com, by HTTPS or SSH; "" of another one.

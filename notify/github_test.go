@@ -143,7 +143,7 @@ func (h *hub) options() Options {
 		"GITHUB_ACTIONS": "true", "GITHUB_TOKEN": "t0ken", "GITHUB_REPOSITORY": "joelhooks/joelclaw", "GITHUB_API_URL": h.URL,
 		"GITHUB_SERVER_URL": "https://github.com", "GITHUB_RUN_ID": "77",
 	}
-	return Options{App: "bus", Environment: "staging", Command: "release", Grace: 5 * time.Second, wait: time.Millisecond,
+	return Options{App: "bus", Environment: "staging", Command: "release", grace: 5 * time.Second, wait: time.Millisecond,
 		getenv: func(name string) string { return env[name] }}
 }
 
@@ -318,7 +318,7 @@ func TestOtherAnswersOfGitHub(t *testing.T) {
 			answer(w, http.StatusForbidden, map[string]string{"message": "You have exceeded a secondary rate limit"})
 		})
 		o := h.options()
-		o.Grace = 50 * time.Millisecond
+		o.grace = 50 * time.Millisecond
 		began := time.Now()
 		missed := h.run(o, 1, release.Settled)
 		require.Less(t, time.Since(began), 3*time.Second)
@@ -334,20 +334,25 @@ func TestWhenGitHubIsTold(t *testing.T) {
 		report string
 		env    map[string]string
 		source string
+		origin string
 		told   string // the repository; "": it is not told
 		says   string
 	}{
-		{"in a job", "", job, "", "joelhooks/joelclaw", ""},
-		{"in a job without a token", "", map[string]string{"GITHUB_ACTIONS": "true"}, "", "", ""},
-		{"by hand it is not", "", hand, "https://github.com/joelhooks/joelclaw", "", ""},
-		{"by hand where it is asked for", "always", hand, "https://github.com/joelhooks/joelclaw", "joelhooks/joelclaw", ""},
-		{"of a repository that is reached over SSH", "always", hand, "git@github.com:joelhooks/joelclaw.git", "joelhooks/joelclaw", ""},
-		{"of one that is elsewhere", "always", hand, "https://gitlab.com/joelhooks/joelclaw", "", "GitHub was not told: the repository is not known: name it as source in shipit.yaml"},
-		{"asked for without a token", "always", map[string]string{}, "https://github.com/joelhooks/joelclaw", "joelhooks/joelclaw", "GitHub was not told: GITHUB_TOKEN is not set"},
-		{"never", "never", job, "", "", ""},
+		{"in a job", "", job, "", "", "joelhooks/joelclaw", ""},
+		{"in a job without a token", "", map[string]string{"GITHUB_ACTIONS": "true"}, "", "", "", ""},
+		{"by hand it is not", "", hand, "https://github.com/joelhooks/joelclaw", "", "", ""},
+		{"by hand where it is asked for", "always", hand, "https://github.com/joelhooks/joelclaw", "", "joelhooks/joelclaw", ""},
+		{"of a repository that is reached over SSH", "always", hand, "git@github.com:joelhooks/joelclaw.git", "", "joelhooks/joelclaw", ""},
+		{"of one that is elsewhere", "always", hand, "https://gitlab.com/joelhooks/joelclaw", "", "", "GitHub was not told: the repository is not known: name it as source in shipit.yaml"},
+		{"of the remote origin", "always", hand, "", "git@github.com:joelhooks/joelclaw.git", "joelhooks/joelclaw", ""},
+		{"of the remote origin, where the source is elsewhere", "always", hand, "https://gitlab.com/joelhooks/joelclaw", "git@github.com:joelhooks/joelclaw.git", "joelhooks/joelclaw", ""},
+		{"of the source before the remote", "always", hand, "https://github.com/joelhooks/joelclaw", "https://github.com/somebody/fork", "joelhooks/joelclaw", ""},
+		{"of the job before all", "always", job, "https://github.com/other/one", "https://github.com/somebody/fork", "joelhooks/joelclaw", ""},
+		{"asked for without a token", "always", map[string]string{}, "https://github.com/joelhooks/joelclaw", "", "joelhooks/joelclaw", "GitHub was not told: GITHUB_TOKEN is not set"},
+		{"never", "never", job, "", "", "", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			o := Options{Config: config.Notify{GitHub: config.GitHub{Report: tc.report}}, Repositories: []string{"", tc.source}, getenv: func(name string) string { return tc.env[name] }}
+			o := Options{Config: config.Notify{GitHub: config.GitHub{Report: tc.report}}, Source: tc.source, Origin: func() string { return tc.origin }, getenv: func(name string) string { return tc.env[name] }}
 			g := newGitHub(o)
 			if tc.told == "" && tc.says == "" {
 				require.Nil(t, g)

@@ -17,13 +17,14 @@ import (
 
 // Options are what is told, and by what means.
 type Options struct {
-	Config       config.Notify
-	App          string
-	Environment  string
-	Command      string        // release, rollback or promote
-	Repositories []string      // URLs of the git repository at GitHub, for runs outside of Actions: the first that is one counts
-	Grace        time.Duration // how long Close waits for what is under way; default 10 s
+	Config      config.Notify
+	App         string
+	Environment string
+	Command     string        // release, rollback or promote
+	Source      string        // where the configuration says that the sources are; "" if it does not
+	Origin      func() string // the URL of the clone's remote "origin", "" if it has none; asked where nothing else names a repository at GitHub; nil: there is none
 
+	grace     time.Duration       // how long Close waits for what is under way; default 10 s
 	getenv    func(string) string // default os.Getenv
 	transport http.RoundTripper   // default one of its own
 	wait      time.Duration       // before the first retry; default 500 ms
@@ -60,8 +61,8 @@ func Open(o Options) *Notifier {
 	if o.getenv == nil {
 		o.getenv = os.Getenv
 	}
-	o.Grace, o.wait = cmp.Or(o.Grace, defaultGrace), cmp.Or(o.wait, 500*time.Millisecond)
-	n := &Notifier{grace: o.Grace}
+	o.grace, o.wait = cmp.Or(o.grace, defaultGrace), cmp.Or(o.wait, 500*time.Millisecond)
+	n := &Notifier{grace: o.grace}
 	run := newRun()
 	for _, w := range o.Config.Webhooks {
 		n.listeners = append(n.listeners, newWebhook(w, run, o))

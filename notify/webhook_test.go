@@ -87,7 +87,7 @@ func options(address string, env map[string]string) Options {
 	}
 	return Options{
 		Config: config.Notify{Webhooks: []config.Webhook{{URL: address, Secret: "HOOK_SECRET"}}},
-		App:    "bus", Environment: "staging", Command: "release", Grace: 5 * time.Second,
+		App:    "bus", Environment: "staging", Command: "release", grace: 5 * time.Second,
 		getenv: func(name string) string { return env[name] }, wait: time.Millisecond,
 	}
 }
@@ -194,7 +194,7 @@ func TestNobodyIsWaitedForLongerThanTheGracePeriod(t *testing.T) {
 	})
 	t.Cleanup(func() { close(release) })
 	o := options(s.URL+"/services/T0/secret-path", nil)
-	o.Grace = 100 * time.Millisecond
+	o.grace = 100 * time.Millisecond
 	n := Open(o)
 	began := time.Now()
 	for range 3 * queueLimit {

@@ -62,7 +62,7 @@ func open(ctx context.Context, g *globals, rev string, connect func(*session, co
 	if err != nil {
 		return nil, err
 	}
-	s.tell(ctx)
+	s.startNotifier(ctx)
 	g.partial.SHA, g.partial.Kind = src.SHA, cmp.Or(g.partial.Kind, release.KindRelease)
 	t := &commit{session: s, source: src}
 	var dirty []string

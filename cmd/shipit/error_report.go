@@ -99,14 +99,14 @@ func firstLine(text string) string {
 // endEvents writes the error as the last of the events, which programs read in place
 // of what people are told.
 func (g *globals) endEvents(err error) {
-	if g.events == "" && g.told.Notifier == nil {
+	if g.events == "" && g.notified.Notifier == nil {
 		return
 	}
 	last, failed := progress.New(io.Discard, g.events)
 	if failed != nil {
 		return // the command has said that it cannot be written
 	}
-	last.Follow(g.told.Event)
+	last.Follow(g.notified.Event)
 	msg := release.OneLine(err.Error())
 	var command *pipeline.CommandError
 	if errors.As(err, &command) { // its lines are events before this one

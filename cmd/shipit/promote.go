@@ -87,7 +87,7 @@ func (o *promoteOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	o.told.command = "promote"
+	o.notified.command = "promote"
 	t, engine, err := openCommitWithTargets(ctx, o.globals, good.SHA)
 	var unknown *git.NoSuchRevError
 	if errors.As(err, &unknown) {

@@ -57,7 +57,7 @@ the last good release.`,
 }
 
 func (o *releaseOptions) run(ctx context.Context) error {
-	o.told.command = "release"
+	o.notified.command = "release"
 	t, engine, err := openCommitWithTargets(ctx, o.globals, o.rev)
 	if err != nil {
 		return err
@@ -117,7 +117,7 @@ func (g *globals) conclude(record release.Record, err error) error {
 	if record.App == "" {
 		return err
 	}
-	g.told.Ended(record)
+	g.notified.Ended(record)
 	if outcome := outcomeError(record); err == nil {
 		err = outcome
 	} else {

@@ -48,7 +48,7 @@ func (o *rollbackOptions) run(ctx context.Context) error {
 	if _, err := release.Choose(nil, o.to); isUsage(err) {
 		return err
 	}
-	o.told.command = "rollback"
+	o.notified.command = "rollback"
 	s, err := openFromDisk(ctx, o.globals, false)
 	if err != nil {
 		return err

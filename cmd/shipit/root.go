@@ -34,8 +34,8 @@ type globals struct {
 	timeout    time.Duration
 	term       terminal
 
-	told    told           // who is told of a release, rollback or promotion
-	partial release.Record // what is known of the result, printed if the command fails before it has one
+	notified notified       // who is told of a release, rollback or promotion
+	partial  release.Record // what is known of the result, printed if the command fails before it has one
 }
 
 // file is the configuration file that --config names, or def; in DIR.
@@ -69,7 +69,7 @@ func execute(ctx context.Context, args []string, term terminal) int {
 	}
 	cmd, err := root.ExecuteContextC(ctx)
 	code := g.reportError(ctx, cmd, err)
-	for _, line := range g.told.Close() {
+	for _, line := range g.notified.Close() {
 		fmt.Fprintf(term.err, "· %s\n", line)
 	}
 	end(err)

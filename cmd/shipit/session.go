@@ -71,7 +71,7 @@ func openFromDisk(ctx context.Context, g *globals, partial bool) (deployment, er
 	if err != nil {
 		return deployment{}, err
 	}
-	s.tell(ctx)
+	s.startNotifier(ctx)
 	s.newAttestor(ctx, nil)
 	targets, err := s.openTargets(ctx, partial)
 	if err != nil {
@@ -89,7 +89,7 @@ func (s *session) engine(ctx context.Context, targets map[release.Target]deploy.
 	}
 	engine := deploy.Engine{
 		Config: s.cfg, Targets: targets, Policy: s.policy(verify), Timeout: s.timeout(), Progress: s.report,
-		Ledger: ledger.New(store, s.cfg.App, s.ledgerOptions(ctx)), AskRegistry: keeper.askRegistry, Begun: s.globals.told.Begun,
+		Ledger: ledger.New(store, s.cfg.App, s.ledgerOptions(ctx)), AskRegistry: keeper.askRegistry, Begun: s.globals.notified.Begun,
 	}
 	return deployment{session: s, Engine: engine}, nil
 }
