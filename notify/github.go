@@ -34,8 +34,7 @@ type github struct {
 	jobs        chan job
 
 	deployment int64    // of this run; 0: there is none
-	refused    []string // what the token may not do, and the permission for it
-	failed     []string // what else went wrong
+	failed     []string // what could not be told, and why
 }
 
 // job is a call of begun or ended.
@@ -54,7 +53,7 @@ func newGitHub(o Options) *github {
 	g := &github{app: o.App, environment: cmp.Or(o.Config.GitHub.Environment, o.Environment, "production"), jobs: make(chan job, 2)}
 	repository := repositoryOf(o)
 	g.api = api{
-		client: newClient(o), token: token, repository: repository,
+		client: newClient(o), token: token, repository: repository, refusals: map[permission]bool{},
 		base: strings.TrimSuffix(cmp.Or(o.getenv("GITHUB_API_URL"), "https://api.github.com"), "/"),
 	}
 	if id := o.getenv("GITHUB_RUN_ID"); id != "" {
@@ -136,19 +135,19 @@ func (g *github) tellBegin(ctx context.Context, r release.Record) {
 		Ref: r.SHA, Task: g.task(), Contexts: []string{}, Environment: g.environment, Description: describe(r),
 		Payload: payload{App: r.App, Seq: r.Seq, Kind: r.Kind, Version: r.Version},
 	})
-	if g.tried("create a deployment", "deployments: write", err) {
+	if g.tried("create a deployment", err) {
 		g.deployment = id
-		g.tried("set the state of the deployment", "deployments: write", g.setState(ctx, id, inProgress, describe(r)))
+		g.tried("set the state of the deployment", g.setState(ctx, id, inProgress, describe(r)))
 	}
-	g.tried("set a status of the commit", "statuses: write", g.setStatus(ctx, r, pending))
+	g.tried("set a status of the commit", g.setStatus(ctx, r, pending))
 }
 
 func (g *github) tellEnd(ctx context.Context, r release.Record) {
 	end := endOf(r)
-	if g.deployment != 0 && g.tried("set the state of the deployment", "deployments: write", g.setState(ctx, g.deployment, end, r.OutcomeText())) && end == success {
-		g.tried("end earlier deployments", "deployments: write", g.endEarlier(ctx))
+	if g.deployment != 0 && g.tried("set the state of the deployment", g.setState(ctx, g.deployment, end, r.OutcomeText())) && end == success {
+		g.tried("end earlier deployments", g.endEarlier(ctx))
 	}
-	g.tried("set a status of the commit", "statuses: write", g.setStatus(ctx, r, end))
+	g.tried("set a status of the commit", g.setStatus(ctx, r, end))
 }
 
 // endOf is how GitHub calls an outcome. A deployment that was restored failed: what runs is
@@ -172,15 +171,14 @@ func describe(r release.Record) string {
 }
 
 // tried reports whether a call went well, and keeps why not.
-func (g *github) tried(what, permission string, err error) bool {
-	var answer *statusError
+func (g *github) tried(what string, err error) bool {
+	var refused *refusedError
 	switch {
 	case err == nil:
 		return true
 	case errors.Is(err, errRefused): // it was said already
-	case errors.As(err, &answer) && answer.refused():
-		g.api.refuse(permission)
-		g.refused = append(g.refused, fmt.Sprintf("the token may not %s (%s); it needs the permission %s", what, answer, permission))
+	case errors.As(err, &refused):
+		g.failed = append(g.failed, fmt.Sprintf("the token may not %s (%s); it needs the permission %s", what, refused, refused.permission))
 	default:
 		if line := fmt.Sprintf("could not %s: %s", what, release.OneLine(err.Error())); !slices.Contains(g.failed, line) {
 			g.failed = append(g.failed, line)
@@ -191,9 +189,8 @@ func (g *github) tried(what, permission string, err error) bool {
 
 // missed is one line.
 func (g *github) missed() string {
-	all := append(g.refused, g.failed...)
-	if len(all) == 0 {
+	if len(g.failed) == 0 {
 		return ""
 	}
-	return "GitHub was not told: " + strings.Join(all, "; ")
+	return "GitHub was not told: " + strings.Join(g.failed, "; ")
 }

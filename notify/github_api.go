@@ -20,20 +20,26 @@ type api struct {
 	client     *retryablehttp.Client
 	base       string
 	token      string
-	repository string          // owner/name
-	refusals   map[string]bool // permissions that the token lacks
+	repository string              // owner/name
+	refusals   map[permission]bool // those that the token lacks
 }
 
-// errRefused is the error of a call that is not made: the token lacks the permission for it.
+// permission is one that a call needs of the token, as GitHub names it.
+type permission string
+
+const (
+	writeDeployments permission = "deployments: write"
+	writeStatuses    permission = "statuses: write"
+)
+
+// refusedError is the first answer that the token lacks a permission.
+type refusedError struct {
+	*statusError
+	permission permission
+}
+
+// errRefused is the error of a call that is not made: a refusedError was the answer before.
 var errRefused = errors.New("the token may not")
-
-// refuse keeps that the token lacks a permission.
-func (a *api) refuse(permission string) {
-	if a.refusals == nil {
-		a.refusals = map[string]bool{}
-	}
-	a.refusals[permission] = true
-}
 
 // refused reports whether the answer says that the token may not: GitHub answers 404 where a
 // token may not even know.
@@ -79,7 +85,7 @@ type newStatus struct {
 func (a *api) createDeployment(ctx context.Context, d newDeployment) (int64, error) {
 	d.Description = short(d.Description)
 	var made struct{ ID int64 }
-	err := a.call(ctx, call{http.MethodPost, "deployments", "deployments: write", d, &made})
+	err := a.call(ctx, call{http.MethodPost, "deployments", writeDeployments, d, &made})
 	if err == nil && made.ID == 0 {
 		err = errors.New("the answer names no deployment")
 	}
@@ -87,7 +93,7 @@ func (a *api) createDeployment(ctx context.Context, d newDeployment) (int64, err
 }
 
 func (g *github) setState(ctx context.Context, id int64, s state, description string) error {
-	return g.api.call(ctx, call{http.MethodPost, fmt.Sprintf("deployments/%d/statuses", id), "deployments: write",
+	return g.api.call(ctx, call{http.MethodPost, fmt.Sprintf("deployments/%d/statuses", id), writeDeployments,
 		newState{State: s, LogURL: g.runURL, Description: short(description)}, nil})
 }
 
@@ -97,7 +103,7 @@ func (g *github) setStatus(ctx context.Context, r release.Record, s state) error
 	if s == pending {
 		description = "under way"
 	}
-	return g.api.call(ctx, call{http.MethodPost, "statuses/" + r.SHA, "statuses: write", newStatus{
+	return g.api.call(ctx, call{http.MethodPost, "statuses/" + r.SHA, writeStatuses, newStatus{
 		State: s, TargetURL: g.runURL, Description: short(description), Context: "shipit/" + g.app + "/" + g.environment,
 	}, nil})
 }
@@ -110,7 +116,7 @@ const earlierLimit = 10
 func (g *github) endEarlier(ctx context.Context) error {
 	var earlier []struct{ ID int64 }
 	query := url.Values{"environment": {g.environment}, "task": {g.task()}, "per_page": {fmt.Sprint(earlierLimit)}}
-	if err := g.api.call(ctx, call{http.MethodGet, "deployments?" + query.Encode(), "deployments: write", nil, &earlier}); err != nil {
+	if err := g.api.call(ctx, call{http.MethodGet, "deployments?" + query.Encode(), writeDeployments, nil, &earlier}); err != nil {
 		return err
 	}
 	for _, d := range earlier {
@@ -119,7 +125,7 @@ func (g *github) endEarlier(ctx context.Context) error {
 		}
 		var states []struct{ State state }
 		at := fmt.Sprintf("deployments/%d/statuses", d.ID)
-		if err := g.api.call(ctx, call{http.MethodGet, at + "?per_page=1", "deployments: write", nil, &states}); err != nil {
+		if err := g.api.call(ctx, call{http.MethodGet, at + "?per_page=1", writeDeployments, nil, &states}); err != nil {
 			return err
 		}
 		switch {
@@ -137,8 +143,9 @@ func (g *github) endEarlier(ctx context.Context) error {
 
 // call is one request below the repository.
 type call struct {
-	method, path, permission string
-	body, into               any
+	method, path string
+	permission   permission
+	body, into   any
 }
 
 func (a *api) call(ctx context.Context, c call) error {
@@ -167,6 +174,10 @@ func (a *api) call(ctx context.Context, c call) error {
 		var said struct{ Message string }
 		_ = json.Unmarshal(answer, &said) // what is no JSON says nothing
 		failed.message = short(strings.ReplaceAll(release.OneLine(said.Message), a.token, "[hidden]"))
+		if failed.refused() {
+			a.refusals[c.permission] = true
+			return &refusedError{failed, c.permission}
+		}
 	}
 	if err == nil && c.into != nil {
 		err = json.Unmarshal(answer, c.into)
