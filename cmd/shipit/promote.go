@@ -5,14 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/joelhooks/shipit/check"
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/deploy"
-	"github.com/joelhooks/shipit/ledger"
 	"github.com/joelhooks/shipit/pipeline"
 	"github.com/joelhooks/shipit/pipeline/git"
 	"github.com/joelhooks/shipit/release"
@@ -26,10 +24,8 @@ type promoteOptions struct {
 	from           string // the environment; "" for none
 	fromKubeconfig string
 	fromContext    string
-	allow          allowed
-	noRestore      bool
-	waitLock       time.Duration
 	version        versionRange
+	rolloutFlags
 }
 
 func newPromote(g *globals) *cobra.Command {
@@ -61,10 +57,8 @@ FROM or TO is - for the settings without an environment.`,
 	}
 	cmd.Flags().StringVar(&o.fromKubeconfig, "from-kubeconfig", "", "kubeconfig `FILE` of FROM (default: that of TO)")
 	cmd.Flags().StringVar(&o.fromContext, "from-context", "", "context of FROM in its kubeconfig (default: that of TO)")
-	cmd.Flags().Var(&o.allow, "allow", "continue despite the finding `CODE` (repeatable)")
-	addWaitLock(cmd.Flags(), &o.waitLock)
+	o.add(cmd.Flags())
 	addRequireVersion(cmd.Flags(), &o.version)
-	cmd.Flags().BoolVar(&o.noRestore, "no-restore", false, "do not restore after a failed rollout; leave it for inspection")
 	return cmd
 }
 
@@ -99,17 +93,7 @@ func (o *promoteOptions) run(ctx context.Context) error {
 	defer t.Close()
 	defer engine.Close()
 
-	rel, terms, err := o.promoted(ctx, t, engine, good)
-	if err != nil {
-		return deploy.Unchanged(err)
-	}
-	committed, err := t.source.Committed(ctx)
-	if err != nil {
-		return deploy.Unchanged(err)
-	}
-	engine.Lock = ledger.LockOptions{Wait: o.waitLock, What: release.Short(rel.SHA), Order: committed.Unix()}
-	record, err := engine.Release(ctx, rel, terms)
-	return o.conclude(record, err)
+	return o.rollOut(ctx, t, engine, func() (release.Release, deploy.Terms, error) { return o.promoted(ctx, t, engine, good) })
 }
 
 // source are the settings of the environment that is promoted.
@@ -138,7 +122,7 @@ func goodIn(ctx context.Context, source *globals) (release.Record, error) {
 // promoted is the release of what is good elsewhere, whose images are in the target's
 // repositories then.
 func (o *promoteOptions) promoted(ctx context.Context, t *commit, engine deploy.Engine, good release.Record) (rel release.Release, terms deploy.Terms, err error) {
-	terms = deploy.Terms{Allow: o.allow, NoRestore: o.noRestore}
+	terms = o.terms()
 	if err := release.Refuse(o.version.Findings(t.version), nil); err != nil {
 		return rel, terms, err
 	}

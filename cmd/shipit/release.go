@@ -6,29 +6,24 @@ import (
 	"fmt"
 	"io"
 	"sync"
-	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/joelhooks/shipit/actions"
 	"github.com/joelhooks/shipit/check"
 	"github.com/joelhooks/shipit/console"
 	"github.com/joelhooks/shipit/deploy"
-	"github.com/joelhooks/shipit/ledger"
 	"github.com/joelhooks/shipit/pipeline"
 	"github.com/joelhooks/shipit/release"
 )
 
 type releaseOptions struct {
 	*globals
-	rev       string
-	allow     allowed
-	noRestore bool
-	waitLock  time.Duration
-	record    bool
-	version   versionRange
+	rev     string
+	record  bool
+	version versionRange
+	rolloutFlags
 	buildFlags
 }
 
@@ -47,11 +42,9 @@ the last good release.`,
 		Args: atMost(1),
 		RunE: onRevision(&o.rev, o.run),
 	}
-	cmd.Flags().Var(&o.allow, "allow", "continue despite the finding `CODE` (repeatable)")
-	addWaitLock(cmd.Flags(), &o.waitLock)
+	o.rolloutFlags.add(cmd.Flags())
+	o.buildFlags.add(cmd.Flags())
 	addRequireVersion(cmd.Flags(), &o.version)
-	cmd.Flags().BoolVar(&o.noRestore, "no-restore", false, "do not restore after a failed rollout; leave it for inspection")
-	o.add(cmd.Flags())
 	cmd.Flags().BoolVar(&o.record, "record", false, "write a new record even if this release runs already")
 	return cmd
 }
@@ -65,29 +58,14 @@ func (o *releaseOptions) run(ctx context.Context) error {
 	defer t.Close()
 	defer engine.Close()
 
-	rel, terms, err := o.published(ctx, t, engine)
-	if err != nil {
-		return deploy.Unchanged(err)
-	}
-	committed, err := t.source.Committed(ctx)
-	if err != nil {
-		return deploy.Unchanged(err)
-	}
-	engine.Lock = ledger.LockOptions{Wait: o.waitLock, What: release.Short(rel.SHA), Order: committed.Unix()}
-	record, err := engine.Release(ctx, rel, terms)
-	return o.conclude(record, err)
-}
-
-// addWaitLock adds the flag --wait-lock.
-func addWaitLock(flags *pflag.FlagSet, limit *time.Duration) {
-	flags.DurationVar(limit, "wait-lock", 0, "wait up to `LIMIT` for a release that is under way; a newer commit that waits supersedes an older one")
-	flags.Lookup("wait-lock").NoOptDefVal = "30m"
+	return o.rollOut(ctx, t, engine, func() (release.Release, deploy.Terms, error) { return o.published(ctx, t, engine) })
 }
 
 // published checks the commit, builds and pushes while the ledger is read. An error of the
 // ledger is reported later, by the step that needs it.
 func (o *releaseOptions) published(ctx context.Context, t *commit, engine deploy.Engine) (rel release.Release, terms deploy.Terms, err error) {
-	terms = deploy.Terms{Allow: o.allow, NoRestore: o.noRestore, Record: o.record}
+	terms = o.terms()
+	terms.Record = o.record
 	if err := release.Refuse(o.version.Findings(t.version), nil); err != nil {
 		return rel, terms, err
 	}

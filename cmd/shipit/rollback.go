@@ -2,21 +2,17 @@ package main
 
 import (
 	"context"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/ledger"
 	"github.com/joelhooks/shipit/release"
 )
 
 type rollbackOptions struct {
 	*globals
-	to        string
-	allow     allowed
-	noRestore bool
-	waitLock  time.Duration
+	to string
+	rolloutFlags
 }
 
 func newRollback(g *globals) *cobra.Command {
@@ -37,9 +33,7 @@ release, where something did.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
 	}
 	cmd.Flags().StringVar(&o.to, "to", "", "`SHA|SEQ|VERSION`, or a version constraint such as ~1.4")
-	cmd.Flags().Var(&o.allow, "allow", "continue despite the finding `CODE` (repeatable)")
-	addWaitLock(cmd.Flags(), &o.waitLock)
-	cmd.Flags().BoolVar(&o.noRestore, "no-restore", false, "do not restore after a failed rollout; leave it for inspection")
+	o.add(cmd.Flags())
 	return cmd
 }
 
@@ -55,6 +49,6 @@ func (o *rollbackOptions) run(ctx context.Context) error {
 	}
 	defer s.Close()
 	s.Engine.Lock = ledger.LockOptions{Wait: o.waitLock}
-	record, err := s.Rollback(ctx, o.to, deploy.Terms{Allow: o.allow, NoRestore: o.noRestore})
+	record, err := s.Rollback(ctx, o.to, o.terms())
 	return o.conclude(record, err)
 }
