@@ -69,7 +69,7 @@ func (o *statusOptions) run(ctx context.Context) error {
 	defer s.Close()
 	read := func(ctx context.Context) (statusResult, error) {
 		status, err := s.Status(ctx)
-		return statusResult{record: status.Record, newest: status.Newest}, deploy.Unchanged(err)
+		return statusResult{status}, deploy.Unchanged(err)
 	}
 	switch {
 	case o.every > 0:
@@ -78,24 +78,21 @@ func (o *statusOptions) run(ctx context.Context) error {
 		s.Engine.Lock = ledger.LockOptions{Wait: o.waitLock}
 		read = func(ctx context.Context) (statusResult, error) {
 			status, err := s.Repair(ctx, deploy.Terms{Allow: o.allow})
-			return statusResult{status.Record, status.Newest, status.Repaired}, err
+			return statusResult{status}, err
 		}
 	}
 	result, err := read(ctx)
 	if err != nil {
 		return err
 	}
-	if err := o.result(result.document(), func(w io.Writer) { console.Status(w, result.record, result.newest, o.width()) }); err != nil {
+	if err := o.result(result.document(), func(w io.Writer) { console.Status(w, result.Record, result.Newest, o.width()) }); err != nil {
 		return err
 	}
 	return result.drifted(nil)
 }
 
-// statusResult is what runs beside the last good release, and the newest record.
-type statusResult struct {
-	record, newest release.Record
-	repaired       []string
-}
+// statusResult is a status with how the command prints it and ends.
+type statusResult struct{ deploy.Status }
 
 // document is what `status -o json` prints.
 func (s statusResult) document() any {
@@ -103,16 +100,16 @@ func (s statusResult) document() any {
 		release.Record
 		Drift    []release.Drift `json:"drift"` // present even when there is none
 		Repaired []string        `json:"repaired,omitempty"`
-	}{s.record, s.record.Drift, s.repaired}
+	}{s.Record, s.Record.Drift, s.Repaired}
 }
 
 // drifted is err, or the error of what differs; nil if nothing does.
 func (s statusResult) drifted(err error) error {
-	if err != nil || len(s.record.Drift) == 0 {
+	if err != nil || len(s.Record.Drift) == 0 {
 		return err
 	}
 	return &printedError{&exitError{
-		code: exitDrift, msg: s.record.Drift[0].String(), told: "what runs is not what was recorded",
+		code: exitDrift, msg: s.Record.Drift[0].String(), told: "what runs is not what was recorded",
 		hint: "shipit status --repair puts back what was recorded; shipit release ships HEAD",
 	}}
 }

@@ -72,6 +72,6 @@ func (s statusResult) text(err error, width int) string {
 		return "✗ " + release.OneLine(err.Error()) + "\n"
 	}
 	var b bytes.Buffer
-	console.Status(&b, s.record, s.newest, width)
+	console.Status(&b, s.Record, s.Newest, width)
 	return b.String()
 }
