@@ -36,6 +36,12 @@ func committed(t *testing.T, edits map[string]string) string {
 		files[name] = text
 	}
 	repo := monorepo.New(t, monorepo.Options{Config: twoRoles, Edits: files})
+	return foundIn(t, repo)
+}
+
+// foundIn are the findings for HEAD.
+func foundIn(t *testing.T, repo *monorepo.Repo) string {
+	t.Helper()
 	source, err := git.Open(t.Context(), repo.Dir, "HEAD")
 	require.NoError(t, err)
 	defer source.Close()
@@ -103,12 +109,5 @@ func TestAFileThatTheCloneLacksIsNotRead(t *testing.T) {
 		"roles: {cluster: {image: worker, kubernetes: {namespace: busrig}, port: 3111, probe: {path: /}}}\ncheck: {forbid: [{pattern: never-there}]}\n", Edits: map[string]string{"docs/note.md": "gone\n"}})
 	id := repo.Git("rev-parse", "HEAD:docs/note.md")
 	require.NoError(t, os.Remove(filepath.Join(repo.Dir, ".git", "objects", id[:2], id[2:])))
-	source, err := git.Open(t.Context(), repo.Dir, "HEAD")
-	require.NoError(t, err)
-	defer source.Close()
-	cfg, err := config.Parse(config.File, []byte(repo.Read(config.File)), "")
-	require.NoError(t, err)
-	found, err := check.Commit(t.Context(), source, cfg)
-	require.NoError(t, err)
-	require.Equal(t, "warn NotRead docs/note.md: object "+id+" is missing from this clone\n", lines(found))
+	require.Equal(t, "warn NotRead docs/note.md: object "+id+" is missing from this clone\n", foundIn(t, repo))
 }

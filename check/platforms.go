@@ -47,11 +47,8 @@ func builtFor(img config.Image, system string) bool {
 
 // platformsOf are the platforms for which an image is built.
 func platformsOf(img config.Image) []string {
-	switch {
-	case len(img.Platforms) > 0:
-		return img.Platforms
-	case img.Base == "scratch":
-		return []string{"linux/amd64"}
+	if wanted := img.WantedPlatforms(); len(wanted) > 0 {
+		return wanted
 	}
 	return []string{"linux/* of its base"}
 }

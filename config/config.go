@@ -274,6 +274,14 @@ func (h Host) RootOr(app string) string {
 	return h.Root
 }
 
+// WantedPlatforms are the platforms that are built; none: those of the base.
+func (i Image) WantedPlatforms() []string {
+	if len(i.Platforms) == 0 && i.Base == "scratch" {
+		return []string{"linux/amd64"}
+	}
+	return i.Platforms
+}
+
 // UserOr is the image's user or the default, 1000:1000.
 func (i Image) UserOr() string {
 	if i.User == "" {

@@ -39,10 +39,7 @@ type platform struct {
 // platforms are the wanted platforms with their base images, sorted by name. Those of
 // Macs have none: only machines run them.
 func platforms(ctx context.Context, in Inputs, opts Options) ([]platform, error) {
-	wanted := slices.Compact(slices.Sorted(slices.Values(in.Image.Platforms)))
-	if in.Image.Base == scratch && len(wanted) == 0 {
-		wanted = []string{"linux/amd64"}
-	}
+	wanted := slices.Compact(slices.Sorted(slices.Values(in.Image.WantedPlatforms())))
 	var out []platform
 	var based []string
 	for _, name := range wanted {

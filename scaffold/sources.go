@@ -26,7 +26,7 @@ func constants(text string) []constant {
 	var found []constant
 	for _, m := range constantRule.FindAllStringSubmatchIndex(text, -1) {
 		body := commentRule.ReplaceAllString(text[m[4]:m[5]], "")
-		c := constant{name: text[m[2]:m[3]], list: body[0] == '[', line: strings.Count(text[:m[2]], "\n") + 1}
+		c := constant{name: text[m[2]:m[3]], list: body[0] == '[', line: lineAt(text, m[2])}
 		for _, s := range stringRule.FindAllStringSubmatch(body, -1) {
 			c.values = append(c.values, s[1]+s[2])
 		}

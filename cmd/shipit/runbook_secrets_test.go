@@ -89,8 +89,7 @@ func (w *walk) sigstoreAway() {
 	files["trusted_root.json"] = `{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}`
 	w.sound()
 	w.edits("v3.0.0", "timeout: 2m\n", "timeout: 2m"+strings.Replace(signs, "keys: [cosign.pub]",
-		`keys: [cosign.pub], identity: 'https://github\.com/busrig/busrig/.*', issuer: https://token.actions.githubusercontent.com`, 1)+
-		"", files)
+		`keys: [cosign.pub], identity: 'https://github\.com/busrig/busrig/.*', issuer: https://token.actions.githubusercontent.com`, 1), files)
 	w.does(0, "release")
 	w.edits("v3.1.0", "mode: key,", "mode: key, fulcio: '"+away.URL+"', rekor: '"+away.URL+"', trustedRoot: trusted_root.json,", w.edition("v3.1.0"))
 	w.does(0, "release")

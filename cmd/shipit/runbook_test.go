@@ -127,7 +127,6 @@ func (g ground) walk(t *testing.T, s situation, section string) string {
 func (g ground) newWalk(t *testing.T) *walk {
 	t.Helper()
 	through, registry, api := g.proxied(t)
-	through.registry = strings.TrimPrefix(registry.URL, "http://")
 	name := "rb" + regexp.MustCompile(`[^a-z]`).ReplaceAllString(strings.ToLower(filepath.Base(t.Name())), "")
 	w := &walk{shop: through.shop(t, name), registry: registry, api: api, before: map[int]func(){}, during: map[int]awaitedFor{}}
 	w.names = map[string]string{

@@ -13,6 +13,7 @@ import (
 
 	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/pipeline"
+	"github.com/joelhooks/shipit/release"
 )
 
 type testOptions struct {
@@ -82,7 +83,7 @@ func (r testResult) write(w io.Writer) {
 			if t.Platform != "" {
 				name += " " + t.Platform
 			}
-			took := time.Duration(t.Seconds * float64(time.Second)).Round(10 * time.Millisecond)
+			took := release.Took(time.Duration(t.Seconds * float64(time.Second)))
 			fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", t.Outcome, name, took, strings.Join(t.Command, " "))
 		}
 	}
