@@ -230,7 +230,7 @@ func (s *shop) staysTakenOver(a accident) {
 func (s *shop) takeOver(t *testing.T) {
 	t.Helper()
 	require.Eventually(t, func() bool {
-		cmd, _ := s.command(nil, "release", "--record", "--allow", "Downgrade", s.sha["v1"])
+		cmd, _ := s.command(nil, "release", "--record", s.sha["v1"])
 		return cmd.Run() == nil
 	}, time.Minute, 500*time.Millisecond, "the lock expires and is taken over")
 }
