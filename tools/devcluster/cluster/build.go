@@ -21,7 +21,7 @@ import (
 type tool struct {
 	module  string // folder of its module, from the repository's root
 	pkg     string // package in that module
-	seconds int    // of CPU that compiling takes with an empty cache, after the tools before it in the same module; for cosign, after shipit itself
+	seconds int    // of CPU that compiling takes with an empty cache, after the tools before it in the same module; for kwok and cosign, after shipit itself
 	extra   string // linker flags
 }
 
@@ -33,7 +33,7 @@ func tools() map[string]tool {
 		"controlplane": {module: "tools/controlplane", pkg: ".", seconds: 360, extra: kube},
 		"kubelet":      {module: "tools/controlplane", pkg: "./cmd/kubelet", seconds: 30, extra: kube},
 		"kubectl":      {module: "tools/controlplane", pkg: "./cmd/kubectl", seconds: 35, extra: kube},
-		"kwok":         {module: "tools/kwok", pkg: ".", seconds: 110},
+		"kwok":         {module: "tools/kwok", pkg: ".", seconds: 25},
 		"cosign":       {module: "tools/cosign", pkg: "github.com/sigstore/cosign/v3/cmd/cosign", seconds: 120},
 		"nodeinit":     {module: "tools/devcluster/nodeinit", pkg: ".", seconds: 2},
 		"pause":        {module: "tools/devcluster/pause", pkg: ".", seconds: 2},
@@ -146,7 +146,7 @@ func buildModule(ctx context.Context, progress func(string), dir string, names [
 		return err
 	}
 	defer os.RemoveAll(out)
-	c := Compilation{Dir: dir, Out: out + string(filepath.Separator), Flags: []string{"-trimpath", "-buildvcs=false"}, What: strings.Join(names, " and ")}
+	c := Compilation{Dir: dir, Out: out + string(filepath.Separator), Flags: buildFlags(), What: strings.Join(names, " and ")}
 	for _, name := range names {
 		t := tools()[name]
 		c.Packages = append(c.Packages, t.pkg)
@@ -165,6 +165,13 @@ func buildModule(ctx context.Context, progress func(string), dir string, names [
 		}
 	}
 	return nil
+}
+
+// buildFlags are those of the Makefile: a package that has the same version in a tool's
+// module as in shipit's is compiled once for both. That is why those modules require
+// shipit's versions where their program can be built with them.
+func buildFlags() []string {
+	return []string{"-trimpath", "-buildvcs=false", "-tags=kustomize_disable_go_plugin_support,grpcnotrace"}
 }
 
 // CacheDir is where built tools and fetched packages are kept for all clusters
