@@ -15,6 +15,9 @@ import (
 )
 
 // waits asks for the lock for a commit of that age, and tells how that ended.
+//
+// Its TTL is short, as it is long until one that is gone counts as gone. The lock
+// that is waited for has a long one: nothing may take it on a busy machine.
 func waits(ctx context.Context, l *ledger.Ledger, order int64) <-chan error {
 	ended := make(chan error, 1)
 	go func() {
@@ -28,12 +31,13 @@ func waits(ctx context.Context, l *ledger.Ledger, order int64) <-chan error {
 }
 
 func TestANewerReleaseThatWaitsSupersedesAnOlderOne(t *testing.T) {
+	t.Parallel()
 	onEveryStore(t, func(t *testing.T, p place) {
 		l := ledger.New(p.store, app, ledger.Options{})
-		working, err := l.Lock(t.Context(), ledger.LockOptions{TTL: 1500 * time.Millisecond, What: "commit 1", Order: 1})
+		working, err := l.Lock(t.Context(), ledger.LockOptions{TTL: time.Minute, What: "commit 1", Order: 1})
 		require.NoError(t, err)
 		older := waits(t.Context(), l, 5)
-		require.Eventually(t, func() bool { return waiting(t, p.store) != "" }, 5*time.Second, 5*time.Millisecond)
+		require.Eventually(t, func() bool { return waiting(t, p.store) != "" }, time.Minute, 5*time.Millisecond)
 		newer := waits(t.Context(), l, 9)
 		var superseded *ledger.SupersededError
 		require.ErrorAs(t, <-older, &superseded)
@@ -54,6 +58,7 @@ func waiting(t *testing.T, store ledger.Store) string {
 }
 
 func TestOneThatWaitsEndsWhenANewerOneHasBegun(t *testing.T) {
+	t.Parallel()
 	onEveryStore(t, func(t *testing.T, p place) {
 		l := ledger.New(p.store, app, ledger.Options{})
 		_, err := l.Lock(t.Context(), ledger.LockOptions{TTL: time.Minute, What: "commit 9", Order: 9})
@@ -65,9 +70,10 @@ func TestOneThatWaitsEndsWhenANewerOneHasBegun(t *testing.T) {
 }
 
 func TestARollbackThatWaitsIsNotSuperseded(t *testing.T) {
+	t.Parallel()
 	onEveryStore(t, func(t *testing.T, p place) {
 		l := ledger.New(p.store, app, ledger.Options{})
-		working, err := l.Lock(t.Context(), ledger.LockOptions{TTL: 1500 * time.Millisecond, What: "commit 9", Order: 9})
+		working, err := l.Lock(t.Context(), ledger.LockOptions{TTL: time.Minute, What: "commit 9", Order: 9})
 		require.NoError(t, err)
 		back := waits(t.Context(), l, 0)
 		select {
@@ -81,13 +87,14 @@ func TestARollbackThatWaitsIsNotSuperseded(t *testing.T) {
 }
 
 func TestOneThatWaitedAndIsGoneSupersedesNobody(t *testing.T) {
+	t.Parallel()
 	onEveryStore(t, func(t *testing.T, p place) {
 		l := ledger.New(p.store, app, ledger.Options{})
-		working, err := l.Lock(t.Context(), ledger.LockOptions{TTL: 1500 * time.Millisecond})
+		working, err := l.Lock(t.Context(), ledger.LockOptions{TTL: time.Minute})
 		require.NoError(t, err)
 		gone, stop := context.WithCancel(t.Context())
 		newer := waits(gone, l, 99)
-		require.Eventually(t, func() bool { return waiting(t, p.store) != "" }, 5*time.Second, 5*time.Millisecond)
+		require.Eventually(t, func() bool { return waiting(t, p.store) != "" }, time.Minute, 5*time.Millisecond)
 		stop()
 		require.ErrorIs(t, <-newer, context.Canceled)
 
@@ -128,7 +135,7 @@ func TestTwentyReleasesAtOnce(t *testing.T) {
 
 func shipInTurn(ctx context.Context, store ledger.Store, n int) error {
 	l := ledger.New(store, app, ledger.Options{})
-	lock, err := l.Lock(ctx, ledger.LockOptions{Wait: time.Hour, TTL: 3 * time.Second, What: fmt.Sprint("commit ", n), Order: int64(n)})
+	lock, err := l.Lock(ctx, ledger.LockOptions{Wait: time.Hour, TTL: time.Minute, What: fmt.Sprint("commit ", n), Order: int64(n)})
 	if err != nil {
 		return err
 	}
@@ -143,6 +150,7 @@ func shipInTurn(ctx context.Context, store ledger.Store, n int) error {
 }
 
 func TestWhoWaitsSaysForWhom(t *testing.T) {
+	t.Parallel()
 	onEveryStore(t, func(t *testing.T, p place) {
 		l := ledger.New(p.store, app, ledger.Options{})
 		working, err := l.Lock(t.Context(), ledger.LockOptions{Holder: "somebody", TTL: time.Minute, What: "commit 1", Order: 1})
