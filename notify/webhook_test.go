@@ -87,7 +87,7 @@ func options(address string, env map[string]string) Options {
 	}
 	return Options{
 		Config: config.Notify{Webhooks: []config.Webhook{{URL: address, Secret: "HOOK_SECRET"}}},
-		App:    "bus", Environment: "staging", Command: "release", grace: 5 * time.Second,
+		App:    "bus", Environment: "staging", Command: "release", grace: time.Minute,
 		getenv: func(name string) string { return env[name] }, wait: time.Millisecond,
 	}
 }
@@ -99,7 +99,11 @@ func note(text string) release.Event {
 func TestAWebhookGetsTheEventsInOrderSignedAndTheRecord(t *testing.T) {
 	for _, secret := range []string{secret, "no Standard Webhooks secret"} {
 		t.Run(secret, func(t *testing.T) {
-			s := newReceiver(t, nil)
+			queued := make(chan struct{})
+			s := newReceiver(t, func(_ int, w http.ResponseWriter, _ *http.Request) {
+				<-queued
+				w.WriteHeader(http.StatusNoContent)
+			})
 			n := Open(options(s.URL+"/hook", map[string]string{"HOOK_SECRET": secret}))
 			want := []string{}
 			for i := range 250 {
@@ -107,6 +111,7 @@ func TestAWebhookGetsTheEventsInOrderSignedAndTheRecord(t *testing.T) {
 				n.Event(note(want[i]))
 				n.Event(release.Event{Phase: release.PhaseWait, Mark: release.MarkStep, Message: "a live figure"})
 			}
+			close(queued)
 			n.Ended(release.Record{App: "bus", Seq: 7, Outcome: release.Settled, Parity: true})
 			require.Empty(t, n.Close())
 
@@ -196,17 +201,19 @@ func TestNobodyIsWaitedForLongerThanTheGracePeriod(t *testing.T) {
 	o := options(s.URL+"/services/T0/secret-path", nil)
 	o.grace = 100 * time.Millisecond
 	n := Open(o)
+	n.Event(note("x"))
+	require.Eventually(t, func() bool { return len(s.requests()) == 1 }, time.Minute, time.Millisecond)
 	began := time.Now()
-	for range 3 * queueLimit {
+	for range 3*queueLimit - 1 {
 		n.Event(note("x"))
 	}
-	require.Less(t, time.Since(began), time.Second, "an event never waits")
+	require.Less(t, time.Since(began), attempts*attemptLimit, "an event never waits")
 	hook := n.listeners[0].(*webhook)
 	hook.mu.Lock()
 	require.Len(t, hook.queue, queueLimit, "what waits is bounded")
 	hook.mu.Unlock()
 	missed := n.Close()
-	require.Less(t, time.Since(began), 3*time.Second)
+	require.Less(t, time.Since(began), attempts*attemptLimit, "nor does the end")
 	host := strings.TrimPrefix(s.URL, "http://")
 	require.Equal(t, []string{"webhook " + host + ": 3000 of 3000 events were not delivered: no answer before the command ended"}, missed)
 }
@@ -241,7 +248,7 @@ func TestWhatIsNotDeliveredIsSaid(t *testing.T) {
 		s := newReceiver(t, func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusGone) })
 		n := Open(options(s.URL, nil))
 		n.Event(note("one"))
-		require.Eventually(t, func() bool { return len(s.requests()) == 1 }, 5*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return len(s.requests()) == 1 }, time.Minute, time.Millisecond)
 		n.Event(note("two"))
 		require.Contains(t, n.Close()[0], "2 of 2 events were not delivered: 410 Gone")
 		require.Len(t, s.requests(), 1)
