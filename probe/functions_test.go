@@ -111,7 +111,7 @@ func TestRegister(t *testing.T) {
 	})
 	t.Run("an attempt that fails is no registration", func(t *testing.T) {
 		role, ask := worker(t, answering(500, `{"message":"Failed to register","modified":false}`))
-		role.Register = &config.Register{Path: "/api/inngest", Within: config.Duration(200 * time.Millisecond)}
+		role.Register = &config.Register{Path: "/api/inngest", Within: config.Duration(2 * time.Second)}
 		_, err := probe.Register(t.Context(), role, ask)
 		f := failure(t, err)
 		require.Equal(t, release.CodeRegistrationFailed, f.Code)

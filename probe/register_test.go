@@ -114,7 +114,7 @@ func TestWhatTheServerHasIsAsked(t *testing.T) {
 		_, err := probe.Register(t.Context(), role, ask)
 		require.NoError(t, err)
 		server.Expect = []string{"json.functions == size(role.functions) + 1"}
-		role.Register.Within = config.Duration(200 * time.Millisecond)
+		role.Register.Within = config.Duration(2 * time.Second)
 		_, err = probe.Register(t.Context(), role, ask)
 		f := failure(t, err)
 		require.Equal(t, "registration at the server", f.Object)

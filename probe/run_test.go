@@ -27,6 +27,7 @@ import (
 )
 
 func TestRunHTTP(t *testing.T) {
+	t.Parallel()
 	t.Run("it is asked again until it holds", func(t *testing.T) {
 		var asked atomic.Int32
 		role, ask := worker(t, func(w http.ResponseWriter, r *http.Request) {
@@ -36,15 +37,17 @@ func TestRunHTTP(t *testing.T) {
 			}
 			fmt.Fprint(w, `{"count":2}`)
 		})
-		require.NoError(t, probe.Run(t.Context(), role, quick(config.Probe{Path: "/", Expect: []string{"json.count == 2"}}), ask))
+		require.NoError(t, probe.Run(t.Context(), role, patient(config.Probe{Path: "/", Expect: []string{"json.count == 2"}}), ask))
 		require.EqualValues(t, 3, asked.Load())
 	})
 	t.Run("without an expectation the status must be 200", func(t *testing.T) {
+		t.Parallel()
 		role, ask := worker(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNoContent) })
 		f := failure(t, probe.Run(t.Context(), role, quick(config.Probe{Path: "/"}), ask))
 		require.Contains(t, f.Message, "GET /: status == 200 does not hold: status is 204")
 	})
 	t.Run("a failure tells the value, the answer and how often it was tried", func(t *testing.T) {
+		t.Parallel()
 		role, ask := worker(t, func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			fmt.Fprint(w, `{"worker":{"role":"host"}}`)
@@ -53,16 +56,17 @@ func TestRunHTTP(t *testing.T) {
 		require.Equal(t, "cluster", f.Role)
 		require.Equal(t, release.CodeProbeFailed, f.Code)
 		require.Equal(t, "probe role", f.Object)
-		require.Regexp(t, `^GET /: json.worker.role == "cluster" does not hold: json.worker.role is "host" \(tried \d+ times in 200ms\)$`, f.Message)
+		require.Regexp(t, `^GET /: json.worker.role == "cluster" does not hold: json.worker.role is "host" \(tried \d+ times in 2s\)$`, f.Message)
 		require.Equal(t, []string{"HTTP 503", `{"worker":{"role":"host"}}`}, f.Log)
 		require.NotEmpty(t, f.Hint)
 	})
 	t.Run("an answer that never comes ends with the window", func(t *testing.T) {
+		t.Parallel()
 		role, ask := worker(t, func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 		began := time.Now()
 		f := failure(t, probe.Run(t.Context(), role, quick(config.Probe{Path: "/"}), ask))
 		require.Contains(t, f.Message, "no answer in time")
-		require.Less(t, time.Since(began), 5*time.Second)
+		require.Less(t, time.Since(began), 10*time.Second, "which is the limit of one request")
 	})
 	t.Run("the probe's port goes before the role's", func(t *testing.T) {
 		var host string
@@ -82,6 +86,7 @@ func TestRunHTTP(t *testing.T) {
 }
 
 func TestRunCommand(t *testing.T) {
+	t.Parallel()
 	role := config.Role{Name: "host"}
 	for _, tc := range []struct {
 		name    string
@@ -97,12 +102,13 @@ func TestRunCommand(t *testing.T) {
 		{"a program that hangs, with children", []string{"sh", "-c", "sleep 60 & wait"}, "", "signal: killed"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			err := probe.Run(t.Context(), role, quick(config.Probe{Command: tc.command, Output: tc.output}), probe.Asker{})
+			t.Parallel()
+			p := config.Probe{Command: tc.command, Output: tc.output}
 			if tc.want == "" {
-				require.NoError(t, err)
+				require.NoError(t, probe.Run(t.Context(), role, patient(p), probe.Asker{}))
 				return
 			}
-			f := failure(t, err)
+			f := failure(t, probe.Run(t.Context(), role, quick(p), probe.Asker{}))
 			require.Contains(t, f.Message, tc.want)
 			if strings.Contains(tc.name, "exit code") {
 				require.Equal(t, []string{"broken"}, f.Log)
@@ -128,7 +134,7 @@ func TestRunCommandLeavesNothingBehind(t *testing.T) {
 	select {
 	case err := <-gone:
 		require.NoError(t, err)
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("a child of the command still runs")
 	}
 }
@@ -167,7 +173,7 @@ func TestRunEvent(t *testing.T) {
 		},
 	}
 	t.Run("an event sent to the role shows in the other place", func(t *testing.T) {
-		require.NoError(t, probe.Run(t.Context(), role, config.Probe{Event: event, Within: config.Duration(10 * time.Second), Every: config.Duration(10 * time.Millisecond)}, ask))
+		require.NoError(t, probe.Run(t.Context(), role, patient(config.Probe{Event: event}), ask))
 		require.Equal(t, "Bearer s3cret", sawToken)
 	})
 	t.Run("an event that is lost fails, and no secret is told", func(t *testing.T) {
@@ -192,9 +198,16 @@ func TestRunEvent(t *testing.T) {
 	})
 }
 
-// quick is a probe with a window for tests that wait it out.
+// quick is a probe with a window for tests that wait it out: long enough for one attempt
+// on a busy machine.
 func quick(p config.Probe) config.Probe {
-	p.Within, p.Every = config.Duration(200*time.Millisecond), config.Duration(10*time.Millisecond)
+	p.Within, p.Every = config.Duration(2*time.Second), config.Duration(50*time.Millisecond)
+	return p
+}
+
+// patient is a probe that succeeds.
+func patient(p config.Probe) config.Probe {
+	p.Within, p.Every = config.Duration(time.Minute), config.Duration(10*time.Millisecond)
 	return p
 }
 

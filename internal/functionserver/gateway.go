@@ -174,7 +174,7 @@ func (s *Server) callConnected(run *Run, f Function, body []byte) (int, []byte, 
 	select {
 	case answer := <-r.answer:
 		return answer.status, answer.body, nil
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		return 0, nil, fmt.Errorf("worker %s does not answer", c.InstanceID)
 	}
 }

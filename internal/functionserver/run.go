@@ -19,7 +19,7 @@ import (
 // client makes the calls to workers. A name that nobody has given to Reach is known to
 // the worker alone, and as good as none.
 func (s *Server) client() *http.Client {
-	return &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+	return &http.Client{Timeout: time.Minute, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, network, host string) (net.Conn, error) {
 			s.mu.Lock()
