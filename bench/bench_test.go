@@ -45,6 +45,8 @@ func TestMeasureRunsLinesInARowUntilOneFails(t *testing.T) {
 	require.Equal(t, 3, m.Code)
 	require.Greater(t, m.took(), time.Duration(0))
 	require.Less(t, m.MaxRSS, int64(200<<10), "what the parent is must not be in it")
+	require.Equal(t, int64(1234), highWater("Name:\tsh\nVmHWM:\t    1234 kB\nVmRSS:\t 9 kB\n"))
+	require.Zero(t, highWater(""), "of a process that has ended")
 	require.False(t, m.Out.when(regexp.MustCompile("two")).IsZero())
 	require.True(t, m.Out.when(regexp.MustCompile("three")).IsZero())
 

@@ -41,7 +41,7 @@ func failureRows(ctx context.Context, g *environment, t *table) error {
 		if f.fault == unpullable && g.real {
 			continue // what a registry has, the node can pull
 		}
-		reaction, texts := figures{}, map[string]string{}
+		reaction, texts, causes := figures{}, map[string]string{}, map[string]float64{}
 		var mu sync.Mutex
 		one := func(ctx context.Context, tool tool) error {
 			end, err := g.fail(ctx, tool, f)
@@ -52,6 +52,9 @@ func failureRows(ctx context.Context, g *environment, t *table) error {
 			defer mu.Unlock()
 			if end.took() < g.limit { // who only mentions it and waits on has not acted on it
 				reaction.between(tool, end.symptom, end.named)
+				if !end.named.IsZero() {
+					causes[tool.name] = end.took().Seconds()
+				}
 			}
 			texts[tool.name] = end.text(g.limit)
 			return nil
@@ -64,6 +67,7 @@ func failureRows(ctx context.Context, g *environment, t *table) error {
 			return err
 		}
 		t.words("What cannot work", f.name, texts)
+		t.rows[len(t.rows)-1].causes = causes
 		if f.since != "" && len(reaction) > 0 {
 			for _, tool := range t.tools {
 				if list := reaction[tool.name]; len(list) > 0 {

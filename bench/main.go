@@ -26,6 +26,7 @@ type options struct {
 	only   string
 	doc    string
 	keep   string
+	check  bool
 }
 
 func main() {
@@ -44,7 +45,8 @@ func run() int {
 	flag.IntVar(&o.rounds, "rounds", 3, "how often each figure is taken; the table holds the median")
 	flag.DurationVar(&o.limit, "limit", 15*time.Second, "time limit given to peers, and to shipit, for one rollout")
 	flag.StringVar(&o.only, "only", "", "comma-separated parts to run: "+strings.Join(partNames(), ", ")+" (default: all)")
-	flag.StringVar(&o.doc, "doc", "../docs/benchmarks.md", "file that gets the table; empty: only stdout")
+	flag.StringVar(&o.doc, "doc", "../docs/benchmarks.md", "file that gets the table of a whole run, and the pictures beside it; empty: only stdout")
+	flag.BoolVar(&o.check, "check", false, "write nothing, and fail if a ratio is more than 20 % worse than the one in "+ratiosFile)
 	flag.StringVar(&o.keep, "keep", "", "folder to work in and to leave for inspection (default: a temporary one)")
 	flag.Parse()
 	if err := bench(ctx, o); err != nil {
@@ -89,11 +91,17 @@ func bench(ctx context.Context, o options) (err error) {
 	}
 	t.took = time.Since(began)
 	fmt.Print(t.markdown())
-	if o.doc == "" {
-		return nil
+	switch {
+	case o.check:
+		return t.check(ratiosFile)
+	case o.doc == "" || o.only != "" || o.real:
+		return nil // a part is no record of the whole
 	}
-	return t.writeTo(o.doc)
+	return errors.Join(t.writeTo(o.doc), t.draw(o.doc), t.record(ratiosFile))
 }
+
+// ratiosFile holds what the run in the documentation found.
+const ratiosFile = "ratios.json"
 
 // part is one group of rows.
 type part struct {
@@ -104,7 +112,7 @@ type part struct {
 func allParts() []part {
 	return []part{
 		{"unchanged", unchangedRows}, {"image", imageRows}, {"rollback", rollbackRows}, {"large", largeRows},
-		{"failures", failureRows}, {"mishaps", mishapRows},
+		{"failures", failureRows}, {"mishaps", mishapRows}, {"live", liveRows},
 	}
 }
 

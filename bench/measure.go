@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -23,6 +24,7 @@ const measureArg = "-measure"
 type measured struct {
 	Start, End time.Time
 	MaxRSS     int64 // KiB, of the largest process
+	OwnRSS     int64 // KiB, of the largest that was started itself, and not by one of them
 	Code       int   // exit code of the first that did not end with 0
 	Err        string
 
@@ -123,7 +125,12 @@ func measureMain(args []string) int {
 	for _, line := range lines {
 		cmd := exec.Command(line[0], line[1:]...)
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-		err := cmd.Run()
+		err := cmd.Start()
+		if err == nil {
+			peak := peakOf(cmd.Process.Pid)
+			err = cmd.Wait()
+			m.OwnRSS = max(m.OwnRSS, peak())
+		}
 		var exit *exec.ExitError
 		if err != nil && !errors.As(err, &exit) {
 			m.Err = err.Error()
@@ -142,4 +149,38 @@ func measureMain(args []string) int {
 		return 2
 	}
 	return 0
+}
+
+// peakOf follows the peak memory of a process, which the kernel forgets when it ends: what
+// it gives afterwards counts the process's children too. The function that is returned
+// ends that and gives the peak, in KiB, as it was at most 10 ms before the end.
+func peakOf(pid int) (peak func() int64) {
+	stop, last := make(chan struct{}), make(chan int64)
+	go func() {
+		var most int64
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)) // it may have ended
+			most = max(most, highWater(string(text)))
+			select {
+			case <-tick.C:
+			case <-stop:
+				last <- most
+				return
+			}
+		}
+	}()
+	return func() int64 {
+		close(stop)
+		return <-last
+	}
+}
+
+// highWater is the peak memory, in KiB, that a process's status says.
+func highWater(status string) int64 {
+	_, rest, _ := strings.Cut(status, "VmHWM:")
+	var kib int64
+	_, _ = fmt.Sscan(rest, &kib) // 0 of a process that has ended
+	return kib
 }

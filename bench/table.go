@@ -29,6 +29,9 @@ type row struct {
 	values  map[string]float64 // the figures by tool; a tool without one has a text or nothing
 	texts   map[string]string
 	unit    unit
+	columns []tool // of the section, if they are not the table's
+
+	causes map[string]float64 // seconds until a tool ended that had named the cause
 }
 
 // unit says how a figure is written.
@@ -99,8 +102,16 @@ func (r row) cell(tool string) string {
 	return "–"
 }
 
-// ratio is shipit's figure beside the best of the peers.
+// ratio is shipit's figure beside the best of the peers, as written.
 func (r row) ratio() string {
+	if q, ok := r.quotient(); ok {
+		return fmt.Sprintf("%.2f", q)
+	}
+	return ""
+}
+
+// quotient is shipit's figure divided by that of the best of the peers, if there is one.
+func (r row) quotient() (q float64, ok bool) {
 	own, ok := r.values["shipit"]
 	best := math.Inf(1)
 	for tool, v := range r.values {
@@ -109,9 +120,9 @@ func (r row) ratio() string {
 		}
 	}
 	if !ok || math.IsInf(best, 1) || best <= 0 {
-		return ""
+		return 0, false
 	}
-	return fmt.Sprintf("%.2f", own/best)
+	return own / best, true
 }
 
 // markdown is the whole result.
@@ -133,7 +144,7 @@ func (t *table) markdown() string {
 			t.head(&b, r)
 		}
 		cells := []string{r.name}
-		for _, tool := range t.tools {
+		for _, tool := range t.columns(r) {
 			cells = append(cells, r.cell(tool.name))
 		}
 		if t.hasRatio(section) {
@@ -144,6 +155,23 @@ func (t *table) markdown() string {
 	return b.String()
 }
 
+// columns are the tools that a row compares.
+func (t *table) columns(r row) []tool {
+	if r.columns != nil {
+		return r.columns
+	}
+	return t.tools
+}
+
+// among says which tools the rows of a section compare, if they are not the table's.
+func (t *table) among(section string, columns []tool) {
+	for i := range t.rows {
+		if t.rows[i].section == section {
+			t.rows[i].columns = columns
+		}
+	}
+}
+
 // hasRatio reports whether a section has figures to compare.
 func (t *table) hasRatio(section string) bool {
 	return slices.ContainsFunc(t.rows, func(r row) bool { return r.section == section && r.values != nil })
@@ -151,7 +179,7 @@ func (t *table) hasRatio(section string) bool {
 
 func (t *table) head(b *strings.Builder, r row) {
 	cells, line := []string{""}, "|---|"
-	for _, tool := range t.tools {
+	for _, tool := range t.columns(r) {
 		cells = append(cells, strings.TrimSpace(tool.name+" "+tool.version))
 		line += "---|"
 	}
