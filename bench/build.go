@@ -17,7 +17,16 @@ import (
 
 // peerPackages are the peers that have a module under peers/.
 func peerPackages() map[string]string {
-	return map[string]string{"helm": "helm.sh/helm/v3/cmd/helm", "kapp": "carvel.dev/kapp/cmd/kapp"}
+	return map[string]string{"helm": "helm.sh/helm/v3/cmd/helm", "helm4": "helm.sh/helm/v4/cmd/helm", "kapp": "carvel.dev/kapp/cmd/kapp"}
+}
+
+// absent are the peers that are not measured at all, with the reason.
+func absent() []string {
+	return []string{
+		"nelm: the Go module proxy serves no version of github.com/werf/nelm",
+		"krane: a Ruby program, no Go module: what it does otherwise stands below",
+		"kamal: a Ruby program that deploys containers to hosts, not to Kubernetes: what it does otherwise stands below",
+	}
 }
 
 // tools gives what is measured, shipit first. A peer that cannot be built is
@@ -35,7 +44,7 @@ func tools(ctx context.Context, dir string) ([]tool, []string, error) {
 		return nil, nil, err
 	}
 	list = append(list, tool{name: "kubectl", program: kubectl, version: "v1.35.4", commands: kubectlCommands{}})
-	for _, peer := range []tool{{name: "helm", commands: helmCommands{}}, {name: "kapp", commands: kappCommands{}}} {
+	for _, peer := range []tool{{name: "helm", commands: helmCommands{}}, {name: "helm4", commands: helm4Commands{}}, {name: "kapp", commands: kappCommands{}}} {
 		peer.program, peer.version, err = buildPeer(ctx, peer.name)
 		if ctx.Err() != nil {
 			return nil, nil, context.Cause(ctx)
@@ -47,7 +56,7 @@ func tools(ctx context.Context, dir string) ([]tool, []string, error) {
 		}
 		list = append(list, peer)
 	}
-	return list, skipped, nil
+	return list, append(skipped, absent()...), nil
 }
 
 // buildPeer gives the program of a peer and its version; what the user's cache

@@ -98,6 +98,23 @@ func (helmCommands) rollback(d deployment) [][]string {
 	return [][]string{{d.tool.program, "rollback", "app", "-n", d.namespace, "--wait", "--timeout", d.limit.String(), "--qps", "1000", "--burst-limit", "1000"}}
 }
 
+// helm4Commands are helm's, with the server-side apply and the watches of version 4.
+type helm4Commands struct{ helmCommands }
+
+func (helm4Commands) deploy(d deployment) [][]string {
+	return [][]string{{
+		d.tool.program, "upgrade", "--install", "app", d.file("chart"), "-n", d.namespace, "--wait=watcher", "--server-side=true", "--force-conflicts",
+		"--timeout", d.limit.String(), "--disable-openapi-validation", "--skip-schema-validation", "--history-max", "5", "--qps", "1000", "--burst-limit", "1000",
+	}}
+}
+
+func (helm4Commands) rollback(d deployment) [][]string {
+	return [][]string{{
+		d.tool.program, "rollback", "app", "-n", d.namespace, "--wait=watcher", "--server-side=true", "--force-conflicts",
+		"--timeout", d.limit.String(), "--qps", "1000", "--burst-limit", "1000",
+	}}
+}
+
 type kappCommands struct{}
 
 func (kappCommands) agent() string { return "kapp" }
