@@ -105,7 +105,7 @@ func TestFailure(t *testing.T) {
 
 	t.Run("the limit of the rollout is the cause where a role has none of its own", func(t *testing.T) {
 		a := shipped(t, "cluster")
-		a.Timeout = 50 * time.Millisecond
+		a.Timeout = 2 * time.Second // what is put back has it too
 		a.target.switches = func(ctx context.Context, s deploy.Step) error {
 			if s.Role.Digest == oldBits {
 				return nil

@@ -198,8 +198,8 @@ func newApp(t *testing.T, roles ...string) *app {
 	}
 	a.Engine = deploy.Engine{
 		Config: cfg, Targets: map[release.Target]deploy.Target{onMemory: a.target},
-		Ledger: ledger.New(a.store, "bus", ledger.Options{}), Timeout: 5 * time.Second,
-		Lock: ledger.LockOptions{TTL: 600 * time.Millisecond},
+		Ledger: ledger.New(a.store, "bus", ledger.Options{}), Timeout: time.Minute,
+		Lock: ledger.LockOptions{TTL: 6 * time.Second},
 	}
 	return a
 }

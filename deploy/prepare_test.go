@@ -24,7 +24,7 @@ func TestRolesArePreparedAtOnceAndSwitchedInOrder(t *testing.T) {
 		select {
 		case <-together:
 			return nil
-		case <-time.After(5 * time.Second):
+		case <-time.After(time.Minute):
 			return errors.New("it waits for another role")
 		}
 	}

@@ -3,6 +3,7 @@ package deploy_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -44,7 +45,7 @@ func TestOneThatWaitsForTheLockTakesItInItsTurn(t *testing.T) {
 	}()
 	<-started
 	second := *a
-	second.Lock.Wait = 10e9
+	second.Lock.Wait = time.Hour
 	ended := make(chan error, 1)
 	go func() {
 		record, err := second.Rollback(t.Context(), "1", deploy.Terms{})

@@ -187,7 +187,7 @@ func TestACheckThatHangsEndsWithItsLimit(t *testing.T) {
 		}},
 		{Name: "answers", Ask: func(context.Context) []doctor.Result { return []doctor.Result{{Status: doctor.OK, Message: "fine"}} }},
 	})
-	require.Less(t, time.Since(began), 10*time.Second)
+	require.Less(t, time.Since(began), time.Minute)
 	require.False(t, report.OK)
 	require.Equal(t, []string{"hangs", "answers"}, []string{report.Checks[0].Name, report.Checks[1].Name})
 }

@@ -67,7 +67,7 @@ func TestAScreenPrintsLinesOnceAndAsksTheTerminalNothing(t *testing.T) {
 	var out locked
 	s := open(&out, tea.WithWindowSize(80, 24), tea.WithEnvironment([]string{"TERM=xterm-256color"}))
 	s.Step("build/", "build worker", time.Now())
-	require.Eventually(t, func() bool { return strings.Contains(ansi.Strip(out.String()), "build worker") }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(ansi.Strip(out.String()), "build worker") }, time.Minute, time.Millisecond)
 	s.Drop("build/")
 	s.Print("✓ built worker")
 	s.Print("✓ pushed worker")

@@ -44,5 +44,5 @@ func TestAnAnswerThatStallsIsGivenUp(t *testing.T) {
 	var unreachable *UnreachableError
 	require.ErrorAs(t, err, &unreachable)
 	require.ErrorContains(t, err, "stalled")
-	require.Less(t, time.Since(began), 10*time.Second)
+	require.Less(t, time.Since(began), time.Minute)
 }

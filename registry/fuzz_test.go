@@ -62,7 +62,7 @@ func FuzzAnswers(f *testing.F) {
 			return
 		}
 		began := time.Now()
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		c := newClient(Options{Keychain: authn.NewMultiKeychain(), Transport: anything{status, mediaType, digest, retry, body, handshake, plain}},
 			func(context.Context, time.Duration) error { return nil })
@@ -77,7 +77,7 @@ func FuzzAnswers(f *testing.F) {
 			_, err = exists(c, ctx, ref)
 			oneLineOf(t, err)
 		}
-		require.Less(t, time.Since(began), 15*time.Second)
+		require.Less(t, time.Since(began), time.Minute)
 	})
 }
 

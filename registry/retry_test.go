@@ -76,7 +76,8 @@ func TestRetries(t *testing.T) {
 		w, err := publish(ctx, serve(t, failing(1, 503, after(at), method("HEAD"))), Options{})
 		require.NoError(t, err)
 		require.Len(t, w.slept, 1)
-		require.InDelta(t, 30, w.slept[0].Seconds(), 2)
+		require.LessOrEqual(t, w.slept[0], 30*time.Second)
+		require.Greater(t, w.slept[0], 10*time.Second, "the request itself takes a little of it")
 	})
 	t.Run("a wait that is asked during an upload is kept", func(t *testing.T) {
 		for _, m := range []string{"POST", "PATCH", "PUT"} {
@@ -117,7 +118,7 @@ func TestRetries(t *testing.T) {
 		w, err := publish(ctx, serve(t, failing(1, 429, after("3600"), method("HEAD"))), Options{})
 		require.ErrorContains(t, err, "asks to come back in 1h0m0s")
 		require.Empty(t, w.slept)
-		soon, cancel := context.WithTimeout(ctx, 20*time.Second)
+		soon, cancel := context.WithTimeout(ctx, 50*time.Second)
 		defer cancel()
 		w, err = publish(soon, serve(t, failing(1, 429, after("60"), method("HEAD"))), Options{})
 		require.ErrorContains(t, err, "no time left")
@@ -133,7 +134,7 @@ func TestRetries(t *testing.T) {
 		start := time.Now()
 		_, err := resolve(New(Options{Keychain: anonymous{}}), ended, s.host+"/app:x")
 		require.ErrorIs(t, err, context.Canceled)
-		require.Less(t, time.Since(start), 10*time.Second)
+		require.Less(t, time.Since(start), 30*time.Second)
 	})
 	t.Run("a connection that is cut is made again", func(t *testing.T) {
 		var cut atomic.Int64
@@ -346,20 +347,28 @@ func TestARegistryThatIsAwayIsNotWaitedForAgain(t *testing.T) {
 		require.Len(t, w.slept, 4)
 	})
 	t.Run("one that is silent has its short time", func(t *testing.T) {
+		t.Parallel()
 		s := serve(t, func(_ http.ResponseWriter, r *http.Request, _ http.Handler) { <-r.Context().Done() })
 		c, _ := client(Options{})
-		limited, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+		limited, cancel := context.WithTimeout(ctx, 3*time.Second) // so that it is asked, on a busy machine too
 		defer cancel()
 		require.Error(t, lookup(limited, c, s))
 		began := time.Now()
 		require.ErrorContains(t, lookup(ctx, c, s), "does not answer")
-		require.Less(t, time.Since(began), 2*awayLimit)
+		require.Less(t, time.Since(began), 5*awayLimit, "which one has that is not known to be silent")
 	})
 	t.Run("a caller who gives up says nothing of the registry", func(t *testing.T) {
-		s := serve(t, func(_ http.ResponseWriter, r *http.Request, _ http.Handler) { <-r.Context().Done() })
+		asked := make(chan struct{})
+		s := serve(t, func(_ http.ResponseWriter, r *http.Request, _ http.Handler) {
+			close(asked)
+			<-r.Context().Done()
+		})
 		c, w := client(Options{})
 		given, giveUp := context.WithCancel(ctx)
-		time.AfterFunc(50*time.Millisecond, giveUp)
+		go func() {
+			<-asked
+			giveUp()
+		}()
 		require.Error(t, lookup(given, c, s))
 		s.breakBy(failing(1000, 500, nil, everything))
 		require.Error(t, lookup(ctx, c, s))

@@ -181,7 +181,7 @@ func TestATraceThatCannotBeSentIsAnErrorOfItsOwn(t *testing.T) {
 	endStep(nil)
 	began := time.Now()
 	require.ErrorContains(t, end(nil), "127.0.0.1:1")
-	require.Less(t, time.Since(began), sendLimit+time.Second)
+	require.Less(t, time.Since(began), sendLimit+30*time.Second, "the exporter itself would go on for a minute")
 
 	wanted(t, map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"})
 	_, _, err = Start(t.Context(), "shipit build", "1")

@@ -204,7 +204,7 @@ func noAgent(t *testing.T, r *runner) {
 			_ = conn.Close()
 		}
 		return err != nil
-	}, 5*time.Second, 10*time.Millisecond, "the agent of %s still answers", socket)
+	}, time.Minute, 10*time.Millisecond, "the agent of %s still answers", socket)
 }
 
 func newShop(t *testing.T) *shop {

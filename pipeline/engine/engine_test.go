@@ -35,16 +35,8 @@ func program(t *testing.T, bin, name, script string) {
 	require.NoError(t, os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\nPATH=/usr/bin:/bin\n"+script+"\n"), 0o755))
 }
 
-// closedPort is a port of this machine on which nothing listens.
-func closedPort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	require.NoError(t, err)
-	return port
-}
+// closedPort is a port on which nothing listens, and that nobody is given by chance.
+const closedPort = "1"
 
 func TestAnEngineThatCannotBeReachedIsOneLine(t *testing.T) {
 	for _, tt := range []struct {
@@ -61,7 +53,7 @@ func TestAnEngineThatCannotBeReachedIsOneLine(t *testing.T) {
 			},
 			[]string{"docker does not answer (Cannot connect to the Docker daemon)"}, "start Docker"},
 		{"a dead session port",
-			func(t *testing.T, _ string) { t.Setenv(sessionPort, closedPort(t)); t.Setenv(sessionToken, "x") },
+			func(t *testing.T, _ string) { t.Setenv(sessionPort, closedPort); t.Setenv(sessionToken, "x") },
 			[]string{sessionPort, "nothing answers there"}, "unset " + sessionPort},
 		{"a session port without its token",
 			func(t *testing.T, _ string) { t.Setenv(sessionPort, "1234") },
@@ -70,7 +62,7 @@ func TestAnEngineThatCannotBeReachedIsOneLine(t *testing.T) {
 			func(t *testing.T, _ string) { t.Setenv(runnerHost, "unix:///nowhere/engine.sock") },
 			[]string{"unix:///nowhere/engine.sock", "cannot be reached"}, "start the engine"},
 		{"a runner's port that is closed",
-			func(t *testing.T, _ string) { t.Setenv(runnerHost, "tcp://127.0.0.1:"+closedPort(t)) },
+			func(t *testing.T, _ string) { t.Setenv(runnerHost, "tcp://127.0.0.1:"+closedPort) },
 			[]string{"cannot be reached"}, "start the engine"},
 		{"a runner that is no address",
 			func(t *testing.T, _ string) { t.Setenv(runnerHost, "engine") },
@@ -120,7 +112,7 @@ func TestAnEngineThatCannotBeReachedIsOneLine(t *testing.T) {
 				require.Contains(t, err.Error(), s)
 			}
 			require.Contains(t, none.Hint(), tt.hint)
-			require.Less(t, time.Since(began), 8*time.Second)
+			require.Less(t, time.Since(began), runnerLimit)
 		})
 	}
 }
@@ -133,7 +125,7 @@ func TestNoSessionIsLeftBehind(t *testing.T) {
 		bin := noEngine(t)
 		pidFile = filepath.Join(bin, "pid")
 		program(t, bin, "docker", "exit 0")
-		program(t, bin, "dagger", fmt.Sprintf("trap '' TERM INT HUP\n%s\necho $$ > %s.part && mv %s.part %s\nwhile :; do sleep 1; done", then, pidFile, pidFile, pidFile))
+		program(t, bin, "dagger", fmt.Sprintf("trap '' TERM INT HUP\necho $$ > %s.part && mv %s.part %s\n%s\nwhile :; do sleep 1; done", pidFile, pidFile, pidFile, then))
 		return pidFile
 	}
 	gone := func(t *testing.T, pidFile string) {
@@ -143,7 +135,7 @@ func TestNoSessionIsLeftBehind(t *testing.T) {
 		var pid int
 		_, err = fmt.Sscan(string(data), &pid)
 		require.NoError(t, err)
-		require.Eventually(t, func() bool { return ended(pid) && syscall.Kill(-pid, 0) != nil }, 5*time.Second, 10*time.Millisecond)
+		require.Eventually(t, func() bool { return ended(pid) && syscall.Kill(-pid, 0) != nil }, time.Minute, 10*time.Millisecond)
 	}
 	t.Run("when the user gives up", func(t *testing.T) {
 		pidFile := stubborn(t, "")
@@ -163,12 +155,12 @@ func TestNoSessionIsLeftBehind(t *testing.T) {
 	})
 	t.Run("when the session does not start", func(t *testing.T) {
 		pidFile := stubborn(t, "")
-		_, err := openSession(context.Background(), filepath.Join(filepath.Dir(pidFile), "dagger"), limits{start: time.Second}, func(string) {})
-		require.ErrorContains(t, err, "did not start within 1s")
+		_, err := openSession(context.Background(), filepath.Join(filepath.Dir(pidFile), "dagger"), limits{start: 5 * time.Second}, func(string) {})
+		require.ErrorContains(t, err, "did not start within 5s")
 		gone(t, pidFile)
 	})
 	t.Run("when the session does not answer", func(t *testing.T) {
-		pidFile := stubborn(t, fmt.Sprintf(`echo '{"port":%s,"session_token":"x"}'`, closedPort(t)))
+		pidFile := stubborn(t, fmt.Sprintf(`echo '{"port":%s,"session_token":"x"}'`, closedPort))
 		_, err := Connect(context.Background(), Options{Drain: 100 * time.Millisecond})
 		var none *Error
 		require.ErrorAs(t, err, &none)

@@ -88,27 +88,49 @@ func TestWhatAnEngineTellsOfACommand(t *testing.T) {
 	} {
 		for in, ctx := range map[string]context.Context{"in a trace": traced, "in none": t.Context()} {
 			t.Run(tt.name+", "+in, func(t *testing.T) {
-				s := telling{t, tt.files, map[string]chan string{"traces": make(chan string, 1), "logs": make(chan string, 1)}}
-				e, err := Connect(t.Context(), Options{Conn: connTo(t, s)})
-				require.NoError(t, err)
-				defer e.Close()
-				var printed []string
-				began := time.Now()
-				ran, err := e.Run(ctx, "a command", func(line string) { printed = append(printed, line) }, func(ctx context.Context) error {
-					_, err := e.Client.Version(ctx)
-					return err
+				soon(t, func() time.Duration {
+					s := telling{t, tt.files, map[string]chan string{"traces": make(chan string, 1), "logs": make(chan string, 1)}}
+					e, err := Connect(t.Context(), Options{Conn: connTo(t, s)})
+					require.NoError(t, err)
+					defer e.Close()
+					var printed []string
+					began := time.Now()
+					ran, err := e.Run(ctx, "a command", func(line string) { printed = append(printed, line) }, func(ctx context.Context) error {
+						_, err := e.Client.Version(ctx)
+						return err
+					})
+					took := time.Since(began)
+					require.NoError(t, err)
+					slices.Sort(printed)
+					require.Equal(t, tt.want, ran)
+					require.Equal(t, tt.printed, printed)
+					return took
 				})
-				require.NoError(t, err)
-				slices.Sort(printed)
-				require.Equal(t, tt.want, ran)
-				require.Equal(t, tt.printed, printed)
-				require.Less(t, time.Since(began), toldLimit, "nothing is waited for that will not be told")
 			})
 		}
 	}
 }
 
+// soon runs what must not wait for what will not be told. On a busy machine it may take as
+// long once; what does wait takes as long each time.
+func soon(t *testing.T, run func() time.Duration) {
+	t.Helper()
+	var took time.Duration
+	for range 5 {
+		if took = run(); took < toldLimit {
+			return
+		}
+	}
+	require.Less(t, took, toldLimit, "nothing is waited for that will not be told")
+}
+
 func TestNothingIsWaitedForWhenAnEngineHasEnded(t *testing.T) {
+	soon(t, func() time.Duration { return untilTheEndIsKnown(t) })
+}
+
+// untilTheEndIsKnown is how long a command runs whose engine ends.
+func untilTheEndIsKnown(t *testing.T) time.Duration {
+	t.Helper()
 	s := telling{t, "ran", map[string]chan string{"traces": make(chan string, 1), "logs": make(chan string, 1)}}
 	server := httptest.NewUnstartedServer(s)
 	server.Start()
@@ -129,7 +151,7 @@ func TestNothingIsWaitedForWhenAnEngineHasEnded(t *testing.T) {
 		return err
 	})
 	require.Error(t, err)
-	require.Less(t, time.Since(began), toldLimit)
+	return time.Since(began)
 }
 
 func TestOutputThatComesInPiecesIsWholeLines(t *testing.T) {
@@ -162,18 +184,18 @@ func TestARegistryThatRefusesIsNoEngineThatEnded(t *testing.T) {
 }
 
 func TestASessionThatDoesNotSayWhetherItTellsHoldsNothingUp(t *testing.T) {
+	stopped := errors.New("the build was stopped")
+	ctx, cancel := context.WithCancelCause(t.Context())
 	silent := make(chan struct{})
 	c := connTo(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/v1/") {
+			cancel(stopped)
 			<-silent
 			return
 		}
 		fmt.Fprint(w, `{"data":{"version":"v0.20.0"}}`)
 	}))
 	t.Cleanup(func() { close(silent) })
-	stopped := errors.New("the build was stopped")
-	ctx, cancel := context.WithTimeoutCause(t.Context(), 300*time.Millisecond, stopped)
-	defer cancel()
 	ended := make(chan error, 1)
 	go func() {
 		_, err := Connect(ctx, Options{Conn: c})
@@ -182,7 +204,7 @@ func TestASessionThatDoesNotSayWhetherItTellsHoldsNothingUp(t *testing.T) {
 	select {
 	case err := <-ended:
 		require.Equal(t, stopped, err)
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		require.Fail(t, "it is waited for")
 	}
 }
