@@ -35,13 +35,12 @@ type checked struct {
 	required    *release.Policy
 	allow       []release.Code // what may be let pass by name
 	allowed     []release.Code // what was
-	force       bool           // take over fields that other managers hold
 	noRestore   bool
 }
 
 // step is the switch of one role of the release that was checked.
 func (c checked) step(role release.Role) Step {
-	return Step{Release: c.Release, Role: role, Snapshot: c.snapshots[role.Target], Force: c.force}
+	return Step{Release: c.Release, Role: role, Snapshot: c.snapshots[role.Target], Force: slices.Contains(c.allow, release.CodeFieldConflict)}
 }
 
 // preflight asks for everything that could stop a release, before the first
@@ -75,7 +74,7 @@ func (e Engine) preflight(ctx context.Context, rel release.Release, t Terms) (ch
 	probes := e.probeFaults(rel)
 	all := slices.Concat(untrusted, unsigned, weaker, lower, e.otherEnvironment(rel, t.History), elsewhere, t.Known, without(t.Known, probes), e.unknownAddresses(rel, probes), dropped(rel, t.History.Records(), e.Config.Keep), found.all)
 	for _, f := range all {
-		allowed := f.Severity == release.Refuses && f.Allowable() && slices.Contains(t.Allow, f.Code)
+		allowed := isAllowed(f, t.Allow)
 		if allowed {
 			used = append(used, f.Code)
 		}
@@ -90,8 +89,13 @@ func (e Engine) preflight(ctx context.Context, rel release.Release, t Terms) (ch
 	return checked{
 		Release: rel, bundles: bundles, snapshots: found.snapshots, history: t.History,
 		required: required, allow: t.Allow, allowed: slices.Compact(slices.Sorted(slices.Values(used))),
-		force: slices.Contains(t.Allow, release.CodeFieldConflict), noRestore: t.NoRestore,
+		noRestore: t.NoRestore,
 	}, nil
+}
+
+// isAllowed reports whether a finding would refuse the release and was let pass by name.
+func isAllowed(f release.Finding, allow []release.Code) bool {
+	return f.Severity == release.Refuses && f.Allowable() && slices.Contains(allow, f.Code)
 }
 
 // without are findings but for what is known already.

@@ -292,3 +292,23 @@ func TestOneLineOfRecordsIsOfOneEnvironment(t *testing.T) {
 	_, err = a.ship(t, a.of(shaOf("5"), "sha256:5", "1.5.1"), deploy.Terms{})
 	require.NoError(t, err)
 }
+
+func TestAReleaseOfAnotherEnvironmentThatLandsMeanwhileCounts(t *testing.T) {
+	for _, allow := range [][]release.Code{nil, {release.CodeOtherEnvironment}} {
+		a := environment(t, "production", "cluster")
+		a.target.asked = func() {
+			staging := *a
+			staging.Config.Environment = "staging"
+			_, err := staging.ship(t, a.of(oldSHA, oldBits, "1.4.0"), deploy.Terms{})
+			require.NoError(t, err)
+		}
+		record, err := a.ship(t, a.of(newSHA, newBits, "1.5.0"), deploy.Terms{Allow: allow})
+		if allow == nil {
+			require.ErrorContains(t, err, "OtherEnvironment: #1 01d0000 is of staging")
+			require.Equal(t, oldBits, a.target.runs["cluster"])
+			continue
+		}
+		require.NoError(t, err)
+		require.Equal(t, allow, record.Allowed)
+	}
+}

@@ -36,8 +36,12 @@ func (e Engine) reread(ctx context.Context, c checked) (checked, error) {
 	if err != nil {
 		return c, err
 	}
-	if len(lower) > 0 && slices.Contains(c.allow, release.CodeDowngrade) && !slices.Contains(c.allowed, release.CodeDowngrade) {
-		c.allowed = slices.Sorted(slices.Values(append(slices.Clone(c.allowed), release.CodeDowngrade)))
+	found := append(lower, e.otherEnvironment(c.Release, c.history)...)
+	for _, f := range found {
+		if isAllowed(f, c.allow) {
+			c.allowed = append(slices.Clone(c.allowed), f.Code)
+		}
 	}
-	return c, release.Refuse(lower, c.allow)
+	c.allowed = slices.Compact(slices.Sorted(slices.Values(c.allowed)))
+	return c, release.Refuse(found, c.allow)
 }
