@@ -137,6 +137,13 @@ func (e Engine) do(role release.Role) func(context.Context, *http.Request) (*htt
 	}
 }
 
+// limited is a context with the time limit of a rollout, whose end is a *release.Failure.
+func (e Engine) limited(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, e.Timeout, &release.Failure{
+		Code: release.CodeTimedOut, Message: "not finished within " + e.Timeout.String(), Hint: "raise --timeout if the rollout needs longer",
+	})
+}
+
 // causeOf gives an error that came of the rollout's own time limit the cause of
 // that limit. nil stays nil, and a *release.Failure stays what it is.
 func causeOf(ctx context.Context, err error) error {

@@ -84,7 +84,7 @@ func (e Engine) damage(ctx context.Context) (damage, error) {
 	case err != nil:
 		return damage{}, err
 	}
-	records, err := e.Ledger.Newest(ctx, holdsGood)
+	records, err := e.toGood(ctx, history)
 	if err != nil {
 		return damage{}, err
 	}
@@ -107,7 +107,7 @@ func (e Engine) damage(ctx context.Context) (damage, error) {
 }
 
 // mayRepair asks for what could stop a repair, before the first write: the policy of the
-// images, and the targets. A *release.Refusal lists what does and is not allowed.
+// images, the targets, and what is wrong with the probes. A *release.Refusal lists what does and is not allowed.
 func (e Engine) mayRepair(ctx context.Context, d damage, t Terms) error {
 	_, untrusted, err := e.verifyImages(ctx, d.release, d.attached)
 	if err != nil {
@@ -120,7 +120,8 @@ func (e Engine) mayRepair(ctx context.Context, d damage, t Terms) error {
 	isDamaged := func(name string) bool {
 		return slices.ContainsFunc(d.roles, func(r release.Role) bool { return r.Name == name })
 	}
-	all := append(untrusted, slices.DeleteFunc(found.all, func(f release.Finding) bool { return f.Role != "" && !isDamaged(f.Role) })...)
+	all := slices.Concat(untrusted, e.probeFaults(d.release), found.all)
+	all = slices.DeleteFunc(all, func(f release.Finding) bool { return f.Role != "" && !isDamaged(f.Role) })
 	for _, f := range all {
 		if f.Severity == release.Warns {
 			e.report(release.PhaseCheck, release.MarkNote, f.Role, "%s", f)
@@ -132,18 +133,11 @@ func (e Engine) mayRepair(ctx context.Context, d damage, t Terms) error {
 // repairRole puts one role back, within the time limit of a rollout, and asks it whether
 // it does its work.
 func (e Engine) repairRole(ctx context.Context, step Step, role release.Role) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, e.Timeout, &release.Failure{Code: release.CodeTimedOut, Message: "not finished within " + e.Timeout.String(), Hint: "raise --timeout if it needs longer"})
+	ctx, cancel := e.limited(ctx)
 	defer cancel()
-	t, err := e.target(role)
-	if err != nil {
-		return err
-	}
-	if role, err = t.Prepare(ctx, role); err != nil {
-		return err
-	}
 	step.Role = role
-	if _, err = t.Switch(ctx, step); err != nil {
-		return causeOf(ctx, err)
+	if err := e.putBack(ctx, step); err != nil {
+		return err
 	}
 	if !e.probed(step.Release, role) {
 		return nil

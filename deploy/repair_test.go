@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/ledger"
 	"github.com/joelhooks/shipit/release"
@@ -71,6 +72,17 @@ func TestARepairIsRefusedBeforeItChangesAnything(t *testing.T) {
 		var refusal *release.Refusal
 		require.ErrorAs(t, err, &refusal)
 		require.Empty(t, a.target.calls)
+	})
+	t.Run("by what is asked of a role and cannot be", func(t *testing.T) {
+		for _, faulty := range []config.Role{{Probe: &config.Probe{Path: "/", Expect: []string{"no expression"}}}, {Register: &config.Register{}}} {
+			a := drifted(t)
+			faulty.Name, faulty.Port = "cluster", 3111
+			a.Config.Roles[0] = faulty
+			_, err := a.Repair(t.Context(), deploy.Terms{})
+			var refusal *release.Refusal
+			require.ErrorAs(t, err, &refusal)
+			require.Empty(t, a.target.calls)
+		}
 	})
 	t.Run("where nothing was released, or nothing is good", func(t *testing.T) {
 		a := newApp(t, "cluster")

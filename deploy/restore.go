@@ -119,17 +119,22 @@ func (e Engine) verifyRestored(ctx context.Context, good release.Release) []stri
 
 // restoreRole switches one role back, within the time limit of a rollout.
 func (e Engine) restoreRole(ctx context.Context, good release.Release, role release.Role) error {
-	ctx, cancel := context.WithTimeout(ctx, e.Timeout)
+	ctx, cancel := e.limited(ctx)
 	defer cancel()
-	t, err := e.target(role)
+	return e.putBack(ctx, Step{Release: good, Role: role, Force: true})
+}
+
+// putBack makes a role of an earlier release run again.
+func (e Engine) putBack(ctx context.Context, step Step) error {
+	t, err := e.target(step.Role)
 	if err != nil {
 		return err
 	}
-	if role, err = t.Prepare(ctx, role); err != nil {
-		return err
+	if step.Role, err = t.Prepare(ctx, step.Role); err != nil {
+		return causeOf(ctx, err)
 	}
-	_, err = t.Switch(ctx, Step{Release: good, Role: role, Force: true})
-	return err
+	_, err = t.Switch(ctx, step)
+	return causeOf(ctx, err)
 }
 
 // asFormer are the roles of the release under way as former ones, to be removed.

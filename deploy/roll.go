@@ -135,7 +135,7 @@ func (e Engine) prepare(ctx context.Context, rel release.Release) (release.Relea
 // switchRoles switches the roles in order and asks each whether it does its work.
 func (e Engine) switchRoles(ctx context.Context, c checked) rollout {
 	out := rollout{live: map[string]release.Live{}, took: map[string]time.Duration{}, registered: map[string]*registration{}}
-	ctx, cancel := context.WithTimeoutCause(ctx, e.Timeout, &release.Failure{Code: release.CodeTimedOut, Message: "not finished within " + e.Timeout.String(), Hint: "raise --timeout if the rollout needs longer"})
+	ctx, cancel := e.limited(ctx)
 	defer cancel()
 	for _, role := range c.Release.Roles {
 		if out = e.switchRole(ctx, c, role, out); out.err != nil {
