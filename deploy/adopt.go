@@ -51,11 +51,12 @@ func (e Engine) adopt(ctx context.Context, c checked) (*ledger.Adopted, error) {
 	if len(found) == 0 {
 		return nil, nil
 	}
-	return e.adopted(ctx, found), nil
+	return e.adopted(ctx, found)
 }
 
-// adopted is the record #0 of what was found.
-func (e Engine) adopted(ctx context.Context, found []Adoption) *ledger.Adopted {
+// adopted is the record #0 of what was found. Where a policy verifies, one that is not
+// signed could not be gone back to: that is an error.
+func (e Engine) adopted(ctx context.Context, found []Adoption) (*ledger.Adopted, error) {
 	rel := release.Release{App: e.Config.App, Kind: release.KindRelease, Adopted: true}
 	live, left := map[string]release.Live{}, map[string][]string{}
 	var names []string
@@ -72,12 +73,15 @@ func (e Engine) adopted(ctx context.Context, found []Adoption) *ledger.Adopted {
 		told := slices.DeleteFunc([]string{r.Reason, notKept(left[r.Name])}, func(s string) bool { return s == "" })
 		record.Roles[i].Reason = strings.Join(told, "; ")
 	}
-	e.report(release.PhaseRecord, release.MarkNote, "", "what runs already is recorded as #0: %s", strings.Join(names, ", "))
 	signature, err := e.Ledger.SignContent(ctx, rel, nil)
-	if err != nil { // the preflight has said that the signer is away
+	switch {
+	case err != nil && e.Policy.Verify != nil:
+		return nil, fmt.Errorf("what runs before the first release: %w", err)
+	case err != nil: // the preflight has said that the signer is away
 		e.report(release.PhaseRecord, release.MarkNote, "", "#0 is not signed: %s", release.OneLine(err.Error()))
 	}
-	return &ledger.Adopted{Record: record, Roles: rel.Roles, Attachments: signature}
+	e.report(release.PhaseRecord, release.MarkNote, "", "what runs already is recorded as #0: %s", strings.Join(names, ", "))
+	return &ledger.Adopted{Record: record, Roles: rel.Roles, Attachments: signature}, nil
 }
 
 func notKept(left []string) string {
@@ -97,7 +101,7 @@ func unsignedAdopted(rel release.Release) []release.Finding {
 
 // putBackUnready puts back what ran before a first release that failed, where that was
 // not good itself. It returns what is to be said of it; false if nothing ran before.
-func (e Engine) putBackUnready(ctx context.Context, c checked, switched []string) (told []string, ran bool) {
+func (e Engine) putBackUnready(ctx context.Context, c checked, failed release.Record, switched []string) (told []string, ran bool) {
 	entry, err := e.Ledger.Read(ctx, 0)
 	var none *ledger.MissingError
 	switch {
@@ -110,5 +114,5 @@ func (e Engine) putBackUnready(ctx context.Context, c checked, switched []string
 	told = []string{"what ran before was not ready, and is put back as it was"}
 	_, faults := e.restoreRoles(ctx, before, switched)
 	told = append(told, faults...)
-	return append(told, e.removeFormerRoles(ctx, asFormer(c.Release, entry.Record), before)...), true
+	return append(told, e.removeFormerRoles(ctx, asFormer(c.Release, failed), before)...), true
 }

@@ -83,11 +83,12 @@ func TestARollbackGoesToWhatRanBeforeTheFirstRelease(t *testing.T) {
 			record, err = a.ship(t, releaseOf(newSHA, newBits, "cluster"), deploy.Terms{})
 			require.NoError(t, err)
 			require.True(t, record.Parity, "and on it goes")
-			_, checks, err := a.Verify(t.Context(), 0, 0)
+			_, checks, err := a.Verify(t.Context(), -1, 0)
 			require.NoError(t, err)
 			for _, check := range checks {
 				require.True(t, check.OK, check)
 			}
+			require.Equal(t, deploy.SubjectLive, checks[len(checks)-1].Subject)
 		})
 	}
 }
@@ -104,6 +105,48 @@ func TestWhatRanBeforeAndWasNotReadyIsPutBackAndNoReleaseToGoTo(t *testing.T) {
 	_, err = a.Rollback(t.Context(), "0", deploy.Terms{})
 	var none *release.NoneError
 	require.ErrorAs(t, err, &none)
+}
+
+func TestWhatCouldNotBeTakenAwayIsToldOfTheReleaseThatBroughtIt(t *testing.T) {
+	a := running(t, "cluster", "gateway")
+	delete(a.target.runs, "gateway")
+	a.target.stopped["cluster"] = true
+	a.target.switches = crash("gateway", oldBits)
+	a.target.stuck["gateway"] = errors.New("it stays")
+	record, err := a.ship(t, releaseOf(oldSHA, oldBits, "cluster", "gateway"), deploy.Terms{})
+	require.NoError(t, err)
+	require.Contains(t, record.Reason, "remove gateway of #1 01d0000: it stays")
+}
+
+func TestWhatRanBeforeIsNotReleasedOverUnsignedWhereAPolicyVerifies(t *testing.T) {
+	for name, verify := range map[string]func(context.Context, release.Role, map[string][]byte) (deploy.Verified, error){
+		"a policy verifies": func(context.Context, release.Role, map[string][]byte) (deploy.Verified, error) {
+			return deploy.Verified{}, nil
+		},
+		"nobody asks": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := running(t, "cluster")
+			signatures := 0
+			a.Ledger = ledger.New(a.store, "bus", ledger.Options{Sign: func(context.Context, []byte) ([]byte, error) {
+				if signatures++; signatures == 2 { // the first is that of the release
+					return nil, errors.New("the signer went away")
+				}
+				return []byte("{}"), nil
+			}})
+			a.Policy.Verify = verify
+			record, err := a.ship(t, releaseOf(oldSHA, oldBits, "cluster"), deploy.Terms{})
+			if verify == nil {
+				require.NoError(t, err)
+				require.Equal(t, release.Settled, record.Outcome)
+				return
+			}
+			var unchanged *deploy.UnchangedError
+			require.ErrorAs(t, err, &unchanged, "nothing could bring it back")
+			require.ErrorContains(t, err, "the signer went away")
+			require.Equal(t, foundBits, a.target.runs["cluster"])
+		})
+	}
 }
 
 func TestWhatRanBeforeIsNotReleasedOverWhereItCannotBeRead(t *testing.T) {

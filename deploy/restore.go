@@ -28,7 +28,7 @@ func (e Engine) restore(ctx context.Context, begun ledger.Begun, c checked, reco
 		return record, good
 	case !found:
 		record.Reason += "; there is no earlier good release to restore"
-		told, ran := e.putBackUnready(ctx, c, out.switched)
+		told, ran := e.putBackUnready(ctx, c, record, out.switched)
 		if !ran {
 			told = e.undoFirstRelease(ctx, c.Release, out.switched)
 		}

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/joelhooks/shipit/release"
@@ -73,21 +74,19 @@ func adoptedHash(parts map[string][]byte) string {
 
 // readAdopted is Read of the record #0.
 func (l *Ledger) readAdopted(ctx context.Context) (Entry, error) {
-	first, err := l.lookup(ctx, recordName(1))
-	if err != nil {
+	first, err := l.readRecord(ctx, 1)
+	var missing *MissingError
+	if err != nil && !errors.As(err, &missing) {
 		return Entry{}, err
 	}
-	if first, err = l.joined(ctx, first); err != nil {
-		return Entry{}, err
-	}
-	e, found, err := l.adoptedIn(first)
+	e, found, err := l.adoptedIn(first.entry)
 	switch {
 	case err != nil:
 		return e, err
 	case !found:
 		return e, &MissingError{Seq: 0, Location: l.store.Location()}
 	}
-	if _, err := l.Read(ctx, 1); err != nil {
+	if _, err := l.checked(ctx, first); err != nil {
 		return e, fmt.Errorf("#0 is stored with #1: %w", err)
 	}
 	return e, l.verifySignature(ctx, e)

@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -79,6 +80,19 @@ func TestWhatRanBeforeTheFirstReleaseIsTheRecord0(t *testing.T) {
 		_, err = l.Withdraw(t.Context(), lock, 0, "old")
 		require.ErrorContains(t, err, "cannot be withdrawn")
 	})
+}
+
+func TestTheRecord0IsReadAtOnceWithTheFirst(t *testing.T) {
+	store := &counting{Store: inMemory().store}
+	l := ledger.New(store, app, ledger.Options{})
+	lock := take(t, l)
+	overFound(t, l, lock, version(9))
+	settled(t, l, lock, 2) // the newest record is read too, by the lock
+	store.asked = nil
+	_, err := l.Read(t.Context(), 0)
+	require.NoError(t, err)
+	reads := slices.DeleteFunc(store.asked, func(what string) bool { return what != "read 000001" })
+	require.Len(t, reads, 1)
 }
 
 func TestThePageThatEndsWithTheRecord0IsTheLast(t *testing.T) {

@@ -24,42 +24,65 @@ func (l *Ledger) Read(ctx context.Context, seq int64) (Entry, error) {
 	if seq == 0 {
 		return l.readAdopted(ctx)
 	}
-	var e Entry
-	var next StoredEntry
-	var gone withdrawn
+	r, err := l.readRecord(ctx, seq)
+	if err != nil {
+		return Entry{}, err
+	}
+	return l.checked(ctx, r)
+}
+
+// storedRecord is a record after #0 with all its parts as they are stored, and what else
+// tells whether it is what was once stored.
+type storedRecord struct {
+	entry StoredEntry
+	next  StoredEntry // the entry after it, if it is there
+	gone  withdrawn
+}
+
+// readRecord reads a record and what it is checked by.
+func (l *Ledger) readRecord(ctx context.Context, seq int64) (storedRecord, error) {
+	var r storedRecord
 	err := atOnce(
-		func() (err error) { e, next, err = l.readWithNext(ctx, seq); return err },
-		func() (err error) { gone, err = l.allWithdrawn(ctx); return err },
+		func() (err error) { r.entry, r.next, err = l.readWithNext(ctx, seq); return err },
+		func() (err error) { r.gone, err = l.allWithdrawn(ctx); return err },
 	)
+	return r, err
+}
+
+// checked is a record that is what was once stored, or an error.
+func (l *Ledger) checked(ctx context.Context, r storedRecord) (Entry, error) {
+	e, err := l.entryOf(r.entry)
 	if err != nil {
 		return e, err
 	}
-	e.Record.Withdrawn = gone.has(e.Record)
-	if err := linked(e, next.record()); err != nil {
+	e.Record.Withdrawn = r.gone.has(e.Record)
+	if err := linked(e, r.next.record()); err != nil {
 		return e, err
 	}
 	return e, l.verifySignature(ctx, e)
 }
 
-// readWithNext returns one record, checked by itself, and the entry after it.
-func (l *Ledger) readWithNext(ctx context.Context, seq int64) (e Entry, next StoredEntry, err error) {
-	var stored StoredEntry
+// readWithNext returns one record, with all its parts, and the entry after it.
+func (l *Ledger) readWithNext(ctx context.Context, seq int64) (stored, next StoredEntry, err error) {
 	err = atOnce(
 		func() (err error) { stored, err = l.lookup(ctx, recordName(seq)); return err },
 		func() (err error) { next, err = l.read(ctx, recordName(seq+1)); return err },
 	)
 	if err != nil {
-		return Entry{}, next, err
+		return stored, next, err
 	}
 	if !stored.found() {
-		return Entry{}, next, &MissingError{Seq: seq, Location: l.store.Location()}
+		return stored, next, &MissingError{Seq: seq, Location: l.store.Location()}
 	}
-	if stored, err = l.joined(ctx, stored); err != nil {
-		return Entry{}, next, err
-	}
-	e, err = newEntry(seq, l.app, stored.Parts, stored.Sealed)
+	stored, err = l.joined(ctx, stored)
+	return stored, next, err
+}
+
+// entryOf is a stored record, checked by itself.
+func (l *Ledger) entryOf(stored StoredEntry) (Entry, error) {
+	e, err := newEntry(stored.seq(), l.app, stored.Parts, stored.Sealed)
 	e.archived = stored.Version == archivedVersion
-	return e, next, err
+	return e, err
 }
 
 // linked checks a record by the one that was begun after it.

@@ -140,7 +140,11 @@ func (l *Ledger) SignEarlier(ctx context.Context, begun Begun) ([]Sealed, error)
 
 // unsigned is the record of that number if it has no signature and is ours.
 func (l *Ledger) unsigned(ctx context.Context, seq int64) (*Sealed, error) {
-	e, next, err := l.readWithNext(ctx, seq)
+	var e Entry
+	stored, next, err := l.readWithNext(ctx, seq)
+	if err == nil {
+		e, err = l.entryOf(stored)
+	}
 	var altered *AlteredError
 	if errors.As(err, &altered) || err == nil && (!e.Sealed || linked(e, next.record()) != nil) {
 		return nil, nil // what was altered is not signed
