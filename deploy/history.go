@@ -101,15 +101,6 @@ func holdsGood(newest []release.Record) bool {
 	return ok
 }
 
-// toGood are the newest records, a good one among them if there is any. The ledger is
-// read only if none of those is good that were read already.
-func (e Engine) toGood(ctx context.Context, h History) ([]release.Record, error) {
-	if records := h.Records(); holdsGood(records) {
-		return records, nil
-	}
-	return e.Ledger.Newest(ctx, holdsGood)
-}
-
 // newestGood chooses the newest good record: what should be running.
 func newestGood(newest []release.Record) (release.Record, error) {
 	record, ok := release.Current(newest)

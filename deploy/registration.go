@@ -69,6 +69,23 @@ func proven(proof string) *registration {
 	return &registration{Registration: probe.Registration{At: proof}}
 }
 
+// withUnasked are recorded functions with the roles whose registration the server could
+// not be asked for now, which is told.
+func (e Engine) withUnasked(recorded *release.Functions, at map[string]*registration) *release.Functions {
+	if recorded == nil {
+		return nil
+	}
+	out := *recorded
+	out.Roles = slices.Clone(out.Roles)
+	for i, role := range out.Roles {
+		if seen := at[role.Role]; seen != nil && seen.unasked != "" {
+			out.Roles[i].Unasked = seen.unasked
+			e.report(release.PhaseVerify, release.MarkNote, role.Role, "what the server has registered could not be asked: %s", seen.unasked)
+		}
+	}
+	return &out
+}
+
 // change is what a release would change of a registration, as of any object; false if
 // nothing.
 func (r *registration) change(role string) (Change, bool) {

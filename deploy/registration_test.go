@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -248,4 +249,14 @@ func TestStatusSaysWhatTheServerHasRegistered(t *testing.T) {
 	require.Empty(t, status.Record.Drift)
 	require.Contains(t, status.Record.Functions.Roles[0].Unasked, "connection refused")
 	require.Empty(t, status.Record.Functions.Roles[0].Unregistered)
+	var told []string
+	a.Progress = func(e release.Event) { told = append(told, e.Role+": "+e.Message) }
+	record, err = a.ship(t, rel, deploy.Terms{})
+	require.NoError(t, err)
+	require.True(t, record.Unchanged)
+	require.Contains(t, record.Functions.Roles[0].Unasked, "connection refused")
+	require.Contains(t, strings.Join(told, "\n"), "cluster: what the server has registered could not be asked: ")
+	sealed, err := a.Ledger.Read(t.Context(), record.Seq)
+	require.NoError(t, err)
+	require.Empty(t, sealed.Record.Functions.Roles[0].Unasked)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/joelhooks/shipit/release"
@@ -84,14 +85,11 @@ func (e Engine) damage(ctx context.Context) (damage, error) {
 	case err != nil:
 		return damage{}, err
 	}
-	records, err := e.toGood(ctx, history)
+	later, err := e.formerRoles(ctx, history, math.MaxInt64)
 	if err != nil {
 		return damage{}, err
 	}
-	later, err := e.triedSince(ctx, records, entry.Record.Seq)
-	if err != nil {
-		return damage{}, err
-	}
+	later = slices.DeleteFunc(later, func(f former) bool { return f.record.Seq <= entry.Record.Seq })
 	out := damage{release: entry.Release(), attached: entry.Attachments}
 	seen := e.compare(ctx, out.release, compareOptions{formerRoles: missing(later, out.release), fullContent: true})
 	record := seen.applyTo(entry.Record, nil)

@@ -21,11 +21,12 @@ func (e Engine) alreadyRunning(ctx context.Context, rel release.Release, t Terms
 	if _, untrusted, err := e.verifyImages(ctx, rel, nil); err != nil || len(untrusted) > 0 {
 		return release.Record{}, false // the preflight says why
 	}
-	record := e.compare(ctx, rel, compareOptions{}).applyTo(entry.Record, nil)
+	seen := e.compare(ctx, rel, compareOptions{})
+	record := seen.applyTo(entry.Record, nil)
 	if !record.Parity {
 		return release.Record{}, false
 	}
-	record.Unchanged = true
+	record.Unchanged, record.Functions = true, e.withUnasked(record.Functions, seen.registrations)
 	e.report(release.PhaseVerify, release.MarkDone, "", "%s runs already, as recorded", record.ID())
 	return record, true
 }

@@ -13,11 +13,14 @@ func (e Engine) downgrade(ctx context.Context, rel release.Release, h History) (
 	if rel.Kind == release.KindRollback || rel.Version == "" || len(h.Entries) == 0 {
 		return nil, nil
 	}
-	records, err := e.toGood(ctx, h)
-	if err != nil {
-		return nil, err
+	newest, found := release.Current(h.Records())
+	if !found {
+		records, err := e.Ledger.Newest(ctx, holdsGood)
+		if err != nil {
+			return nil, err
+		}
+		newest, _ = release.Current(records) // without one there is no version to be lower than
 	}
-	newest, _ := release.Current(records) // without one there is no version to be lower than
 	return release.Downgrade(rel.Version, newest), nil
 }
 
