@@ -72,15 +72,6 @@ func (r runner) unitText(ctx context.Context, d service.Definition) ([]byte, err
 	return []byte(res.Stdout), nil
 }
 
-// unitHash is the hash of the file of the service; "" if there is none.
-func (r runner) unitHash(ctx context.Context, d service.Definition) (string, error) {
-	text, err := r.unitText(ctx, d)
-	if text == nil {
-		return "", err
-	}
-	return service.FileHash(text), err
-}
-
 // liveFound is the state of a service that ran before the first release.
 func (r runner) liveFound(d service.Definition, s service.State) release.Live {
 	live := release.Live{At: time.Now().UTC(), Folder: s.Cwd}
@@ -103,13 +94,14 @@ func (r runner) observeFound(ctx context.Context, d service.Definition, bans []s
 	if err != nil {
 		return observation{}, err
 	}
-	hash, err := r.unitHash(ctx, d)
+	file, err := r.unitText(ctx, d)
 	if err != nil {
 		return observation{}, err
 	}
+	hash := service.FileHash(file)
 	seen := observation{Live: r.liveFound(d, s), installed: s.Installed, pending: !s.IsAsFound(d, hash)}
 	seen.Note = join(s.FoundNotes(d, hash))
-	origin, err := r.origin(ctx, d, s, bans)
+	origin, err := r.origin(ctx, d, service.OriginOf(d, file, s), bans)
 	if err != nil {
 		return seen, err
 	}
@@ -155,11 +147,11 @@ func (r runner) putBackFound(ctx context.Context, d service.Definition) (release
 	if err != nil {
 		return release.Live{}, err
 	}
-	hash, err := r.unitHash(ctx, d)
+	file, err := r.unitText(ctx, d)
 	if err != nil {
 		return release.Live{}, err
 	}
-	if s.IsAsFound(d, hash) {
+	if s.IsAsFound(d, service.FileHash(file)) {
 		if d.Found.Enabled && !s.Enabled {
 			_, err = r.Change(ctx, write(d, "enable"), r.manager(d).Enable(d))
 		}

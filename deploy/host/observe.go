@@ -67,11 +67,9 @@ func (r runner) observe(ctx context.Context, role release.Role, with observing) 
 	if err != nil {
 		return seen, err
 	}
-	var origin []string
-	if byHand(d, s) {
-		if origin, err = r.origin(ctx, d, s, with.bans); err != nil {
-			return seen, err
-		}
+	origin, err := r.byHand(ctx, d, s, with.bans)
+	if err != nil {
+		return seen, err
 	}
 	seen.pending = seen.pending || content != ""
 	seen.Note = join(slices.Concat([]string{seen.Note, content}, origin, o.Changes, copies))

@@ -43,14 +43,20 @@ func (r runner) preflight(ctx context.Context, role release.Role, n needs) ([]re
 	if f.Code != "" {
 		return []release.Finding{f}, nil
 	}
-	var findings []release.Finding
-	checks := []func(context.Context, service.Definition, needs) ([]release.Finding, error){r.running, r.started, r.space, r.unit, r.runtimes}
-	if d.Found != nil {
-		checks = checks[:1] // nothing is unpacked
+	s, err := r.inspect(ctx, d)
+	if err != nil {
+		return nil, err
 	}
-	for _, check := range checks {
-		found, err := check(ctx, d, n)
-		if err != nil {
+	findings, err := r.running(ctx, d, s, n)
+	if err != nil || d.Found != nil {
+		return findings, err // of what ran before the first release nothing is unpacked
+	}
+	found, err := r.started(ctx, d, s, n)
+	if findings = append(findings, found...); err != nil {
+		return findings, err
+	}
+	for _, check := range []func(context.Context, service.Definition, needs) ([]release.Finding, error){r.space, r.unit, r.runtimes} {
+		if found, err = check(ctx, d, n); err != nil {
 			return findings, err
 		}
 		findings = append(findings, found...)
@@ -80,11 +86,7 @@ func (r runner) managerAnswers(ctx context.Context, d service.Definition) (relea
 }
 
 // running checks the port and the drop-in files.
-func (r runner) running(ctx context.Context, d service.Definition, n needs) ([]release.Finding, error) {
-	s, err := r.inspect(ctx, d)
-	if err != nil {
-		return nil, err
-	}
+func (r runner) running(ctx context.Context, d service.Definition, s service.State, n needs) ([]release.Finding, error) {
 	var findings []release.Finding
 	if h := s.Foreign(); h != nil && s.Predecessor(n.others) == "" {
 		taken := d.PortTaken(*h)

@@ -224,7 +224,7 @@ func secondCopy(t *testing.T, l *booted) {
 	_, err = l.m.activate(t.Context(), roleOf(t, other))
 	require.NoError(t, err)
 	look := func() string {
-		live, err := l.m.observe(t.Context(), roleOf(t, d), observing{services: []string{d.Service, other.Service}})
+		live, err := l.m.observe(t.Context(), roleOf(t, d), observing{services: []string{d.Service}})
 		require.NoError(t, err)
 		require.False(t, live.pending, "a release would change nothing")
 		return live.Note
@@ -233,7 +233,7 @@ func secondCopy(t *testing.T, l *booted) {
 mkdir -p /root/Code/clone/packages/worker /root/Code/elsewhere
 systemd-run --quiet --unit=elsewhere --service-type=exec --working-directory=/root/Code/elsewhere --setenv=PORT=4997 /usr/local/bin/serve
 systemd-run --quiet --unit=contained --service-type=exec --property=PrivateTmp=yes --working-directory=/root/Code/clone/packages/worker --setenv=PORT=4996 /usr/local/bin/serve`, d.Workdir)
-	require.Empty(t, look(), "another role of the app, somebody who looks around, a program of another folder, a container")
+	require.Empty(t, look(), "a role of the app that the configuration names no more, somebody who looks around, a program of another folder, a container")
 	for name, dir := range map[string]string{"release": d.Workdir, "clone": "/root/Code/clone/packages/worker"} {
 		l.sh(t, `systemd-run --quiet --unit="$1" --service-type=exec --working-directory="$2" --setenv=PORT=4998 /usr/local/bin/serve`, name, dir)
 		pid := l.sh(t, `systemctl show -p MainPID --value "$1"`, name)

@@ -14,12 +14,9 @@ import (
 // AsFound is the definition of the service as it was before the first release. file is
 // its file, nil if there is none where a release puts it.
 func (d Definition) AsFound(file []byte, s State) Definition {
-	was := release.FoundService{Enabled: s.Enabled, Up: s.PID > 0 || s.Phase == PhaseRunning || s.Phase == PhaseRestarting}
+	was := release.FoundService{Enabled: s.Enabled, Up: s.PID > 0 || s.Phase == PhaseRunning || s.Phase == PhaseRestarting, Hash: FileHash(file)}
 	if s.PID > 0 {
 		was.Folder = strings.TrimSuffix(s.Cwd, deletedMark)
-	}
-	if file != nil {
-		was.Hash = FileHash(file)
 	}
 	says := startsOf(d.Kind, string(file))
 	d.Found, d.Digest, d.Content, d.Env, d.User = &was, "", hideSecrets(d.Kind, file), nil, ""
@@ -30,8 +27,12 @@ func (d Definition) AsFound(file []byte, s State) Definition {
 	return d
 }
 
-// FileHash is the hash of a service's file, as FoundService has it.
+// FileHash is the hash of a service's file, as FoundService has it; "" for nil: there is
+// none.
 func FileHash(file []byte) string {
+	if file == nil {
+		return ""
+	}
 	sum := sha256.Sum256(file)
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
