@@ -52,12 +52,12 @@ func (l *booted) connect(t *testing.T) runner {
 	return m
 }
 
-// wary is a connection that is known to be dead after a second: too short a
-// time for a machine that is merely busy, so only for those that are cut.
+// wary is a connection that is known to be dead after four seconds, for machines that
+// are cut.
 func (l *booted) wary(t *testing.T) runner {
 	t.Helper()
 	o := l.options(t)
-	o.keepAlive = 500 * time.Millisecond
+	o.keepAlive = 2 * time.Second
 	m, err := connect(t.Context(), l.config(), o)
 	require.NoError(t, err)
 	return m
@@ -113,24 +113,27 @@ func failureOf(t *testing.T, err error) *release.Failure {
 
 func (l *booted) ask(t *testing.T, port int) string {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/", port), nil)
+	body, err := l.answer(t.Context(), port)
 	require.NoError(t, err)
-	resp, err := l.m.Do(req)
-	require.NoError(t, err)
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	require.NoError(t, err)
-	return string(body)
+	return body
 }
 
 func (l *booted) listens(port int) bool {
-	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/", port), nil)
+	_, err := l.answer(context.Background(), port)
+	return err == nil
+}
+
+// answer is what a port of the machine answers.
+func (l *booted) answer(ctx context.Context, port int) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/", port), nil)
 	if err != nil {
-		return false
+		return "", err
 	}
 	resp, err := l.m.Do(req)
-	if err == nil {
-		_ = resp.Body.Close()
+	if err != nil {
+		return "", err
 	}
-	return err == nil
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return string(body), err
 }

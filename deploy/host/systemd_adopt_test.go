@@ -74,7 +74,7 @@ func inCheckout(t *testing.T, l *booted, d service.Definition, lines ...string) 
 		fmt.Sprintf("\nEnvironment=PORT=%d\n", d.Port) + strings.Join(lines, "\n") + "\n[Install]\nWantedBy=multi-user.target\n"
 	require.NoError(t, l.Write(t.Context(), "/etc/systemd/system/"+d.File, unit, 0o640))
 	l.sh(t, `systemctl daemon-reload; systemctl enable --now "$1"`, d.File)
-	require.Eventually(t, func() bool { return l.listens(d.Port) }, 10*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return l.listens(d.Port) }, time.Minute, 20*time.Millisecond)
 	return strings.TrimSpace(unit)
 }
 
@@ -206,7 +206,7 @@ systemd-run --quiet --unit=otherrole --service-type=exec --working-directory=/sr
 
 	// The unit is edited to start from the clone again.
 	l.sh(t, `sed -i -e 's,^WorkingDirectory=.*,WorkingDirectory=/root/Code/cloned,' -e 's,^ExecStart=.*,ExecStart=/root/Code/cloned/start.sh now,' /etc/systemd/system/"$1"; systemctl daemon-reload; systemctl restart "$1"`, d.File)
-	require.Eventually(t, func() bool { return l.listens(d.Port) }, 10*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return l.listens(d.Port) }, time.Minute, 20*time.Millisecond)
 	status, err := a.Status(t.Context())
 	require.NoError(t, err)
 	require.False(t, status.Record.Parity)

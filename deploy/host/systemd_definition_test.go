@@ -123,7 +123,7 @@ loginctl enable-linger joel`)
 		require.Eventually(t, func() bool {
 			findings, err := m.preflight(t.Context(), roleOf(t, d), needs{})
 			return err == nil && len(findings) == 0
-		}, 10*time.Second, 100*time.Millisecond, "joel's manager comes up")
+		}, time.Minute, 100*time.Millisecond, "joel's manager comes up")
 		require.NoError(t, m.prepared(t.Context(), roleOf(t, d), contentOf(layerOf(t, hosttest.File("app/version", version)))))
 		live, err := m.activate(t.Context(), roleOf(t, d))
 		require.NoError(t, err)

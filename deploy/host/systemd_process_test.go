@@ -5,6 +5,7 @@ package host
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -163,9 +164,11 @@ func replacesItself(t *testing.T, l *booted) {
 	require.NoError(t, err)
 	require.Empty(t, l.observe(t, d).Note)
 	l.sh(t, `systemctl restart "$1"`, d.File)
+	require.Eventually(t, func() bool { return l.listens(4044) }, time.Minute, 20*time.Millisecond, "the wrapper has become the program")
 	require.Empty(t, l.observe(t, d).Note)
 	require.NoError(t, l.Write(t.Context(), "/usr/local/bin/wrapper", "#!/bin/sh\nexec /usr/local/bin/serve --other\n", 0o755))
 	l.sh(t, `systemctl restart "$1"`, d.File)
+	require.Eventually(t, func() bool { return l.listens(4044) }, time.Minute, 20*time.Millisecond)
 	require.Contains(t, l.observe(t, d).Note, "/usr/local/bin/serve --other")
 }
 

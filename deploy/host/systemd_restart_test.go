@@ -19,13 +19,22 @@ func diesInStableTime(t *testing.T, l *booted) {
 	require.NoError(t, err)
 	dying.Stable = 60_000
 	began := time.Now()
+	go func() { // it is ready well before it dies, however busy the machine is
+		for answered := ""; !strings.HasPrefix(answered, strings.TrimLeft(dying.Digest[7:], "0")) && t.Context().Err() == nil; {
+			time.Sleep(20 * time.Millisecond)
+			answered, _ = l.answer(t.Context(), dying.Port)
+		}
+		time.Sleep(2 * time.Second)
+		_, _ = l.Exec(t.Context(), "touch", "/run/serve.die")
+	}()
 	live, err := l.ship(t, dying, "dying")
+	l.sh(t, `rm -f /run/serve.die`)
 	f := failureOf(t, err)
 	require.Contains(t, []release.Code{release.CodeCrashLoop, release.CodeServiceFailed}, f.Code)
 	require.Contains(t, f.Log, "lost its database")
 	require.Contains(t, f.Message, "after it was ready")
 	require.Zero(t, live.Ready)
-	require.Less(t, time.Since(began), 20*time.Second, "it is known when it dies, not when the time is over")
+	require.Less(t, time.Since(began), 45*time.Second, "it is known when it dies, not when the time is over")
 
 	began = time.Now()
 	good.Stable = 1000
@@ -33,9 +42,10 @@ func diesInStableTime(t *testing.T, l *booted) {
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, time.Since(began), time.Second)
 	began = time.Now()
+	good.Stable = 60_000
 	_, err = l.m.activate(t.Context(), roleOf(t, good))
 	require.NoError(t, err)
-	require.Less(t, time.Since(began), time.Second, "what was not restarted is not waited for")
+	require.Less(t, time.Since(began), 30*time.Second, "what was not restarted is not waited for")
 }
 
 func diesAgainAndAgain(t *testing.T, l *booted) {
@@ -43,8 +53,10 @@ func diesAgainAndAgain(t *testing.T, l *booted) {
 	_, err := l.ship(t, d, "dying")
 	require.NoError(t, err, "it is up for longer than its stable time")
 	require.Empty(t, l.observe(t, d).Unsteady)
+	l.sh(t, `touch /run/serve.die`)
+	defer l.sh(t, `rm /run/serve.die`)
 	up, down := 0, 0
-	for end := time.Now().Add(15 * time.Second); time.Now().Before(end) && (up < 3 || down < 3); {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end) && (up < 3 || down < 3); {
 		live, err := l.m.observe(t.Context(), roleOf(t, d), observing{})
 		switch {
 		case err == nil:

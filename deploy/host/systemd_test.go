@@ -214,7 +214,7 @@ func portTakenByAnother(t *testing.T, l *booted) {
 	_, err := l.ship(t, d, "")
 	require.NoError(t, err)
 	l.sh(t, `systemctl stop "$1"; systemd-run --quiet --unit=orphan --service-type=exec --setenv=PORT=4004 /usr/local/bin/serve --token abcdef`, d.File)
-	require.Eventually(t, func() bool { return l.listens(4004) }, 5*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return l.listens(4004) }, time.Minute, 20*time.Millisecond)
 	orphan := l.sh(t, `systemctl show -p MainPID --value orphan.service`)
 
 	next := served("port", 4004, "v2")
@@ -248,14 +248,14 @@ func outlived(t *testing.T, l *booted) {
 	}
 	_, err := l.ship(t, forking("v1"), "")
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return l.listens(4016) }, 5*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return l.listens(4016) }, time.Minute, 20*time.Millisecond)
 	_, err = l.ship(t, forking("v2"), "")
 	f := failureOf(t, err)
 	require.Equal(t, release.CodePortTaken, f.Code)
 	require.Contains(t, f.Message, "(/usr/local/bin/serve)")
 	require.Equal(t, "inactive", l.sh(t, `systemctl show -p ActiveState --value "$1"`, forking("v2").File), "nothing was started beside it")
 	l.sh(t, `for p in /proc/[0-9]*; do if grep -q test.outlived "$p/cgroup" 2>/dev/null; then kill "${p#/proc/}"; fi; done`)
-	require.Eventually(t, func() bool { return !l.listens(4016) }, 5*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return !l.listens(4016) }, time.Minute, 20*time.Millisecond)
 	_, err = l.m.activate(t.Context(), roleOf(t, forking("v2")))
 	require.NoError(t, err)
 }
@@ -276,7 +276,7 @@ func deafService(t *testing.T, l *booted) {
 	require.Contains(t, messages, "test.deaf did not end within 1s of SIGTERM and was killed")
 	require.NoError(t, err)
 	require.Equal(t, served("deaf", 4005, "v2").Digest, live.Digest())
-	require.Less(t, time.Since(began), 6*time.Second, "1s to stop, and what a switch takes")
+	require.Less(t, time.Since(began), 30*time.Second, "1s to stop, and what a switch takes")
 	require.GreaterOrEqual(t, time.Since(began), time.Second, "it was given its time")
 }
 
@@ -289,7 +289,7 @@ func endlessStop(t *testing.T, l *booted) {
 	live, err := l.ship(t, next, "")
 	require.NoError(t, err)
 	require.Equal(t, next.Digest, live.Digest())
-	require.Less(t, time.Since(began), 8*time.Second)
+	require.Less(t, time.Since(began), 30*time.Second)
 }
 
 func crashes(t *testing.T, l *booted) {
@@ -297,15 +297,16 @@ func crashes(t *testing.T, l *booted) {
 	_, err := l.ship(t, good, "")
 	require.NoError(t, err)
 	began := time.Now()
-	_, err = l.ship(t, served("crash", 4007, "v2"), "crash")
-	require.Less(t, time.Since(began), 8*time.Second)
+	broken := served("crash", 4007, "v2", "RestartSec=60") // it is looked at between two starts
+	_, err = l.ship(t, broken, "crash")
+	require.Less(t, time.Since(began), 30*time.Second)
 	f := failureOf(t, err)
 	require.Equal(t, "crash", f.Role)
 	require.Equal(t, release.CodeCrashLoop, f.Code)
 	require.Equal(t, 3, *f.ExitCode)
 	require.Contains(t, f.Log, "Cannot find module @sample/clock")
 	require.Contains(t, f.Log, "starting with [redacted]", "the value of the environment file is masked")
-	_, err = l.m.observe(t.Context(), roleOf(t, served("crash", 4007, "v2")), observing{})
+	_, err = l.m.observe(t.Context(), roleOf(t, broken), observing{})
 	require.Equal(t, 3, *failureOf(t, err).ExitCode)
 
 	live, err := l.m.activate(t.Context(), roleOf(t, good))

@@ -159,7 +159,10 @@ func (h *Host) spawn(p parts) (start func() error, err error) {
 func (h *Host) network(ctx context.Context, id string) error {
 	pid := strconv.Itoa(h.cmd.Process.Pid)
 	h.link = "shd" + id
-	subnet, err := freeSubnet()
+	if err := run(ctx, "ip", "link", "add", h.link, "type", "veth", "peer", "name", "host0", "netns", pid); err != nil {
+		return err
+	}
+	subnet, err := takeSubnet(ctx, h.link)
 	if err != nil {
 		return err
 	}
@@ -167,8 +170,6 @@ func (h *Host) network(ctx context.Context, id string) error {
 	h.Address = "root@" + h.IP
 	inside := []string{"nsenter", "--target", pid, "--net", "--", "ip"}
 	for _, argv := range [][]string{
-		{"ip", "link", "add", h.link, "type", "veth", "peer", "name", "host0", "netns", pid},
-		{"ip", "addr", "add", h.Gateway + "/24", "dev", h.link},
 		{"ip", "link", "set", h.link, "up"},
 		append(inside, "addr", "add", h.IP+"/24", "dev", "host0"),
 		append(inside, "link", "set", "host0", "up"),
@@ -189,37 +190,53 @@ func (h *Host) network(ctx context.Context, id string) error {
 	return put(h.KnownHosts, []byte(knownhosts.Line([]string{h.IP}, parsed)+"\n"), 0o644)
 }
 
-// freeSubnet is the first three bytes of a private network that no interface
-// here is in.
-func freeSubnet() (string, error) {
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return "", err
-	}
+// takeSubnet gives an interface the first address of a private network that no other
+// interface here is in, and returns the first three bytes of it. Of two machines that
+// take the same one at the same time, at least one sees the other and takes another.
+func takeSubnet(ctx context.Context, link string) (string, error) {
 	for try := 0; try < 100; try++ {
 		var b [1]byte
 		_, _ = rand.Read(b[:])
 		subnet := fmt.Sprintf("10.231.%d.", b[0])
-		taken := false
-		for _, a := range addrs {
-			taken = taken || strings.HasPrefix(a.String(), subnet)
+		if used, err := addressesIn(subnet); err != nil {
+			return "", err
+		} else if used > 0 {
+			continue
 		}
-		if !taken {
-			return subnet, nil
+		if err := run(ctx, "ip", "addr", "add", subnet+"1/24", "dev", link); err != nil {
+			return "", err
+		}
+		used, err := addressesIn(subnet)
+		if err != nil || used == 1 {
+			return subnet, err
+		}
+		if err := run(ctx, "ip", "addr", "del", subnet+"1/24", "dev", link); err != nil {
+			return "", err
 		}
 	}
 	return "", errors.New("no free network in 10.231.0.0/16")
 }
 
+// addressesIn is how many addresses of this machine begin with the bytes of a network.
+func addressesIn(subnet string) (count int, err error) {
+	addrs, err := net.InterfaceAddrs()
+	for _, a := range addrs {
+		if strings.HasPrefix(a.String(), subnet) {
+			count++
+		}
+	}
+	return count, err
+}
+
 // await waits for the machine's init and for its SSH server.
 func (h *Host) await(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("its SSH server does not answer within a minute"))
+	ctx, cancel := context.WithTimeoutCause(ctx, 3*time.Minute, errors.New("its SSH server does not answer within three minutes"))
 	defer cancel()
 	for {
 		d := net.Dialer{Timeout: time.Second}
 		conn, err := d.DialContext(ctx, "tcp", net.JoinHostPort(h.IP, "22"))
 		if err == nil {
-			_ = conn.SetReadDeadline(time.Now().Add(time.Second))
+			_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
 			banner, _ := bufio.NewReader(conn).ReadString('\n')
 			_ = conn.Close()
 			// Earlier, systemd-nspawn has another child, which makes the machine.
@@ -262,8 +279,14 @@ func firstChild(pid int) int {
 // look for another way.
 func (h *Host) Cut(ctx context.Context) error { return h.set(ctx, "down") }
 
-// Heal brings the network back.
-func (h *Host) Heal(ctx context.Context) error { return h.set(ctx, "up") }
+// Heal brings the network back, and waits until it carries something: for a moment after
+// a long cut there is no route to the machine.
+func (h *Host) Heal(ctx context.Context) error {
+	if err := h.set(ctx, "up"); err != nil {
+		return err
+	}
+	return h.await(ctx)
+}
 
 func (h *Host) set(ctx context.Context, state string) error {
 	return run(ctx, "nsenter", "--target", strconv.Itoa(h.cmd.Process.Pid), "--net", "--", "ip", "link", "set", "host0", state)

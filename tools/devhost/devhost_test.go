@@ -39,12 +39,12 @@ func TestAMachineComesUpAndGoesWithoutATrace(t *testing.T) {
 	require.NoError(t, h.Cut(ctx))
 	require.False(t, answers(ctx, h.IP), "a cut network carries nothing")
 	require.NoError(t, h.Heal(ctx))
-	require.Eventually(t, func() bool { return answers(ctx, h.IP) }, 10*time.Second, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return answers(ctx, h.IP) }, time.Minute, 50*time.Millisecond)
 
 	dir := filepath.Dir(h.Key)
 	require.NoError(t, h.Down())
 	require.NoDirExists(t, dir)
-	require.Eventually(t, func() bool { return !hasInterface(t, filepath.Base(dir)) }, 5*time.Second, 10*time.Millisecond, "its interface is still there")
+	require.Eventually(t, func() bool { return !hasInterface(t, filepath.Base(dir)) }, time.Minute, 10*time.Millisecond, "its interface is still there")
 }
 
 func answers(ctx context.Context, ip string) bool {
@@ -97,9 +97,9 @@ func TestAKilledRunLeavesNothingToTheNext(t *testing.T) {
 	require.DirExists(t, dir)
 	require.NoError(t, cmd.Process.Kill())
 	require.Error(t, cmd.Wait())
-	require.DirExists(t, dir, "the killed run could not clean up")
+	// It could not clean up. Another package's tests may do so now, in the same cache.
 	id := filepath.Base(dir)
-	require.Eventually(t, func() bool { return !hasInterface(t, id) }, 10*time.Second, 20*time.Millisecond, "its machine ends with it, and the network with the machine")
+	require.Eventually(t, func() bool { return !hasInterface(t, id) }, time.Minute, 20*time.Millisecond, "its machine ends with it, and the network with the machine")
 
 	h, err := devhost.Up(t.Context(), devhost.Options{})
 	require.NoError(t, err)

@@ -13,9 +13,10 @@ import (
 )
 
 // claim holds the folder of a boot for as long as this process lives: the lock
-// of a file that is never closed.
+// of a file that is never closed. The file gets its name when it is locked: to whoever
+// sweeps meanwhile, one that is not would be of a process that is gone.
 func claim(dir string) error {
-	f, err := os.OpenFile(filepath.Join(dir, "owner"), os.O_CREATE|os.O_RDWR, 0o644)
+	f, err := os.CreateTemp(dir, "owner-")
 	if err != nil {
 		return err
 	}
@@ -25,7 +26,10 @@ func claim(dir string) error {
 		return errors.Join(err, f.Close())
 	}
 	syscall.CloseOnExec(fd)
-	return errors.Join(syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB), f.Close())
+	if err := errors.Join(syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), filepath.Join(dir, "owner"))
 }
 
 // sweep removes what boots left behind whose process is gone. Their processes,
@@ -89,7 +93,7 @@ func wipe(dir string, groups []string) error {
 }
 
 func removeGroup(group string) error {
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		err := removeTree(group)
 		if err == nil || time.Now().After(deadline) {

@@ -1,7 +1,7 @@
 // Command serve stands for a worker in tests: it serves the file "version" of
 // its directory on PORT. The file "mode" changes how: crash, silent, deaf (to
-// SIGTERM), slow (to stop), late (to listen), brief (in its life),
-// dying (a while after it served).
+// SIGTERM), slow (to stop, until /run/serve.stop is there), late (to listen), brief (in
+// its life), dying (a while after it served and /run/serve.die was there).
 package main
 
 import (
@@ -50,9 +50,13 @@ func run() error {
 	if mode != "silent" {
 		go func() { failed <- server.ListenAndServe() }()
 	}
-	var dying <-chan time.Time
+	dying := make(chan bool)
 	if mode == "dying" {
-		dying = time.After(1200 * time.Millisecond)
+		go func() {
+			await("/run/serve.die")
+			time.Sleep(1200 * time.Millisecond)
+			close(dying)
+		}()
 	}
 	for {
 		select {
@@ -66,9 +70,19 @@ func run() error {
 		case "deaf":
 			continue
 		case "slow":
-			time.Sleep(3 * time.Second)
+			await("/run/serve.stop")
 		}
 		return server.Shutdown(context.Background())
+	}
+}
+
+// await waits until there is a file, for a minute at most.
+func await(file string) {
+	for range 1200 {
+		if _, err := os.Stat(file); err == nil {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
 	}
 }
 
