@@ -36,7 +36,7 @@ func byKubectl(t *testing.T, c *user, ns string, extra ...string) {
 	require.NoError(t, yaml.Unmarshal([]byte(strings.ReplaceAll(service, "$NS", ns)), &s))
 	_, err = c.kube.CoreV1().Services(ns).Create(t.Context(), &s, applied())
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return deploymentOf(t, c, ns).Status.ReadyReplicas == 2 }, 20*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return deploymentOf(t, c, ns).Status.ReadyReplicas == 2 }, time.Minute, 20*time.Millisecond)
 }
 
 // stated is what people have stated of the Deployment web.
@@ -73,7 +73,7 @@ metadata: {name: settings, namespace: $NS}`
 	require.EqualValues(t, 80, live.Spec.Ports[0].Port)
 	_, err = c.kube.CoreV1().ConfigMaps(ns).Get(t.Context(), "settings", metav1.GetOptions{})
 	require.Error(t, err, "what only the release brought goes away")
-	require.Eventually(t, func() bool { return len(podUIDs(t, c, ns)) == 2 }, 10*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return len(podUIDs(t, c, ns)) == 2 }, time.Minute, 20*time.Millisecond)
 	kept := 0
 	for name, uid := range podUIDs(t, c, ns) {
 		if pods[name] == uid {

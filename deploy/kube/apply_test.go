@@ -231,7 +231,7 @@ func TestAnObjectThatIsGoingIsMadeAgain(t *testing.T) {
 	go func() {
 		select {
 		case <-told:
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 		}
 		_, err := maps.Patch(context.Background(), "held", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{})
 		freed <- err

@@ -192,7 +192,7 @@ func namespace(t *testing.T, c *user) string {
 	require.Eventually(t, func() bool {
 		_, err := c.kube.CoreV1().ServiceAccounts(ns.Name).Get(ctx, "default", metav1.GetOptions{})
 		return err == nil
-	}, 10*time.Second, 20*time.Millisecond, "the namespace's service account")
+	}, time.Minute, 20*time.Millisecond, "the namespace's service account")
 	return ns.Name
 }
 
@@ -262,7 +262,7 @@ func roll(t *testing.T, c *user, role release.Role) (release.Live, apply.Applied
 	if err != nil {
 		return release.Live{}, a, err
 	}
-	live, err := c.Wait(t.Context(), role, a, Options{Timeout: time.Minute, Progress: progress(t)})
+	live, err := c.Wait(t.Context(), role, a, Options{Timeout: 2 * time.Minute, Progress: progress(t)})
 	return live, a, err
 }
 

@@ -3,6 +3,8 @@ package kube
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,14 +19,30 @@ import (
 // fail rolls a role that cannot come up, and returns why.
 func fail(t *testing.T, c *user, role release.Role, limit time.Duration) (*release.Failure, time.Duration) {
 	t.Helper()
+	return failAfter(t, c, role, limit, func() bool { return true })
+}
+
+// failAfter is fail whose limit begins when the cause can be seen: it is long enough on
+// a busy machine, too.
+func failAfter(t *testing.T, c *user, role release.Role, limit time.Duration, seen func() bool) (*release.Failure, time.Duration) {
+	t.Helper()
 	a, err := c.Apply(t.Context(), role, options(t))
 	require.NoError(t, err)
+	require.Eventually(t, seen, time.Minute, 20*time.Millisecond, "there is no cause")
 	began := time.Now()
 	_, err = c.Wait(t.Context(), role, a, Options{Timeout: limit, Progress: progress(t)})
 	var f *release.Failure
 	require.ErrorAs(t, err, &f)
 	t.Logf("%s after %s: %+v", f, time.Since(began), *f)
 	return f, time.Since(began)
+}
+
+// warned reports whether a namespace has an event with those words.
+func warned(t *testing.T, c *user, ns, words string) func() bool {
+	return func() bool {
+		events, err := c.kube.CoreV1().Events(ns).List(t.Context(), metav1.ListOptions{})
+		return err == nil && slices.ContainsFunc(events.Items, func(e corev1.Event) bool { return strings.Contains(e.Message, words) })
+	}
 }
 
 func TestFailures(t *testing.T) {
@@ -38,31 +56,30 @@ func TestFailures(t *testing.T) {
 		name, code, object, message string
 		doc                         string
 		log                         bool
-		within                      time.Duration
 	}{
-		{name: "an image that is not there", doc: deployment("web", 2, fate("missing")), code: "ImageNotFound", object: "Pod", message: "not found", within: 10 * time.Second},
-		{name: "a registry that wants a login", doc: deployment("web", 2, fate("denied")), code: "PullDenied", object: "Pod", within: 10 * time.Second},
-		{name: "a program that ends at once", doc: deployment("web", 2, fate("crash")), code: "CrashLoop", object: "Pod", message: "container main ended with exit code 1", log: true, within: 20 * time.Second},
+		{name: "an image that is not there", doc: deployment("web", 2, fate("missing")), code: "ImageNotFound", object: "Pod", message: "not found"},
+		{name: "a registry that wants a login", doc: deployment("web", 2, fate("denied")), code: "PullDenied", object: "Pod"},
+		{name: "a program that ends at once", doc: deployment("web", 2, fate("crash")), code: "CrashLoop", object: "Pod", message: "container main ended with exit code 1", log: true},
 		{name: "an init container that ends badly", doc: deployment("web", 2, fate("init-crash")) + "\n      initContainers: [{name: first, image: $IMAGE}]",
-			code: "InitFailed", object: "Pod", message: "container first", log: true, within: 20 * time.Second},
-		{name: "a missing secret that only the kubelet finds", doc: deployment("web", 2, fate("no-config")), code: "SecretMissing", object: "Pod", message: "not found", within: 10 * time.Second},
-		{name: "no node takes it", doc: deployment("web", 2) + "\n      nodeSelector: {disk: ssd}", code: "Unschedulable", object: "Pod", message: "node", within: 25 * time.Second},
-		{name: "a program that never gets ready", doc: deployment("web", 2, fate("hang")), code: "DeadlineExceeded", object: "Pod", message: "is not ready: Readiness probe failed", log: true, within: 5 * time.Second},
+			code: "InitFailed", object: "Pod", message: "container first", log: true},
+		{name: "a missing secret that only the kubelet finds", doc: deployment("web", 2, fate("no-config")), code: "SecretMissing", object: "Pod", message: "not found"},
+		{name: "no node takes it", doc: deployment("web", 2) + "\n      nodeSelector: {disk: ssd}", code: "Unschedulable", object: "Pod", message: "node"},
+		{name: "a program that never gets ready", doc: deployment("web", 2, fate("hang")), code: "DeadlineExceeded", object: "Pod", message: "is not ready: Readiness probe failed", log: true},
 	} {
 		t.Run(tc.name+" ends the wait with its cause, and the old pods go on", func(t *testing.T) {
-			limit := time.Minute
-			if tc.code == "DeadlineExceeded" {
-				limit = 3 * time.Second
-			}
 			role := roleOf(t, ns, digestOf(tc.name), tc.doc)
-			f, took := fail(t, c, role, limit)
+			limit, seen := 2*time.Minute, func() bool { return true }
+			if tc.code == "DeadlineExceeded" {
+				limit, seen = 3*time.Second, warned(t, c, ns, "Readiness probe failed")
+			}
+			f, took := failAfter(t, c, role, limit, seen)
 			require.EqualValues(t, tc.code, f.Code)
 			require.Contains(t, f.Object, tc.object+" "+ns+"/web")
 			require.Contains(t, f.Message, tc.message)
 			require.NotEmpty(t, f.Hint)
 			require.Equal(t, "web", f.Role)
 			require.Equal(t, tc.log, len(f.Log) > 0, "%q", f.Log)
-			require.Less(t, took, tc.within)
+			require.Less(t, took, time.Minute, "the cause ends it, not the limit")
 
 			live, err := c.Observe(t.Context(), good)
 			require.NoError(t, err)
@@ -102,15 +119,15 @@ func TestRefusedPods(t *testing.T) {
 				require.Eventually(t, func() bool {
 					q, err := c.kube.CoreV1().ResourceQuotas(ns).Get(t.Context(), "none", metav1.GetOptions{})
 					return err == nil && len(q.Status.Hard) > 0
-				}, 10*time.Second, 20*time.Millisecond)
+				}, time.Minute, 20*time.Millisecond)
 			case "ServiceAccountMissing":
 				doc = workload(tc.kind) + "\n      serviceAccountName: nope"
 			}
-			f, took := fail(t, c, roleOf(t, ns, digestOf("v1"), doc), time.Minute)
+			f, took := fail(t, c, roleOf(t, ns, digestOf("v1"), doc), 2*time.Minute)
 			require.EqualValues(t, tc.code, f.Code)
 			require.Contains(t, f.Message, tc.message)
 			require.Equal(t, tc.kind+" "+ns+"/web", f.Object)
-			require.Less(t, took, 15*time.Second)
+			require.Less(t, took, time.Minute, "the cause ends it, not the limit")
 		})
 	}
 }
@@ -123,7 +140,7 @@ func TestWhatAControllerSaidBefore(t *testing.T) {
 		_, _, err := roll(t, c, good)
 		require.NoError(t, err)
 		enforce(t, c, ns, "baseline")
-		f, _ := fail(t, c, roleOf(t, ns, digestOf("v2"), deployment("web", 2)+"\n      hostNetwork: true"), time.Minute)
+		f, _ := fail(t, c, roleOf(t, ns, digestOf("v2"), deployment("web", 2)+"\n      hostNetwork: true"), 2*time.Minute)
 		require.Equal(t, release.CodePodSecurity, f.Code)
 		live, _, err := roll(t, c, good)
 		require.NoError(t, err)
@@ -135,10 +152,11 @@ func TestALimitOfTheCallerHasItsCauseToo(t *testing.T) {
 	c := connect(t)
 	ns := namespace(t, c)
 	role := roleOf(t, ns, digestOf("v1"), deployment("web", 1, fate("hang")))
+	a, err := c.Apply(t.Context(), role, options(t))
+	require.NoError(t, err)
+	require.Eventually(t, warned(t, c, ns, "Readiness probe failed"), time.Minute, 20*time.Millisecond)
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 	defer cancel()
-	a, err := c.Apply(ctx, role, options(t))
-	require.NoError(t, err)
 	_, err = c.Wait(ctx, role, a, Options{Timeout: 4 * time.Second, Progress: progress(t)})
 	var f *release.Failure
 	require.ErrorAs(t, err, &f)
@@ -152,11 +170,11 @@ func TestACauseThatIsThereAtOnceHasItsEvidence(t *testing.T) {
 	ns := namespace(t, c)
 	role := roleOf(t, ns, digestOf("v1"), deployment("web", 1)+"\n  paused: true")
 	for range 2 { // the second time nothing is written, and nothing has to be watched
-		f, took := fail(t, c, role, time.Minute)
+		f, took := fail(t, c, role, 2*time.Minute)
 		require.Equal(t, release.CodePaused, f.Code)
 		require.Equal(t, "web", f.Role)
 		require.NotEmpty(t, f.Hint)
-		require.Less(t, took, 10*time.Second)
+		require.Less(t, took, time.Minute)
 	}
 }
 
@@ -173,5 +191,5 @@ func TestWaitEndsWithItsCaller(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	var f *release.Failure
 	require.False(t, errors.As(err, &f), "an interrupted wait is no failure of the role")
-	require.Less(t, time.Since(began), 2*time.Second)
+	require.Less(t, time.Since(began), 30*time.Second)
 }

@@ -84,12 +84,12 @@ func TestReplicasAreHandedOverToAnAutoscaler(t *testing.T) {
 				require.NotContains(t, release.Diff(change.Fields), "spec.replicas", "the plan does not say that the replicas change")
 			}
 			a.settled("v2", parts...)
-			require.Eventually(t, func() bool { return slices.Contains(seen(), 3) }, 40*time.Second, 50*time.Millisecond, "the autoscaler takes over")
+			require.Eventually(t, func() bool { return slices.Contains(seen(), 3) }, 2*time.Minute, 50*time.Millisecond, "the autoscaler takes over")
 			require.Equal(t, []int32{2, 3}, seen(), "there are never fewer")
 			require.Eventually(t, func() bool {
 				status, err := a.Status(t.Context())
 				return err == nil && status.Record.Parity
-			}, 20*time.Second, 100*time.Millisecond)
+			}, time.Minute, 100*time.Millisecond)
 			for _, e := range deploymentOf(t, c, ns).ManagedFields {
 				require.NotEqual(t, object.HandoverManager, e.Manager, "it holds nothing any more")
 			}

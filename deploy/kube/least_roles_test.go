@@ -146,7 +146,7 @@ func TestTheLeastRolesAreWhatIsUsed(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, err := deployer.kube.CoreV1().ConfigMaps(ns).List(t.Context(), metav1.ListOptions{})
 		return err == nil
-	}, 10*time.Second, 20*time.Millisecond, "the rights take effect")
+	}, time.Minute, 20*time.Millisecond, "the rights take effect")
 
 	log := newRequests(t, c)
 	a.settled("v1", web(stated), worker)

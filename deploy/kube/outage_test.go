@@ -2,6 +2,8 @@ package kube
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -11,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/joelhooks/shipit/deploy/kube/client"
@@ -89,7 +93,7 @@ func TestWaitOverCutConnections(t *testing.T) {
 			cuts += w.cut()
 		}
 	}()
-	live, err := c.Wait(t.Context(), role, a, Options{Timeout: time.Minute, Progress: progress(t)})
+	live, err := c.Wait(t.Context(), role, a, Options{Timeout: 2 * time.Minute, Progress: progress(t)})
 	<-done
 	require.NoError(t, err)
 	require.Equal(t, 3, live.Ready)
@@ -109,7 +113,7 @@ func TestWaitOverARestartOfTheAPIServer(t *testing.T) {
 				time.Sleep(500 * time.Millisecond)
 				restarted <- plane.up.RestartAPIServer(context.Background())
 			}()
-			live, err := c.Wait(t.Context(), role, a, Options{Timeout: 90 * time.Second, Progress: progress(t)})
+			live, err := c.Wait(t.Context(), role, a, Options{Timeout: 3 * time.Minute, Progress: progress(t)})
 			require.NoError(t, <-restarted)
 			if tc.code == "" {
 				require.NoError(t, err)
@@ -152,7 +156,24 @@ func webhook(t *testing.T, c *user, ns, group, resource string) {
 	}, metav1.CreateOptions{})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = hooks.Delete(context.Background(), ns, metav1.DeleteOptions{}) })
-	time.Sleep(time.Second) // the API server reads its webhooks in its own time, and says nothing when it has
+	require.Eventually(t, func() bool { // the API server reads its webhooks in its own time
+		return strings.Contains(fmt.Sprint(dryCreate(t, c, ns, resource)), "silent.test.dev")
+	}, time.Minute, 20*time.Millisecond, "the webhook is not asked")
+}
+
+// dryCreate asks the API server to make one of the Deployments or pods of a namespace, in a
+// dry run.
+func dryCreate(t *testing.T, c *user, ns, resource string) error {
+	t.Helper()
+	var d appsv1.Deployment
+	require.NoError(t, json.Unmarshal(roleOf(t, ns, digestOf("v1"), deployment("probe", 1)).Objects[0], &d))
+	dry := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
+	if resource == "pods" {
+		_, err := c.kube.CoreV1().Pods(ns).Create(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "probe"}, Spec: d.Spec.Template.Spec}, dry)
+		return err
+	}
+	_, err := c.kube.AppsV1().Deployments(ns).Create(t.Context(), &d, dry)
+	return err
 }
 
 func TestWebhookThatDoesNotAnswer(t *testing.T) {
@@ -173,7 +194,7 @@ func TestWebhookThatDoesNotAnswer(t *testing.T) {
 	t.Run("before the pods, the wait goes on to its limit and says what it waits for", func(t *testing.T) {
 		ns := namespace(t, c)
 		webhook(t, c, ns, "", "pods")
-		f, _ := fail(t, c, roleOf(t, ns, digestOf("v1"), deployment("web", 1)), 6*time.Second)
+		f, _ := failAfter(t, c, roleOf(t, ns, digestOf("v1"), deployment("web", 1)), 3*time.Second, warned(t, c, ns, "silent.test.dev"))
 		require.Equal(t, release.CodeDeadlineExceeded, f.Code)
 		require.Contains(t, f.Message, "WebhookUnreachable")
 		require.Contains(t, f.Message, "silent.test.dev")

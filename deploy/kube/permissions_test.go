@@ -131,7 +131,7 @@ func TestLeastRolesForADefinition(t *testing.T) {
 	require.Eventually(t, func() bool {
 		found, err := c.Preflight(t.Context(), role, preflight.Options{Namespace: ns})
 		return err == nil && release.Refuse(found.Findings, nil) == nil
-	}, 5*time.Second, 20*time.Millisecond)
+	}, time.Minute, 20*time.Millisecond)
 	_, _, err = roll(t, c, role)
 	require.NoError(t, err)
 }
@@ -164,7 +164,7 @@ func TestKindsThatOnlyTheReleaseBeforeHad(t *testing.T) {
 				}
 				found = slices.DeleteFunc(s.Findings, func(f release.Finding) bool { return f.Severity == release.Warns })
 				return len(found) == 1 && strings.HasPrefix(found[0].Message, tc.want)
-			}, 5*time.Second, 20*time.Millisecond)
+			}, time.Minute, 20*time.Millisecond)
 			require.Equal(t, release.CodeForbidden, found[0].Code)
 		})
 	}

@@ -191,7 +191,7 @@ func TestPreflightOfQuotas(t *testing.T) {
 	require.Eventually(t, func() bool {
 		q, err := c.kube.CoreV1().ResourceQuotas(ns).Get(t.Context(), "small", metav1.GetOptions{})
 		return err == nil && len(q.Status.Hard) > 0
-	}, 10*time.Second, 20*time.Millisecond)
+	}, time.Minute, 20*time.Millisecond)
 
 	v1, v2 := roleOf(t, ns, digestOf("v1"), deployment("web", 2)), roleOf(t, ns, digestOf("v2"), deployment("web", 2))
 	require.Empty(t, check(t, c, v1, preflight.Options{}), "there is capacity for two pods")

@@ -155,7 +155,7 @@ func TestRealPods(t *testing.T) {
 			}
 			require.Contains(t, strings.Join(f.Log, "\n"), tc.log)
 			require.NotContains(t, fmt.Sprintf("%+v", *f), "hunter22")
-			require.Less(t, took, 45*time.Second)
+			require.Less(t, took, time.Minute, "the cause ends it, not the limit")
 
 			live, err := c.Observe(t.Context(), good)
 			require.NoError(t, err)
@@ -169,7 +169,7 @@ func TestRealPods(t *testing.T) {
 		require.Equal(t, 1, live.Ready)
 	})
 	t.Run("a registry that is away is waited for, and named at the limit", func(t *testing.T) {
-		f, _ := fail(t, c, role(strings.ReplaceAll(program(answering), "$IMAGE", "127.0.0.1:1/app@"+digest)), 6*time.Second)
+		f, _ := failAfter(t, c, role(strings.ReplaceAll(program(answering), "$IMAGE", "127.0.0.1:1/app@"+digest)), 3*time.Second, warned(t, c, ns, "connection refused"))
 		require.Equal(t, release.CodeDeadlineExceeded, f.Code)
 		require.Contains(t, f.Message, "connection refused")
 	})

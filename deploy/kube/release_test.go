@@ -57,10 +57,10 @@ func (a *app) configure(name string, parts ...part) {
 	for _, p := range parts {
 		cfg.Roles = append(cfg.Roles, p.role())
 	}
-	opened, err := Open(a.t.Context(), cfg, Options{Kubeconfig: cmp.Or(a.kubeconfig, plane.path), Timeout: 30 * time.Second, Progress: a.report})
+	opened, err := Open(a.t.Context(), cfg, Options{Kubeconfig: cmp.Or(a.kubeconfig, plane.path), Timeout: 2 * time.Minute, Progress: a.report})
 	require.NoError(a.t, err)
 	a.Engine = deploy.Engine{Config: cfg, Targets: map[release.Target]deploy.Target{release.TargetKubernetes: opened},
-		Ledger: ledger.New(opened.Store(), name, ledger.Options{Progress: a.report}), Timeout: 30 * time.Second, Progress: a.report}
+		Ledger: ledger.New(opened.Store(), name, ledger.Options{Progress: a.report}), Timeout: 2 * time.Minute, Progress: a.report}
 }
 
 func (a *app) report(e release.Event) {

@@ -33,7 +33,7 @@ func TestPodsOfAnEarlierRevisionDoNotCountAsReady(t *testing.T) {
 					}
 				}
 				return false
-			}, 20*time.Second, 50*time.Millisecond)
+			}, time.Minute, 50*time.Millisecond)
 			live, err = c.Observe(t.Context(), broken)
 			require.NoError(t, err)
 			require.Zero(t, live.Ready, "of %d", live.Desired)

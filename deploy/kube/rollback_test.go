@@ -19,7 +19,7 @@ func TestBackFromABrokenRevision(t *testing.T) {
 			broken := roleOf(t, ns, digestOf("broken"), strings.Replace(workload(kind), "image: $IMAGE", "image: $IMAGE, env: [{name: FIXTURE_FAULT, value: crash}]", 1))
 			_, _, err := roll(t, c, good)
 			require.NoError(t, err)
-			f, _ := fail(t, c, broken, time.Minute)
+			f, _ := fail(t, c, broken, 2*time.Minute)
 			require.Equal(t, release.CodeCrashLoop, f.Code)
 			live, _, err := roll(t, c, good)
 			require.NoError(t, err)

@@ -74,7 +74,7 @@ func (r *requests) since() map[string]int {
 		}
 		text = text[:at+end+1]
 		return true
-	}, 30*time.Second, 10*time.Millisecond, "the audit log has no entry of %s", mark)
+	}, 2*time.Minute, 10*time.Millisecond, "the audit log has no entry of %s", mark)
 	r.from += int64(len(text))
 	return countRequests(text)
 }
@@ -107,7 +107,7 @@ func TestScale(t *testing.T) {
 		a, err := c.Apply(t.Context(), role, silent)
 		require.NoError(t, err)
 		applied := time.Since(began)
-		live, err := c.Wait(t.Context(), role, a, Options{Timeout: 4 * time.Minute})
+		live, err := c.Wait(t.Context(), role, a, Options{Timeout: 15 * time.Minute})
 		require.NoError(t, err)
 		all := time.Since(began)
 		require.Equal(t, deployments*replicas, live.Ready)

@@ -53,7 +53,7 @@ func hasRunOnce(t *testing.T, c *user, seconds string) {
 		require.Eventually(t, func() bool {
 			_, err := c.kube.BatchV1().Jobs(ns).Get(t.Context(), "migrate", metav1.GetOptions{})
 			return apierrors.IsNotFound(err)
-		}, 20*time.Second, 50*time.Millisecond)
+		}, time.Minute, 50*time.Millisecond)
 	}
 	require.True(t, a.ship("v1", web).Parity)
 	gone()
@@ -80,7 +80,7 @@ func hasRunOnce(t *testing.T, c *user, seconds string) {
 		select {
 		case e := <-jobs.ResultChan():
 			require.Equal(t, "ADDED", string(e.Type))
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("no Job was made")
 		}
 		gone()
@@ -105,7 +105,10 @@ func TestAPodThatAFinalizerKeepsIsNamed(t *testing.T) {
 	set := strings.Replace(workload("StatefulSet"), "metadata: {labels: {app: web}}", "metadata: {labels: {app: web}, finalizers: [shipit.test/keep]}", 1)
 	_, _, err := roll(t, c, roleOf(t, ns, digestOf("v1"), set))
 	require.NoError(t, err)
-	f, _ := fail(t, c, roleOf(t, ns, digestOf("v2"), set), 8*time.Second)
+	f, _ := failAfter(t, c, roleOf(t, ns, digestOf("v2"), set), 3*time.Second, func() bool {
+		pod, err := c.kube.CoreV1().Pods(ns).Get(t.Context(), "web-0", metav1.GetOptions{})
+		return err == nil && pod.DeletionTimestamp != nil
+	})
 	require.Equal(t, release.CodeDeadlineExceeded, f.Code)
 	require.Contains(t, f.Message, "Pod "+ns+"/web-0 is being deleted and kept by the finalizer shipit.test/keep")
 	require.Contains(t, f.Hint, "kubectl patch pod -n "+ns+" web-0 ")

@@ -59,7 +59,7 @@ func TestPodsThatAreUpdatedByHand(t *testing.T) {
 
 			if name == "OnDelete" {
 				require.NoError(t, c.kube.CoreV1().Pods(ns).DeleteCollection(t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{}))
-				require.Eventually(t, func() bool { return len(drift(v2)) == 0 }, 30*time.Second, 100*time.Millisecond, "they are deleted, and all is well")
+				require.Eventually(t, func() bool { return len(drift(v2)) == 0 }, time.Minute, 100*time.Millisecond, "they are deleted, and all is well")
 			}
 		})
 	}

@@ -57,7 +57,7 @@ func TestJobThatFails(t *testing.T) {
 	ns := namespace(t, c)
 	doc := strings.Replace(workload("Job"), "spec:\n  template", "spec:\n  backoffLimit: 0\n  template", 1)
 	doc = strings.Replace(doc, "image: $IMAGE", "image: $IMAGE, env: [{name: FIXTURE_FAULT, value: crash}]", 1)
-	f, _ := fail(t, c, roleOf(t, ns, digestOf("v1"), doc), 60e9)
+	f, _ := fail(t, c, roleOf(t, ns, digestOf("v1"), doc), 2*time.Minute)
 	require.Contains(t, []release.Code{release.CodeJobFailed, release.CodeDeadlineExceeded}, f.Code)
 }
 
@@ -67,14 +67,14 @@ func TestAJobThatFailedRunsAgain(t *testing.T) {
 	doc := strings.Replace(workload("Job"), "spec:\n  template", "spec:\n  backoffLimit: 0\n  template", 1)
 	doc = strings.Replace(doc, "image: $IMAGE", "image: $IMAGE, env: [{name: FIXTURE_FAULT, value: crash}]", 1)
 	role := roleOf(t, ns, digestOf("v1"), doc)
-	fail(t, c, role, 60e9)
+	fail(t, c, role, 2*time.Minute)
 	jobs := c.kube.BatchV1().Jobs(ns)
 	before, err := jobs.Get(t.Context(), "web", metav1.GetOptions{})
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
 		plan, err := c.Diff(t.Context(), role, options(t))
 		return err == nil && len(plan.Changes) == 1 && plan.Changes[0].Action == release.ActionReplaced
-	}, 30*time.Second, 50*time.Millisecond, "the plan says so, once the Job has failed for good")
+	}, time.Minute, 50*time.Millisecond, "the plan says so, once the Job has failed for good")
 	a, err := c.Apply(t.Context(), role, options(t))
 	require.NoError(t, err)
 	require.Equal(t, release.ActionReplaced, a.Results[0].Action)

@@ -99,7 +99,7 @@ func TestWhatIsWrongWithAKubeconfigIsNamed(t *testing.T) {
 				require.Contains(t, hinted.Hint(), tc.hint)
 				require.NotContains(t, hinted.Hint(), "VPN")
 			}
-			require.Less(t, time.Since(began), 3*time.Second, "no time changes it")
+			require.Less(t, time.Since(began), 20*time.Second, "no time changes it")
 		})
 	}
 }
