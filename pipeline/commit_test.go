@@ -104,7 +104,7 @@ func TestTheFaultsOfAllImagesAreNamed(t *testing.T) {
 
 // meeting is a command that waits until the commands of both images run.
 func meeting(dir, name, other string) []string {
-	return []string{"sh", "-ec", `echo begin; touch "` + dir + "/" + name + `"; for i in $(seq 200); do if test -e "` + dir + "/" + other + `"; then pwd > here; exit 0; fi; sleep 0.05; done; exit 9`}
+	return []string{"sh", "-ec", `echo begin; touch "` + dir + "/" + name + `"; for i in $(seq 1200); do if test -e "` + dir + "/" + other + `"; then pwd > here; exit 0; fi; sleep 0.05; done; exit 9`}
 }
 
 func TestImagesAreBuiltAtTheSameTime(t *testing.T) {
@@ -165,7 +165,7 @@ func TestImagesAreBuiltAtTheSameTime(t *testing.T) {
 			return Image{}, err
 		})
 		require.ErrorIs(t, err, context.Canceled)
-		require.Eventually(t, func() bool { return !running(t, sleeper) }, 5*time.Second, 10*time.Millisecond)
+		require.Eventually(t, func() bool { return !running(t, sleeper) }, time.Minute, 10*time.Millisecond)
 		for _, root := range []string{opts.buildRoot, filepath.Join(opts.CacheDir, "staging-0")} {
 			left, err := os.ReadDir(root)
 			require.NoError(t, err)

@@ -119,14 +119,18 @@ func TestTheQueriesOfADaggerBuild(t *testing.T) {
 func TestASilentEngineIsNamed(t *testing.T) {
 	r := sample.New(t, sample.Options{})
 	img := workerImage()
-	img.Toolchain, img.Run = toolchain, [][]string{{"sleep", "0.4"}}
+	named := filepath.Join(t.TempDir(), "named")
+	script := "until test -e " + named + "; do sleep 0.02; done"
+	img.Toolchain, img.Run = toolchain, [][]string{{"sh", "-c", script}}
 	opts, _ := daggerOptions(t)
 	opts.silence = 150 * time.Millisecond
-	var said []string
-	opts.Progress = func(e release.Event) { said = append(said, e.Message) }
+	opts.Progress = func(e release.Event) {
+		if strings.HasPrefix(e.Message, "`sh -c "+script+"` has printed nothing for ") {
+			require.NoError(t, os.WriteFile(named, nil, 0o600))
+		}
+	}
 	_, err := Build(t.Context(), resolve(t, r.Dir, img), opts)
-	require.NoError(t, err)
-	require.Contains(t, strings.Join(said, "\n"), "`sleep 0.4` has printed nothing for 150ms")
+	require.NoError(t, err, "it ends once it is named")
 }
 
 func TestACommandThatFailsInTheEngine(t *testing.T) {

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"archive/tar"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -162,14 +163,14 @@ func TestACancelledBuildEndsItsCommands(t *testing.T) {
 	started := false
 	opts.Progress = func(e release.Event) {
 		if e.Message == "started" {
-			started = assert.Eventually(t, func() bool { return running(t, sleeper) }, 5*time.Second, 10*time.Millisecond)
+			started = assert.Eventually(t, func() bool { return running(t, sleeper) }, time.Minute, 10*time.Millisecond)
 			cancel()
 		}
 	}
 	_, err := Build(ctx, resolve(t, r.Dir, img), opts)
 	require.ErrorIs(t, err, context.Canceled)
 	require.True(t, started)
-	require.Eventually(t, func() bool { return !running(t, sleeper) }, 5*time.Second, 10*time.Millisecond, "the command's own child must not be left")
+	require.Eventually(t, func() bool { return !running(t, sleeper) }, time.Minute, 10*time.Millisecond, "the command's own child must not be left")
 }
 
 // running reports whether a process has that command line.
@@ -417,21 +418,41 @@ func TestABuildFolderBehindALinkIsNotInTheImage(t *testing.T) {
 func TestACommandThatPrintsNothingIsNamed(t *testing.T) {
 	r := sample.New(t, sample.Options{})
 	img := workerImage()
-	img.Run = [][]string{{"sh", "-c", "sleep 0.4; echo heard; sleep 0.1"}}
+	dir := t.TempDir()
+	script := "until test -e " + dir + "/speak; do sleep 0.02; done; echo heard; until test -e " + dir + "/end; do sleep 0.02; done"
+	img.Run = [][]string{{"sh", "-c", script}}
 	opts := testOptions(t)
-	opts.silence = 150 * time.Millisecond
-	var said []string
-	opts.Progress = func(e release.Event) { said = append(said, e.Message) }
+	opts.silence = 500 * time.Millisecond
+	var before, after []time.Duration
+	heard := false
+	opts.Progress = func(e release.Event) {
+		text, silent := strings.CutPrefix(e.Message, "`sh -c "+script+"` has printed nothing for ")
+		quiet, _, _ := strings.Cut(text, ";")
+		long, err := time.ParseDuration(quiet)
+		switch {
+		case e.Message == "heard":
+			heard = true
+			return
+		case !silent:
+			return
+		case heard:
+			after = append(after, long)
+			err = errors.Join(err, os.WriteFile(dir+"/end", nil, 0o600))
+		default:
+			before = append(before, long)
+			if long >= 3*opts.silence {
+				err = errors.Join(err, os.WriteFile(dir+"/speak", nil, 0o600))
+			}
+		}
+		require.NoError(t, err)
+	}
 	_, err := Build(t.Context(), resolve(t, r.Dir, img), opts)
 	require.NoError(t, err)
-	silent := "`sh -c sleep 0.4; echo heard; sleep 0.1` has printed nothing for "
-	var order []string
-	for _, line := range said {
-		if strings.HasPrefix(line, silent) {
-			order = append(order, strings.TrimPrefix(line, silent)[:4])
-		} else if line == "heard" {
-			order = append(order, line)
-		}
+	require.NotEmpty(t, before)
+	require.IsIncreasing(t, before, "each time that it was silent for as long")
+	require.NotEmpty(t, after)
+	require.Less(t, after[0], 3*opts.silence, "what it prints ends its silence")
+	for _, long := range append(before, after...) {
+		require.Zero(t, long%opts.silence, long)
 	}
-	require.Equal(t, []string{"150m", "300m", "heard"}, order)
 }

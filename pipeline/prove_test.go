@@ -163,9 +163,11 @@ func TestTheBasesRuntimeDecidesAboutSyntax(t *testing.T) {
 		require.Equal(t, release.CodeRuntimeMissing, f.Code)
 		require.Contains(t, f.Message, "/opt/bun")
 	})
-	start := func(fault string) func(*config.Config, *config.Image) {
+	// crashes starts what ends before its time is over, stays what is seen to stay up.
+	const crashes, stays = 30 * time.Second, 2 * time.Second
+	start := func(fault string, span time.Duration) func(*config.Config, *config.Image) {
 		return func(c *config.Config, i *config.Image) {
-			i.Prove.Start = config.Duration(2 * time.Second)
+			i.Prove.Start = config.Duration(span)
 			c.Roles[0].Env["FIXTURE_FAULT"] = fault
 		}
 	}
@@ -195,9 +197,9 @@ func TestTheBasesRuntimeDecidesAboutSyntax(t *testing.T) {
 		script := func(text string) map[string]string {
 			return map[string]string{worker + "/src/serve.ts": "import fs from \"node:fs\";\n" + text + "\nsetInterval(() => {}, 1000);\n"}
 		}
-		require.NoError(t, build(t, script(`fs.writeFileSync(process.env.HOME + "/seen", String(process.getuid()), { flag: "wx" });`), start("")))
-		require.NoError(t, build(t, script(`if (fs.existsSync(process.env.HOME + "/seen")) throw new Error("what another start wrote is there");`), start("")))
-		f := refused(t, build(t, script(`fs.writeFileSync("/usr/local/bin/bun", "");`), start("")))
+		require.NoError(t, build(t, script(`fs.writeFileSync(process.env.HOME + "/seen", String(process.getuid()), { flag: "wx" });`), start("", stays)))
+		require.NoError(t, build(t, script(`if (fs.existsSync(process.env.HOME + "/seen")) throw new Error("what another start wrote is there");`), start("", stays)))
+		f := refused(t, build(t, script(`fs.writeFileSync("/usr/local/bin/bun", "");`), start("", crashes)))
 		require.Contains(t, f.Message, "EACCES", "what is root's stays root's")
 	})
 	t.Run("the error comes first, and no frame of its stack hides it", func(t *testing.T) {
@@ -205,21 +207,21 @@ func TestTheBasesRuntimeDecidesAboutSyntax(t *testing.T) {
 			t.Skip("entering an image needs root on Linux, unshare and mount")
 		}
 		deep := "const deep = (n: number): void => { if (n === 0) throw new TypeError(\"no queue is configured\"); deep(n - 1); };\nconsole.log(\"starting\");\ndeep(30);\n"
-		f := refused(t, build(t, map[string]string{worker + "/src/serve.ts": deep}, start("")))
-		require.Regexp(t, `^ended within 2s: exit status 1: TypeError: no queue is configured`, f.Message)
+		f := refused(t, build(t, map[string]string{worker + "/src/serve.ts": deep}, start("", crashes)))
+		require.Regexp(t, `^ended within 30s: exit status 1: TypeError: no queue is configured`, f.Message)
 		require.NotContains(t, f.Message, "at deep")
 	})
 	t.Run("started for a moment", func(t *testing.T) {
 		if !canEnter() {
 			t.Skip("entering an image needs root on Linux, unshare and mount")
 		}
-		require.NoError(t, build(t, nil, start("")))
+		require.NoError(t, build(t, nil, start("", stays)))
 		began := time.Now()
-		f := refused(t, build(t, nil, start("crash-on-boot")))
+		f := refused(t, build(t, nil, start("crash-on-boot", crashes)))
 		require.Equal(t, release.CodeImageStartFailed, f.Code)
 		require.Equal(t, "cluster", f.Role)
 		require.Contains(t, f.Message, "fault: crash-on-boot")
-		require.Less(t, time.Since(began), 2*time.Second, "a crash ends the wait")
+		require.Less(t, time.Since(began), crashes, "a crash ends the wait")
 		mounts, err := os.ReadFile("/proc/self/mounts")
 		require.NoError(t, err)
 		require.NotContains(t, string(mounts), filepath.Join(opts.CacheDir, "bases"), "nothing stays mounted")

@@ -13,10 +13,10 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// waitsFor is a test that makes a file and waits for another, for ten seconds.
+// waitsFor is a test that makes a file and waits for another, for a minute and more.
 func waitsFor(dir, made, other string) []string {
 	return []string{"sh", "-c", "echo first " + made + "; touch " + filepath.Join(dir, made) + "; n=0; until test -e " + filepath.Join(dir, other) +
-		"; do n=$((n + 1)); test $n -lt 200 || exit 1; sleep 0.05; done; echo second " + made}
+		"; do n=$((n + 1)); test $n -lt 1200 || exit 1; sleep 0.05; done; echo second " + made}
 }
 
 func TestTestsThatNeedNothingOfEachOtherRunAtTheSameTime(t *testing.T) {
@@ -96,7 +96,7 @@ func TestTestsRunWhileTheTreeIsTakenOutOfTheEngine(t *testing.T) {
 		close(done)
 		select {
 		case <-wait:
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("one waits for the other")
 		}
 	}

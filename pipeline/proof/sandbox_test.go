@@ -15,7 +15,7 @@ func TestWhatASandboxCannotDoIsNoFaultOfTheImage(t *testing.T) {
 	if startable() != nil {
 		t.Skip("entering an image needs root on Linux, unshare and mount")
 	}
-	s := Subject{Image: config.Image{Entrypoint: []string{"true"}, Prove: config.Prove{Start: config.Duration(time.Second)}}, Tree: filepath.Join(t.TempDir(), "gone")}
+	s := Subject{Image: config.Image{Entrypoint: []string{"true"}, Prove: config.Prove{Start: config.Duration(30 * time.Second)}}, Tree: filepath.Join(t.TempDir(), "gone")}
 	_, err := s.start(t.Context(), rootfs{dir: t.TempDir()})
 	require.ErrorIs(t, err, errNotHere)
 	require.ErrorContains(t, err, "gone", "with what failed")

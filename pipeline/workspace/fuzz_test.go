@@ -43,6 +43,6 @@ func FuzzWorkspaceFiles(f *testing.F) {
 			require.True(t, p == path.Clean(p) || p == path.Clean(strings.TrimSuffix(p, ".json"))+".json", p)
 			require.False(t, p == ".." || strings.HasPrefix(p, "../") || strings.HasPrefix(p, "/"), "leads out of the repository: %q", p)
 		}
-		require.Less(t, time.Since(began), 10*time.Second)
+		require.Less(t, time.Since(began), time.Minute)
 	})
 }
