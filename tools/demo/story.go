@@ -141,7 +141,7 @@ const (
 // rolledOut waits until the Deployment's newest pods are ready, as kubectl rollout
 // status does.
 func (p *play) rolledOut(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, 30*time.Second, errors.New("the pod that somebody changed by hand is not ready in 30s"))
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*time.Minute, errors.New("the pod that somebody changed by hand is not ready in 2 minutes"))
 	defer cancel()
 	for {
 		var d struct {

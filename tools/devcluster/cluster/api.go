@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -88,7 +89,7 @@ func (a api) call(ctx context.Context, method, path string, body, into any) erro
 // awaitUsable returns when as many nodes are ready and a pod can be created,
 // for which the default service account must be there.
 func (a api) awaitUsable(ctx context.Context, nodes int) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, 90*time.Second, errors.New("not ready in 90s"))
+	ctx, cancel := context.WithTimeoutCause(ctx, 3*time.Minute, errors.New("not ready in 3 minutes"))
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -132,11 +133,15 @@ func (a api) usable(ctx context.Context, nodes int) error {
 	return a.call(ctx, http.MethodGet, "/api/v1/namespaces/default/serviceaccounts/default", nil, nil)
 }
 
+// freePort is a port on which nothing listens, and that the kernel gives to no program
+// that asks for any: one of those could be taken before it is listened on, or while an
+// API server is away. Linux gives them from 32768 on.
 func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+	for range 100 {
+		port := 10_000 + rand.IntN(20_000)
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			return port, l.Close()
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	return 0, errors.New("no port from 10000 to 30000 is free")
 }

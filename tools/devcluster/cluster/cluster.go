@@ -170,7 +170,7 @@ func (c *Cluster) startPlaneOnce(ctx context.Context, bin string) error {
 	if err != nil {
 		return err
 	}
-	if err := p.awaitFile(ctx, ready, time.Minute); err != nil {
+	if err := p.awaitFile(ctx, ready, 2*time.Minute); err != nil {
 		return err
 	}
 	c.api, err = newAPI(c.path("plane"), c.port)

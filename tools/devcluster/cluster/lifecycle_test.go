@@ -139,7 +139,7 @@ func TestAKilledUpIsCleanedUp(t *testing.T) {
 	} {
 		t.Run(c.sentence, func(t *testing.T) {
 			dir := killedUp(t, filepath.Join(t.TempDir(), "cluster"))
-			require.Eventually(t, func() bool { return len(processesOf(t, dir)) == 0 }, 10*time.Second, 20*time.Millisecond,
+			require.Eventually(t, func() bool { return len(processesOf(t, dir)) == 0 }, time.Minute, 20*time.Millisecond,
 				"its processes die with it")
 			c.clean(t, dir)
 			require.NoDirExists(t, dir)

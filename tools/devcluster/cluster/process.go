@@ -188,7 +188,7 @@ func (m mark) signal(sig syscall.Signal) error {
 
 // kill ends the marked process and waits until it is gone.
 func (m mark) kill() error {
-	limit := time.Now().Add(10 * time.Second)
+	limit := time.Now().Add(time.Minute)
 	for m.alive() {
 		if err := syscall.Kill(m.PID, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return err

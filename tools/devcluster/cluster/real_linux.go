@@ -184,7 +184,7 @@ func (n node) start(ctx context.Context) error {
 		return err
 	}
 	ready := func(ctx context.Context) error { return n.c.api.usable(ctx, 1) }
-	if err := p.await(ctx, time.Minute, ready); err != nil {
+	if err := p.await(ctx, 2*time.Minute, ready); err != nil {
 		return fmt.Errorf("%w\nthe kubelet's log ends with:\n%s", err, tail(n.c.path("log", "kubelet.log"), 5))
 	}
 	return nil
@@ -239,7 +239,7 @@ http: {addr: %q}
 	if err != nil {
 		return "", err
 	}
-	return addr, p.await(ctx, 20*time.Second, func(ctx context.Context) error {
+	return addr, p.await(ctx, 2*time.Minute, func(ctx context.Context) error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/v2/", nil)
 		if err != nil {
 			return err

@@ -56,7 +56,7 @@ func (c *Cluster) startSimulated(ctx context.Context, bin string) error {
 		return err
 	}
 	// It serves logs and port-forwards; without it nodes would turn ready, and logs fail.
-	return p.await(ctx, 30*time.Second, func(ctx context.Context) error {
+	return p.await(ctx, 2*time.Minute, func(ctx context.Context) error {
 		var d net.Dialer
 		conn, err := d.DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err == nil {

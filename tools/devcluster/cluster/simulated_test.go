@@ -22,7 +22,7 @@ import (
 	"github.com/joelhooks/shipit/tools/devcluster/cluster"
 )
 
-const grace = 30 * time.Second
+const grace = 2 * time.Minute
 
 // up brings a cluster up for the time of the test.
 func up(t *testing.T, o cluster.Options) *cluster.Cluster {
