@@ -134,7 +134,7 @@ func makeLayers(ctx context.Context, in Inputs, list []platform, store cache, op
 		}
 		var layers []layer
 		for _, part := range split(c) {
-			l, err := writeLayer(ctx, store.blobs(), part)
+			l, err := store.layerOf(ctx, part)
 			if err != nil {
 				return fmt.Errorf("write the layer of %s: %w", part.Entries[0].Path, err)
 			}

@@ -47,6 +47,15 @@ type content struct {
 
 	source git.Source // of the blobs
 	dir    string     // folder that holds exactly this content; "" if there is none
+
+	dependencies installLayer
+}
+
+// installLayer is what is known of the node_modules of a content; the zero value if commands
+// other than one install may have changed them.
+type installLayer struct {
+	key   string // of all that their layer depends on
+	layer *layer // that was written for the key; nil if none was
 }
 
 // gitContent is the closure as committed. With links, it also has the links between
@@ -148,7 +157,7 @@ func (c *content) sort() error {
 
 // only is the content without the entries that keep rejects.
 func (c content) only(keep func(entry) bool) content {
-	out := content{source: c.source, dir: c.dir}
+	out := content{source: c.source, dir: c.dir, dependencies: c.dependencies}
 	for _, e := range c.Entries {
 		if keep(e) {
 			out.Entries = append(out.Entries, e)

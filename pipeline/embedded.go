@@ -79,6 +79,9 @@ func (s staging) build(ctx context.Context, in Inputs, use func(content) error) 
 		if c, err = readDir(s.tree()); err != nil {
 			return fmt.Errorf("read what the commands made: %w", err)
 		}
+		if c.dependencies, err = s.installLayer(in, given.install); err != nil {
+			return err
+		}
 		if c, err = given.taken(ctx, in, c); err != nil {
 			return err
 		}
@@ -104,44 +107,56 @@ func (s staging) prepare(ctx context.Context, in Inputs) (closure, error) {
 	if err != nil {
 		return closure{}, err
 	}
-	left, err := s.start(ctx, in, c.content)
+	from, err := s.start(ctx, in, c.content)
 	if err != nil {
 		return closure{}, err
 	}
-	for _, args := range left {
+	for _, args := range from.left {
 		if err := s.run(ctx, in, args); err != nil {
 			return closure{}, err
 		}
 	}
+	if len(from.left) == 0 {
+		c.install = from.install
+	}
 	return c, nil
 }
 
-// start makes the tree in which the commands run, and returns those that are still to
-// run: an install has run before the source went in.
-func (s staging) start(ctx context.Context, in Inputs, c content) (left [][]string, err error) {
+// started is a tree in which commands run.
+type started struct {
+	left    [][]string // those that are still to run
+	install string     // key of the install that has run; "" if none has, or none is kept
+}
+
+// start makes the tree in which the commands run: an install has run before the source
+// went in.
+func (s staging) start(ctx context.Context, in Inputs, c content) (started, error) {
 	step, why, err := divide(ctx, in, c)
 	if err != nil {
-		return nil, err
+		return started{}, err
 	}
 	if step != nil {
 		why, err = s.install(ctx, in, *step)
 		if err != nil {
-			return nil, err
+			return started{}, err
+		}
+		if why == "" && s.opts.cold() {
+			return started{left: in.Image.Run[1:]}, nil
 		}
 		if why == "" {
-			return in.Image.Run[1:], nil
+			return started{in.Image.Run[1:], step.key}, nil
 		}
 		if err := errors.Join(s.clean(), mkdir(s.tree()), mkdir(s.home())); err != nil {
-			return nil, err
+			return started{}, err
 		}
 	}
 	if why != "" {
 		s.opts.report(release.MarkNote, withSource, why)
 	}
 	if err := c.export(ctx, s.tree()); err != nil {
-		return nil, fmt.Errorf("export the closure: %w", err)
+		return started{}, fmt.Errorf("export the closure: %w", err)
 	}
-	return in.Image.Run, nil
+	return started{left: in.Image.Run}, nil
 }
 
 // install makes the tree after the install: from the cache, or by running it. why is

@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"archive/tar"
-	"bufio"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -131,15 +130,10 @@ func writeLayer(ctx context.Context, dir string, c content) (layer, error) {
 
 	diff, sum := sha256.New(), sha256.New()
 	out := &counter{w: io.MultiWriter(f, sum)}
-	z, err := gzip.NewWriterLevel(out, 6)
-	if err != nil {
-		return layer{}, err
-	}
-	buf := bufio.NewWriterSize(io.MultiWriter(diff, z), 1<<20)
-	if err := writeTar(ctx, buf, c); err != nil {
-		return layer{}, err
-	}
-	if err := errors.Join(buf.Flush(), z.Close(), f.Close()); err != nil {
+	z := newGzipWriter(out, diff)
+	err = writeTar(ctx, z, c)
+	// What was written tells why writing failed.
+	if err := errors.Join(z.Close(), err, f.Close()); err != nil {
 		return layer{}, err
 	}
 	l := layer{Hash: sha256Hash(sum), Diff: sha256Hash(diff), Bytes: out.n, Content: "source"}

@@ -2,34 +2,48 @@ package pipeline
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/joelhooks/shipit/pipeline/workspace"
 )
 
 // normalise removes from the output of package managers everything that depends on
 // where and when they ran. roots are the paths of the folder that they ran in; a path
-// that contains another one must come first.
+// that contains another one must come first. node_modules whose layer is known are left as
+// they are.
 func normalise(c content, roots ...string) (content, error) {
 	c = c.only(func(e entry) bool { return !bookkeeping(e.Path) })
+	var files errgroup.Group
+	files.SetLimit(min(runtime.GOMAXPROCS(0), 8))
 	for i := range c.Entries {
 		e := &c.Entries[i]
 		var err error
-		switch e.Kind {
-		case kindLink:
+		switch {
+		case c.dependencies.layer != nil && workspace.InNodeModules(e.Path):
+		case e.Kind == kindLink:
 			err = relativeLink(e, roots)
-		case kindFile:
-			err = rewriteRoot(e, roots)
+		case e.Kind == kindFile:
+			files.Go(func() error {
+				if err := rewriteRoot(e, roots); err != nil {
+					return fmt.Errorf("%s: %w", e.Path, err)
+				}
+				return nil
+			})
 		}
 		if err != nil {
-			return content{}, fmt.Errorf("%s: %w", e.Path, err)
+			return content{}, errors.Join(fmt.Errorf("%s: %w", e.Path, err), files.Wait())
 		}
 	}
-	return c, nil
+	return c, files.Wait()
 }
 
 // bookkeeping reports whether p is a file that package managers write for their next
@@ -88,12 +102,12 @@ func rewriteRoot(e *entry, roots []string) error {
 	if e.disk == "" {
 		return nil // it is as committed
 	}
-	data, err := os.ReadFile(e.disk)
+	data, err := readText(e.disk, e.Size)
 	if err != nil {
 		return err
 	}
 	for _, root := range roots {
-		if !bytes.Contains(data, []byte(root)) || isBinary(data) {
+		if !bytes.Contains(data, []byte(root)) {
 			continue
 		}
 		data = bytes.ReplaceAll(data, []byte(searchPath(root)), []byte(searchPath(imageRoot)))
@@ -116,6 +130,32 @@ func searchPath(root string) string {
 	}
 }
 
-func isBinary(data []byte) bool {
-	return bytes.IndexByte(data[:min(len(data), 8000)], 0) >= 0
+// readText reads a file of about that size; of a binary file it reads the beginning and
+// gives nothing.
+func readText(at string, size int64) ([]byte, error) {
+	f, err := os.Open(at)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var head [8000]byte
+	n, err := io.ReadFull(f, head[:])
+	if bytes.IndexByte(head[:n], 0) >= 0 {
+		return nil, nil
+	}
+	if err != nil { // that was all
+		return bytes.Clone(head[:n]), ignoreEnd(err)
+	}
+	whole := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead))
+	_, _ = whole.Write(head[:]) // a Buffer takes all
+	_, err = whole.ReadFrom(f)
+	return whole.Bytes(), err
+}
+
+// ignoreEnd is the error of a read that is not that the file ended.
+func ignoreEnd(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil
+	}
+	return err
 }

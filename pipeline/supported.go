@@ -16,7 +16,8 @@ import (
 // closure is what goes into an image's tree before its commands run.
 type closure struct {
 	content
-	edited edits
+	edited  edits
+	install string // key of the install by which alone node_modules was made; "" if others ran
 }
 
 // closureOf is the closure of the inputs, as their install needs it.
@@ -26,7 +27,7 @@ func closureOf(ctx context.Context, in Inputs) (closure, error) {
 		return closure{}, err
 	}
 	c, edited, err := in.aim.settings(ctx, c)
-	return closure{c, edited}, err
+	return closure{content: c, edited: edited}, err
 }
 
 // taken is what the commands made of it, with the files of the repository as they are
