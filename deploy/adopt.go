@@ -21,12 +21,13 @@ type Adoption struct {
 	Role  release.Role // it as it was found, ready to be switched to
 	Live  release.Live
 	Left  []string // what of it cannot be put back, each in a few words
+
+	Findings []release.Finding // why it should not be recorded as it is
 }
 
-// adopt reads, before the first change of a first release, what runs already where its
-// roles are to run: that becomes #0, to which a failed first release and a rollback can
-// go back. It is nil if nothing runs there, or if this is not a first release.
-func (e Engine) adopt(ctx context.Context, c checked) (*ledger.Adopted, error) {
+// runsBefore reads what runs already where the roles of a first release are to run. It is
+// nil if nothing does, or if this is not a first release.
+func (e Engine) runsBefore(ctx context.Context, c checked) ([]Adoption, error) {
 	if len(c.history.Entries) > 0 {
 		return nil, nil
 	}
@@ -47,11 +48,30 @@ func (e Engine) adopt(ctx context.Context, c checked) (*ledger.Adopted, error) {
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	found = slices.DeleteFunc(found, func(a Adoption) bool { return !a.Found })
-	if len(found) == 0 {
-		return nil, nil
+	return slices.DeleteFunc(found, func(a Adoption) bool { return !a.Found }), nil
+}
+
+// adopt reads, before the first change of a first release, what runs already: that
+// becomes #0, to which a failed first release and a rollback can go back. It is nil if
+// nothing runs there, or if this is not a first release.
+func (e Engine) adopt(ctx context.Context, c checked) (*ledger.Adopted, error) {
+	found, err := e.runsBefore(ctx, c)
+	if err != nil || len(found) == 0 {
+		return nil, err
+	}
+	if err := release.Refuse(adoptable(found), c.allow); err != nil {
+		return nil, err
 	}
 	return e.adopted(ctx, found)
+}
+
+// adoptable are the findings of what runs before a first release.
+func adoptable(found []Adoption) []release.Finding {
+	var out []release.Finding
+	for _, a := range found {
+		out = append(out, a.Findings...)
+	}
+	return out
 }
 
 // adopted is the record #0 of what was found. Where a policy verifies, one that is not

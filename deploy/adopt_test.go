@@ -149,6 +149,42 @@ func TestWhatRanBeforeIsNotReleasedOverUnsignedWhereAPolicyVerifies(t *testing.T
 	}
 }
 
+func TestWhatShouldNotBeRecordedOfWhatRanBeforeIsRefusedUnlessItIsAllowedByName(t *testing.T) {
+	secret := release.Finding{Code: release.CodeAdoptedSecret, Severity: release.Refuses, Role: "cluster", Message: "it holds a secret"}
+	refused := func(t *testing.T, a *app, err error) {
+		t.Helper()
+		var refusal *release.Refusal
+		require.ErrorAs(t, err, &refusal)
+		require.Equal(t, []release.Finding{secret}, refusal.Findings)
+		var unchanged *deploy.UnchangedError
+		require.ErrorAs(t, err, &unchanged)
+		require.Equal(t, foundBits, a.target.runs["cluster"])
+		records, err := a.Ledger.List(t.Context(), 0, 0)
+		require.NoError(t, err)
+		require.Empty(t, records)
+	}
+	rel := releaseOf(oldSHA, oldBits, "cluster")
+	a := running(t, "cluster")
+	a.target.plain = []release.Finding{secret}
+	plan, err := a.Plan(t.Context(), rel, deploy.Terms{}, nil)
+	require.NoError(t, err)
+	require.Contains(t, plan.Findings, secret)
+	_, err = a.ship(t, rel, deploy.Terms{})
+	refused(t, a, err)
+	require.Empty(t, a.target.prepared, "it is known before anything is prepared")
+	record, err := a.ship(t, rel, deploy.Terms{Allow: []release.Code{secret.Code}})
+	require.NoError(t, err)
+	require.Equal(t, []release.Code{secret.Code}, record.Allowed)
+	record, err = a.ship(t, releaseOf(newSHA, newBits, "cluster"), deploy.Terms{})
+	require.NoError(t, err, "nothing is adopted by the second")
+	require.Empty(t, record.Allowed)
+
+	a = running(t, "cluster")
+	a.target.prepares = func(release.Role) error { a.target.plain = []release.Finding{secret}; return nil }
+	_, err = a.ship(t, rel, deploy.Terms{})
+	refused(t, a, err)
+}
+
 func TestWhatRanBeforeIsNotReleasedOverWhereItCannotBeRead(t *testing.T) {
 	a := running(t, "cluster")
 	a.target.away["cluster"] = errors.New("no route to host")

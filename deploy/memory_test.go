@@ -43,6 +43,7 @@ type memory struct {
 	asked    func()                        // is called by Preflight; nil: nothing happens meanwhile
 	answer   http.HandlerFunc              // what every role answers; nil: one line
 	left     []string                      // what of a role that was adopted is not kept
+	plain    []release.Finding             // of Adopt
 }
 
 func newMemory() *memory {
@@ -103,7 +104,7 @@ func (m *memory) Adopt(ctx context.Context, step deploy.Step) (deploy.Adoption, 
 	role := step.Role
 	role.Digest = digest
 	seen, err := m.Compare(ctx, deploy.Step{Role: role})
-	return deploy.Adoption{Found: true, Role: role, Live: seen.Live, Left: m.left}, err
+	return deploy.Adoption{Found: true, Role: role, Live: seen.Live, Left: m.left, Findings: m.plain}, err
 }
 
 func (m *memory) Compare(_ context.Context, step deploy.Step) (deploy.Comparison, error) {

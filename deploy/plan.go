@@ -31,6 +31,8 @@ func (e Engine) Plan(ctx context.Context, rel release.Release, t Terms, unpushed
 	}
 	lower, _ := e.downgrade(ctx, rel, t.History) // the ledger may be out of reach
 	p.Findings = slices.Concat(e.otherEnvironment(rel, t.History), lower, dropped(rel, t.History.Records(), e.Config.Keep), pullable(found.all, rel, unpushed))
+	before, _ := e.runsBefore(ctx, checked{Release: rel, snapshots: found.snapshots, history: t.History}) // the comparison tells what cannot be read
+	p.Findings = append(p.Findings, adoptable(before)...)
 	earlier, err := e.formerRoles(ctx, t.History, math.MaxInt64)
 	if err != nil {
 		earlier = nil // there is no ledger yet

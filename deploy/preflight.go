@@ -71,8 +71,10 @@ func (e Engine) preflight(ctx context.Context, rel release.Release, t Terms) (ch
 		return checked{}, err
 	}
 	maps.Copy(bundles, signature)
+	out := checked{Release: rel, bundles: bundles, snapshots: found.snapshots, history: t.History, required: required, allow: t.Allow, noRestore: t.NoRestore}
+	before, _ := e.runsBefore(ctx, out) // it is read again under the lock, where an error counts
 	probes := e.probeFaults(rel)
-	all := slices.Concat(untrusted, unsigned, weaker, lower, e.otherEnvironment(rel, t.History), elsewhere, t.Known, without(t.Known, probes), e.unknownAddresses(rel, probes), dropped(rel, t.History.Records(), e.Config.Keep), found.all)
+	all := slices.Concat(untrusted, unsigned, weaker, lower, e.otherEnvironment(rel, t.History), elsewhere, t.Known, without(t.Known, probes), e.unknownAddresses(rel, probes), dropped(rel, t.History.Records(), e.Config.Keep), found.all, adoptable(before))
 	for _, f := range all {
 		allowed := isAllowed(f, t.Allow)
 		if allowed {
@@ -86,11 +88,8 @@ func (e Engine) preflight(ctx context.Context, rel release.Release, t Terms) (ch
 		return checked{}, err
 	}
 	e.report(release.PhaseCheck, release.MarkDone, "", "nothing stands in the way")
-	return checked{
-		Release: rel, bundles: bundles, snapshots: found.snapshots, history: t.History,
-		required: required, allow: t.Allow, allowed: slices.Compact(slices.Sorted(slices.Values(used))),
-		noRestore: t.NoRestore,
-	}, nil
+	out.allowed = slices.Compact(slices.Sorted(slices.Values(used)))
+	return out, nil
 }
 
 // isAllowed reports whether a finding would refuse the release and was let pass by name.

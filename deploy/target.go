@@ -25,7 +25,7 @@ type Target interface {
 	Prepare(ctx context.Context, role release.Role) (release.Role, error)
 	// Adopt reads what runs where a role is to run that was never released, so that
 	// Switch can bring it back: the objects or the service as they are found. It changes
-	// nothing, and no secret is in what it returns.
+	// nothing. No secret is in what it returns, but for those that its Findings name.
 	Adopt(ctx context.Context, step Step) (Adoption, error)
 	// Switch makes the role run and waits until it does. A *release.Failure says
 	// that it never will, with the cause.

@@ -71,6 +71,7 @@ const (
 	CodeServiceNotRunnable     Code = "ServiceNotRunnable"
 	CodeSubmodule              Code = "Submodule"
 	CodeSyntaxRejected         Code = "SyntaxRejected"
+	CodeAdoptedSecret          Code = "AdoptedSecret"
 	CodeAdoptedUnsigned        Code = "AdoptedUnsigned"
 	CodePolicyWeaker           Code = "PolicyWeaker"
 	CodeImageSettings          Code = "ImageSettings"

@@ -119,6 +119,8 @@ func imageCodes() []CodeEntry {
 			"Commit the files themselves, or publish them as a package.", false},
 		{CodeSyntaxRejected, OfFinding, "The runtime of the image rejects a file's syntax.",
 			"Correct the file, or pin a base with a newer runtime.", true},
+		{CodeAdoptedSecret, OfFinding, "What runs before the first release states a secret in plain text, which would be stored with #0 and its copy in the registry.",
+			"Move it into a Secret that the workload refers to, and release then; or accept it with `--allow AdoptedSecret`, which is recorded.", true},
 		{CodeAdoptedUnsigned, OfFinding, "A rollback goes to #0, what ran before the first release: nobody signed it, and the policy requires signatures.",
 			"Accept it with `--allow AdoptedUnsigned`, which is recorded.", true},
 		{CodePolicyWeaker, OfFinding, "The signing policy requires less than that of the last release.",

@@ -6,11 +6,10 @@ import (
 	"fmt"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-
 	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/deploy/kube/apply"
 	"github.com/joelhooks/shipit/deploy/kube/object"
+	"github.com/joelhooks/shipit/release"
 )
 
 // Adopt reads the objects that a role is to have and that exist already, whoever made
@@ -39,6 +38,13 @@ func (t *Target) Adopt(ctx context.Context, step deploy.Step) (deploy.Adoption, 
 			return deploy.Adoption{}, fmt.Errorf("%s: %w", o.ID, err)
 		}
 		out.Role.Objects = append(out.Role.Objects, raw)
+		for _, where := range object.LiteralSecrets(live, o.Body) {
+			out.Findings = append(out.Findings, release.Finding{
+				Code: release.CodeAdoptedSecret, Severity: release.Refuses, Role: step.Role.Name, Object: o.ID.String(),
+				Message: where + " holds what looks like a secret in plain text, which would be kept with record #0 and its copy in the registry",
+				Hint:    "move it into a Secret that the workload refers to, and release then; --allow " + string(release.CodeAdoptedSecret) + " if it is no secret",
+			})
+		}
 	}
 	if out.Found = len(out.Role.Objects) > 0; !out.Found {
 		return deploy.Adoption{}, nil
@@ -64,7 +70,7 @@ func repositoryOf(state apply.State, repository string) string {
 			continue
 		}
 		first := ""
-		for _, c := range containers(live) {
+		for _, c := range object.Containers(live, "containers") {
 			name, _ := c["name"].(string)
 			image, _ := c["image"].(string)
 			if names[name] {
@@ -77,22 +83,6 @@ func repositoryOf(state apply.State, repository string) string {
 		return first
 	}
 	return repository
-}
-
-// containers are those of a pod or of a workload's template.
-func containers(u *unstructured.Unstructured) []map[string]any {
-	spec, _, _ := unstructured.NestedMap(u.Object, "spec")
-	if t := object.PodTemplate(u); t != nil {
-		spec, _ = t["spec"].(map[string]any)
-	}
-	var out []map[string]any
-	list, _ := spec["containers"].([]any)
-	for _, item := range list {
-		if m, ok := item.(map[string]any); ok {
-			out = append(out, m)
-		}
-	}
-	return out
 }
 
 // withoutTag is the repository of an image reference, as it is written there.

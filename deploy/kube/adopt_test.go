@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -142,4 +143,30 @@ func TestAdoptionTellsTheImageThatRuns(t *testing.T) {
 	require.NotContains(t, string(seen.Role.Objects[0]), "managedFields")
 	require.NotContains(t, string(seen.Role.Objects[0]), "resourceVersion")
 	require.NotContains(t, string(seen.Role.Objects[0]), `"status"`)
+}
+
+func TestALiteralSecretOfWhatRunsIsRefusedBeforeItIsRecorded(t *testing.T) {
+	c := connect(t)
+	ns := namespace(t, c)
+	byKubectl(t, c, ns, `        env: [{name: API_TOKEN, value: hunter2hunter2}, {name: LEVEL, value: debug}]`)
+	web := part{"web", ns, []string{deployment("web", 2)}}
+	a := newApp(t, "adopt-"+ns[len(ns)-5:], web)
+	plan, err := a.Plan(t.Context(), a.release("v1", web), deploy.Terms{}, nil)
+	require.NoError(t, err)
+	require.Contains(t, fmt.Sprint(plan.Findings), "AdoptedSecret")
+	_, err = a.tryShip(deploy.Terms{}, "v1", web)
+	var refusal *release.Refusal
+	require.ErrorAs(t, err, &refusal)
+	require.Len(t, refusal.Findings, 1)
+	f := refusal.Findings[0]
+	require.Equal(t, release.CodeAdoptedSecret, f.Code)
+	require.Equal(t, "web", f.Role)
+	require.Contains(t, f.Message, "the variable API_TOKEN of container main holds what looks like a secret")
+	require.NotContains(t, f.String(), "hunter2")
+	require.Empty(t, a.configMaps(ns), "nothing is recorded")
+
+	record, err := a.tryShip(deploy.Terms{Allow: []release.Code{release.CodeAdoptedSecret}}, "v1", web)
+	require.NoError(t, err)
+	require.Equal(t, release.Settled, record.Outcome, record.Reason)
+	require.Equal(t, []release.Code{release.CodeAdoptedSecret}, record.Allowed)
 }

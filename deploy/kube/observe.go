@@ -253,7 +253,7 @@ func liveOf(role release.Role, r running, now time.Time) release.Live {
 // wantedImage is the digest that a live workload's template asks for in one of the
 // containers, or the whole reference where that has none.
 func wantedImage(u *unstructured.Unstructured, names map[string]bool) string {
-	for _, m := range containers(u) {
+	for _, m := range object.Containers(u, "containers") {
 		if name, _ := m["name"].(string); names[name] {
 			image, _ := m["image"].(string)
 			if _, digest, pinned := strings.Cut(image, "@"); pinned {
@@ -269,7 +269,7 @@ func wantedImage(u *unstructured.Unstructured, names map[string]bool) string {
 // image. A live container is known by its name: its image may have been changed.
 func containersOf(o *object.Object, repository string) map[string]bool {
 	names := map[string]bool{}
-	for _, m := range containers(o.Body) {
+	for _, m := range object.Containers(o.Body, "containers") {
 		name, _ := m["name"].(string)
 		image, _ := m["image"].(string)
 		if sameRepository(image, repository) {

@@ -54,6 +54,28 @@ func PodTemplate(u *unstructured.Unstructured) map[string]any {
 	return t
 }
 
+// Containers are those in a list of a pod or of a workload's template: "containers", or
+// "initContainers".
+func Containers(u *unstructured.Unstructured, list string) []map[string]any {
+	spec, _, _ := unstructured.NestedMap(u.Object, "spec")
+	if t := PodTemplate(u); t != nil {
+		spec, _ = t["spec"].(map[string]any)
+	}
+	return mapsOf(spec[list])
+}
+
+// mapsOf are the maps in a list.
+func mapsOf(list any) []map[string]any {
+	var out []map[string]any
+	items, _ := list.([]any)
+	for _, item := range items {
+		if m, ok := item.(map[string]any); ok {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
 // IsPod reports whether an ID names a Pod.
 func (id ID) IsPod() bool { return id.Group == "" && id.Kind == "Pod" }
 
