@@ -40,13 +40,17 @@ func (l *Ledger) Note(ctx context.Context, begun Begun, rec release.Record) (Beg
 func (l *Ledger) Seal(ctx context.Context, begun Begun, rec release.Record) (Sealed, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, sealLimit, fmt.Errorf("the outcome could not be written within %s", sealLimit))
 	defer cancel()
+	var why error // of the last try that the limit did not end
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		entry, err := l.write(ctx, begun, rec, true)
 		if err == nil || !temporary(err) {
 			return Sealed{entry: entry, withdrawn: begun.withdrawn}, err
 		}
+		if why == nil || ctx.Err() == nil {
+			why = err
+		}
 		if pause(ctx, wait) != nil {
-			return Sealed{}, fmt.Errorf("%w: %w", context.Cause(ctx), err)
+			return Sealed{}, fmt.Errorf("%w: %w", context.Cause(ctx), why)
 		}
 	}
 }

@@ -1,8 +1,10 @@
 package client
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -55,4 +57,25 @@ func TestWhatStandsBeforeAnAPIServerIsNotTakenForIt(t *testing.T) {
 	require.ErrorContains(t, err, "is not reachable: it answers 502 Bad Gateway")
 	_, err = c.List(t.Context(), ConfigMaps, "any", "")
 	require.NoError(t, err, "a read is repeated")
+}
+
+// What is told is why the API server could not be asked, and not which of the tries the
+// time ended.
+func TestATryThatTheTimeEndsDoesNotHideWhyTheOnesBeforeFailed(t *testing.T) {
+	var asked atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asked.Add(1) > 1 {
+			<-r.Context().Done()
+			return
+		}
+		w.WriteHeader(http.StatusBadGateway)
+	}))
+	t.Cleanup(server.Close)
+	c, err := connect(&rest.Config{Host: server.URL})
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	_, err = c.List(ctx, ConfigMaps, "any", "")
+	require.ErrorContains(t, err, "it answers 502 Bad Gateway")
+	require.NotContains(t, err.Error(), "deadline")
 }
