@@ -181,7 +181,7 @@ func removeCgroups(name string) error {
 		return err
 	}
 	for _, root := range roots {
-		limit := time.Now().Add(10 * time.Second)
+		limit := time.Now().Add(time.Minute)
 		for {
 			err := removeCgroup(filepath.Join(root, name))
 			if err == nil {
