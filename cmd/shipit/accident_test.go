@@ -232,7 +232,7 @@ func (s *shop) takeOver(t *testing.T) {
 	require.Eventually(t, func() bool {
 		cmd, _ := s.command(nil, "release", "--record", s.sha["v1"])
 		return cmd.Run() == nil
-	}, time.Minute, 500*time.Millisecond, "the lock expires and is taken over")
+	}, 5*time.Minute, 500*time.Millisecond, "the lock expires and is taken over")
 }
 
 // stopped waits until a process has been stopped by a signal.
@@ -244,5 +244,5 @@ func stopped(t *testing.T, pid int) {
 		fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
 		require.NotEqual(t, "Z", string(fields[0]), "it has ended without such a write")
 		return string(fields[0]) == "T"
-	}, time.Minute, 20*time.Millisecond)
+	}, 5*time.Minute, 20*time.Millisecond)
 }

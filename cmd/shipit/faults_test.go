@@ -28,8 +28,9 @@ import (
 const faultLimit = 150 * time.Second
 
 // withoutRegistryLimit is how long a rollback may take while the registry is away: the
-// nodes hold what it needs, and the copy of its record is for the next run.
-const withoutRegistryLimit = 15 * time.Second
+// nodes hold what it needs, and the copy of its record is for the next run. It waits for
+// the registry twice for five seconds; the rest is for a busy machine.
+const withoutRegistryLimit = 35 * time.Second
 
 // ailing is an app whose registry and API server are reached by proxies.
 type ailing struct {
@@ -239,9 +240,9 @@ func (a ailing) judged(f faulty, words []string, e ended) {
 	}
 }
 
-// timed runs a command, and kills it a little after the limit.
+// timed runs a command with a limit of its own, and kills it a little after that of the table.
 func (a ailing) timed(args ...string) (int, time.Duration, string) {
-	cmd, said := a.command(nil, args...)
+	cmd, said := a.command(nil, append([]string{"--timeout", "40s"}, args...)...)
 	began := time.Now()
 	require.NoError(a.t, cmd.Start())
 	kill := time.AfterFunc(faultLimit+5*time.Second, func() { _ = cmd.Process.Kill() })

@@ -65,7 +65,7 @@ func (w *walk) awaitPods() {
 		require.NoError(w.t, err)
 		s := d.Status
 		return len(pods.Items) == 1 && s.ObservedGeneration >= d.Generation && s.Replicas == 1 && s.UpdatedReplicas == 1 && s.ReadyReplicas == 1
-	}, time.Minute, 50*time.Millisecond)
+	}, 3*time.Minute, 50*time.Millisecond)
 }
 
 // changedByHand has somebody give the Deployment another variable.
@@ -90,11 +90,13 @@ func (w *walk) namespace() string {
 	return ""
 }
 
-// killedOnTheWay kills the first command when it waits for the new pods.
+// killedOnTheWay kills the first command when it waits for the new pods, of which it is
+// told nothing.
 func (w *walk) killedOnTheWay() {
 	w.sound()
+	w.before[1] = func() { w.api.Have(&faults.Rule{Fault: faults.Silence, Match: afterTheFirstApply()}) }
 	w.during[1] = awaitedFor{"wait for the new revision", func(cmd *exec.Cmd) { _ = cmd.Process.Kill() }}
-	w.before[2] = w.awaitPods
+	w.before[2] = func() { w.api.Have(nil); w.awaitPods() }
 }
 
 // heldBySomebody has another run hold the lock until the second command waits for it.

@@ -53,7 +53,7 @@ func (g ground) shop(t *testing.T, name string) *shop {
 func (s *shop) command(env []string, args ...string) (*exec.Cmd, *bytes.Buffer) {
 	path, err := exec.LookPath("shipit")
 	require.NoError(s.t, err)
-	cmd := exec.Command(path, append([]string{"-C", filepath.Join(s.repo.Dir), "--timeout", "40s"}, args...)...)
+	cmd := exec.Command(path, append([]string{"-C", filepath.Join(s.repo.Dir), "--timeout", "3m"}, args...)...)
 	said := &bytes.Buffer{}
 	cmd.Env, cmd.Stderr = append(s.env, env...), said
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

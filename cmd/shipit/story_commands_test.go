@@ -46,13 +46,13 @@ func (s *story) exits(ts *testscript.TestScript, neg bool, args []string) {
 
 // becomes CODE COMMAND…: runs a command until it ends with the exit code.
 func (s *story) becomes(ts *testscript.TestScript, _ bool, args []string) {
-	for end := time.Now().Add(time.Minute); ; {
+	for end := time.Now().Add(3 * time.Minute); ; {
 		want, got := codeOf(ts, args)
 		if got == want {
 			return
 		}
 		if time.Now().After(end) {
-			ts.Fatalf("exit code %d for a minute, want %d", got, want)
+			ts.Fatalf("exit code %d for three minutes, want %d", got, want)
 		}
 	}
 }

@@ -209,7 +209,7 @@ func (g ground) run(t *testing.T, file, config string) {
 		Files:               []string{file},
 		RequireExplicitExec: true,
 		Setup:               s.setup,
-		Deadline:            time.Now().Add(s.limit()),
+		Deadline:            time.Now().Add(limit),
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": s.exits, "becomes": s.becomes, "edit": s.edit, "commit": s.commit, "remove": s.remove, "tag": s.tag,
 			"pods": s.pods, "patch": s.patch, "records": s.records, "interrupt": s.interrupt,

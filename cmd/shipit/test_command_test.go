@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -95,10 +96,7 @@ func TestAServiceEndsWithARunThatIsKilled(t *testing.T) {
 		t.Skip("only Linux ends a child with its parent")
 	}
 	home := t.TempDir()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	port := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
-	l.Close()
+	port := strconv.Itoa(freePort(t))
 	program := filepath.Join(home, "service")
 	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../../pipeline/testdata/service").CombinedOutput()
 	require.NoError(t, err, string(out))
@@ -112,7 +110,7 @@ func TestAServiceEndsWithARunThatIsKilled(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), shipit, "-C", r.Dir, "test", "--cache", filepath.Join(home, "cache"))
 	cmd.Env, cmd.Stderr = append(os.Environ(), "HOME="+home), &said
 	require.NoError(t, cmd.Start())
-	require.Eventually(t, func() bool { _, err := os.Stat(began); return err == nil }, time.Minute, 20*time.Millisecond, "%s", &said)
+	require.Eventually(t, func() bool { _, err := os.Stat(began); return err == nil }, 5*time.Minute, 20*time.Millisecond, "%s", &said)
 	require.NoError(t, cmd.Process.Kill())
 	_ = cmd.Wait() // it was killed
 	require.Eventually(t, func() bool {
@@ -121,5 +119,18 @@ func TestAServiceEndsWithARunThatIsKilled(t *testing.T) {
 			c.Close()
 		}
 		return err != nil
-	}, 10*time.Second, 20*time.Millisecond, "the service holds its port")
+	}, time.Minute, 20*time.Millisecond, "the service holds its port")
+}
+
+// freePort is one that no program is given by chance in the meantime: it is below those
+// that the system chooses from.
+func freePort(t *testing.T) int {
+	t.Helper()
+	for {
+		port := 15000 + rand.IntN(10000)
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			require.NoError(t, l.Close())
+			return port
+		}
+	}
 }
