@@ -17,7 +17,7 @@ import (
 
 // peerPackages are the peers that have a module under peers/.
 func peerPackages() map[string]string {
-	return map[string]string{"helm": "helm.sh/helm/v3/cmd/helm", "helm4": "helm.sh/helm/v4/cmd/helm", "kapp": "carvel.dev/kapp/cmd/kapp"}
+	return map[string]string{"helm": "helm.sh/helm/v3/cmd/helm", "helm4": "helm.sh/helm/v4/cmd/helm", "kapp": "carvel.dev/kapp/cmd/kapp", "crane": "github.com/google/go-containerregistry/cmd/crane"}
 }
 
 // absent are the peers that are not measured at all, with the reason.

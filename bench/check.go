@@ -12,7 +12,7 @@ import (
 // ratios are what a whole run found, for later runs to be held against: shipit's figures
 // beside those of the best peer. Seconds would say more of the machine than of shipit.
 type ratios struct {
-	Peers    []string                      `json:"peers"`    // that were measured, by name
+	Skipped  []string                      `json:"skipped"`  // peers that were left out, by name
 	Sections map[string]map[string]float64 `json:"sections"` // section → row → ratio
 }
 
@@ -25,13 +25,8 @@ const (
 
 // ratios are those of the table's rows.
 func (t *table) ratios() ratios {
-	found := ratios{Sections: map[string]map[string]float64{}}
+	found := ratios{Skipped: t.skippedNames(), Sections: map[string]map[string]float64{}}
 	for _, r := range t.rows {
-		for _, c := range t.columns(r) {
-			if c.name != "shipit" && !slices.Contains(found.Peers, c.name) {
-				found.Peers = append(found.Peers, c.name)
-			}
-		}
 		ratio, ok := r.quotient()
 		if !ok {
 			continue
@@ -41,8 +36,17 @@ func (t *table) ratios() ratios {
 		}
 		found.Sections[r.section][r.name] = ratio
 	}
-	slices.Sort(found.Peers)
 	return found
+}
+
+// skippedNames are the peers that were left out.
+func (t *table) skippedNames() []string {
+	names := []string{}
+	for _, s := range t.skipped {
+		name, _, _ := strings.Cut(s, ":")
+		names = append(names, name)
+	}
+	return names
 }
 
 // regressions says of each row that is more than a fifth worse than recorded by how much,
@@ -78,9 +82,9 @@ func (t *table) missing(recorded, found ratios) []string {
 			}
 		}
 	}
-	for _, s := range t.skipped {
-		if name, _, _ := strings.Cut(s, ":"); slices.Contains(recorded.Peers, name) {
-			out = append(out, fmt.Sprintf("%s: the recorded ratios are against it too", s))
+	for i, name := range t.skippedNames() {
+		if !slices.Contains(recorded.Skipped, name) {
+			out = append(out, t.skipped[i]+": the recorded ratios are against it too")
 		}
 	}
 	return out

@@ -105,6 +105,7 @@ func (l live) rows(ctx context.Context, t *table) error {
 		return err
 	}
 	section := liveSection + ": " + l.tree.name
+	var installs []span
 	for _, e := range edits() {
 		took, memory := figures{}, figures{}
 		for range l.tree.rounds {
@@ -115,13 +116,20 @@ func (l live) rows(ctx context.Context, t *table) error {
 				}
 				took.add(w.column, m.took().Seconds())
 				memory.add(w.column, float64(m.OwnRSS))
+				if e == editDependency && w.shipit() {
+					events, err := os.ReadFile(w.events())
+					if err != nil {
+						return err
+					}
+					installs = append(installs, layerSpan(events))
+				}
 			}
 		}
 		t.figures(section, string(e), seconds, took)
 		t.figures(section, string(e)+": peak memory", kibibyte, memory)
 	}
 	t.among(section, []tool{ways[0].column, ways[1].column})
-	return nil
+	return ways[0].layerRow(ctx, t, installs)
 }
 
 // way is one of the two ways from a commit to what runs.
@@ -166,7 +174,7 @@ func (w way) carry(ctx context.Context, e edit) (*measured, error) {
 	}
 	lines := [][]string{{"git", "-C", w.folder, "-c", "user.name=Bench", "-c", "user.email=bench@example.com", "commit", "-q", "--allow-empty", "-m", string(e)}}
 	if w.shipit() {
-		lines = append(lines, []string{w.tool.program, "release", "-C", w.folder, "--events", filepath.Join(w.dir, w.namespace+".events")})
+		lines = append(lines, []string{w.tool.program, "release", "-C", w.folder, "--events", w.events()})
 	} else {
 		lines = append(append(lines, w.live.buildah.build(w.folder, image)...), kubectlCommands{}.deploy(w.deployment)...)
 	}
@@ -182,6 +190,8 @@ func (w way) carry(ctx context.Context, e edit) (*measured, error) {
 	_ = os.WriteFile(filepath.Join(w.dir, w.namespace+"-"+strings.ReplaceAll(string(e), " ", "-")+".log"), []byte(m.Out.String()), 0o644)
 	return m, w.settled(ctx)
 }
+
+func (w way) events() string { return filepath.Join(w.dir, w.namespace+".events") }
 
 func (w way) shipit() bool { return w.column.name == "shipit" }
 

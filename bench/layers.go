@@ -1,0 +1,93 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+const tarWay = "tar, gzip -n, crane append"
+
+// layerRow measures the layers alone: from the end of the install until the registry has
+// them, beside tar and gzip of the tree that the same install left. shipit's time holds
+// the search for what is not to be in an image, and the proof that its imports resolve.
+func (w way) layerRow(ctx context.Context, t *table, runs []span) error {
+	crane, version, err := buildPeer(ctx, "crane")
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		t.skipped = append(t.skipped, fmt.Sprintf("crane: %v", err))
+		return nil
+	}
+	tree, err := w.lastInstall()
+	if err != nil {
+		return err
+	}
+	peer, took := tool{name: tarWay, version: version}, figures{}
+	for _, run := range runs {
+		took.between(w.column, run.from, run.to)
+		archive := filepath.Join(w.dir, w.namespace+"-layer.tgz")
+		m, err := w.must(ctx, [][]string{
+			{"sh", "-ec", `tar -C "$1" -c . | gzip -n > "$2"`, "sh", tree, archive},
+			{crane, "append", "--insecure", "-f", archive, "-t", w.registry + "/" + w.namespace + "/layers:1"},
+		})
+		if err != nil {
+			return err
+		}
+		took.add(peer, m.took().Seconds())
+	}
+	section := "Layers alone: " + w.live.tree.name
+	t.figures(section, "from the end of the install to the registry", seconds, took)
+	t.among(section, []tool{w.column, peer})
+	return nil
+}
+
+// lastInstall is the folder of the tree that the last install left.
+func (w way) lastInstall() (string, error) {
+	kept, err := filepath.Glob(filepath.Join(w.dir, w.tool.name, "home", ".cache", "shipit", "installs", "*"))
+	if err != nil {
+		return "", err
+	}
+	var newest string
+	var at time.Time
+	for _, dir := range kept {
+		if info, err := os.Stat(dir); err == nil && info.ModTime().After(at) {
+			newest, at = dir, info.ModTime()
+		}
+	}
+	if newest == "" {
+		return "", errors.New("shipit has kept no install")
+	}
+	return newest, nil
+}
+
+// span is a part of a run.
+type span struct{ from, to time.Time }
+
+// layerSpan is the last part of the events from the end of a command to the push.
+func layerSpan(events []byte) span {
+	var s span
+	for line := range bytes.Lines(events) {
+		var e struct {
+			At                   time.Time
+			Phase, Mark, Message string
+		}
+		if json.Unmarshal(line, &e) != nil || e.Mark != "done" {
+			continue
+		}
+		switch {
+		case e.Phase == "build" && strings.HasPrefix(e.Message, "ran "):
+			s = span{from: e.At}
+		case e.Phase == "push" && !s.from.IsZero():
+			s.to = e.At
+		}
+	}
+	return s
+}
