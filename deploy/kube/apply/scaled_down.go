@@ -44,12 +44,11 @@ func (r *reader) stateReplicas(ctx context.Context, objects []*object.Object) er
 
 // scaledToNone reports whether a workload states no replicas and its live object has none.
 func scaledToNone(want, live *unstructured.Unstructured) bool {
-	if live == nil || want.GroupVersionKind().Group != "apps" || !slices.Contains([]string{"Deployment", "StatefulSet", "ReplicaSet"}, want.GetKind()) {
+	if live == nil || !object.LeavesReplicasOpen(want) {
 		return false
 	}
-	_, stated, _ := unstructured.NestedFieldNoCopy(want.Object, "spec", "replicas")
 	n, set, _ := unstructured.NestedInt64(live.Object, "spec", "replicas")
-	return !stated && set && n == 0
+	return set && n == 0
 }
 
 // mayBeAsleep reports whether an autoscaler of a live object goes down to no pod: one
