@@ -35,24 +35,31 @@ func (h History) Built(key, digest string) bool {
 	return false
 }
 
-// choice picks a record among the newest, or returns a *release.NoneError.
-type choice func(newest []release.Record) (release.Record, error)
+// choice picks a record among the newest.
+type choice struct {
+	of    func(newest []release.Record) (release.Record, error) // or a *release.NoneError
+	final func(chosen release.Record) bool                      // no older one would be chosen in its place; nil: none ever
+}
+
+// made reports whether older records would not change the choice.
+func (c choice) made(newest []release.Record) bool {
+	chosen, err := c.of(newest)
+	return err == nil && (c.final == nil || c.final(chosen))
+}
 
 // find reads the entry that is chosen, ready to be rolled out: from what was read
 // already if it is there, otherwise from as much of the ledger as it takes.
 func (e Engine) find(ctx context.Context, h History, choose choice) (ledger.Entry, error) {
-	if chosen, err := choose(h.Records()); err == nil {
+	if read := h.Records(); choose.made(read) {
+		chosen, _ := choose.of(read)
 		i := slices.IndexFunc(h.Entries, func(entry ledger.Entry) bool { return entry.Record.Seq == chosen.Seq })
 		return h.Entries[i], e.Ledger.Trust(ctx, h.Entries[i])
 	}
-	newest, err := e.Ledger.Newest(ctx, func(newest []release.Record) bool {
-		_, err := choose(newest)
-		return err == nil
-	})
+	newest, err := e.Ledger.Newest(ctx, choose.made)
 	if err != nil {
 		return ledger.Entry{}, err
 	}
-	chosen, err := choose(newest)
+	chosen, err := choose.of(newest)
 	if err != nil {
 		return ledger.Entry{}, err
 	}
@@ -81,18 +88,10 @@ func (e Engine) chosen(ctx context.Context, h History, to string) (ledger.Entry,
 // best reads the entry that release.Choose selects. Only the whole ledger tells that no
 // release goes before a pre-release.
 func (e Engine) best(ctx context.Context, h History, to string) (ledger.Entry, error) {
-	var none *release.NoneError
-	entry, err := e.find(ctx, h, func(newest []release.Record) (release.Record, error) {
-		chosen, err := release.Choose(newest, to)
-		if err == nil && !release.Final(chosen, to) {
-			err = &release.NoneError{Asked: to}
-		}
-		return chosen, err
+	return e.find(ctx, h, choice{
+		of:    func(newest []release.Record) (release.Record, error) { return release.Choose(newest, to) },
+		final: func(chosen release.Record) bool { return release.Final(chosen, to) },
 	})
-	if !errors.As(err, &none) {
-		return entry, err
-	}
-	return e.find(ctx, h, func(newest []release.Record) (release.Record, error) { return release.Choose(newest, to) })
 }
 
 // holdsGood reports whether one of the newest records is good.
@@ -102,24 +101,26 @@ func holdsGood(newest []release.Record) bool {
 }
 
 // newestGood chooses the newest good record: what should be running.
-func newestGood(newest []release.Record) (release.Record, error) {
-	record, ok := release.Current(newest)
-	if !ok {
-		return record, &release.NoneError{}
-	}
-	return record, nil
+func newestGood() choice {
+	return choice{of: func(newest []release.Record) (release.Record, error) {
+		record, ok := release.Current(newest)
+		if !ok {
+			return record, &release.NoneError{}
+		}
+		return record, nil
+	}}
 }
 
 // goodBefore chooses the newest good record before seq.
 func goodBefore(seq int64) choice {
-	return func(newest []release.Record) (release.Record, error) {
+	return choice{of: func(newest []release.Record) (release.Record, error) {
 		for _, r := range newest {
 			if r.Seq < seq && r.Good() {
 				return r, nil
 			}
 		}
 		return release.Record{}, &release.NoneError{}
-	}
+	}}
 }
 
 // lastGood is the newest good release before seq; false if there is none.

@@ -46,10 +46,7 @@ func (e Engine) sinceGood(ctx context.Context, h History, seq int64) ([]ledger.E
 			return out, nil
 		}
 	}
-	records, err := e.Ledger.Newest(ctx, func(newest []release.Record) bool {
-		_, err := goodBefore(seq)(newest)
-		return err == nil
-	})
+	records, err := e.Ledger.Newest(ctx, goodBefore(seq).made)
 	if err != nil {
 		return nil, err
 	}

@@ -22,7 +22,7 @@ func (e Engine) Plan(ctx context.Context, rel release.Release, t Terms, unpushed
 	var p Plan
 	rel = t.History.withRecordedFiles(rel)
 	// The ledger may be out of reach: a plan may be made before the first release.
-	if entry, err := e.find(ctx, t.History, newestGood); err == nil {
+	if entry, err := e.find(ctx, t.History, newestGood()); err == nil {
 		p.Running = entry.Record.SHA
 	}
 	found, err := e.ask(ctx, rel, true)

@@ -37,7 +37,7 @@ func (e Engine) Good(ctx context.Context) (release.Record, error) {
 	if err != nil {
 		return release.Record{}, Unchanged(err)
 	}
-	entry, err := e.find(ctx, h, newestGood)
+	entry, err := e.find(ctx, h, newestGood())
 	var none *release.NoneError
 	if errors.As(err, &none) || err == nil && entry.Record.Adopted { // what ran before any release was not built from a commit
 		err = &NothingToPromoteError{Environment: e.Config.Environment, Adopted: entry.Record.Adopted}

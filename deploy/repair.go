@@ -75,7 +75,7 @@ func (e Engine) damage(ctx context.Context) (damage, error) {
 	if err != nil {
 		return damage{}, err
 	}
-	entry, err := e.find(ctx, history, newestGood)
+	entry, err := e.find(ctx, history, newestGood())
 	var none *release.NoneError
 	switch {
 	case errors.As(err, &none) && len(history.Entries) == 0:

@@ -29,26 +29,25 @@ func (e *UnclearError) Error() string {
 // Choose picks the record that a rollback goes to. to is "" for the good release
 // before the one that runs now, or a sequence number, a SHA or a prefix of
 // one of at least 4 digits, a version, or a constraint such as "~1.4": of what fits one,
-// a release goes before every pre-release. Records may come in any order. A *NoneError says that none matches, an *UnclearError that
-// none ever could.
+// a release goes before every pre-release. Records may come in any order. A *NoneError
+// says that none matches, an *UnclearError that none ever could.
 func Choose(records []Record, to string) (Record, error) {
 	newest := append([]Record(nil), records...)
 	sort.Slice(newest, func(i, j int) bool { return newest[i].Seq > newest[j].Seq })
 	if to == "" {
 		return earlier(newest)
 	}
-	match, err := matcher(to)
+	match, ranged, err := matcher(to)
 	if err != nil {
 		return Record{}, err
 	}
-	var fits []Record
+	var fits []Record // pre-releases, which a release goes before
 	for _, r := range newest {
-		if match(r) && r.Good() {
+		switch {
+		case !match(r) || !r.Good():
+		case ranged && isPrerelease(r.Version):
 			fits = append(fits, r)
-		}
-	}
-	for _, r := range fits {
-		if Final(r, to) {
+		default:
 			return r, nil
 		}
 	}
@@ -60,13 +59,12 @@ func Choose(records []Record, to string) (Record, error) {
 
 // Final reports whether no record that is older than r would be chosen in its place for
 // to. A pre-release gives way to an older release where both fit a constraint.
-func Final(r Record, to string) bool { return !isConstraint(to) || !isPrerelease(r.Version) }
-
-// isConstraint reports whether to names no single release, but a range of versions.
-func isConstraint(to string) bool {
-	_, numbered := ParseSeq(to)
-	_, err := semver.StrictNewVersion(strings.TrimPrefix(to, "v"))
-	return to != "" && !numbered && err != nil && (!isHex(to) || len(to) < 4)
+func Final(r Record, to string) bool {
+	if to == "" {
+		return true
+	}
+	_, ranged, err := matcher(to)
+	return err != nil || !ranged || !isPrerelease(r.Version)
 }
 
 // earlier finds the release to go back to from what runs now. If the newest
@@ -120,24 +118,26 @@ func ParseSeq(to string) (int64, bool) {
 	return seq, err == nil && len(to) < 7
 }
 
-func matcher(to string) (func(Record) bool, error) {
+// matcher finds the records that to names; ranged if that is no single release, but a
+// range of versions.
+func matcher(to string) (match func(Record) bool, ranged bool, err error) {
 	if seq, ok := ParseSeq(to); ok {
-		return func(r Record) bool { return r.Seq == seq }, nil
+		return func(r Record) bool { return r.Seq == seq }, false, nil
 	}
 	if isHex(to) && len(to) >= 4 {
-		return func(r Record) bool { return strings.HasPrefix(r.SHA, strings.ToLower(to)) }, nil
+		return func(r Record) bool { return strings.HasPrefix(r.SHA, strings.ToLower(to)) }, false, nil
 	}
 	if v, err := semver.StrictNewVersion(strings.TrimPrefix(to, "v")); err == nil {
-		return func(r Record) bool { return r.Version == v.String() }, nil
+		return func(r Record) bool { return r.Version == v.String() }, false, nil
 	}
 	c, err := semver.NewConstraint(to)
 	if err != nil {
-		return nil, &UnclearError{Asked: to}
+		return nil, false, &UnclearError{Asked: to}
 	}
 	return func(r Record) bool {
 		v, err := semver.NewVersion(r.Version)
 		return err == nil && c.Check(v)
-	}, nil
+	}, true, nil
 }
 
 func isHex(s string) bool {
