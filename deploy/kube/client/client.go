@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -51,11 +52,15 @@ type Client struct {
 	kinds    *kinds
 }
 
+// silence ends what client-go logs to stderr, all of which it also returns: the caller
+// decides what is shown. Its logger is one of the process and may not be set while
+// another client is at work.
+var silence = sync.OnceFunc(func() { klog.SetLogger(logr.Discard()) })
+
 // Connect reads the configuration and opens no connection. The error names the
 // file or the context that is missing.
 func Connect(o Options) (*Client, error) {
-	// client-go logs to stderr what it also returns; the caller decides what is shown.
-	klog.SetLogger(logr.Discard())
+	silence()
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = o.Kubeconfig
 	rules.WarnIfAllMissing = false
