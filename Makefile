@@ -76,7 +76,7 @@ lint: ## gofmt, vet, and golangci-lint where it is installed
 	GOGC=400 go vet ./...
 	@if command -v golangci-lint >/dev/null; then golangci-lint run; else echo 'lint: golangci-lint is not installed; go vet and the test of the import direction stand in for it'; fi
 
-bench: ## shipit beside its peers, in one run; writes docs/benchmarks.md
+bench: ## shipit beside its peers, in one run; writes docs/benchmarks.md and bench/ratios.json
 	cd bench && go run .
 
 clean: ## what build made

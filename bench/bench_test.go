@@ -70,7 +70,11 @@ func TestTheTableComparesShipitWithTheBestPeer(t *testing.T) {
 	require.NoError(t, tab.writeTo(doc))
 	got, err := os.ReadFile(doc)
 	require.NoError(t, err)
-	require.Equal(t, "before\n"+beginMark+"\n"+text+"\n"+endMark+"after\n", string(got))
+	require.Equal(t, "before\n"+beginMark+"\n"+pictures(doc)+text+"\n"+endMark+"after\n", string(got))
+	require.Contains(t, pictures(doc), `srcset="doc-dark.svg"`)
+	require.NotContains(t, text, "What a peer does better")
+	tab.rows[0].values["shipit"] = 0.5
+	require.Contains(t, tab.markdown(), "### What a peer does better\n\n- Section, took: kubectl 0.40 s, shipit 0.50 s.\n")
 	require.NoError(t, os.WriteFile(doc, []byte("no marks\n"), 0o644))
 	require.ErrorContains(t, tab.writeTo(doc), "no place")
 }

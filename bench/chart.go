@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -155,6 +156,17 @@ func escaped(s string) string {
 	var out bytes.Buffer
 	_ = xml.EscapeText(&out, []byte(s)) // a Buffer takes all
 	return out.String()
+}
+
+// pictures shows in a document the pictures that draw writes.
+func pictures(doc string) string {
+	name := strings.TrimSuffix(filepath.Base(doc), ".md")
+	return fmt.Sprintf(`<picture>
+  <source media="(prefers-color-scheme: dark)" srcset="%[1]s-dark.svg">
+  <img alt="bars of how long each tool takes, and of how long it takes to name a cause; the figures stand in the tables below" src="%[1]s-light.svg">
+</picture>
+
+`, name)
 }
 
 // draw writes the pictures beside a document: its name without .md, a dash and the ground.

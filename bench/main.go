@@ -2,6 +2,7 @@
 // on the same cluster in one run become one table in Markdown.
 //
 //	cd bench && go run .            pods are simulated; docs/benchmarks.md gets the table
+//	cd bench && go run . -check     fails if a ratio is a fifth worse than in ratios.json
 //	cd bench && go run . -real      real pods: kubelet and containerd, as root on Debian or Ubuntu
 package main
 

@@ -152,7 +152,30 @@ func (t *table) markdown() string {
 		}
 		fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | "))
 	}
+	if list := t.behind(); len(list) > 0 {
+		fmt.Fprintf(&b, "\n### What a peer does better\n\n- %s\n", strings.Join(list, "\n- "))
+	}
 	return b.String()
+}
+
+// behind names the rows in which a peer's figure is better than shipit's, with both.
+func (t *table) behind() []string {
+	var out []string
+	for _, r := range t.rows {
+		ratio, ok := r.quotient()
+		if !ok || ratio <= 1.02 { // the rest is chance
+			continue
+		}
+		var best tool
+		for _, c := range t.columns(r) {
+			v, measured := r.values[c.name]
+			if least, found := r.values[best.name]; measured && c.name != "shipit" && (!found || v < least) {
+				best = c
+			}
+		}
+		out = append(out, fmt.Sprintf("%s, %s: %s %s, shipit %s.", r.section, r.name, best.name, r.cell(best.name), r.cell("shipit")))
+	}
+	return out
 }
 
 // columns are the tools that a row compares.
@@ -205,7 +228,7 @@ func (t *table) writeTo(path string) error {
 	if !found || !ended {
 		return fmt.Errorf("%s has no place for the table, between %q and %q", path, strings.TrimSpace(beginMark), strings.TrimSpace(endMark))
 	}
-	return os.WriteFile(path, []byte(head+beginMark+"\n"+t.markdown()+"\n"+endMark+tail), 0o644)
+	return os.WriteFile(path, []byte(head+beginMark+"\n"+pictures(path)+t.markdown()+"\n"+endMark+tail), 0o644)
 }
 
 // loadNow is how busy the machine is, as the kernel says it.
