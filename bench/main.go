@@ -1,4 +1,4 @@
-// Command bench measures shipit beside kubectl, helm and kapp: the same objects
+// Command bench measures shipit beside its peers: the same objects
 // on the same cluster in one run become one table in Markdown.
 //
 //	cd bench && go run .            pods are simulated; docs/benchmarks.md gets the table
