@@ -60,7 +60,8 @@ func (a *app) configure(name string, parts ...part) {
 	opened, err := Open(a.t.Context(), cfg, Options{Kubeconfig: cmp.Or(a.kubeconfig, plane.path), Timeout: 2 * time.Minute, Progress: a.report})
 	require.NoError(a.t, err)
 	a.Engine = deploy.Engine{Config: cfg, Targets: map[release.Target]deploy.Target{release.TargetKubernetes: opened},
-		Ledger: ledger.New(opened.Store(), name, ledger.Options{Progress: a.report}), Timeout: 2 * time.Minute, Progress: a.report}
+		Ledger: ledger.New(opened.Store(), name, ledger.Options{Progress: a.report}), Timeout: 2 * time.Minute, Progress: a.report,
+		Lock: ledger.LockOptions{TTL: 2 * time.Minute}} // a busy API server may answer late
 }
 
 func (a *app) report(e release.Event) {
