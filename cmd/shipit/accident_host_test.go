@@ -82,6 +82,7 @@ func (g ground) hostShop(t *testing.T, name string, number int) *shop {
 // TestAKilledRunNeedsNoRepairOnHosts is TestAKilledRunNeedsNoRepair for an app
 // whose roles and ledger are on a machine. SHIPIT_SOAK tries every write.
 func TestAKilledRunNeedsNoRepairOnHosts(t *testing.T) {
+	besides(t)
 	g := machineGround(t)
 	var all atomic.Int32
 	soak := soaking(t, func() int { return int(all.Load()) })
@@ -226,6 +227,7 @@ func (s *shop) tellsTheTruth() {
 // TestAStoppedRunChangesNothingAfterATakeover for an app on a machine. What is
 // sent after the lock was asked for is the business of the host target's tests.
 func TestAStoppedRunChangesNothingOnHostsAfterATakeover(t *testing.T) {
+	besides(t)
 	g := machineGround(t)
 	all := g.hostShop(t, "stop-all", 900)
 	all.does(0, "release", all.sha["v1"])

@@ -122,6 +122,7 @@ func scenarios() []scenario {
 // repositories, so in a shared one how many blobs a run uploads would depend on what
 // the others have pushed by then.
 func TestAKilledRunNeedsNoRepair(t *testing.T) {
+	besides(t)
 	if testing.Short() {
 		t.Skip("it needs a control plane; -short leaves it out")
 	}
@@ -183,6 +184,7 @@ func (s *shop) survives(sc scenario, a accident) {
 // TestAStoppedRunChangesNothingAfterATakeover stops the command at writes for
 // longer than its lock lasts, lets another release take over, and wakes it up.
 func TestAStoppedRunChangesNothingAfterATakeover(t *testing.T) {
+	besides(t)
 	if testing.Short() {
 		t.Skip("it needs a control plane; -short leaves it out")
 	}

@@ -19,6 +19,7 @@ import (
 // there but for what it is piped into, on an app that has been released as 1.4.1 (#1) and
 // 1.4.2 (#2): of an example that names a record or a commit, one of these is meant.
 func TestEveryExampleRuns(t *testing.T) {
+	besides(t)
 	if testing.Short() {
 		t.Skip("it needs a control plane; -short leaves it out")
 	}

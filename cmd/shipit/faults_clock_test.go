@@ -16,6 +16,7 @@ import (
 // namespaces, whose clocks since boot differ by days: neither takes the other, which
 // has been stopped for a moment, for dead.
 func TestAClockSinceBootThatIsAnother(t *testing.T) {
+	besides(t)
 	if testing.Short() {
 		t.Skip("it needs a control plane; -short leaves it out")
 	}

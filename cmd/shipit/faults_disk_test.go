@@ -38,6 +38,7 @@ func diskTable() (all []fullDisk) {
 // there ends with the cause and a true record, what ran before runs on, and once
 // there is space again nothing need be repaired. SHIPIT_SOAK tries the whole table.
 func TestAFullDisk(t *testing.T) {
+	besides(t)
 	g := machineGround(t)
 	table := diskTable()
 	soak := soaking(t, func() int { return len(table) })

@@ -63,6 +63,7 @@ func gitTable() []gitFault {
 // them is refused with the cause, and the way back needs neither. SHIPIT_SOAK tries
 // the whole table.
 func TestEveryCommandEndsWhateverGitDoes(t *testing.T) {
+	besides(t)
 	if testing.Short() {
 		t.Skip("it needs a control plane; -short leaves it out")
 	}

@@ -45,6 +45,7 @@ func sshTable() []sshFault {
 // for an app whose role and ledger are on a machine, with the faults between shipit
 // and its SSH server. SHIPIT_SOAK tries the whole table.
 func TestEveryCommandEndsWhateverAMachineDoes(t *testing.T) {
+	besides(t)
 	g := machineGround(t)
 	table := sshTable()
 	soak := soaking(t, func() int { return len(table) })
@@ -118,6 +119,7 @@ func (a ailing) toldTruly(words []string, e ended) {
 // TestAMachineWhoseNameDoesNotResolve has a machine of a name that is not there: what
 // needs it is refused, and what runs there runs on.
 func TestAMachineWhoseNameDoesNotResolve(t *testing.T) {
+	besides(t)
 	g := machineGround(t)
 	a := ailing{shop: g.hostShop(t, "lost-name", 1399)}
 	a.does(0, "release", a.sha["v1"])

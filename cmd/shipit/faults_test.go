@@ -111,6 +111,7 @@ func faultTable() []faulty {
 // the right exit code and a true record; afterwards, that the next release needs
 // no repair. SHIPIT_SOAK tries the whole table.
 func TestEveryCommandEndsWhateverItsServersDo(t *testing.T) {
+	besides(t)
 	if testing.Short() {
 		t.Skip("it needs a control plane; -short leaves it out")
 	}
@@ -138,6 +139,7 @@ func faultCommands() [][]string {
 // TestANameThatDoesNotResolve has no registry or no API server of the name that is
 // configured. Nothing is changed, and what needs neither works.
 func TestANameThatDoesNotResolve(t *testing.T) {
+	besides(t)
 	if testing.Short() {
 		t.Skip("it needs a control plane; -short leaves it out")
 	}

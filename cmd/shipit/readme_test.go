@@ -26,6 +26,7 @@ var notTyped = map[string]string{
 // of this repository's HEAD. Cached are Go's modules and compiled packages; ~/src/monorepo is a repository of
 // npm workspaces and a kustomization, whose cluster and registry are those of the stories.
 func TestReadme(t *testing.T) {
+	besides(t)
 	if testing.Short() {
 		t.Skip("it needs a control plane; -short leaves it out")
 	}
@@ -35,7 +36,8 @@ func TestReadme(t *testing.T) {
 		t.Skip("there is no repository to clone: these are the files alone")
 	}
 	t.Log("cached: Go's modules and compiled packages")
-	g := simulated(t)
+	own := shared{options: simulatedNodes.options} // a story has an app of this name, too
+	g := own.ground(t)
 	home := t.TempDir()
 	g.monorepo(t, filepath.Join(home, "src", "monorepo"))
 	script := readmeScript(t)

@@ -23,7 +23,7 @@ const runbookPage = "../../docs/runbook.md"
 // the page gives for it, and holds what the page shows to what they print. -update
 // writes what they print into the page.
 func TestRunbook(t *testing.T) {
-	t.Parallel()
+	besides(t)
 	if testing.Short() {
 		t.Skip("it needs a control plane; -short leaves it out")
 	}

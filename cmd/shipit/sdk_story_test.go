@@ -19,6 +19,7 @@ import (
 // TestAStoryWithTheSDKOfInngest runs a story whose simulated pod answers with what a real
 // worker answers, made with Inngest's SDK; the function server is a stand-in.
 func TestAStoryWithTheSDKOfInngest(t *testing.T) {
+	besides(t)
 	if testing.Short() {
 		t.Skip("installs Inngest's SDK from npm and needs a control plane")
 	}

@@ -59,7 +59,7 @@ type ground struct {
 // TestStories runs every story against a real API server, real controllers and
 // a real registry; pods are simulated by kwok, so no code of an image runs here.
 func TestStories(t *testing.T) {
-	t.Parallel()
+	besides(t)
 	if testing.Short() {
 		t.Skip("stories need a control plane; -short leaves them out")
 	}
@@ -78,13 +78,14 @@ func TestStories(t *testing.T) {
 // TestStoriesOnRealPods runs stories on a real kubelet, containerd and registry,
 // where the worker is run by bun.
 func TestStoriesOnRealPods(t *testing.T) {
+	besides(t)
 	g := real(t)
 	for _, file := range []string{"main-job", "equal-bits", "interrupt", "real/non-root", "real/npm", "real/late-crash"} {
 		t.Run(file, func(t *testing.T) { g.run(t, "testdata/stories/"+file+".txtar", "") })
 	}
 }
 
-// real brings up a node with a real kubelet, and a registry with an image that holds bun.
+// real is a node with a real kubelet, and a registry with an image that holds bun.
 func real(t *testing.T) ground {
 	t.Helper()
 	if testing.Short() {
@@ -93,9 +94,7 @@ func real(t *testing.T) ground {
 	if err := cluster.CanRunReal(); err != nil {
 		t.Skip("real pods cannot run here: " + err.Error())
 	}
-	c, err := cluster.Up(t.Context(), cluster.Options{Real: true, Progress: progressOf(t)})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, c.Down(context.Background())) })
+	c := realNode.join(t)
 	bun, err := bunbase.Image(t.Context())
 	require.NoError(t, err)
 	pnpm, err := bunbase.PNPM(t.Context())
@@ -108,7 +107,7 @@ func real(t *testing.T) ground {
 // TestStoriesOnHosts runs stories over three roles: a worker in a real pod, and a
 // worker and the gateway as services of a real systemd, reached over SSH.
 func TestStoriesOnHosts(t *testing.T) {
-	t.Parallel()
+	besides(t)
 	if why := devhost.Skip(); why != "" {
 		t.Skip(why)
 	}
@@ -132,12 +131,16 @@ func TestStoriesOnHosts(t *testing.T) {
 	}
 }
 
-// simulated brings up a control plane with simulated nodes, and a registry.
+// simulated is a control plane with simulated nodes, and a registry.
 func simulated(t *testing.T) ground {
 	t.Helper()
-	c, err := cluster.Up(t.Context(), cluster.Options{Progress: progressOf(t), Pods: http.HandlerFunc(answerLikeWorker)})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, c.Down(context.Background())) })
+	return simulatedNodes.ground(t)
+}
+
+// ground is the cluster, joined, with a registry of the test's own.
+func (s *shared) ground(t *testing.T) ground {
+	t.Helper()
+	c := s.join(t)
 	return ground{kubeconfig: c.Kubeconfig, client: clientOf(t, c.Kubeconfig)}.withRegistry(t)
 }
 
@@ -205,7 +208,7 @@ func (g ground) run(t *testing.T, file, config string) {
 	_, err := g.client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
 	require.NoError(t, err)
 	s := &story{ground: g, t: t, namespace: namespace, config: config}
-	testscript.Run(t, testscript.Params{
+	testscript.RunT(atOnce{t}, testscript.Params{
 		Files:               []string{file},
 		RequireExplicitExec: true,
 		Setup:               s.setup,
@@ -220,6 +223,17 @@ func (g ground) run(t *testing.T, file, config string) {
 			"dockerbuild": s.dockerBuild, "checkout": s.checkout, "kubectl": s.kubectl, "asbefore": s.asBefore,
 		},
 	})
+}
+
+// atOnce is a test whose script begins at once. A script is a parallel test of its own
+// otherwise: it waits for its turn once more, and its time runs meanwhile.
+type atOnce struct{ *testing.T }
+
+func (t atOnce) Parallel()     {}
+func (t atOnce) Verbose() bool { return testing.Verbose() }
+
+func (t atOnce) Run(name string, f func(testscript.T)) {
+	t.T.Run(name, func(t *testing.T) { f(atOnce{t}) })
 }
 
 // story is one script's world.
