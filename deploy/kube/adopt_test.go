@@ -48,6 +48,7 @@ func stated(t *testing.T, c *user, ns string) (appsv1.DeploymentSpec, map[string
 }
 
 func TestWhatKubectlAppliedIsPutBackIfTheFirstReleaseFails(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	ns := namespace(t, c)
 	byKubectl(t, c, ns, `        env: [{name: OLD, value: "1"}]`)

@@ -18,6 +18,7 @@ import (
 )
 
 func TestApplySetsOfRolesWhoseNamesJoinEqually(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	t.Run("app web role api-worker and app web-api role worker leave each other's objects alone", func(t *testing.T) {
 		ns := namespace(t, c)
@@ -49,6 +50,7 @@ func TestApplySetsOfRolesWhoseNamesJoinEqually(t *testing.T) {
 }
 
 func TestAnObjectThatTwoRolesBringEqually(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	ns := namespace(t, c)
 	const shared = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: shared, namespace: $NS}\ndata: {a: b}"

@@ -123,6 +123,7 @@ func (s *standing) scale(manager string, to int32) {
 const inMain = `{"spec":{"template":{"spec":{"containers":[{"name":"main",%s}]}}}}`
 
 func TestWhatAHandChangesIsDriftAndIsPutBack(t *testing.T) {
+	t.Parallel()
 	full := deployment("web", 2, `        env: [{name: A, value: "1"}, {name: B, value: "2"}]`, "        readinessProbe: {httpGet: {path: /, port: 8080}}", "        command: [run, fast]")
 	full = strings.Replace(full, "requests: {", "limits: {memory: 64Mi}, requests: {", 1)
 	ports := strings.Replace(service, "[{port: 80, targetPort: 8080}]", "[{name: a, port: 80, targetPort: 8080}, {name: b, port: 81, targetPort: 8080}]", 1)
@@ -180,6 +181,7 @@ func TestWhatAHandChangesIsDriftAndIsPutBack(t *testing.T) {
 }
 
 func TestWhatAControllerChangesIsLeft(t *testing.T) {
+	t.Parallel()
 	s := stand(t, deployment("web", 2), strings.Replace(service, "[{port", "[{name: a, port", 1))
 	s.release()
 	for _, tc := range []struct{ name, manager, body string }{
@@ -229,6 +231,7 @@ func TestReplicasThatTheReleaseLeavesOpen(t *testing.T) {
 }
 
 func TestFirstReleaseOverWhatAnotherToolMade(t *testing.T) {
+	t.Parallel()
 	const oldEnv = `        env: [{name: OLD, value: "1"}, {name: KEEP, value: "1"}]`
 	for _, manager := range []string{"kubectl-client-side-apply", "helm", "kubectl-create", "before-first-apply", "Terraform"} {
 		t.Run(manager, func(t *testing.T) {
@@ -259,6 +262,7 @@ func TestFirstReleaseOverWhatAnotherToolMade(t *testing.T) {
 }
 
 func TestAPodThatAHandChangedIsReplaced(t *testing.T) {
+	t.Parallel()
 	for name, next := range map[string]string{
 		"by a release that changes nothing":                 deployment("web", 2),
 		"by a release that changes nothing of the pods":     strings.Replace(deployment("web", 2), "metadata: {name: web,", "metadata: {annotations: {shipit.dev/sha: next}, name: web,", 1),

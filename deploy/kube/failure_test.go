@@ -95,6 +95,7 @@ func TestFailures(t *testing.T) {
 }
 
 func TestRefusedPods(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	for _, tc := range []struct{ name, kind, code, message string }{
 		{"a Pod Security level ends a Deployment's wait", "Deployment", "PodSecurity", "violates PodSecurity"},

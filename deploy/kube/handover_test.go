@@ -56,6 +56,7 @@ func replicasOf(t *testing.T, c *user, ns string) (seen func() []int32) {
 }
 
 func TestReplicasAreHandedOverToAnAutoscaler(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	open := strings.Replace(deployment("web", 2), "  replicas: 2\n", "", 1)
 	for _, tc := range []struct {

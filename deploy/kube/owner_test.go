@@ -28,6 +28,7 @@ func (a *app) refusal(bits string, parts ...part) release.Finding {
 }
 
 func TestAnObjectThatIsAnothersIsNotTaken(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	ns := namespace(t, c)
 	first := part{"web", ns, []string{deployment("web", 1), runner}}

@@ -43,6 +43,7 @@ func parityTime(t *testing.T) time.Duration {
 // restored, has no drift and needs no change; what another hand changed of what runs is
 // drift, and what it noted beside it is none; and the next command puts it right.
 func TestParityHoldsWhateverHappened(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv("SHIPIT_PARITY_SEED"); s != "" {

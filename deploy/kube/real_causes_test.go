@@ -46,8 +46,7 @@ func ofKind(kind, doc string) string {
 
 const done = "\n      initContainers: [{name: first, image: $IMAGE, command: [bun, --version]}]"
 
-func TestRealCauses(t *testing.T) {
-	c, up, digest := realNode(t)
+func containersInTrouble(t *testing.T, c *user, up *cluster.Cluster, digest string) {
 	for _, tc := range []struct {
 		name, doc string
 		code      release.Code

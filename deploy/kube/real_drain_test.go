@@ -12,12 +12,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/joelhooks/shipit/release"
+	"github.com/joelhooks/shipit/tools/devcluster/cluster"
 )
 
 // An old pod goes on answering while its preStop hook runs, and what is connected to it
 // is served by it: the release is not over before.
-func TestAnOldPodThatAnswersDuringItsPreStopIsWaitedFor(t *testing.T) {
-	c, up, digest := realNode(t)
+func oldPodInItsPreStop(t *testing.T, c *user, up *cluster.Cluster, digest string) {
 	ns := namespace(t, c)
 	role := func(version string) release.Role {
 		doc := program("process.on('SIGTERM', () => process.exit(0)); "+answering, "        env: [{name: V, value: "+version+"}]", "        lifecycle: {preStop: {sleep: {seconds: 8}}}")

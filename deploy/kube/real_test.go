@@ -24,6 +24,22 @@ import (
 	"github.com/joelhooks/shipit/tools/devcluster/cluster"
 )
 
+// TestOnARealNode runs what needs real pods on one node: the machine has no other, and it
+// takes a while to come up.
+func TestOnARealNode(t *testing.T) {
+	c, up, digest := realNode(t)
+	for _, tc := range []struct {
+		name string
+		run  func(t *testing.T, c *user, up *cluster.Cluster, digest string)
+	}{
+		{"the runtime's failures end the wait with their cause", runtimeFailures},
+		{"the cause is that of the container that keeps a pod from being ready", containersInTrouble},
+		{"an old pod that answers during its preStop is waited for", oldPodInItsPreStop},
+	} {
+		t.Run(tc.name, func(t *testing.T) { tc.run(t, c, up, digest) })
+	}
+}
+
 // realNode brings up a real node, and pushes an image with bun to its registry.
 func realNode(t *testing.T) (*user, *cluster.Cluster, string) {
 	t.Helper()
@@ -81,8 +97,7 @@ const (
 	answering = "Bun.serve({port: 3111, fetch: r => new Response(r.method + ' ' + new URL(r.url).pathname)})"
 )
 
-func TestRealPods(t *testing.T) {
-	c, up, digest := realNode(t)
+func runtimeFailures(t *testing.T, c *user, up *cluster.Cluster, digest string) {
 	ns := namespace(t, c)
 	_, err := c.kube.CoreV1().Secrets(ns).Create(t.Context(), &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: "keys"}, StringData: map[string]string{"token": "hunter22"},

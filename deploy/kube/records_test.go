@@ -11,6 +11,7 @@ import (
 )
 
 func TestTheRecordsWhenTheFirstRoleMoves(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	before, after := namespace(t, c), namespace(t, c)
 	web := func(ns string) part { return part{"web", ns, []string{deployment("web", 1)}} }

@@ -9,6 +9,7 @@ import (
 )
 
 func TestReplicas(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	scale := func(t *testing.T, ns, manager string, to int32) {
 		s, err := c.kube.AppsV1().Deployments(ns).GetScale(t.Context(), "web", metav1.GetOptions{})

@@ -11,6 +11,7 @@ import (
 )
 
 func TestBackFromABrokenRevision(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	for _, kind := range []string{"StatefulSet", "DaemonSet", "Deployment"} {
 		t.Run("a "+kind+" with broken pods goes back to what ran before", func(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 // The scale subresource leaves a zero without a field manager: nothing but the number
 // itself tells that somebody has scaled a workload to nothing.
 func TestARoleThatIsScaledToNothingIsNotInParity(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	open := strings.Replace(deployment("web", 2), "  replicas: 2\n", "", 1)
 	scale := func(t *testing.T, ns string, to int32) {

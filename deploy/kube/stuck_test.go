@@ -14,6 +14,7 @@ import (
 )
 
 func TestADeploymentThatWasPausedByHandIsResumed(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	ns := namespace(t, c)
 	web := part{"web", ns, []string{deployment("web", 1)}}
@@ -37,6 +38,7 @@ spec:
   template: {spec: {restartPolicy: Never, containers: [{name: main, image: $IMAGE}]}}`
 
 func TestAJobThatItsTTLDeletedHasRun(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	for _, seconds := range []string{"1", "0"} {
 		t.Run(seconds+" seconds after it has finished", func(t *testing.T) { hasRunOnce(t, c, seconds) })
@@ -99,6 +101,7 @@ func TestWhatCannotBeReadyInTimeIsToldBefore(t *testing.T) {
 }
 
 func TestAPodThatAFinalizerKeepsIsNamed(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	ns := namespace(t, c)
 	t.Cleanup(func() { deletePods(t, c, ns) })

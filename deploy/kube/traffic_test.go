@@ -21,6 +21,7 @@ spec:
   ports: [{port: 80, targetPort: 8080}]`
 
 func TestWhatAServiceSendsTrafficToIsPartOfWhatRuns(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	ns := namespace(t, c)
 	web := part{"web", ns, []string{strings.Replace(deployment("web", 1), "labels: {app: web}}\n    spec", "labels: {app: web, tier: front}}\n    spec", 1), byTier}}
@@ -106,6 +107,7 @@ func deletePods(t *testing.T, c *user, ns string) {
 }
 
 func TestWhatAServiceNoLongerSelectsByARemovedWorkload(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	t.Run("of the same role", func(t *testing.T) {
 		ns := namespace(t, c)

@@ -13,6 +13,7 @@ import (
 )
 
 func TestPodsThatAreUpdatedByHand(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	for name, tc := range map[string]struct{ strategy, kept string }{
 		"OnDelete":    {"updateStrategy: {type: OnDelete}", "OnDelete"},

@@ -14,6 +14,7 @@ import (
 )
 
 func TestEveryKindOfWorkload(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	for _, kind := range []string{"StatefulSet", "DaemonSet", "Job"} {
 		t.Run("a "+kind+" is rolled out, found unchanged, and changed", func(t *testing.T) {
