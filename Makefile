@@ -38,12 +38,18 @@ dagger: ## the tests with a real Dagger engine, reached in the standard way
 FUZZTIME ?= 3s
 
 fuzz: ## every fuzz target for a while: make fuzz FUZZTIME=10m
+	@# Instrumented are this module's packages: `go test -fuzz` compiles all that they import a second time, too.
 	@# Without a limit a new input is minimised for a minute, in which nothing is tried.
-	@set -e; said=$$(mktemp); trap 'rm -f "$$said"' EXIT; for file in $$(grep -rlE '^func Fuzz' --include='*_test.go' .); do \
-		for target in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9_]*).*/\1/p' $$file); do \
-			echo "fuzz $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x ./$$(dirname $$file) >"$$said" 2>&1 \
-				|| { cat "$$said"; exit 1; }; \
-		done; done
+	@set -e; work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; \
+	for dir in $$(grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -n 1 dirname | sort -u); do \
+		go test -c -gcflags='github.com/joelhooks/shipit/...=-d=libfuzzer' -o "$$work/fuzz" $$dir; \
+		kept=$$(go env GOCACHE)/fuzz/$$(go list $$dir); \
+		for target in $$("$$work/fuzz" -test.list '^Fuzz'); do \
+			echo "fuzz $$target"; \
+			(cd $$dir && "$$work/fuzz" -test.run '^$$' -test.fuzz "^$$target\$$" -test.fuzztime $(FUZZTIME) -test.fuzzminimizetime 20x -test.fuzzcachedir "$$kept") >"$$work/said" 2>&1 \
+				|| { cat "$$work/said"; exit 1; }; \
+		done; \
+	done
 
 SOAK ?= 35
 
