@@ -133,9 +133,16 @@ func (g *ground) buildShipit(ctx context.Context, root string, say func(string))
 	}.Run(ctx, say)
 }
 
-// fetch gets all that is not built here: the programs of a real node, and bun,
-// with which the host is booted.
+// fetch gets all that is not built here: the sources of the cluster's tools, the programs
+// of a real node, and bun, with which the host is booted.
 func (g *ground) fetch(ctx context.Context, say func(string)) error {
+	tools := []string{"controlplane", "kubelet"}
+	if g.noPods != "" {
+		tools[1] = "kwok"
+	}
+	if err := cluster.FetchSources(ctx, tools...); err != nil {
+		return err
+	}
 	if g.noPods == "" {
 		if err := cluster.FetchReal(ctx, say); err != nil {
 			return err

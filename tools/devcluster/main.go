@@ -146,7 +146,11 @@ func build(ctx context.Context, f flags) error {
 	if real {
 		names = append(names, "kubelet", "nodeinit", "pause")
 	}
-	if _, err := cluster.Build(ctx, progress, names...); err != nil {
+	// Tests build cosign, too.
+	fetched := make(chan error, 1)
+	go func() { fetched <- cluster.FetchSources(ctx, "kwok", "cosign") }()
+	_, err := cluster.Build(ctx, progress, names...)
+	if err := errors.Join(err, <-fetched); err != nil {
 		return err
 	}
 	if real {
