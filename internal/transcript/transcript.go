@@ -15,7 +15,7 @@ var (
 	doneMask   = regexp.MustCompile(` \(SPAN\)`) // a step that took no time says none
 	clockMask  = regexp.MustCompile(`\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?Z|\b\d\d:\d\d:\d\d\b`)
 	readMask   = regexp.MustCompile(`\(read what [^:]*:`) // of what is read at the same time, the first that fails is named
-	podMask    = regexp.MustCompile(`-[bcdf-hj-np-tv-z0-9]{8,10}-[bcdf-hj-np-tv-z2-9]{5}\b`)
+	podMask    = regexp.MustCompile(`-[bcdf-hj-np-tv-z0-9]{5,10}-[bcdf-hj-np-tv-z2-9]{5}\b`)
 	hashMask   = regexp.MustCompile(`\b(g?)([0-9a-f]{7,64})\b`)
 	triesMask  = regexp.MustCompile(`\btried \d+ times`)
 	numberMask = regexp.MustCompile(`\b(PID|pid|port|node-?) ?\d+`)
@@ -40,6 +40,7 @@ func Masked(text string) string {
 	text = spanMask.ReplaceAllString(text, "SPAN")
 	text = doneMask.ReplaceAllString(text, "")
 	text = podMask.ReplaceAllString(text, "-POD")
+	text = numberMask.ReplaceAllString(text, "$1 N") // before hashes, which those of seven digits would be
 	numbers := map[string]int{}
 	text = hashMask.ReplaceAllStringFunc(text, func(hash string) string {
 		short := hashMask.FindStringSubmatch(hash)[2][:7]
@@ -49,7 +50,6 @@ func Masked(text string) string {
 		return fmt.Sprintf("HASH%d", numbers[short])
 	})
 	text = triesMask.ReplaceAllString(text, "tried N times")
-	text = numberMask.ReplaceAllString(text, "$1 N")
 	text = addrMask.ReplaceAllString(text, "ADDRESS")
 	return spacesMask.ReplaceAllString(text, "  ")
 }
