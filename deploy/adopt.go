@@ -131,8 +131,13 @@ func (e Engine) putBackUnready(ctx context.Context, c checked, failed release.Re
 		return []string{"cannot read what ran before: " + release.OneLine(err.Error())}, true
 	}
 	before := entry.Release()
-	told = []string{"what ran before was not ready, and is put back as it was"}
 	_, faults := e.restoreRoles(ctx, before, switched)
-	told = append(told, faults...)
-	return append(told, e.removeFormerRoles(ctx, asFormer(c.Release, failed), before)...), true
+	if ctx.Err() != nil { // another run may hold the lock by now
+		return append(faults, release.OneLine(context.Cause(ctx).Error())), true
+	}
+	faults = append(faults, e.removeFormerRoles(ctx, asFormer(c.Release, failed), before)...)
+	if len(faults) > 0 {
+		return append([]string{"what ran before was not ready, and is not all as it was"}, faults...), true
+	}
+	return []string{"what ran before was not ready, and is put back as it was"}, true
 }

@@ -171,3 +171,30 @@ func TestALiteralSecretOfWhatRunsIsRefusedBeforeItIsRecorded(t *testing.T) {
 	require.Equal(t, release.Settled, record.Outcome, record.Reason)
 	require.Equal(t, []release.Code{release.CodeAdoptedSecret}, record.Allowed)
 }
+
+func TestASecretThatWasThereBeforeStaysWhereARollbackDoesNotHaveIt(t *testing.T) {
+	c := connect(t)
+	ns := namespace(t, c)
+	theirs := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "theirs", Namespace: ns}, StringData: map[string]string{"password": "hunter2"}}
+	theirs, err := c.kube.CoreV1().Secrets(ns).Create(t.Context(), theirs, applied())
+	require.NoError(t, err)
+	byKubectl(t, c, ns)
+	require.Eventually(t, func() bool { return time.Now().Unix() > theirs.CreationTimestamp.Unix() }, 10*time.Second, 20*time.Millisecond, "it is older, by the API server's clock of seconds")
+	secret := func(name string) string {
+		return "apiVersion: v1\nkind: Secret\nmetadata: {name: " + name + ", namespace: $NS}\nstringData: {password: hunter2}"
+	}
+	web := part{"web", ns, []string{deployment("web", 1), secret("theirs"), secret("ours")}}
+	a := newApp(t, "adopt-"+ns[len(ns)-5:], web)
+	a.settled("v1", web)
+	record, err := a.Rollback(t.Context(), "0", deploy.Terms{})
+	require.NoError(t, err)
+	require.Equal(t, release.Settled, record.Outcome, record.Reason)
+	require.True(t, record.Parity, record.Reason)
+	kept, err := c.kube.CoreV1().Secrets(ns).Get(t.Context(), "theirs", metav1.GetOptions{})
+	require.NoError(t, err, "what ran before needs it")
+	require.Equal(t, "hunter2", string(kept.Data["password"]))
+	require.Contains(t, a.noted(), "Secret "+ns+"/theirs is no longer part of the release and is kept")
+	_, err = c.kube.CoreV1().Secrets(ns).Get(t.Context(), "ours", metav1.GetOptions{})
+	require.Error(t, err, "what the release brought goes away")
+	a.inParity()
+}

@@ -54,7 +54,7 @@ func Diff(ctx context.Context, c *client.Client, s State, o Options) (Plan, erro
 		return Plan{}, err
 	}
 	for _, id := range sortedIDs(gone) {
-		if !keptKinds[id.Kind] {
+		if !gone[id].Kept {
 			plan.Changes = append(plan.Changes, Change{Object: id, Action: release.ActionPruned})
 		}
 	}

@@ -48,6 +48,7 @@ type Inventory struct {
 type Member struct {
 	Kind object.Kind
 	Live *unstructured.Unstructured
+	Kept bool // it cannot be created again: once it is no more wanted it leaves the set, and stays
 }
 
 // Read parses a role's objects and reads what the role has in the cluster.
@@ -93,6 +94,10 @@ func ReadInventory(ctx context.Context, c *client.Client, s Set, objects []*obje
 	}
 	if err != nil {
 		return Inventory{}, fmt.Errorf("read what role %s has: %w", s.Role, err)
+	}
+	for id, m := range r.into {
+		m.Kept = isKept(id, m.Live, parent)
+		r.into[id] = m
 	}
 	return Inventory{Members: r.into, Others: r.others, parent: parent, extent: recordedExtent(parent)}, nil
 }

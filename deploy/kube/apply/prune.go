@@ -19,12 +19,23 @@ var keptKinds = map[string]bool{
 	"Namespace": true, "CustomResourceDefinition": true, "PersistentVolumeClaim": true, "PersistentVolume": true,
 }
 
+// isKept reports whether a member of a set with this parent holds what cannot be created
+// again: by its kind, or because it is a Secret that was there before shipit took it over,
+// whose values are stored nowhere.
+func isKept(id object.ID, live, parent *unstructured.Unstructured) bool {
+	if keptKinds[id.Kind] || parent == nil {
+		return keptKinds[id.Kind]
+	}
+	made, took := live.GetCreationTimestamp(), parent.GetCreationTimestamp()
+	return id.Group == "" && id.Kind == "Secret" && made.Before(&took)
+}
+
 // Obsolete are the members that are not among the role's objects any more, without
-// those of kinds that are never pruned.
+// those that are never pruned.
 func (s State) Obsolete() map[object.ID]Member {
 	gone := s.obsolete()
-	for id := range gone {
-		if keptKinds[id.Kind] {
+	for id, m := range gone {
+		if m.Kept {
 			delete(gone, id)
 		}
 	}
@@ -123,7 +134,7 @@ func pruneOne(ctx context.Context, c *client.Client, s Set, o prunable, p releas
 		return nil // it is gone already, or another role's by now
 	}
 	e := release.Event{Phase: release.PhaseApply, Mark: release.MarkStep, Role: s.Role, Message: o.id.String() + " " + string(release.ActionPruned)}
-	if keptKinds[o.id.Kind] || o.Live.GetAnnotations()[object.PruneAnnotation] == "false" {
+	if o.Kept || o.Live.GetAnnotations()[object.PruneAnnotation] == "false" {
 		e.Mark, e.Message = release.MarkNote, o.id.String()+" is no longer part of the release and is kept; delete it by hand if nothing needs it"
 		err = c.RemoveLabel(ctx, o.Kind, o.id, live.GetUID(), object.PartOfLabel)
 	} else {

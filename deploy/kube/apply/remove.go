@@ -63,8 +63,8 @@ func (s State) New() bool { return s.Inventory.parent == nil }
 // Present reports whether anything of a role is there that an apply brought and that
 // is not kept whatever happens.
 func (s State) Present() bool {
-	for id, m := range s.Inventory.Members {
-		if !keptKinds[id.Kind] && m.Live.GetDeletionTimestamp() == nil {
+	for _, m := range s.Inventory.Members {
+		if !m.Kept && m.Live.GetDeletionTimestamp() == nil {
 			return true
 		}
 	}
