@@ -82,7 +82,7 @@ func (t *table) causes() []group {
 				g.bars = append(g.bars, bar{c.name, v, seconds.text(v), false, i})
 			case r.texts[c.name] != "":
 				limit := t.limit.Seconds()
-				g.bars = append(g.bars, bar{c.name, limit, fmt.Sprintf("no cause in %.0f s", limit), true, i})
+				g.bars = append(g.bars, bar{c.name, limit, fmt.Sprintf("not in %.0f s", limit), true, i})
 			}
 		}
 		out = append(out, g)

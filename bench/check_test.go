@@ -100,7 +100,7 @@ func TestThePictureIsWellFormedAndTrueToTheTable(t *testing.T) {
 			}
 		}
 		require.Equal(t, []int{chartBars / 4, chartBars, chartBars / 10, chartBars}, widths)
-		for _, has := range []string{"a <row> & more", "0.50 s", "2.00 s", "crash loop", "1.50 s", "no cause in 15 s"} {
+		for _, has := range []string{"a <row> & more", "0.50 s", "2.00 s", "crash loop", "1.50 s", "not in 15 s"} {
 			require.Contains(t, words.String(), has)
 		}
 		require.NotContains(t, words.String(), "last pod ready", "it is a part of another row")

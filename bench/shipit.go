@@ -15,20 +15,21 @@ type shipitCommands struct{}
 
 func (shipitCommands) agent() string { return "shipit" }
 
-const shipitYAML = `app: bench
+// Each deployment is an app of its own: records in another namespace are refused.
+const shipitYAML = `app: %[3]s
 builder: embedded
 images:
   worker:
-    repository: %s/bench/worker
+    repository: %[1]s/bench/worker
     package: packages/system-bus
-    base: %s
+    base: %[2]s
     entrypoint: [bun, --no-install, run, src/serve.ts]
 roles:
   cluster:
     image: worker
     stable: 1ms # no peer waits whether what is ready stays so
-    kubernetes: {namespace: %s, manifests: [k8s]}
-timeout: %s
+    kubernetes: {namespace: %[3]s, manifests: [k8s]}
+timeout: %[4]s
 `
 
 // write commits the variant and builds its image: a release then finds it in
