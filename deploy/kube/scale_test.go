@@ -40,7 +40,8 @@ type requests struct {
 	t     *testing.T
 	user  *user
 	path  string
-	from  int64
+	from  int              // where the entry of the last mark begins
+	began metav1.MicroTime // when the server received that request
 	marks int
 }
 
@@ -50,43 +51,59 @@ func newRequests(t *testing.T, u *user) *requests {
 	return r
 }
 
-// since counts the requests since the last call, by verb. The server writes an entry
-// when it has answered; the entry of a request that only this func makes says that
-// those of all requests before are there.
+// since counts the requests since the last call, by verb: those that the server received
+// between two marks. It writes an entry when it has answered, on a busy machine a little
+// later than whoever asked goes on: a second mark gives it time.
 func (r *requests) since() map[string]int {
 	r.t.Helper()
+	from, until := r.mark()
+	r.mark()
+	data, err := os.ReadFile(r.path)
+	require.NoError(r.t, err)
+	counts := countRequests(string(data[r.from:]), r.began, until)
+	r.from, r.began = from, until
+	return counts
+}
+
+// mark makes a request that nobody else makes. It returns where its entry begins, and when
+// the server received it.
+func (r *requests) mark() (at int, received metav1.MicroTime) {
+	r.t.Helper()
 	r.marks++
-	mark := fmt.Sprintf("%s-mark-%d", strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(r.t.Name())), r.marks)
-	_, err := r.user.kube.CoreV1().ConfigMaps("default").Get(r.t.Context(), mark, metav1.GetOptions{})
+	name := fmt.Sprintf("%s-mark-%d", strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(r.t.Name())), r.marks)
+	_, err := r.user.kube.CoreV1().ConfigMaps("default").Get(r.t.Context(), name, metav1.GetOptions{})
 	require.True(r.t, apierrors.IsNotFound(err), "%v", err)
-	var text string
 	require.Eventually(r.t, func() bool {
 		data, err := os.ReadFile(r.path)
 		require.NoError(r.t, err)
-		text = string(data[r.from:])
-		at := strings.Index(text, `"name":"`+mark+`"`)
-		if at < 0 {
+		text := string(data[r.from:])
+		named := strings.Index(text, `"name":"`+name+`"`)
+		if named < 0 || !strings.Contains(text[named:], "\n") {
 			return false
 		}
-		end := strings.IndexByte(text[at:], '\n')
-		if end < 0 {
-			return false
-		}
-		text = text[:at+end+1]
+		begins := strings.LastIndexByte(text[:named], '\n') + 1
+		var e struct{ RequestReceivedTimestamp metav1.MicroTime }
+		line, _, _ := strings.Cut(text[begins:], "\n")
+		require.NoError(r.t, json.Unmarshal([]byte(line), &e))
+		at, received = r.from+begins, e.RequestReceivedTimestamp
 		return true
-	}, 2*time.Minute, 10*time.Millisecond, "the audit log has no entry of %s", mark)
-	r.from += int64(len(text))
-	return countRequests(text)
+	}, 2*time.Minute, 10*time.Millisecond, "the audit log has no entry of %s", name)
+	return at, received
 }
 
-// countRequests counts the entries of an audit log that are shipit's, by verb.
-func countRequests(text string) map[string]int {
+// countRequests counts the entries of an audit log that are shipit's, by verb, of requests
+// that the server received in a time.
+func countRequests(text string, from, until metav1.MicroTime) map[string]int {
 	counts := map[string]int{}
 	for _, line := range strings.Split(text, "\n") {
 		var e struct {
-			Verb, UserAgent, Stage string
+			Verb, UserAgent, Stage   string
+			RequestReceivedTimestamp metav1.MicroTime
 		}
-		if json.Unmarshal([]byte(line), &e) == nil && e.UserAgent == object.Manager && (e.Stage == "ResponseComplete" && e.Verb != "watch" || e.Stage == "ResponseStarted") {
+		if json.Unmarshal([]byte(line), &e) != nil || e.UserAgent != object.Manager || e.RequestReceivedTimestamp.Before(&from) || until.Before(&e.RequestReceivedTimestamp) {
+			continue
+		}
+		if e.Stage == "ResponseComplete" && e.Verb != "watch" || e.Stage == "ResponseStarted" {
 			counts[e.Verb]++
 			counts["all"]++
 		}
