@@ -107,11 +107,19 @@ func TestOneThatWaitedAndIsGoneSupersedesNobody(t *testing.T) {
 func TestTwentyReleasesAtOnce(t *testing.T) {
 	const runs = 20
 	onEveryStore(t, func(t *testing.T, p place) {
+		// One that comes when the newest has ended already is superseded by nobody.
+		working, err := ledger.New(p.store, app, ledger.Options{}).Lock(t.Context(), ledger.LockOptions{TTL: time.Minute})
+		require.NoError(t, err)
 		ends := make([]error, runs)
-		var all sync.WaitGroup
+		var all, here sync.WaitGroup
+		here.Add(runs)
 		for n := range runs {
-			all.Go(func() { ends[n] = shipInTurn(t.Context(), p.store, n+1) })
+			all.Go(func() {
+				ends[n] = shipInTurn(t.Context(), &entered{Store: p.store, first: sync.OnceFunc(here.Done)}, n+1)
+			})
 		}
+		here.Wait()
+		require.NoError(t, working.Unlock(t.Context()))
 		all.Wait()
 		settledNow := 0
 		for n, err := range ends {
@@ -131,6 +139,17 @@ func TestTwentyReleasesAtOnce(t *testing.T) {
 		require.Equal(t, version(runs).SHA, records[0].SHA, "and it is the last")
 		requireWhole(t, l)
 	})
+}
+
+// entered is a store that tells when the lock was read for the first time.
+type entered struct {
+	ledger.Store
+	first func()
+}
+
+func (e *entered) ReadLock(ctx context.Context) (ledger.StoredLock, error) {
+	defer e.first()
+	return e.Store.ReadLock(ctx)
 }
 
 func shipInTurn(ctx context.Context, store ledger.Store, n int) error {
