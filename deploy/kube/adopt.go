@@ -50,11 +50,11 @@ func (t *Target) Adopt(ctx context.Context, step deploy.Step) (deploy.Adoption, 
 		return deploy.Adoption{}, nil
 	}
 	out.Role.Repository = repositoryOf(state, step.Role.Repository)
-	seen, err := observe(ctx, t.client, out.Role)
+	found, err := readRunning(ctx, t.client, out.Role)
 	if err != nil {
 		return deploy.Adoption{}, err
 	}
-	if out.Live = seen.Live; len(out.Live.Digests) == 1 {
+	if out.Live, _ = observe(ctx, t.client, out.Role, found); len(out.Live.Digests) == 1 {
 		out.Role.Digest = out.Live.Digest()
 	}
 	return out, nil

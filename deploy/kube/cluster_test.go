@@ -155,8 +155,12 @@ func stepOf(role release.Role) deploy.Step {
 
 // Observe reads what runs.
 func (u *user) Observe(ctx context.Context, role release.Role) (release.Live, error) {
-	seen, err := observe(ctx, u.Client, role)
-	return seen.Live, err
+	found, err := readRunning(ctx, u.Client, role)
+	if err != nil {
+		return release.Live{}, err
+	}
+	live, _ := observe(ctx, u.Client, role, found)
+	return live, nil
 }
 
 // Preflight checks one role of the app "test".

@@ -12,58 +12,14 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/joelhooks/shipit/deploy/kube/client"
 	"github.com/joelhooks/shipit/deploy/kube/compare"
 	"github.com/joelhooks/shipit/deploy/kube/object"
-	"github.com/joelhooks/shipit/deploy/kube/rollout"
 	"github.com/joelhooks/shipit/release"
 )
-
-// observation is what runs for a role, and why it does not run as it should, if that
-// is known.
-type observation struct {
-	release.Live
-	running running
-	failure *release.Failure
-}
-
-// observe reads what runs for a role now: the digests that the runtime reports for
-// the role's containers in the pods that are ready, old ones too. It trusts no image
-// name: a pod whose runtime reports no digest counts as running none. Jobs and
-// CronJobs serve nothing and are not counted.
-func observe(ctx context.Context, c *client.Client, role release.Role) (observation, error) {
-	r, err := readRunning(ctx, c, role)
-	if err != nil {
-		return observation{}, fmt.Errorf("observe role %s: %w", role.Name, err)
-	}
-	out := observation{Live: liveOf(role, r, time.Now()), running: r}
-	if p := faulty(role, r, out.Live); p != nil {
-		out.failure = rollout.Explain(ctx, c, role.Name, p)
-	}
-	return out, nil
-}
-
-// faulty is the pod that tells why a role is not up or not steady; nil if it is both.
-func faulty(role release.Role, r running, live release.Live) *corev1.Pod {
-	if live.Unsteady == "" && live.Ready >= live.Desired {
-		return nil
-	}
-	own := r.ownPods(role)
-	if p := steadinessOf(own, live.At).pod; p != nil {
-		return p
-	}
-	var newest *corev1.Pod
-	for _, p := range own {
-		if !object.PodReady(p) && (newest == nil || newest.CreationTimestamp.Before(&p.CreationTimestamp)) {
-			newest = p
-		}
-	}
-	return newest
-}
 
 // ownPods are the pods of the role's workloads that run its image, without those that
 // are being deleted.
@@ -113,8 +69,12 @@ func readRunning(ctx context.Context, c *client.Client, role release.Role) (runn
 	}
 	group, gctx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) { r.workloads, err = liveWorkloads(gctx, c, r.objects); return err })
-	group.Go(func() (err error) { r.pods, err = podsOf(gctx, c, serving(r.objects, bodies)); return err })
-	return r, group.Wait()
+	selected := selectedBy(serving(r.objects, bodies))
+	group.Go(func() (err error) { r.pods, err = podsOf(gctx, c, selected); return err })
+	if err := group.Wait(); err != nil {
+		return running{}, fmt.Errorf("observe role %s: %w", role.Name, err)
+	}
+	return r, nil
 }
 
 // liveWorkloads reads those that serve as they are; one that does not exist is left out.
@@ -161,33 +121,36 @@ func serving(objects []*object.Object, live []*unstructured.Unstructured) []*uns
 	return out
 }
 
-// podsOf reads the pods that the workloads select, one request a namespace.
-func podsOf(ctx context.Context, c *client.Client, live []*unstructured.Unstructured) ([]*corev1.Pod, error) {
-	common := map[string]map[string]string{}
-	for _, u := range live {
+// selectedBy are the labels that the pods of all workloads of a namespace have in common,
+// by namespace.
+func selectedBy(workloads []*unstructured.Unstructured) map[string]labels.Set {
+	common := map[string]labels.Set{}
+	for _, u := range workloads {
 		selected, _, _ := unstructured.NestedStringMap(u.Object, "spec", "selector", "matchLabels")
 		if u.GetKind() == "Pod" {
 			selected = u.GetLabels()
 		}
 		common[u.GetNamespace()] = object.CommonLabels(common[u.GetNamespace()], selected)
 	}
+	return common
+}
+
+// podsOf reads the pods with such labels, one request a namespace.
+func podsOf(ctx context.Context, c *client.Client, selected map[string]labels.Set) ([]*corev1.Pod, error) {
 	var mu sync.Mutex
 	var pods []*corev1.Pod
 	group, gctx := errgroup.WithContext(ctx)
-	for ns, set := range common {
+	for ns, set := range selected {
 		group.Go(func() error {
-			var list corev1.PodList
-			if err := c.ListInto(gctx, client.Pods, ns, metav1.ListOptions{LabelSelector: labels.Set(set).String()}, &list); err != nil {
-				return err
-			}
+			var slim object.SlimPods
+			list, err := c.ListPods(gctx, ns, set, func(p *corev1.Pod) {
+				p.ManagedFields = compare.PatchesOf(p.ManagedFields)
+				slim.Slim(p)
+			})
 			mu.Lock()
 			defer mu.Unlock()
-			for i := range list.Items {
-				p := &list.Items[i]
-				p.ManagedFields, p.Annotations = compare.PatchesOf(p.ManagedFields), nil // the rest is never read; a thousand pods are held at once
-				pods = append(pods, p)
-			}
-			return nil
+			pods = append(pods, list...)
+			return err
 		})
 	}
 	return pods, group.Wait()

@@ -83,7 +83,7 @@ func (t *Target) replacePatched(ctx context.Context, role release.Role, objects 
 		}
 	}
 	var err error
-	if r.pods, err = podsOf(ctx, t.client, r.workloads); err != nil {
+	if r.pods, err = podsOf(ctx, t.client, selectedBy(r.workloads)); err != nil {
 		return r, fmt.Errorf("observe role %s: %w", role.Name, err)
 	}
 	desired := 0

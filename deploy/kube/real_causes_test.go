@@ -205,13 +205,17 @@ spec:
 // steady observes a role until what is seen holds.
 func (u *user) steady(t *testing.T, role release.Role, holds func(release.Live) bool) (release.Live, *release.Failure) {
 	t.Helper()
-	var seen observation
+	var live release.Live
+	var failure *release.Failure
 	require.Eventually(t, func() bool {
-		var err error
-		seen, err = observe(t.Context(), u.Client, role)
-		return err == nil && holds(seen.Live)
-	}, time.Minute, 200*time.Millisecond, "%+v", &seen)
-	return seen.Live, seen.failure
+		found, err := readRunning(t.Context(), u.Client, role)
+		if err != nil {
+			return false
+		}
+		live, failure = observe(t.Context(), u.Client, role, found)
+		return holds(live)
+	}, time.Minute, 200*time.Millisecond, "%+v", &live)
+	return live, failure
 }
 
 // variant pushes the image with bun once more under another digest.

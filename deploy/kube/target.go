@@ -18,8 +18,6 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/joelhooks/shipit/config"
 	"github.com/joelhooks/shipit/deploy"
 	"github.com/joelhooks/shipit/deploy/kube/apply"
@@ -189,81 +187,9 @@ func (t *Target) preflightOptions() preflight.Options {
 		Timeout: t.options.Timeout, Elsewhere: elsewhere, CanPull: t.options.CanPull, Platforms: t.options.Platforms}
 }
 
-// state is what a role is to have and what it has: as the preflight of this step read
-// it, or else read now. Without a snapshot everything is read now.
-func (t *Target) state(ctx context.Context, step deploy.Step) (apply.State, compare.Policy, error) {
-	p, err := t.placed(step.Role, step.Force)
-	if err != nil {
-		return apply.State{}, p.policy, err
-	}
-	read, _ := step.Snapshot.(*preflight.Snapshot) // nil without one: it has no state
-	if state, ok := read.State(step.Role); ok {
-		return state, p.policy, nil
-	}
-	state, err := apply.Read(ctx, t.client, step.Role, t.cfg.App, p.namespace)
-	return state, p.policy, err
-}
-
 // Prepare does nothing: a node pulls the image when a pod is scheduled there.
 func (t *Target) Prepare(_ context.Context, role release.Role) (release.Role, error) {
 	return role, nil
-}
-
-// Compare has the server try every object that is not as the release states it, and
-// at the same time reads what the pods run.
-func (t *Target) Compare(ctx context.Context, step deploy.Step) (deploy.Comparison, error) {
-	var (
-		out   deploy.Comparison
-		plan  apply.Plan
-		state apply.State
-		found running
-		ends  []endpoint
-	)
-	releasePods, err := podsOfRelease(step.Release)
-	if err != nil {
-		return deploy.Comparison{}, err
-	}
-	services := slices.DeleteFunc(slices.Clone(releasePods.services), func(s releaseService) bool { return s.role != step.Role.Name })
-	group, gctx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		seen, err := observe(gctx, t.client, step.Role)
-		out.Live, out.Failure, found = seen.Live, seen.failure, seen.running
-		return err
-	})
-	group.Go(func() (err error) { state, plan, err = t.plan(gctx, step); return err })
-	group.Go(func() (err error) { ends, err = endpointsOf(gctx, t.client, services); return err })
-	if err := group.Wait(); err != nil {
-		return deploy.Comparison{}, err
-	}
-	for _, c := range plan.Changes {
-		out.Changes = append(out.Changes, deploy.Change{Role: step.Role.Name, Object: c.Object.String(), Action: c.Action, Fields: c.Fields})
-	}
-	out.Changes = append(out.Changes, podChanges(step.Role, found)...)
-	traffic, err := trafficTo(ctx, t.client, ends, releasePods, services, found.pods)
-	if err != nil {
-		return deploy.Comparison{}, err
-	}
-	out.Live.Note, out.Live.Info = traffic.note(), joined(out.Live.Info, traffic.info())
-	out.Findings, out.Present = plan.Findings, state.Present()
-	return out, nil
-}
-
-// joined is what two texts say, either of which may say nothing.
-func joined(a, b string) string {
-	if a == "" || b == "" {
-		return a + b
-	}
-	return a + "; " + b
-}
-
-// plan has the server try what Switch would do.
-func (t *Target) plan(ctx context.Context, step deploy.Step) (apply.State, apply.Plan, error) {
-	state, policy, err := t.state(ctx, step)
-	if err != nil {
-		return state, apply.Plan{}, err
-	}
-	plan, err := apply.Diff(ctx, t.client, state, apply.Options{Policy: policy, Roles: step.Release.Roles})
-	return state, plan, err
 }
 
 // Remove takes away the ApplySet of a role of an earlier release, if no role of keep

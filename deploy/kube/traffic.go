@@ -10,7 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/joelhooks/shipit/deploy/kube/client"
@@ -140,12 +139,16 @@ func selectedPods(ctx context.Context, c *client.Client, services []releaseServi
 	}
 	pods := map[types.UID]*corev1.Pod{}
 	for ns, set := range common {
-		var list corev1.PodList
-		if err := c.ListInto(ctx, client.Pods, ns, metav1.ListOptions{LabelSelector: labels.Set(set).String()}, &list); err != nil {
+		var slim object.SlimPods
+		list, err := c.ListPods(ctx, ns, set, func(p *corev1.Pod) {
+			p.ManagedFields = nil
+			slim.Slim(p)
+		})
+		if err != nil {
 			return nil, fmt.Errorf("read what Services send traffic to: %w", err)
 		}
-		for i := range list.Items {
-			pods[list.Items[i].UID] = &list.Items[i]
+		for _, p := range list {
+			pods[p.UID] = p
 		}
 	}
 	return pods, nil

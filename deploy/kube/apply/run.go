@@ -180,17 +180,20 @@ func (r *run) applyObject(ctx context.Context, o *object.Object) (Result, error)
 	return result, nil
 }
 
+// unchanged is the result for an object that was not written. Of one that has no state
+// to wait for nothing more is asked.
 func unchanged(o *object.Object, live *unstructured.Unstructured) Result {
-	return Result{Object: o, Action: release.ActionUnchanged, SamePods: true, Live: live}
+	result := Result{Object: o, Action: release.ActionUnchanged, SamePods: true}
+	if o.BecomesReady() {
+		result.Live = object.WithoutManagedFields(live)
+	}
+	return result
 }
 
 // written is the result for an object that the server has written. It may be ready
 // already, if nothing changed that its pods run.
 func written(o *object.Object, action release.Action, got client.Applied) Result {
-	if got.Object != nil {
-		got.Object.SetManagedFields(nil)
-	}
-	return Result{Object: o, Action: action, Version: got.Version, Live: got.Object}
+	return Result{Object: o, Action: action, Version: got.Version, Live: object.WithoutManagedFields(got.Object)}
 }
 
 // replace deletes a Job, whose template cannot change, and creates it again.

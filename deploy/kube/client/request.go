@@ -77,22 +77,6 @@ func (c *Client) Find(ctx context.Context, k object.Kind, namespace, name string
 	return &items[0], nil
 }
 
-func (c *Client) list(ctx context.Context, k object.Kind, namespace, parameter, selector string) ([]unstructured.Unstructured, error) {
-	var list unstructured.UnstructuredList
-	err := c.retry(ctx, func() error {
-		req := c.rest().Get().AbsPath(k.Path(namespace, "")).SetHeader("Accept", "application/json")
-		if selector != "" {
-			req = req.Param(parameter, selector)
-		}
-		body, err := bodyOf(req.Do(ctx))
-		if err != nil {
-			return err
-		}
-		return list.UnmarshalJSON(body)
-	})
-	return list.Items, err
-}
-
 // Live reads the live state of objects of one kind and namespace: by name if they
 // are few, else in one list by the labels that they have in common. One that does
 // not exist is left out.

@@ -42,7 +42,7 @@ func (m manager) isOwn() bool {
 // managersOf are those of a live object, without those that write its status only.
 func managersOf(live *unstructured.Unstructured) []manager {
 	var out []manager
-	for i, e := range live.GetManagedFields() {
+	for i, e := range object.ManagedFields(live) {
 		if e.FieldsV1 == nil || e.Subresource == "status" {
 			continue
 		}

@@ -59,7 +59,7 @@ func ByHand(want map[string]any, live *unstructured.Unstructured, p Policy) Take
 		return Takeover{}
 	}
 	defaults := obsoleteDefaults(want, live)
-	if defaults.Empty() && !slices.ContainsFunc(live.GetManagedFields(), func(e metav1.ManagedFieldsEntry) bool {
+	if defaults.Empty() && !slices.ContainsFunc(object.ManagedFields(live), func(e metav1.ManagedFieldsEntry) bool {
 		return p.isHand(manager{name: e.Manager, subresource: e.Subresource}) && e.APIVersion == live.GetAPIVersion()
 	}) {
 		return Takeover{}
@@ -176,7 +176,7 @@ func (t Takeover) ManagedFields() ([]metav1.ManagedFieldsEntry, error) {
 	now := metav1.NewTime(time.Now())
 	mine := metav1.ManagedFieldsEntry{Manager: object.Manager, Operation: metav1.ManagedFieldsOperationApply, APIVersion: t.live.GetAPIVersion(), FieldsType: "FieldsV1"}
 	var out []metav1.ManagedFieldsEntry
-	for i, e := range t.live.GetManagedFields() {
+	for i, e := range object.ManagedFields(t.live) {
 		rest, isHand := t.rest[i]
 		switch {
 		case e.Manager == mine.Manager && e.Operation == mine.Operation && e.APIVersion == mine.APIVersion && e.Subresource == "":

@@ -70,6 +70,7 @@ type run struct {
 
 	replicaSets   map[types.UID]replicaSet
 	pods          map[types.UID]*pod
+	slim          object.SlimPods
 	controlled    map[types.UID]map[types.UID]bool // ReplicaSets and pods by the UID of their controller
 	earlyWarnings map[types.UID][]diagnose.Warning // about objects that are not known yet
 	deleted       map[types.UID]bool               // pods that were deleted because they blocked an update

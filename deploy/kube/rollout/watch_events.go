@@ -77,8 +77,7 @@ func (r *run) handleObject(u *unstructured.Unstructured, deleted bool) {
 		t.Live, t.statusRead, t.delegated, t.status = nil, false, false, diagnose.Status{Missing: "was deleted"}
 		return
 	}
-	u.SetManagedFields(nil)
-	t.Live, t.statusRead = u, false
+	t.Live, t.statusRead = object.WithoutManagedFields(u), false
 	r.byUID[u.GetUID()] = t
 	r.addEarlyWarnings(u.GetUID(), t.history)
 }
@@ -124,7 +123,8 @@ func (r *run) handlePod(p *corev1.Pod, e watchEvent) {
 		r.pods[p.UID] = known
 		r.addEarlyWarnings(p.UID, known.history)
 	}
-	p.ManagedFields, p.Annotations = nil, nil // never read; a thousand pods are held at once
+	p.ManagedFields = nil // never read
+	r.slim.Slim(p)
 	known.Pod, known.from = p, e.from
 	known.history.Observe(p)
 }
