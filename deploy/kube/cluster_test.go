@@ -124,7 +124,7 @@ func (o applyOptions) apply() apply.Options {
 
 // Apply applies a role.
 func (u *user) Apply(ctx context.Context, role release.Role, o applyOptions) (apply.Applied, error) {
-	state, err := apply.Read(ctx, u.Client, role, cmp.Or(o.app, "test"), "")
+	state, err := u.read(ctx, role, cmp.Or(o.app, "test"))
 	if err != nil {
 		return apply.Applied{}, err
 	}
@@ -133,7 +133,7 @@ func (u *user) Apply(ctx context.Context, role release.Role, o applyOptions) (ap
 
 // Diff has the server try a role of the app "test".
 func (u *user) Diff(ctx context.Context, role release.Role, o applyOptions) (apply.Plan, error) {
-	state, err := apply.Read(ctx, u.Client, role, "test", "")
+	state, err := u.read(ctx, role, "test")
 	if err != nil {
 		return apply.Plan{}, err
 	}
@@ -146,6 +146,17 @@ func (u *user) Wait(ctx context.Context, role release.Role, a apply.Applied, o O
 		o.Timeout = defaultTimeout
 	}
 	return (&Target{client: u.Client, options: o}).complete(ctx, stepOf(role), a, 0)
+}
+
+// read reads what a role of an app has in the cluster.
+func (u *user) read(ctx context.Context, role release.Role, app string) (apply.State, error) {
+	objects, err := u.Parse(role)
+	if err != nil {
+		return apply.State{}, err
+	}
+	s := apply.State{Role: role, Objects: objects, Set: apply.SetOf(app, role.Name, "", objects)}
+	s.Inventory, err = apply.ReadInventory(ctx, u.Client, s.Set, objects)
+	return s, err
 }
 
 // stepOf is the switch of a release of one role.

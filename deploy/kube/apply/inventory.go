@@ -51,17 +51,6 @@ type Member struct {
 	Kept bool // it cannot be created again: once it is no more wanted it leaves the set, and stays
 }
 
-// Read parses a role's objects and reads what the role has in the cluster.
-func Read(ctx context.Context, c *client.Client, role release.Role, app, namespace string) (State, error) {
-	objects, err := c.Parse(role)
-	if err != nil {
-		return State{}, err
-	}
-	s := State{Role: role, Objects: objects, Set: SetOf(app, role.Name, namespace, objects)}
-	s.Inventory, err = ReadInventory(ctx, c, s.Set, objects)
-	return s, err
-}
-
 // collection is the objects of one kind in one namespace: one list request.
 type collection struct {
 	kind      object.Kind
