@@ -118,11 +118,16 @@ func (g *environment) at(t tool, purpose string) deployment {
 // start is at with its namespace made and the variant deployed.
 func (g *environment) start(ctx context.Context, t tool, purpose string, e variant) (deployment, error) {
 	d := g.at(t, purpose)
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: d.namespace}}
-	if _, err := g.client.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{}); err != nil {
+	if err := d.makeNamespace(ctx); err != nil {
 		return d, err
 	}
 	return d, d.mustDeploy(ctx, e)
+}
+
+func (d deployment) makeNamespace(ctx context.Context) error {
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: d.namespace}}
+	_, err := d.client.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{})
+	return err
 }
 
 // mustDeploy writes and deploys an variant that nothing is wrong with, and sees
