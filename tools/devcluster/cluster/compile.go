@@ -24,7 +24,9 @@ type Compilation struct {
 	Out         string   // -o; with a separator at its end a folder
 	Flags       []string // those of every build that shares compiled packages with this one
 	LinkerFlags string
-	Seconds     int // of CPU that it takes with an empty cache
+	// CompilerFlags are those of -gcflags; empty gives none.
+	CompilerFlags string
+	Seconds       int // of CPU that it takes with an empty cache
 }
 
 // unknown is how many packages have to be compiled before go has told.
@@ -109,8 +111,11 @@ func (c Compilation) missing(ctx context.Context) (int, error) {
 // command is go build with one more flag. The end of ctx interrupts it, so that it
 // removes its temporary folder.
 func (c Compilation) command(ctx context.Context, flag string) *exec.Cmd {
-	args := append([]string{"build", flag, "-o", c.Out, "-ldflags", c.LinkerFlags}, c.Packages...)
-	cmd := exec.CommandContext(ctx, "go", args...)
+	args := []string{"build", flag, "-o", c.Out, "-ldflags", c.LinkerFlags}
+	if c.CompilerFlags != "" {
+		args = append(args, "-gcflags", c.CompilerFlags)
+	}
+	cmd := exec.CommandContext(ctx, "go", append(args, c.Packages...)...)
 	cmd.Dir = c.Dir
 	cmd.Env = append(goEnv(), "GOFLAGS="+strings.Join(c.Flags, " "))
 	cmd.Stdout = io.Discard
