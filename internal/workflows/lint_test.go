@@ -27,6 +27,7 @@ func granted() map[string]string {
 		"ship.yml publish":     "contents: read, id-token: write, packages: write",
 		"ship.yml deploy":      "contents: read, deployments: write, id-token: write, packages: write, statuses: write",
 		"test.yml test":        "contents: read",
+		"bench.yml bench":      "contents: read",
 		"dagger.yml engine":    "contents: read",
 		"release.yml test":     "contents: read",
 		"release.yml binaries": "contents: write, id-token: write",
@@ -42,7 +43,7 @@ func mustFinish() map[string]bool {
 func TestEveryWorkflowIsSound(t *testing.T) {
 	files, err := filepath.Glob(root + "/.github/workflows/*.yml")
 	require.NoError(t, err)
-	require.Len(t, files, 4)
+	require.Len(t, files, 5)
 	var jobs []string
 	for _, path := range files {
 		t.Run(filepath.Base(path), func(t *testing.T) {
