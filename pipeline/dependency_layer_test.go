@@ -98,3 +98,16 @@ func hashes(layers []layer) (out []string) {
 	}
 	return out
 }
+
+func TestWhatIsCommittedInNodeModulesIsInTheirLayer(t *testing.T) {
+	r, opts, _ := dependencyBuild(t)
+	img := workerImage()
+	img.Run = [][]string{{"pnpm", "install", "--frozen-lockfile"}}
+	at := worker + "/fixtures/node_modules/made/index.js"
+	for _, text := range []string{"// one\n", "// two\n"} {
+		r.Commit("fixture", map[string]string{at: text})
+		b, err := Build(t.Context(), resolve(t, r.Dir, img), opts)
+		require.NoError(t, err)
+		require.Equal(t, text, fileOf(t, b, "app/"+at))
+	}
+}
