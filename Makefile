@@ -24,8 +24,9 @@ tools: ## the control plane, kwok, kubelet, bun and pnpm that tests and demo run
 
 test: tools lint ## every test; what cannot run here is skipped, and named with the reason at the end
 	@# Tests wait more than they compute: for pods, for a service to stay up, for a time limit. So more of them run at once than there are CPUs.
+	@# The two packages that take longest begin first.
 	@# The second run is alone: it proves that a real node leaves nothing on the machine, which another test's node would.
-	go run ./tools/gotest -p 3 -parallel 4 -timeout 40m $$(go list ./... | grep -v /tools/devcluster/) -- -timeout 20m ./tools/devcluster/...
+	go run ./tools/gotest -p 3 -parallel 4 -timeout 40m ./deploy/kube ./cmd/shipit $$(go list ./... | grep -v /tools/devcluster/) -- -timeout 20m ./tools/devcluster/...
 	@$(MAKE) --no-print-directory fuzz
 
 dagger: ## the tests with a real Dagger engine, reached in the standard way

@@ -25,8 +25,9 @@ import (
 )
 
 // TestOnARealNode runs what needs real pods on one node: the machine has no other, and it
-// takes a while to come up.
+// takes a while to come up, all the more where another package's tests have it.
 func TestOnARealNode(t *testing.T) {
+	t.Parallel()
 	c, up, digest := realNode(t)
 	for _, tc := range []struct {
 		name string
