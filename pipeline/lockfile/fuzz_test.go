@@ -45,6 +45,7 @@ func fuzz(f *testing.F, kind string, seeds ...string) {
 
 func FuzzPNPM(f *testing.F) {
 	f.Add([]byte("lockfileVersion: '9.0'\nimporters: {.: &a {dependencies: *a}}\n"), ".")
+	f.Add([]byte("lockfileVersion:\r\r '9.0'\nimporters: {.: {}}"), "a")
 	fuzz(f, PNPM, "testdata/pnpm-*", "../../testdata/monorepo/pnpm-lock.yaml")
 }
 

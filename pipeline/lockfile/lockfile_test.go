@@ -81,3 +81,19 @@ func TestACommaInAStringOfBunLockIsContent(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "^1 ,] || ^2", lock.Ranges()[""]["x"])
 }
+
+func TestALockfileWhoseEntriesAreNotTheirOwnLinesIsNotCut(t *testing.T) {
+	for name, data := range map[string]string{
+		"a mapping in braces":          "lockfileVersion: '9.0'\nimporters:\n  {.: {}, packages/a: {}}\n",
+		"all of it in braces":          "{lockfileVersion: '9.0',\nimporters: {\n.: {},\npackages/a: {}}}\n",
+		"an entry that is another one": "lockfileVersion: '9.0'\nimporters:\n  packages/a: &a {}\n  .: *a\n",
+		"lines of another break":       "lockfileVersion: '9.0'\nimporters:\r  .: {}\r  packages/a: {}\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			lock, err := Parse(PNPM, []byte(data))
+			require.NoError(t, err)
+			_, ok := lock.Cut(map[string]bool{"": true})
+			require.False(t, ok)
+		})
+	}
+}

@@ -2,6 +2,7 @@ package lockfile
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -61,6 +62,9 @@ func cutSections(data []byte, keep map[string]func(key string) bool) ([]byte, bo
 	if yaml.Unmarshal(data, &doc) != nil || len(doc.Content) != 1 || doc.Content[0].Kind != yaml.MappingNode {
 		return nil, false
 	}
+	if doc.Content[0].Style&yaml.FlowStyle != 0 || otherBreaks(data) || hasAlias(doc.Content[0]) {
+		return nil, false
+	}
 	lines := bytes.SplitAfter(data, []byte("\n"))
 	top := doc.Content[0].Content
 	var out []byte
@@ -74,6 +78,9 @@ func cutSections(data []byte, keep map[string]func(key string) bool) ([]byte, bo
 			out = append(out, section.of(lines)...)
 			continue
 		}
+		if top[i+1].Style&yaml.FlowStyle != 0 { // entries may share a line
+			return nil, false
+		}
 		cut, ok := cutEntries(lines, section, top[i+1].Content, keepKey)
 		if !ok {
 			return nil, false
@@ -81,6 +88,16 @@ func cutSections(data []byte, keep map[string]func(key string) bool) ([]byte, bo
 		out = append(out, cut...)
 	}
 	return append(bytes.TrimRight(out, "\n"), '\n'), true
+}
+
+// otherBreaks reports whether YAML counts lines that no line feed ends.
+func otherBreaks(data []byte) bool {
+	return bytes.ContainsAny(bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")), "\r\u0085\u2028\u2029")
+}
+
+// hasAlias reports whether a node refers to another one, which might be cut away.
+func hasAlias(n *yaml.Node) bool {
+	return n.Kind == yaml.AliasNode || slices.ContainsFunc(n.Content, hasAlias)
 }
 
 // span is lines from (1-based) to to, that one not included.
