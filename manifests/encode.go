@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"sigs.k8s.io/yaml"
 )
@@ -32,16 +33,17 @@ func decode(raw json.RawMessage) (object, error) {
 	return object{fields: fields}, nil
 }
 
-// YAML writes objects for people: one document each.
-func YAML(objects []json.RawMessage) ([]byte, error) {
+// YAML writes objects for people: one document each. One that YAML's readers refuse, such as
+// one with a key of more than 1,024 characters, is written as JSON.
+func YAML(objects []json.RawMessage) []byte {
 	var out bytes.Buffer
-	for i, raw := range objects {
+	for _, raw := range objects {
 		doc, err := yaml.JSONToYAML(raw)
 		if err != nil {
-			return nil, fmt.Errorf("object %d as YAML: %w", i+1, err)
+			doc = append(slices.Clone(raw), '\n')
 		}
 		out.WriteString("---\n")
 		out.Write(doc)
 	}
-	return out.Bytes(), nil
+	return out.Bytes()
 }

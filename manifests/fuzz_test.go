@@ -67,8 +67,7 @@ func FuzzManifest(f *testing.F) {
 		if err != nil {
 			return
 		}
-		_, err = YAML(objects)
-		require.NoError(t, err)
+		require.GreaterOrEqual(t, len(YAML(objects)), len(objects))
 		_, err = notesOf(in.Role, objects)
 		require.NoError(t, err)
 		for _, o := range objects {

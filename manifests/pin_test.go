@@ -1,6 +1,7 @@
 package manifests
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -20,9 +21,12 @@ func yamlOf(t *testing.T, manifest string) string {
 	t.Helper()
 	objects, err := render(simple(ownImage, map[string]string{"k.yaml": manifest}, "k.yaml"))
 	require.NoError(t, err)
-	out, err := YAML(objects)
-	require.NoError(t, err)
-	return string(out)
+	return string(YAML(objects))
+}
+
+func TestAnObjectWithAKeyThatYAMLRefusesIsWrittenAsJSON(t *testing.T) {
+	key := strings.Repeat("k", 1025)
+	require.Equal(t, "---\n{\""+key+"\":1}\n---\na: 1\n", string(YAML([]json.RawMessage{json.RawMessage(`{"` + key + `":1}`), json.RawMessage(`{"a":1}`)})))
 }
 
 func TestTheReleasesImagesArePinnedWhereverTheyAre(t *testing.T) {

@@ -273,9 +273,7 @@ func rendered(t *testing.T, in roleInput) []byte {
 		require.NoError(t, err)
 		return []byte(string(head) + "\n" + content)
 	}
-	out, err := YAML(objects)
-	require.NoError(t, err)
-	return out
+	return YAML(objects)
 }
 
 func fieldsOf(t *testing.T, raw json.RawMessage) map[string]any {

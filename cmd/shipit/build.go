@@ -195,9 +195,5 @@ func (o *renderOptions) run(ctx context.Context) error {
 			objects = append(objects, role.Objects...)
 		}
 	}
-	text, err := manifests.YAML(objects)
-	if err != nil {
-		return err
-	}
-	return o.result(objects, func(w io.Writer) { _, _ = w.Write(text) })
+	return o.result(objects, func(w io.Writer) { _, _ = w.Write(manifests.YAML(objects)) })
 }
