@@ -64,25 +64,32 @@ func Register(ctx context.Context, role config.Role, ask Asker) (string, error) 
 		}
 		return proof[0] + ", at " + strings.Join(urls, ", "), nil
 	}
-	w.hint = "the server's answer is not what register.ask expects: compare it with what the worker answers"
-	var seen Registration
-	err = w.until(ctx, role, "registration at the server", func(ctx context.Context) ([]string, error) {
-		var answer answer
-		seen, answer, err = l.registration(ctx, role, ask)
-		return answer.excerpt(), err
-	})
+	confirmed, err := l.confirmed(ctx, role, ask, w)
 	if err != nil {
 		return "", err
 	}
-	if seen.Fault != nil {
+	return strings.Join(append(proof, confirmed), ", "), nil
+}
+
+// confirmed waits until the server's answer is as register.ask expects, and says in a few
+// words what it has.
+func (l language) confirmed(ctx context.Context, role config.Role, ask Asker, w window) (string, error) {
+	w.hint = "the server's answer is not what register.ask expects: compare it with what the worker answers"
+	var seen Registration
+	err := w.until(ctx, role, "registration at the server", func(ctx context.Context) (_ []string, err error) {
+		var got answer
+		seen, got, err = l.registration(ctx, role, ask)
+		return got.excerpt(), err
+	})
+	switch {
+	case err != nil:
+		return "", err
+	case seen.Fault != nil:
 		return "", seen.Fault
+	case seen.At != "":
+		return "at " + seen.At, nil
 	}
-	if seen.At != "" {
-		proof = append(proof, "at "+seen.At)
-	} else {
-		proof = append(proof, "as the server answers")
-	}
-	return strings.Join(proof, ", "), nil
+	return "as the server answers", nil
 }
 
 // What is said of a registration that asks nobody.
