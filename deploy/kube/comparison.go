@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -79,13 +80,10 @@ func (t *Target) Compare(ctx context.Context, step deploy.Step) (deploy.Comparis
 		}
 		return err
 	})
-	group.Go(func() (err error) {
-		found.pods, err = podsOf(gctx, t.client, selected)
-		return observing(step.Role, err)
-	})
+	group.Go(func() (err error) { found.pods, err = podsOf(gctx, t.client, selected); return err })
 	group.Go(func() (err error) { ends, err = endpointsOf(gctx, t.client, services); return err })
 	if err := group.Wait(); err != nil {
-		return deploy.Comparison{}, err
+		return deploy.Comparison{}, observing(step.Role, err)
 	}
 	found.workloads = liveOnes(state)
 	out := deploy.Comparison{Findings: plan.Findings, Present: state.Present()}
@@ -121,10 +119,12 @@ func bodies(objects []*object.Object) []*unstructured.Unstructured {
 	return out
 }
 
-// observing says that what runs for a role could not be read.
+// observing says that what runs for a role could not be read. Of a cluster that is away
+// it does not say what was to be read: of what is read at once, chance has one fail first.
 func observing(role release.Role, err error) error {
-	if err == nil {
-		return nil
+	var away *client.UnreachableError
+	if errors.As(err, &away) {
+		err = away
 	}
 	return fmt.Errorf("observe role %s: %w", role.Name, err)
 }

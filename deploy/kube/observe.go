@@ -72,7 +72,7 @@ func readRunning(ctx context.Context, c *client.Client, role release.Role) (runn
 	selected := selectedBy(serving(r.objects, bodies))
 	group.Go(func() (err error) { r.pods, err = podsOf(gctx, c, selected); return err })
 	if err := group.Wait(); err != nil {
-		return running{}, fmt.Errorf("observe role %s: %w", role.Name, err)
+		return running{}, observing(role, err)
 	}
 	return r, nil
 }

@@ -84,7 +84,7 @@ func (t *Target) replacePatched(ctx context.Context, role release.Role, objects 
 	}
 	var err error
 	if r.pods, err = podsOf(ctx, t.client, selectedBy(r.workloads)); err != nil {
-		return r, fmt.Errorf("observe role %s: %w", role.Name, err)
+		return r, observing(role, err)
 	}
 	desired := 0
 	for _, u := range r.workloads {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -90,7 +89,7 @@ func (t *Target) complete(ctx context.Context, step deploy.Step, applied apply.A
 	}
 	// Nothing was watched, or the watch of the pods is behind that of their controllers.
 	if pods, err = podsOf(ctx, t.client, selectedBy(serving(objects, ready.Workloads))); err != nil {
-		return release.Live{}, fmt.Errorf("observe role %s: %w", role.Name, err)
+		return release.Live{}, observing(role, err)
 	}
 	return liveOf(role, running{objects, ready.Workloads, pods}, time.Now()), nil
 }
