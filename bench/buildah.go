@@ -36,7 +36,7 @@ func newBuildah(ctx context.Context, dir string) (b buildah, err error) {
 	defer unlock()
 	b = buildah{root: filepath.Join(cache, "buildah-debian"), dir: dir}
 	if _, err := os.Stat(b.root); err != nil {
-		if err := fetchBuildah(ctx, b.root); err != nil {
+		if err := fetchDebian(ctx, b.root, "buildah", "libgpgme11", "libassuan0", "libdevmapper1.02.1", "libseccomp2", "libsubid4"); err != nil {
 			return b, err
 		}
 	}
@@ -52,34 +52,6 @@ func newBuildah(ctx context.Context, dir string) (b buildah, err error) {
 	return b, errors.Join(
 		os.WriteFile(b.file("policy.json"), []byte(`{"default":[{"type":"insecureAcceptAnything"}]}`), 0o644),
 		os.WriteFile(b.file("registries.conf"), []byte("unqualified-search-registries = []\n"), 0o644))
-}
-
-// fetchBuildah unpacks the packages of Debian into a folder, all or nothing.
-func fetchBuildah(ctx context.Context, root string) error {
-	part := root + ".part"
-	if err := errors.Join(os.RemoveAll(part), os.MkdirAll(part, 0o755)); err != nil {
-		return err
-	}
-	say("fetch buildah, 8 MB, which is unpacked and not installed")
-	// As root the cache is not readable to the user that apt would fetch as.
-	fetch := exec.CommandContext(ctx, "apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", "buildah", "libgpgme11", "libassuan0", "libdevmapper1.02.1", "libseccomp2", "libsubid4")
-	fetch.Dir = part
-	if out, err := fetch.CombinedOutput(); err != nil {
-		return fmt.Errorf("apt-get download buildah: %w: %s", err, strings.TrimSpace(string(out)))
-	}
-	debs, err := filepath.Glob(filepath.Join(part, "*.deb"))
-	if err != nil {
-		return err
-	}
-	for _, deb := range debs {
-		if out, err := exec.CommandContext(ctx, "dpkg", "-x", deb, part).CombinedOutput(); err != nil {
-			return fmt.Errorf("unpack %s: %w: %s", filepath.Base(deb), err, out)
-		}
-		if err := os.Remove(deb); err != nil {
-			return err
-		}
-	}
-	return os.Rename(part, root)
 }
 
 func (b buildah) file(name string) string { return filepath.Join(b.dir, name) }

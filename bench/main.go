@@ -114,7 +114,7 @@ func allParts() []part {
 	return []part{
 		{"unchanged", unchangedRows}, {"image", imageRows}, {"rollback", rollbackRows}, {"large", largeRows},
 		{"failures", failureRows}, {"mishaps", mishapRows}, {"live", liveRows},
-		{"growth", growthRows},
+		{"growth", growthRows}, {"hosts", hostRows},
 	}
 }
 

@@ -1,0 +1,339 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/joelhooks/shipit/release"
+	"github.com/joelhooks/shipit/tools/devhost"
+)
+
+// hostCounts are how many machines a release goes to.
+func hostCounts() []int { return []int{1, 3, 8} }
+
+// hostsSection begins the names of the sections.
+const hostsSection = "Hosts"
+
+// hostFiles and hostBytes are the size of what goes to each machine: 64 MB.
+const (
+	hostFiles = 4000
+	hostBytes = 16 << 10
+)
+
+// hostRows measures releases to 1, 3 and 8 machines over SSH, each a systemd in namespaces
+// of this machine: all of them share its processors and its disk.
+func hostRows(ctx context.Context, g *environment, t *table) (err error) {
+	if why := devhost.Skip(); why != "" {
+		t.skipped = append(t.skipped, "hosts: "+why)
+		return nil
+	}
+	rsync, err := newRsync(ctx)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		t.skipped = append(t.skipped, "rsync: "+err.Error())
+	}
+	crane, version, err := buildPeer(ctx, "crane")
+	if err != nil {
+		return err
+	}
+	plain := tool{name: plainWay, program: crane, version: version}
+	machines, down, err := boot(ctx, rsync.files())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, down()) }()
+	proxy, err := countBytes(ctx, g.registry)
+	if err != nil {
+		return err
+	}
+	defer proxy.close()
+	h := hosts{deployment: g.at(t.tools[0], "hosts"), machines: machines, registry: proxy, rsync: rsync, plain: plain}
+	if err := rsync.install(ctx, machines); err != nil {
+		return err
+	}
+	if err := h.repository(ctx); err != nil {
+		return err
+	}
+	found := map[int]figures{}
+	for _, n := range hostCounts() {
+		if found[n], err = h.rows(ctx, t, n); err != nil {
+			return fmt.Errorf("%d hosts: %w", n, err)
+		}
+	}
+	h.atOnce(t, found)
+	return nil
+}
+
+// boot boots as many machines as the largest release needs, at once.
+func boot(ctx context.Context, files map[string]string) (machines []*devhost.Host, down func() error, err error) {
+	all := hostCounts()
+	machines = make([]*devhost.Host, all[len(all)-1])
+	say(fmt.Sprintf("boot %d machines", len(machines)))
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(4)
+	for i := range machines {
+		group.Go(func() (err error) { machines[i], err = devhost.Up(gctx, devhost.Options{Files: files}); return err })
+	}
+	err = group.Wait()
+	down = func() error {
+		var ended errgroup.Group
+		for _, m := range machines {
+			if m != nil {
+				ended.Go(m.Down)
+			}
+		}
+		return ended.Wait()
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, down())
+	}
+	return machines, down, nil
+}
+
+// hosts are the machines, and what is released to them.
+type hosts struct {
+	deployment
+	machines []*devhost.Host
+	registry *byteCount
+	rsync    rsync
+	plain    tool
+}
+
+const hostImage = `app: hosts-%[2]d
+builder: embedded
+images:
+  worker:
+    repository: %[1]s/hosts/worker
+    package: packages/gateway
+    base: scratch
+    entrypoint: [/bin/sleep, infinity]
+roles:
+`
+
+const hostRole = `  host-%[1]d:
+    image: worker
+    stable: 1ms # no peer waits whether what is ready stays so
+    host: {manager: systemd, service: hosts-%[2]d, address: %[3]s, key: %[4]s, knownHosts: %[5]s, root: /srv/hosts-%[2]d, stopTimeout: 2s}
+`
+
+func hostConfig(n int) string { return fmt.Sprintf("hosts-%d.yaml", n) }
+
+// repository makes the monorepo, with a configuration for each number of machines, and
+// builds its image.
+func (h hosts) repository(ctx context.Context) error {
+	say("build an image of 64 MB")
+	if err := os.CopyFS(h.folder, os.DirFS(filepath.Join("..", "testdata", "monorepo"))); err != nil {
+		return err
+	}
+	for _, n := range hostCounts() {
+		text := fmt.Sprintf(hostImage, h.registry.address, n)
+		for i, m := range h.machines[:n] {
+			text += fmt.Sprintf(hostRole, i+1, n, m.Address, m.Key, m.KnownHosts)
+		}
+		if err := os.WriteFile(h.file(hostConfig(n)), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	words := wordList()
+	for i := range hostFiles {
+		at := filepath.Join(h.tree(), "lib", fmt.Sprintf("part-%02d", i/100), fmt.Sprintf("file-%02d.js", i%100))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, script(words, uint64(i), hostBytes), 0o644)); err != nil {
+			return err
+		}
+	}
+	if _, err := h.command(ctx, "git", "init", "-q", "-b", "main"); err != nil {
+		return err
+	}
+	return h.commit(ctx, 0)
+}
+
+// tree is the folder of what runs on the machines.
+func (h hosts) tree() string { return h.file("packages/gateway") }
+
+// commit changes one file, and builds.
+func (h hosts) commit(ctx context.Context, count int) error {
+	if err := os.WriteFile(filepath.Join(h.tree(), "variant.js"), fmt.Appendf(nil, "export const variant = %d;\n", count), 0o644); err != nil {
+		return err
+	}
+	if _, err := h.command(ctx, "git", "add", "-A"); err != nil {
+		return err
+	}
+	if _, err := h.command(ctx, "git", "-c", "user.name=Bench", "-c", "user.email=bench@example.com", "commit", "-q", "-m", "variant"); err != nil {
+		return err
+	}
+	_, err := h.command(ctx, h.tool.program, "build", "--config", hostConfig(1))
+	return err
+}
+
+// hostStep is a command for all machines of a release.
+type hostStep struct {
+	name    string // of its row
+	command string // of shipit
+	change  bool   // another file is committed before
+	send    bool   // what each machine gets is not there yet
+	rsync   bool   // rsync has a way to do it
+}
+
+func hostSteps() []hostStep {
+	return []hostStep{
+		{"the first release, all in all", "release", false, true, true},
+		{"a file changed, all in all", "release", true, true, true},
+		{"nothing changed", "release", false, false, true},
+		{"status", "status", false, false, false},
+		{"back to the release before", "rollback", false, false, true},
+	}
+}
+
+// rows measures every step for n machines, and gives the times of preparing them.
+func (h hosts) rows(ctx context.Context, t *table, n int) (prepared figures, err error) {
+	say(fmt.Sprintf("release to %d machines", n))
+	section := hostsIn(n)
+	prepared = figures{}
+	sent := figures{}
+	for _, step := range hostSteps() {
+		if step.change {
+			if err := h.commit(ctx, n); err != nil {
+				return nil, err
+			}
+		}
+		took, err := h.step(ctx, n, step)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", step.name, err)
+		}
+		t.figures(section, step.name, seconds, took)
+		if step.send {
+			if err := h.preparation(ctx, n, prepared, sent); err != nil {
+				return nil, err
+			}
+		}
+	}
+	t.figures(section, "prepare every machine", seconds, prepared)
+	t.figures(section, "prepare every machine: read from the registry", kibibyte, sent)
+	columns := []tool{h.tool, h.plain}
+	if h.rsync.program != "" {
+		columns = append(columns, h.rsync.column())
+	}
+	t.among(section, columns)
+	return prepared, nil
+}
+
+func hostsIn(n int) string {
+	if n == 1 {
+		return hostsSection + ": 1 machine"
+	}
+	return fmt.Sprintf("%s: %d machines", hostsSection, n)
+}
+
+// step measures one command of shipit, and what rsync does in its place.
+func (h hosts) step(ctx context.Context, n int, step hostStep) (figures, error) {
+	took := figures{}
+	if err := os.RemoveAll(h.events()); err != nil {
+		return nil, err
+	}
+	h.registry.reset()
+	m, err := h.must(ctx, [][]string{{h.tool.program, step.command, "-C", h.folder, "--config", hostConfig(n), "--events", h.events()}})
+	if err != nil {
+		return nil, err
+	}
+	took.add(h.tool, m.took().Seconds())
+	if h.rsync.program == "" || !step.rsync {
+		return took, nil
+	}
+	if step.command == "rollback" {
+		if _, err := h.command(ctx, "git", "checkout", "-q", "HEAD~1"); err != nil {
+			return nil, err
+		}
+		defer func() { _, _ = h.command(ctx, "git", "checkout", "-q", "main") }()
+	}
+	m, err = h.must(ctx, h.rsync.lines(h.tree(), h.machines[:n]))
+	if err != nil {
+		return nil, err
+	}
+	took.add(h.rsync.column(), m.took().Seconds())
+	return took, nil
+}
+
+func (h hosts) events() string { return filepath.Join(h.dir, "hosts.events") }
+
+// preparation adds how long the last release took to prepare all machines, and what it
+// read of the registry; and both of the plainest way to the same bytes on the same disk.
+func (h hosts) preparation(ctx context.Context, n int, prepared, sent figures) error {
+	took, err := h.prepared(n)
+	if err != nil {
+		return err
+	}
+	prepared.add(h.tool, took.Seconds())
+	sent.add(h.tool, h.registry.kibibytes())
+	image, err := h.command(ctx, h.tool.program, "build", "--config", hostConfig(n))
+	if err != nil {
+		return err
+	}
+	h.registry.reset()
+	m, err := h.must(ctx, [][]string{plainly(h.plain.program, image, h.machines[:n])})
+	if err != nil {
+		return err
+	}
+	prepared.add(h.plain, m.took().Seconds())
+	sent.add(h.plain, h.registry.kibibytes())
+	return nil
+}
+
+// prepared is the time from the first machine's preparation to the end of the last one's,
+// as the events of the last release tell it.
+func (h hosts) prepared(n int) (time.Duration, error) {
+	text, err := os.ReadFile(h.events())
+	if err != nil {
+		return 0, err
+	}
+	var first, last time.Time
+	count := 0
+	for line := range bytes.Lines(text) {
+		var e release.Event
+		if json.Unmarshal(line, &e) != nil || e.Phase != release.PhaseApply || e.Mark != release.MarkDone || !strings.HasPrefix(e.Message, "unpacked ") {
+			continue
+		}
+		count++
+		if began := e.At.Add(-e.Took); first.IsZero() || began.Before(first) {
+			first = began
+		}
+		if e.At.After(last) {
+			last = e.At
+		}
+	}
+	if count != n {
+		return 0, fmt.Errorf("%d machines were prepared, not %d", count, n)
+	}
+	return last.Sub(first), nil
+}
+
+// atOnce holds the preparation of several machines against that of one: what it takes
+// beyond the registry, the processors and the disk should hardly grow.
+func (h hosts) atOnce(t *table, prepared map[int]figures) {
+	beyond := func(n int) float64 { return median(prepared[n][h.tool.name]) - median(prepared[n][h.plain.name]) }
+	one := median(prepared[1][h.tool.name])
+	section := hostsSection + ": at once"
+	cells := map[string]map[string]string{"prepare": {}, "beyond " + plainWay: {}, "that, by the time of one machine": {}}
+	var columns []tool
+	for _, n := range hostCounts() {
+		column := strings.TrimPrefix(hostsIn(n), hostsSection+": ")
+		columns = append(columns, tool{name: column})
+		cells["prepare"][column] = seconds.text(median(prepared[n][h.tool.name]))
+		cells["beyond "+plainWay][column] = seconds.text(beyond(n))
+		cells["that, by the time of one machine"][column] = fmt.Sprintf("%.2f", beyond(n)/one)
+	}
+	for _, name := range []string{"prepare", "beyond " + plainWay, "that, by the time of one machine"} {
+		t.words(section, name, cells[name])
+	}
+	t.among(section, columns)
+}
