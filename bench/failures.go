@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -37,62 +39,76 @@ func failings() []failing {
 // failureRows measures how long a rollout that cannot work takes to end, what
 // is said about it and what is left behind.
 func failureRows(ctx context.Context, g *environment, t *table) error {
+	var rows []*failureRow
 	for _, f := range failings() {
 		if f.fault == unpullable && g.real {
 			continue // what a registry has, the node can pull
 		}
-		reaction, texts, causes := figures{}, map[string]string{}, map[string]float64{}
-		var mu sync.Mutex
-		one := func(ctx context.Context, tool tool) error {
-			end, err := g.fail(ctx, tool, f)
-			if err != nil {
-				return err
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			if end.took() < g.limit { // who only mentions it and waits on has not acted on it
-				reaction.between(tool, end.symptom, end.named)
-				if !end.named.IsZero() {
-					causes[tool.name] = end.took().Seconds()
-				}
-			}
-			texts[tool.name] = end.text(g.limit)
-			return nil
-		}
-		// shipit has the machine for itself; the peers wait together.
-		if err := one(ctx, t.tools[0]); err != nil {
+		row := &failureRow{failing: f, reaction: figures{}, texts: map[string]string{}, causes: map[string]float64{}}
+		if err := row.take(ctx, g, t.tools[0]); err != nil { // shipit has the machine for itself
 			return err
 		}
-		if err := together(ctx, t.tools[1:], one); err != nil {
-			return err
+		rows = append(rows, row)
+	}
+	peers, ctx := errgroup.WithContext(ctx) // they mostly wait for their limit, so they do it together
+	peers.SetLimit(g.peersAtOnce(len(t.tools) - 1))
+	for _, row := range rows {
+		for _, tool := range t.tools[1:] {
+			peers.Go(func() error { return row.take(ctx, g, tool) })
 		}
-		t.words("What cannot work", f.name, texts)
-		t.rows[len(t.rows)-1].causes = causes
-		if f.since != "" && len(reaction) > 0 {
-			for _, tool := range t.tools {
-				if list := reaction[tool.name]; len(list) > 0 {
-					texts[tool.name] += fmt.Sprintf("; cause %s after the %s", seconds.text(max(0, median(list))), f.since)
-				}
-			}
-		}
+	}
+	if err := peers.Wait(); err != nil {
+		return err
+	}
+	for _, row := range rows {
+		row.write(t)
 	}
 	return nil
 }
 
-// together calls do for every tool at once and gives the first error.
-func together(ctx context.Context, tools []tool, do func(context.Context, tool) error) error {
-	errs := make([]error, len(tools))
-	var wg sync.WaitGroup
-	for i, tool := range tools {
-		wg.Go(func() { errs[i] = do(ctx, tool) })
+// peersAtOnce is how many peers fail at the same time: those of one row on real pods, whose
+// kubelet has work with each.
+func (g *environment) peersAtOnce(ofARow int) int {
+	if g.real {
+		return ofARow
 	}
-	wg.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return err
+	return 3 * ofARow
+}
+
+// failureRow is what the tools did about one fault.
+type failureRow struct {
+	failing
+	mu       sync.Mutex
+	reaction figures // from what the cluster showed to the cause that the tool named
+	texts    map[string]string
+	causes   map[string]float64
+}
+
+// take measures one tool.
+func (r *failureRow) take(ctx context.Context, g *environment, tool tool) error {
+	end, err := g.fail(ctx, tool, r.failing)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if end.took() < g.limit { // who only mentions it and waits on has not acted on it
+		r.reaction.between(tool, end.symptom, end.named)
+		if !end.named.IsZero() {
+			r.causes[tool.name] = end.took().Seconds()
 		}
 	}
+	r.texts[tool.name] = end.text(g.limit)
 	return nil
+}
+
+// write adds the row to the table.
+func (r *failureRow) write(t *table) {
+	for tool, list := range r.reaction {
+		r.texts[tool] += fmt.Sprintf("; cause %s after the %s", seconds.text(max(0, median(list))), r.since)
+	}
+	t.words("What cannot work", r.name, r.texts)
+	t.rows[len(t.rows)-1].causes = r.causes
 }
 
 // failed is how a deploy of something that cannot work ended.
