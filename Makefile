@@ -22,12 +22,15 @@ demo: ## two releases, a gateway moved by hand, a broken v3 taken back, a rollba
 tools: ## the control plane, kwok, kubelet, bun and pnpm that tests and demo run on
 	go run ./tools/devcluster build
 
+# The packages that take longest begin first.
+LONGEST = ./deploy/kube ./cmd/shipit ./deploy/host ./pipeline ./ledger ./attest
+
 test: tools lint ## every test; what cannot run here is skipped, and named with the reason at the end
 	@# Tests wait more than they compute: for pods, for a service to stay up, for a time limit. So more of them run at once than there are CPUs.
-	@# The two packages that take longest begin first.
-	@# The second run is alone: it proves that a real node leaves nothing on the machine, which another test's node would.
-	go run ./tools/gotest -p 3 -parallel 4 -timeout 40m ./deploy/kube ./cmd/shipit $$(go list ./... | grep -v /tools/devcluster/) -- -timeout 20m ./tools/devcluster/...
-	@$(MAKE) --no-print-directory fuzz
+	@# The second run has no other node beside it: it proves that a real node leaves nothing on the machine, which another test's node would.
+	@# Fuzzing makes no node. lint has vetted all packages.
+	go run ./tools/gotest -vet=off -p 4 -parallel 4 -timeout 40m $(LONGEST) $$(go list ./... | grep -v /tools/devcluster/) \
+		-- -vet=off -timeout 20m ./tools/devcluster/... --beside nice make --no-print-directory fuzz
 
 dagger: ## the tests with a real Dagger engine, reached in the standard way
 	SHIPIT_TEST_DAGGER=1 go test -count=1 -timeout 30m -v -run 'TestARealEngine$$|TestARealEngineInstalls|TestARealEngineRunsTests|TestARealEngineHas' ./pipeline

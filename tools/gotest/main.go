@@ -3,6 +3,9 @@
 // Several runs are separated by "--"; the first that fails is the last. The exit
 // code is that of go test. Of a run in which up to three tests failed, each of them is
 // run once more, alone: one that passes then failed by chance. It is named at the end, to be mended.
+//
+// What follows "--beside" in a run is a command that runs at the same time. Its lines are
+// printed as they come, its end is waited for, and if it fails, the run does.
 package main
 
 import (
@@ -26,7 +29,7 @@ func run(args []string, out, errs io.Writer) int {
 	// Ctrl-C reaches go test too, which is in the same process group: its end is waited for.
 	// Ignoring the signals instead would make go test ignore them as well.
 	signal.Notify(make(chan os.Signal, 1), os.Interrupt, syscall.SIGTERM)
-	p := &printer{out: out}
+	p := &printer{out: &turns{to: out}}
 	code := 0
 	for len(args) > 0 && code == 0 {
 		next := args
@@ -34,10 +37,7 @@ func run(args []string, out, errs io.Writer) int {
 		if i := slices.Index(next, "--"); i >= 0 {
 			next, args = next[:i], next[i+1:]
 		}
-		var o *outcomes
-		if code, o = goTest(next, p, errs); code != 0 {
-			code = p.again(o, code, errs)
-		}
+		code = p.runWith(next, errs)
 	}
 	p.list("skipped", p.skipped)
 	p.list("failed once, and passed when they were run again alone", p.chance)
@@ -123,18 +123,20 @@ func (p *printer) read(r io.Reader) *outcomes {
 // end prints what a package wrote, once it has ended: if it passed its result
 // alone, otherwise the output of the tests that failed.
 func (p *printer) end(pkg string, fails bool, failed map[string]bool) {
+	var said strings.Builder // in one piece: a command may print beside it
 	for _, l := range p.lines[pkg] {
 		switch {
 		case isFrame(l.text):
 		case l.test != "":
 			// A test that never ended is one that the process died in.
 			if ended := p.ended(pkg, l.test); fails && (failed[pkg+" "+l.test] || !ended) {
-				fmt.Fprint(p.out, l.text)
+				said.WriteString(l.text)
 			}
 		case fails && l.text != "PASS\n" || strings.HasPrefix(l.text, "ok  \t") || strings.HasPrefix(l.text, "?   \t"):
-			fmt.Fprint(p.out, l.text)
+			said.WriteString(l.text)
 		}
 	}
+	fmt.Fprint(p.out, said.String())
 	delete(p.lines, pkg)
 }
 

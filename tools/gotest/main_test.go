@@ -103,3 +103,45 @@ func TestATestThatFailsIsRunOnceMoreAlone(t *testing.T) {
 		})
 	}
 }
+
+func TestACommandRunsBesideTheTests(t *testing.T) {
+	// Each waits for the other: run one after the other, neither would end.
+	const meets = `package p
+
+import ("os"; "testing"; "time")
+
+func TestMeets(t *testing.T) {
+	os.WriteFile("../here", nil, 0o644)
+	for range 600 {
+		if _, err := os.Stat("../there"); err == nil { return }
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Fatal("nobody came")
+}
+`
+	const command = `echo begun; until test -e here; do sleep 0.1; done; touch there; printf 'a line without an end'; exit `
+	for name, c := range map[string]struct {
+		tests, ends string
+		code        int
+	}{
+		"and both pass": {meets, "0", 0},
+		"and its exit code counts if the tests pass": {meets, "3", 3},
+		"and that of the tests counts if they fail":  {meets + "func TestBad(t *testing.T) { t.Fatal(\"no\") }\n", "0", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			module(t, map[string]string{"p/p_test.go": c.tests})
+			var out, errs strings.Builder
+			require.Equal(t, c.code, run([]string{"-count=1", "./p", "--beside", "sh", "-c", command + c.ends, "--", "-count=1", "-run", "Nothing", "./p"}, &out, &errs), out.String()+errs.String())
+			require.Contains(t, out.String(), "begun\n")
+			require.Contains(t, out.String(), "a line without an end\n")
+			require.Equal(t, c.code == 0, strings.Contains(out.String(), "no tests to run"), "the next run is for what passed")
+		})
+	}
+	t.Run("and is to be named", func(t *testing.T) {
+		module(t, map[string]string{"p/p_test.go": source})
+		var out, errs strings.Builder
+		require.Equal(t, 2, run([]string{"-count=1", "./p", "--beside"}, &out, &errs))
+		require.Contains(t, errs.String(), "no command follows --beside")
+		require.Contains(t, out.String(), "2 skipped:")
+	})
+}

@@ -79,6 +79,7 @@ func address(t *testing.T, c *cluster.Cluster) string {
 }
 
 func TestTwoClustersAtOnceKnowNothingOfEachOther(t *testing.T) {
+	t.Parallel()
 	one, two := up(t, cluster.Options{}), up(t, cluster.Options{})
 	deploy(t, client(t, one), "demo", 1, pod("demo", container(pinned)))
 	awaitPods(t, client(t, one), "demo", allReady(1))
@@ -123,6 +124,7 @@ func TestDownRemovesWhatUpMade(t *testing.T) {
 }
 
 func TestAKilledUpIsCleanedUp(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		sentence string
 		clean    func(t *testing.T, dir string)
