@@ -92,6 +92,33 @@ func (s *search) folder(t *testing.T, dir string) (files int) {
 	return files
 }
 
+// repositories searches what a registry keeps of the repositories below a name, and returns
+// how many manifests and blobs that are. It is a folder of Docker's registry, in which others
+// write too: a link of a repository names the digest of what is in the folder of all.
+func (s *search) repositories(t *testing.T, dir, name string) (blobs int) {
+	t.Helper()
+	seen := map[string]bool{}
+	require.NoError(t, filepath.WalkDir(filepath.Join(dir, "repositories", name), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		s.in(path, text)
+		algorithm, hash, isLink := strings.Cut(string(text), ":")
+		if d.Name() != "link" || seen[hash] {
+			return nil
+		}
+		require.True(t, isLink, "%s: %q", path, text)
+		seen[hash] = true
+		s.file(t, path, filepath.Join(dir, "blobs", algorithm, hash[:2], hash, "data"))
+		return nil
+	}))
+	return len(seen)
+}
+
 // objects searches what the namespace holds, but for the Secret.
 func (s *search) objects(t *testing.T, g ground) {
 	t.Helper()
@@ -132,4 +159,21 @@ func (s *search) machine(t *testing.T, h *devhost.Host) {
 		require.NoError(t, err)
 		s.in(place+" of the machine", []byte(out))
 	}
+}
+
+func TestASecretInARepositoryIsFound(t *testing.T) {
+	dir := t.TempDir()
+	write := func(path, text string) {
+		path = filepath.Join(dir, path)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+	}
+	for repository, hash := range map[string]string{"secrets/app": "aa11", "another": "bb22"} {
+		write("repositories/"+repository+"/_layers/sha256/"+hash+"/link", "sha256:"+hash)
+		write("blobs/sha256/"+hash[:2]+"/"+hash+"/data", "in "+repository+": "+planted()["OPAQUE"])
+	}
+	s := newSearch()
+	require.Equal(t, 1, s.repositories(t, dir, "secrets"))
+	require.Contains(t, strings.Join(s.found, "\n"), "in secrets/app: zqxopaque1a2b3c4d")
+	require.NotContains(t, strings.Join(s.found, "\n"), "in another")
 }

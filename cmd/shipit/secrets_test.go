@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/base64"
 	"encoding/json"
 	"io"
@@ -21,9 +20,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/joelhooks/shipit/tools/bunbase"
 	"github.com/joelhooks/shipit/tools/devcluster/cluster"
-	"github.com/joelhooks/shipit/tools/devhost"
 )
 
 // planted are marked values by where they are planted. Nothing that shipit writes
@@ -114,12 +111,12 @@ const hostedRole = `  host:
     register: {path: /api/inngest, within: 3s}
 `
 
-// TestNoSecretIsWritten plants marked values wherever a secret can be, has releases
+// noSecretIsWritten plants marked values wherever a secret can be, has releases
 // fail and go back, and searches all that was written: stdout, stderr, events, the
 // job summary and outputs, the ledger, every object, the registries, the machine
 // and the cache. Terminal escapes of a log do not reach the terminal.
-func TestNoSecretIsWritten(t *testing.T) {
-	s := tattling(t)
+func noSecretIsWritten(t *testing.T, g ground) {
+	s := tattling(t, g)
 	s.run(0, "release", s.sha["first"])
 	for _, how := range []string{"pod crashes", "pod answers", "service crashes", "service answers", "probe prints"} {
 		s.run(exitRestored, "release", s.sha[how])
@@ -152,7 +149,8 @@ func TestNoSecretIsWritten(t *testing.T) {
 	}
 	search.objects(t, s.g)
 	search.machine(t, s.g.host)
-	for _, folder := range []string{filepath.Join(s.dir, "cluster", "node", "registry"), filepath.Join(s.dir, "registry"), filepath.Join(filepath.Dir(s.repo.Dir), ".cache")} {
+	require.NotZero(t, search.repositories(t, g.blobs, "secrets"))
+	for _, folder := range []string{filepath.Join(s.dir, "registry"), filepath.Join(filepath.Dir(s.repo.Dir), ".cache")} {
 		require.NotZero(t, search.folder(t, folder), folder)
 	}
 	t.Logf("%d places of %d bytes were searched for %d spellings", search.places, search.bytes, len(search.spellings))
@@ -167,35 +165,15 @@ type tattler struct {
 	said bytes.Buffer
 }
 
-// tattling brings up a node, a machine, and a registry that wants a password, and
-// plants the values.
-func tattling(t *testing.T) *tattler {
+// tattling adds to a node a machine, and a registry that wants a password, and plants the values.
+func tattling(t *testing.T, g ground) *tattler {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("a real node takes time; -short leaves it out")
-	}
-	if err := cluster.CanRunReal(); err != nil {
-		t.Skip("real pods, which print what they know, cannot run here: " + err.Error())
-	}
-	if why := devhost.Skip(); why != "" {
-		t.Skip(why)
-	}
+	g = g.withHost(t, nil)
+	require.NoError(t, g.host.Write(t.Context(), "/etc/worker.env", hostFile, 0o600))
 	dir := t.TempDir()
-	c, err := cluster.Up(t.Context(), cluster.Options{Real: true, Dir: filepath.Join(dir, "cluster"), Progress: progressOf(t)})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, c.Down(context.Background())) })
-	image, err := bunbase.Image(t.Context())
-	require.NoError(t, err)
-	bun, err := bunbase.Bun(t.Context())
-	require.NoError(t, err)
-	h, err := devhost.Up(t.Context(), devhost.Options{Files: map[string]string{"/usr/local/bin/bun": bun}, Progress: progressOf(t)})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, h.Down()) })
-	require.NoError(t, h.Write(t.Context(), "/etc/worker.env", hostFile, 0o600))
 	guarded, shut, err := cluster.RegistryWithLogin(t.Context(), filepath.Join(dir, "registry"), cluster.Login{User: "user", Password: planted()["registry"]})
 	require.NoError(t, err)
 	t.Cleanup(shut)
-	g := ground{kubeconfig: c.Kubeconfig, registry: c.Registry, base: pushBase(t, c.Registry, image), client: clientOf(t, c.Kubeconfig), host: h}
 	s := &tattler{shop: g.shop(t, "secrets"), dir: dir}
 	s.plant(guarded)
 	return s

@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -30,7 +28,6 @@ import (
 
 	"github.com/joelhooks/shipit/internal/faults"
 	"github.com/joelhooks/shipit/internal/sample"
-	"github.com/joelhooks/shipit/tools/bunbase"
 	"github.com/joelhooks/shipit/tools/devcluster/cluster"
 	"github.com/joelhooks/shipit/tools/devhost"
 )
@@ -51,6 +48,7 @@ type ground struct {
 	tools        string // folder of pnpm, for stories that install
 	dependencies string // folder with a worker's files that has 200 packages from npm
 
+	blobs   string        // folder of a real node's registry
 	private cluster.Login // registry with a password; zero where pods are simulated
 	adopted bool          // the repository is the sample of one that is deployed by hand
 	worker  string        // the URL of the worker that simulated pods answer for, where there is one
@@ -71,62 +69,6 @@ func TestStories(t *testing.T) {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
 			t.Parallel()
 			g.run(t, file, "")
-		})
-	}
-}
-
-// TestStoriesOnRealPods runs stories on a real kubelet, containerd and registry,
-// where the worker is run by bun.
-func TestStoriesOnRealPods(t *testing.T) {
-	besides(t)
-	g := real(t)
-	for _, file := range []string{"main-job", "equal-bits", "interrupt", "real/non-root", "real/npm", "real/late-crash"} {
-		t.Run(file, func(t *testing.T) { g.run(t, "testdata/stories/"+file+".txtar", "") })
-	}
-}
-
-// real is a node with a real kubelet, and a registry with an image that holds bun.
-func real(t *testing.T) ground {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("a real node takes time; -short leaves it out")
-	}
-	if err := cluster.CanRunReal(); err != nil {
-		t.Skip("real pods cannot run here: " + err.Error())
-	}
-	c := realNode.join(t)
-	bun, err := bunbase.Image(t.Context())
-	require.NoError(t, err)
-	pnpm, err := bunbase.PNPM(t.Context())
-	require.NoError(t, err)
-	dependencies, err := filepath.Abs("../../pipeline/testdata/dependencies")
-	require.NoError(t, err)
-	return ground{tools: filepath.Dir(pnpm), dependencies: dependencies, kubeconfig: c.Kubeconfig, registry: c.Registry, private: c.AuthRegistry, base: pushBase(t, c.Registry, bun), client: clientOf(t, c.Kubeconfig)}
-}
-
-// TestStoriesOnHosts runs stories over three roles: a worker in a real pod, and a
-// worker and the gateway as services of a real systemd, reached over SSH.
-func TestStoriesOnHosts(t *testing.T) {
-	besides(t)
-	if why := devhost.Skip(); why != "" {
-		t.Skip(why)
-	}
-	g := real(t)
-	bun, err := bunbase.Bun(t.Context())
-	require.NoError(t, err)
-	for _, story := range []string{"three-roles", "by-hand", "hand-made", "no-cluster", "adopted"} {
-		t.Run(story, func(t *testing.T) {
-			h, err := devhost.Up(t.Context(), devhost.Options{Files: map[string]string{"/usr/local/bin/bun": bun, "/opt/functions.ts": "testdata/stories/hosts/functions.ts"}, Progress: progressOf(t)})
-			require.NoError(t, err)
-			t.Cleanup(func() { require.NoError(t, h.Down()) })
-			g.host, g.adopted = h, story == "adopted"
-			config, err := os.ReadFile("testdata/stories/hosts/" + story + ".yaml")
-			if errors.Is(err, fs.ErrNotExist) {
-				config, err = os.ReadFile("testdata/stories/hosts/shipit.yaml")
-			}
-			require.NoError(t, err)
-			fill := strings.NewReplacer("${HOST}", h.Address, "${KEY}", h.Key, "${KNOWN_HOSTS}", h.KnownHosts, "${ROOT}", h.Root, "${IP}", h.IP)
-			g.run(t, "testdata/stories/hosts/"+story+".txtar", fill.Replace(string(config)))
 		})
 	}
 }
