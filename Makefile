@@ -29,7 +29,7 @@ test: tools lint ## every test; what cannot run here is skipped, and named with 
 	@# Tests wait more than they compute: for pods, for a service to stay up, for a time limit. So more of them run at once than there are CPUs.
 	@# The second run has no other node beside it: it proves that a real node leaves nothing on the machine, which another test's node would.
 	@# Fuzzing makes no node. lint has vetted all packages.
-	go run ./tools/gotest -vet=off -p 4 -parallel 4 -timeout 40m $(LONGEST) $$(go list ./... | grep -v /tools/devcluster/) \
+	go run ./tools/gotest -vet=off -p 4 -parallel 5 -timeout 40m $(LONGEST) $$(go list ./... | grep -v /tools/devcluster/) \
 		-- -vet=off -timeout 20m ./tools/devcluster/... --beside nice make --no-print-directory fuzz
 
 dagger: ## the tests with a real Dagger engine, reached in the standard way
