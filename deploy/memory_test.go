@@ -29,6 +29,7 @@ type memory struct {
 	calls    []string          // "switch cluster sha256:…", "remove worker", in order
 	switches func(ctx context.Context, step deploy.Step) error
 	prunes   func(ctx context.Context) error
+	undoes   func(role release.Role) error
 	changed  map[string][]deploy.Change    // objects that another hand changed, by role
 	stuck    map[string]error              // roles that cannot be removed
 	away     map[string]error              // roles that cannot be read
@@ -139,6 +140,9 @@ func (m *memory) Remove(_ context.Context, role release.Role, keep release.Relea
 
 func (m *memory) Undo(_ context.Context, role release.Role) error {
 	m.note("undo " + role.Name)
+	if m.undoes != nil {
+		return m.undoes(role)
+	}
 	return nil
 }
 

@@ -173,26 +173,47 @@ func (e Engine) verifyImages(ctx context.Context, rel release.Release, stored ma
 	case rel.Adopted:
 		return bundles, unsignedAdopted(rel), nil
 	}
-	var found []release.Finding
-	seen := map[string]bool{}
+	var (
+		roles []release.Role // one of each image
+		seen  = map[string]bool{}
+	)
 	for _, role := range rel.Roles {
-		if seen[role.Digest] {
-			continue
+		if !seen[role.Digest] {
+			roles = append(roles, role)
 		}
 		seen[role.Digest] = true
-		verified, err := e.Policy.Verify(ctx, role, stored)
+	}
+	var found []release.Finding
+	for i, v := range e.verifyEach(ctx, roles, stored) {
 		var untrusted *UntrustedError
-		if errors.As(err, &untrusted) {
+		switch {
+		case errors.As(v.err, &untrusted):
 			found = append(found, release.Finding{
-				Code: release.CodeUntrusted, Severity: release.Refuses, Role: role.Name, Object: role.Reference(),
+				Code: release.CodeUntrusted, Severity: release.Refuses, Role: roles[i].Name, Object: roles[i].Reference(),
 				Message: release.OneLine(untrusted.Error()), Hint: untrusted.Hint, Fixed: true,
 			})
-			continue
+		case v.err != nil:
+			return nil, found, v.err
+		default:
+			maps.Copy(bundles, v.Bundles)
 		}
-		if err != nil {
-			return nil, found, err
-		}
-		maps.Copy(bundles, verified.Bundles)
 	}
 	return bundles, found, nil
+}
+
+// verification is the outcome of verifying an image.
+type verification struct {
+	Verified
+	err error
+}
+
+// verifyEach verifies the images of roles by the policy, all at once.
+func (e Engine) verifyEach(ctx context.Context, roles []release.Role, stored map[string][]byte) []verification {
+	out := make([]verification, len(roles))
+	var all sync.WaitGroup
+	for i, role := range roles {
+		all.Go(func() { out[i].Verified, out[i].err = e.Policy.Verify(ctx, role, stored) })
+	}
+	all.Wait()
+	return out
 }

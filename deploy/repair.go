@@ -44,13 +44,9 @@ func (e Engine) Repair(ctx context.Context, t Terms) (Status, error) {
 		}
 	}
 	step := Step{Release: damaged.release, Force: slices.Contains(t.Allow, release.CodeFieldConflict)}
-	var repaired []string
-	for _, role := range damaged.roles {
-		e.report(release.PhaseRestore, release.MarkStart, role.Name, "repair %s: put %s back", role.Name, damaged.release.ID())
-		if err := e.repairRole(ctx, step, role); err != nil {
-			return Status{}, &RepairError{Repaired: repaired, Err: roleError(role, err)}
-		}
-		repaired = append(repaired, role.Name)
+	repaired, err := e.repairRoles(ctx, step, damaged.roles)
+	if err != nil {
+		return Status{}, &RepairError{Repaired: repaired, Err: err}
 	}
 	if faults := e.removeFormerRoles(ctx, damaged.leftovers, damaged.release); len(faults) > 0 {
 		return Status{}, &RepairError{Repaired: repaired, Err: errors.New(faults[0])}
@@ -128,19 +124,35 @@ func (e Engine) mayRepair(ctx context.Context, d damage, t Terms) error {
 	return release.Refuse(all, t.Allow)
 }
 
-// repairRole puts one role back, within the time limit of a rollout, and asks it whether
-// it does its work.
-func (e Engine) repairRole(ctx context.Context, step Step, role release.Role) error {
-	ctx, cancel := e.limited(ctx)
-	defer cancel()
-	step.Role = role
-	if err := e.putBack(ctx, step); err != nil {
-		return err
+// repairRoles puts roles back in order, and asks each whether it does its work; all are
+// prepared at once. It returns those that were put back, and stops at the first error.
+func (e Engine) repairRoles(ctx context.Context, step Step, roles []release.Role) (repaired []string, err error) {
+	preparing := e.startPreparing(ctx, roles)
+	defer preparing.stop()
+	for i, role := range roles {
+		e.report(release.PhaseRestore, release.MarkStart, role.Name, "repair %s: put %s back", role.Name, step.Release.ID())
+		step.Role = role
+		err := e.putBack(ctx, step, preparing.roles[i])
+		if err == nil {
+			err = e.probeRepaired(ctx, step)
+		}
+		if err != nil {
+			return repaired, roleError(role, err)
+		}
+		repaired = append(repaired, role.Name)
 	}
-	if !e.probed(step.Release, role) {
+	return repaired, nil
+}
+
+// probeRepaired asks a role that was put back whether it does its work, within the time
+// limit of a rollout.
+func (e Engine) probeRepaired(ctx context.Context, step Step) error {
+	if !e.probed(step.Release, step.Role) {
 		return nil
 	}
-	if _, err := e.probe(ctx, role); err != nil {
+	ctx, cancel := e.limited(ctx)
+	defer cancel()
+	if _, err := e.probe(ctx, step.Role); err != nil {
 		return fmt.Errorf("is as recorded, and does not do its work: %w", err)
 	}
 	return nil

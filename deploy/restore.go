@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/joelhooks/shipit/ledger"
 	"github.com/joelhooks/shipit/release"
@@ -61,37 +62,46 @@ func (e Engine) restore(ctx context.Context, begun ledger.Begun, c checked, reco
 	return record, good
 }
 
-// undoFirstRelease takes back the switches of a first release that failed. It returns what
-// could not be taken back.
+// undoFirstRelease takes back the switches of a first release that failed, all at once. It
+// returns what could not be taken back.
 func (e Engine) undoFirstRelease(ctx context.Context, rel release.Release, switched []string) []string {
-	var faults []string
-	for _, name := range switched {
-		role, _ := rel.Role(name)
-		t, err := e.target(role)
-		if err == nil {
-			err = t.Undo(ctx, role)
-		}
-		if err != nil {
-			faults = append(faults, fmt.Sprintf("undo %s: %s", name, release.OneLine(err.Error())))
-		}
+	faults := make([]string, len(switched))
+	var all sync.WaitGroup
+	for i, name := range switched {
+		all.Go(func() {
+			role, _ := rel.Role(name)
+			t, err := e.target(role)
+			if err == nil {
+				err = t.Undo(ctx, role)
+			}
+			if err != nil {
+				faults[i] = fmt.Sprintf("undo %s: %s", name, release.OneLine(err.Error()))
+			}
+		})
 	}
-	return faults
+	all.Wait()
+	return slices.DeleteFunc(faults, func(fault string) bool { return fault == "" })
 }
 
-// restoreRoles switches every role that was begun back to the good release. It
-// returns the roles that run again and what went wrong, and stops when the lock is lost.
+// restoreRoles switches every role that was begun back to the good release, in order; all
+// are prepared at once. It returns the roles that run again and what went wrong, and stops
+// when the lock is lost.
 func (e Engine) restoreRoles(ctx context.Context, good release.Release, switched []string) (restored []release.Role, faults []string) {
+	var roles []release.Role
 	for _, name := range switched {
-		role, had := good.Role(name)
-		if !had {
-			continue // not in the good release: restore removes it afterwards
+		if role, had := good.Role(name); had { // restore removes what the good release does not have
+			roles = append(roles, role)
 		}
-		err := e.restoreRole(ctx, good, role)
+	}
+	preparing := e.startPreparing(ctx, roles)
+	defer preparing.stop()
+	for i, role := range roles {
+		err := e.putBack(ctx, Step{Release: good, Role: role, Force: true}, preparing.roles[i])
 		switch {
 		case ctx.Err() != nil:
 			return restored, faults
 		case err != nil:
-			faults = append(faults, fmt.Sprintf("restore %s: %s", name, release.OneLine(err.Error())))
+			faults = append(faults, fmt.Sprintf("restore %s: %s", role.Name, release.OneLine(err.Error())))
 		default:
 			restored = append(restored, role)
 		}
@@ -115,26 +125,6 @@ func (e Engine) verifyRestored(ctx context.Context, good release.Release) []stri
 		return []string{"restored, but " + drifts[0].String()}
 	}
 	return nil
-}
-
-// restoreRole switches one role back, within the time limit of a rollout.
-func (e Engine) restoreRole(ctx context.Context, good release.Release, role release.Role) error {
-	ctx, cancel := e.limited(ctx)
-	defer cancel()
-	return e.putBack(ctx, Step{Release: good, Role: role, Force: true})
-}
-
-// putBack makes a role of an earlier release run again.
-func (e Engine) putBack(ctx context.Context, step Step) error {
-	t, err := e.target(step.Role)
-	if err != nil {
-		return err
-	}
-	if step.Role, err = t.Prepare(ctx, step.Role); err != nil {
-		return causeOf(ctx, err)
-	}
-	_, err = t.Switch(ctx, step)
-	return causeOf(ctx, err)
 }
 
 // asFormer are the roles of the release under way as former ones, to be removed.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -108,28 +107,6 @@ type rollout struct {
 	registered map[string]*registration
 	functions  *release.Functions
 	err        error // why a role did not come up; nil if all did
-}
-
-// prepare brings to every target what its roles need, to all at once; nothing that runs
-// is touched. It returns the release with what was learned of its roles. The error names
-// every role that could not be prepared.
-func (e Engine) prepare(ctx context.Context, rel release.Release) (release.Release, error) {
-	prepared, errs := slices.Clone(rel.Roles), make([]error, len(rel.Roles))
-	var all sync.WaitGroup
-	for i, role := range rel.Roles {
-		all.Go(func() {
-			t, err := e.target(role)
-			if err == nil {
-				prepared[i], err = t.Prepare(ctx, role)
-			}
-			if err != nil {
-				errs[i] = roleError(role, err)
-			}
-		})
-	}
-	all.Wait()
-	rel.Roles = prepared
-	return rel, errors.Join(errs...)
 }
 
 // switchRoles switches the roles in order and asks each whether it does its work.
@@ -240,18 +217,22 @@ func (e Engine) concludeFailed(ctx context.Context, begun ledger.Begun, c checke
 	return record
 }
 
-// prune lets every target delete what no good release needs.
+// prune lets every target delete what no good release needs, all at once.
 func (e Engine) prune(ctx context.Context, record release.Record) {
 	records := sync.OnceValues(func() ([]release.Record, error) { return e.Ledger.Stored(ctx) })
+	var all sync.WaitGroup
 	for _, role := range record.Release(nil).Roles {
-		t, err := e.target(role)
-		if err == nil {
-			err = t.Prune(ctx, role, records)
-		}
-		if err != nil {
-			e.report(release.PhaseRecord, release.MarkNote, role.Name, "prune old releases: %s", release.OneLine(err.Error()))
-		}
+		all.Go(func() {
+			t, err := e.target(role)
+			if err == nil {
+				err = t.Prune(ctx, role, records)
+			}
+			if err != nil {
+				e.report(release.PhaseRecord, release.MarkNote, role.Name, "prune old releases: %s", release.OneLine(err.Error()))
+			}
+		})
 	}
+	all.Wait()
 }
 
 func (e Engine) unlock(l *ledger.Lock) {

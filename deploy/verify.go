@@ -92,11 +92,11 @@ func (e Engine) imageChecks(ctx context.Context, entry ledger.Entry) []Check {
 		return []Check{{Subject: SubjectSignature, Object: entry.Record.ID(), Detail: "it ran before the first release, and nobody signed its images"}}
 	}
 	var checks []Check
-	for _, role := range entry.Release().Roles {
-		verified, err := e.Policy.Verify(ctx, role, nil)
-		check := Check{Subject: SubjectSignature, Object: role.Name + " " + role.Reference(), OK: err == nil, Detail: strings.Join(verified.Signers, "; ")}
-		if err != nil {
-			check.Detail = release.OneLine(err.Error())
+	roles := entry.Release().Roles
+	for i, v := range e.verifyEach(ctx, roles, nil) {
+		check := Check{Subject: SubjectSignature, Object: roles[i].Name + " " + roles[i].Reference(), OK: v.err == nil, Detail: strings.Join(v.Signers, "; ")}
+		if v.err != nil {
+			check.Detail = release.OneLine(v.err.Error())
 		}
 		checks = append(checks, check)
 	}

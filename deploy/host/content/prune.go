@@ -25,6 +25,7 @@ func (s Store) Prune(ctx context.Context, k Keep) ([]string, error) {
 	if !path.IsAbs(s.Root) || path.Clean(s.Root) == "/" {
 		return nil, fmt.Errorf("prune: root %q is no absolute folder", s.Root)
 	}
+	defer s.Machine.Lock(s.Root)() // another role's release directories may be there too
 	res, err := s.Machine.Read(ctx, machine.Script(listScript, s.Root))
 	if err != nil {
 		return nil, fmt.Errorf("list releases in %s on %s: %w", s.Root, s.Machine.Name, err)
