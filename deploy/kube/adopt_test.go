@@ -147,6 +147,7 @@ func TestAdoptionTellsTheImageThatRuns(t *testing.T) {
 }
 
 func TestALiteralSecretOfWhatRunsIsRefusedBeforeItIsRecorded(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	ns := namespace(t, c)
 	byKubectl(t, c, ns, `        env: [{name: API_TOKEN, value: hunter2hunter2}, {name: LEVEL, value: debug}]`)
@@ -173,6 +174,7 @@ func TestALiteralSecretOfWhatRunsIsRefusedBeforeItIsRecorded(t *testing.T) {
 }
 
 func TestASecretThatWasThereBeforeStaysWhereARollbackDoesNotHaveIt(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	ns := namespace(t, c)
 	theirs := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "theirs", Namespace: ns}, StringData: map[string]string{"password": "hunter2"}}

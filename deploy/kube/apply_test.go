@@ -69,7 +69,7 @@ spec:
         readinessProbe: {httpGet: {path: /, port: 80}, initialDelaySeconds: 0}`
 
 func TestApplyUnchanged(t *testing.T) {
-	c := connect(t)
+	c := named(t)
 	ns := namespace(t, c)
 	role := roleOf(t, ns, digestOf("v1"), everything, service)
 	_, a, err := roll(t, c, role)

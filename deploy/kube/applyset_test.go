@@ -73,6 +73,7 @@ func TestAnObjectThatTwoRolesBringEqually(t *testing.T) {
 }
 
 func TestApplySetUnderItsFormerName(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	ns := namespace(t, c)
 	both, one := part{"web", ns, []string{deployment("web", 1), service}}, part{"web", ns, []string{deployment("web", 1)}}

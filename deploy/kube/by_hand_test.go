@@ -32,7 +32,7 @@ func stand(t *testing.T, docs ...string) *standing {
 	t.Helper()
 	s := &standing{t: t, c: connect(t)}
 	s.ns = namespace(t, s.c)
-	s.target = target(t, s.ns)
+	s.target = target(t, s.c, s.ns)
 	s.target.options.Progress = func(e release.Event) {
 		progress(t)(e)
 		s.mu.Lock()
@@ -220,6 +220,7 @@ func TestWhatAControllerChangesIsLeft(t *testing.T) {
 }
 
 func TestReplicasThatTheReleaseLeavesOpen(t *testing.T) {
+	t.Parallel()
 	s := stand(t, strings.Replace(deployment("web", 1), "  replicas: 1\n", "", 1))
 	s.release()
 	s.scale("kubectl", 3)

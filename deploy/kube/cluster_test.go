@@ -57,18 +57,23 @@ func TestMain(m *testing.M) {
 // one, and by client-go's own for what only tests do.
 type user struct {
 	*client.Client
-	kube kubernetes.Interface
+	kube       kubernetes.Interface
+	kubeconfig string
+	auditLog   string // of the cluster
+	name       string // by which the audit log knows the user; empty: the administrator, who is many
 }
 
 func newUser(t *testing.T, cfg *rest.Config) *user {
 	t.Helper()
-	c, err := client.Connect(client.Options{Kubeconfig: kubeconfigOf(t, cfg)})
+	u := &user{kubeconfig: kubeconfigOf(t, cfg), name: cfg.Impersonate.UserName}
+	var err error
+	u.Client, err = client.Connect(client.Options{Kubeconfig: u.kubeconfig})
 	require.NoError(t, err)
 	cfg = rest.CopyConfig(cfg)
 	cfg.QPS, cfg.UserAgent = -1, "test"
-	tests, err := kubernetes.NewForConfig(cfg)
+	u.kube, err = kubernetes.NewForConfig(cfg)
 	require.NoError(t, err)
-	return &user{Client: c, kube: tests}
+	return u
 }
 
 // kubeconfigOf writes a configuration to a file.
@@ -106,6 +111,25 @@ func connect(t *testing.T) *user {
 	})
 	require.NoError(t, plane.err)
 	return newUser(t, planeConfig(t))
+}
+
+// named gives a user of the shared cluster who may do everything, and whose requests can be
+// told from those of the tests beside.
+func named(t *testing.T) *user {
+	t.Helper()
+	connect(t)
+	return namedIn(t, plane.up)
+}
+
+// namedIn is named of another cluster.
+func namedIn(t *testing.T, up *cluster.Cluster) *user {
+	t.Helper()
+	cfg, err := clientcmd.BuildConfigFromFlags("", up.Kubeconfig)
+	require.NoError(t, err)
+	cfg.Impersonate = rest.ImpersonationConfig{UserName: "test:" + t.Name(), Groups: []string{"system:masters"}}
+	u := newUser(t, cfg)
+	u.auditLog = up.AuditLog
+	return u
 }
 
 // applyOptions say how a test applies a role.

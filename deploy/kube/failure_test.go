@@ -46,6 +46,7 @@ func warned(t *testing.T, c *user, ns, words string) func() bool {
 }
 
 func TestFailures(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	ns := namespace(t, c)
 	good := roleOf(t, ns, digestOf("good"), deployment("web", 2))
@@ -134,6 +135,7 @@ func TestRefusedPods(t *testing.T) {
 }
 
 func TestWhatAControllerSaidBefore(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	t.Run("of the revision before does not end the rollback", func(t *testing.T) {
 		ns := namespace(t, c)
@@ -150,6 +152,7 @@ func TestWhatAControllerSaidBefore(t *testing.T) {
 }
 
 func TestALimitOfTheCallerHasItsCauseToo(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	ns := namespace(t, c)
 	role := roleOf(t, ns, digestOf("v1"), deployment("web", 1, fate("hang")))

@@ -120,6 +120,7 @@ func asked(t *testing.T, log *requests, name string) (used, refused map[right]bo
 // that has the RBAC of `shipit rbac` and nothing else: no request is refused, but for
 // those that shipit makes anyway, and no right is granted in vain.
 func TestTheLeastRolesAreWhatIsUsed(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	ns := namespace(t, c)
 	_, err := c.kube.CoreV1().Secrets(ns).Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "keys"}, StringData: map[string]string{"a": "b"}}, metav1.CreateOptions{})
@@ -148,7 +149,7 @@ func TestTheLeastRolesAreWhatIsUsed(t *testing.T) {
 		return err == nil
 	}, time.Minute, 20*time.Millisecond, "the rights take effect")
 
-	log := newRequests(t, c)
+	log := newRequests(t, named(t))
 	a.settled("v1", web(stated), worker)
 	changeAPod(t, c, ns)
 	a.settled("v1", web(stated), worker)

@@ -16,6 +16,7 @@ metadata: {name: data, namespace: $NS}
 spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}, storageClassName: "", volumeName: none}`
 
 func TestWhatOnlyAnEarlierReleaseHadGoes(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	web := func(ns string) part { return part{"web", ns, []string{deployment("web", 1)}} }
 	worker := func(ns string, more ...string) part {
@@ -47,8 +48,11 @@ func TestWhatOnlyAnEarlierReleaseHadGoes(t *testing.T) {
 		a.inParity()
 	})
 	t.Run("what holds data stays, and is named", func(t *testing.T) {
+		c := named(t)
 		ns := namespace(t, c)
 		a := newApp(t, "left-3", web(ns))
+		a.kubeconfig = c.kubeconfig
+		a.configure("left-3", web(ns))
 		claimed := part{"worker", ns, []string{claim, `apiVersion: v1
 kind: ConfigMap
 metadata: {name: settings, namespace: $NS}`, `apiVersion: batch/v1

@@ -79,6 +79,7 @@ func overWire(t *testing.T) (*user, *wire) {
 }
 
 func TestWaitOverCutConnections(t *testing.T) {
+	t.Parallel()
 	c, w := overWire(t)
 	ns := namespace(t, c)
 	role := roleOf(t, ns, digestOf("v1"), deployment("web", 3, fate("slow")))
@@ -177,6 +178,7 @@ func dryCreate(t *testing.T, c *user, ns, resource string) error {
 }
 
 func TestWebhookThatDoesNotAnswer(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	t.Run("before the objects, it is found by the plan and named by the apply", func(t *testing.T) {
 		ns := namespace(t, c)

@@ -51,6 +51,7 @@ func setRole(t *testing.T, c *user, ns string, rules []rbacv1.PolicyRule) {
 }
 
 func TestLeastRoles(t *testing.T) {
+	t.Parallel()
 	admin := connect(t)
 	ns := namespace(t, admin)
 	job := strings.ReplaceAll(workload("Job"), "name: web", "name: once")

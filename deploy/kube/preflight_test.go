@@ -150,7 +150,7 @@ func TestWhatTheRegistrySaysToThePullSecretIsTold(t *testing.T) {
 }
 
 func TestPreflightTriesWhatWouldChange(t *testing.T) {
-	c := connect(t)
+	c := named(t)
 	ns := namespace(t, c)
 	log := newRequests(t, c)
 	role := fleet(t, ns, digestOf("v1"), 40, 15, 0)

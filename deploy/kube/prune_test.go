@@ -15,7 +15,8 @@ import (
 )
 
 func TestPrune(t *testing.T) {
-	c := connect(t)
+	t.Parallel()
+	c := named(t)
 	ns := namespace(t, c)
 	foreign := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "foreign", Namespace: ns, Labels: map[string]string{"shipit.dev/app": "test"}}}
 	_, err := c.kube.CoreV1().ConfigMaps(ns).Create(t.Context(), foreign, metav1.CreateOptions{})

@@ -37,7 +37,10 @@ func TestOnARealNode(t *testing.T) {
 		{"the cause is that of the container that keeps a pod from being ready", containersInTrouble},
 		{"an old pod that answers during its preStop is waited for", oldPodInItsPreStop},
 	} {
-		t.Run(tc.name, func(t *testing.T) { tc.run(t, c, up, digest) })
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel() // the sooner another package's tests have the node
+			tc.run(t, c, up, digest)
+		})
 	}
 }
 

@@ -61,6 +61,7 @@ func TestTheRecordsWhenTheFirstRoleMoves(t *testing.T) {
 }
 
 func TestManifestsThatBringTheirNamespace(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	name := "brought-" + time.Now().Format("150405")
 	deleteNamespace(t, c, name)

@@ -12,6 +12,7 @@ import (
 // What an earlier release applied without a strategy has one all the same, and nobody
 // owns it: the API server filled it in.
 func TestAWorkloadMayTurnToAnotherStrategyThanTheDefault(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct{ before, after, line string }{
 		"a Deployment": {
 			deployment("web", 1), strings.Replace(deployment("web", 1), "  replicas: 1\n", "  replicas: 1\n  strategy: {type: Recreate}\n", 1),

@@ -12,6 +12,7 @@ import (
 )
 
 func TestRoll(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	ns := namespace(t, c)
 	v1, v2 := digestOf("v1"), digestOf("v2")

@@ -31,6 +31,7 @@ func TestBackFromABrokenRevision(t *testing.T) {
 }
 
 func TestSHAMovedBitsEqual(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	ns := namespace(t, c)
 	at := func(sha string) release.Role {

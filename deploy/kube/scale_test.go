@@ -1,8 +1,10 @@
 package kube
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -18,6 +20,7 @@ import (
 	"github.com/joelhooks/shipit/deploy/kube/apply"
 	"github.com/joelhooks/shipit/deploy/kube/object"
 	"github.com/joelhooks/shipit/release"
+	"github.com/joelhooks/shipit/tools/devcluster/cluster"
 )
 
 // fleet is a role of that many objects: as many Deployments as asked for
@@ -35,7 +38,7 @@ func fleet(t *testing.T, ns, digest string, objects, deployments, replicas int) 
 	return roleOf(t, ns, digest, docs...)
 }
 
-// requests counts what shipit asked the API server, by the server's audit log.
+// requests counts what shipit asked the API server for one user, by the server's audit log.
 type requests struct {
 	t     *testing.T
 	user  *user
@@ -46,7 +49,8 @@ type requests struct {
 }
 
 func newRequests(t *testing.T, u *user) *requests {
-	r := &requests{t: t, user: u, path: plane.up.AuditLog}
+	require.NotEmpty(t, u.name, "the requests of the administrator are those of several tests")
+	r := &requests{t: t, user: u, path: u.auditLog}
 	r.since()
 	return r
 }
@@ -58,9 +62,7 @@ func (r *requests) since() map[string]int {
 	r.t.Helper()
 	from, until := r.mark()
 	r.mark()
-	data, err := os.ReadFile(r.path)
-	require.NoError(r.t, err)
-	counts := countRequests(string(data[r.from:]), r.began, until)
+	counts := r.count(r.written(), r.began, until)
 	r.from, r.began = from, until
 	return counts
 }
@@ -74,9 +76,7 @@ func (r *requests) mark() (at int, received metav1.MicroTime) {
 	_, err := r.user.kube.CoreV1().ConfigMaps("default").Get(r.t.Context(), name, metav1.GetOptions{})
 	require.True(r.t, apierrors.IsNotFound(err), "%v", err)
 	require.Eventually(r.t, func() bool {
-		data, err := os.ReadFile(r.path)
-		require.NoError(r.t, err)
-		text := string(data[r.from:])
+		text := r.written()
 		named := strings.Index(text, `"name":"`+name+`"`)
 		if named < 0 || !strings.Contains(text[named:], "\n") {
 			return false
@@ -91,16 +91,30 @@ func (r *requests) mark() (at int, received metav1.MicroTime) {
 	return at, received
 }
 
-// countRequests counts the entries of an audit log that are shipit's, by verb, of requests
-// that the server received in a time.
-func countRequests(text string, from, until metav1.MicroTime) map[string]int {
+// written is what the audit log has had since the last mark.
+func (r *requests) written() string {
+	r.t.Helper()
+	log, err := os.Open(r.path)
+	require.NoError(r.t, err)
+	defer log.Close()
+	_, err = log.Seek(int64(r.from), io.SeekStart)
+	require.NoError(r.t, err)
+	text, err := io.ReadAll(log)
+	require.NoError(r.t, err)
+	return string(text)
+}
+
+// count counts the entries of an audit log that are shipit's and the user's, by verb, of
+// requests that the server received in a time.
+func (r *requests) count(text string, from, until metav1.MicroTime) map[string]int {
 	counts := map[string]int{}
 	for _, line := range strings.Split(text, "\n") {
 		var e struct {
 			Verb, UserAgent, Stage   string
+			ImpersonatedUser         struct{ Username string }
 			RequestReceivedTimestamp metav1.MicroTime
 		}
-		if json.Unmarshal([]byte(line), &e) != nil || e.UserAgent != object.Manager || e.RequestReceivedTimestamp.Before(&from) || until.Before(&e.RequestReceivedTimestamp) {
+		if json.Unmarshal([]byte(line), &e) != nil || e.UserAgent != object.Manager || e.ImpersonatedUser.Username != r.user.name || e.RequestReceivedTimestamp.Before(&from) || until.Before(&e.RequestReceivedTimestamp) {
 			continue
 		}
 		if e.Stage == "ResponseComplete" && e.Verb != "watch" || e.Stage == "ResponseStarted" {
@@ -111,8 +125,16 @@ func countRequests(text string, from, until metav1.MicroTime) map[string]int {
 	return counts
 }
 
+// TestScale has a cluster of its own: the pods of other tests would wait behind a thousand.
 func TestScale(t *testing.T) {
-	c := connect(t)
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("a cluster takes a while to come up, and -short is set")
+	}
+	up, err := cluster.Up(t.Context(), cluster.Options{Audit: true, Nodes: 12})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, up.Down(context.Background())) })
+	c := namedIn(t, up)
 	log := newRequests(t, c)
 	ns := namespace(t, c)
 	const objects, deployments, replicas = 500, 200, 5

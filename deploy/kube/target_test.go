@@ -14,20 +14,21 @@ import (
 )
 
 // target is that of an app with the role web in a namespace, and the role host elsewhere.
-func target(t *testing.T, ns string) *Target {
+func target(t *testing.T, c *user, ns string) *Target {
 	t.Helper()
 	cfg := config.Config{Path: "shipit.yaml", App: "test", Roles: config.Roles{
 		{Name: "host", Host: &config.Host{}}, {Name: "web", Stable: briefly, Kubernetes: &config.Kubernetes{Namespace: ns}},
 	}}
-	opened, err := Open(t.Context(), cfg, Options{Kubeconfig: plane.path, Timeout: time.Minute, Progress: progress(t)})
+	opened, err := Open(t.Context(), cfg, Options{Kubeconfig: c.kubeconfig, Timeout: time.Minute, Progress: progress(t)})
 	require.NoError(t, err)
 	return opened
 }
 
 func TestTarget(t *testing.T) {
-	c := connect(t)
+	t.Parallel()
+	c := named(t)
 	ns := namespace(t, c)
-	target := target(t, ns)
+	target := target(t, c, ns)
 	step := func(digest string) deploy.Step {
 		role := roleOf(t, ns, digestOf(digest), deployment("web", 1), service)
 		return deploy.Step{Release: release.Release{App: "test", Seq: 7, SHA: "1234567890", Roles: []release.Role{role}}, Role: role}

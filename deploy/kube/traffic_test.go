@@ -78,6 +78,7 @@ func finish(t *testing.T, c *user, ns string) {
 }
 
 func TestAnOldPodThatDoesNotEndInTimeIsSaid(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	ns := namespace(t, c)
 	web := part{"web", ns, []string{kept, byTier}}

@@ -71,6 +71,7 @@ func injecting(t *testing.T, c *user, ns string) {
 }
 
 func TestWhatAWebhookAddsIsLeft(t *testing.T) {
+	t.Parallel()
 	s := stand(t, deployment("web", 1))
 	injecting(t, s.c, s.ns)
 	require.Eventually(t, func() bool { // the server learns of a webhook by a watch

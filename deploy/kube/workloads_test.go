@@ -54,6 +54,7 @@ func TestEveryKindOfWorkload(t *testing.T) {
 }
 
 func TestJobThatFails(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	ns := namespace(t, c)
 	doc := strings.Replace(workload("Job"), "spec:\n  template", "spec:\n  backoffLimit: 0\n  template", 1)
@@ -63,6 +64,7 @@ func TestJobThatFails(t *testing.T) {
 }
 
 func TestAJobThatFailedRunsAgain(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	ns := namespace(t, c)
 	doc := strings.Replace(workload("Job"), "spec:\n  template", "spec:\n  backoffLimit: 0\n  template", 1)
