@@ -47,6 +47,7 @@ type content struct {
 
 	source git.Source // of the blobs
 	dir    string     // folder that holds exactly this content; "" if there is none
+	roots  []string   // paths of the folder in which text files were made: they are read with that of the image
 
 	dependencies installLayer
 }
@@ -157,7 +158,8 @@ func (c *content) sort() error {
 
 // only is the content without the entries that keep rejects.
 func (c content) only(keep func(entry) bool) content {
-	out := content{source: c.source, dir: c.dir, dependencies: c.dependencies}
+	out := c
+	out.Entries = nil
 	for _, e := range c.Entries {
 		if keep(e) {
 			out.Entries = append(out.Entries, e)
@@ -188,14 +190,14 @@ func (c content) hasBelow(folder string) bool {
 
 // each calls fn with every entry in order, files with their size and bytes.
 func (c content) each(ctx context.Context, fn func(entry, io.Reader) error) error {
-	next := 0
+	next, files := 0, fileReader{roots: c.roots}
 	// others passes the entries before the next git blob.
 	others := func() error {
 		for ; next < len(c.Entries) && c.Entries[next].blob.ID == ""; next++ {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if err := c.Entries[next].pass(fn); err != nil {
+			if err := files.pass(c.Entries[next], fn); err != nil {
 				return err
 			}
 		}
@@ -232,19 +234,7 @@ func (c content) each(ctx context.Context, fn func(entry, io.Reader) error) erro
 	return others()
 }
 
-// pass calls fn with an entry that is not in git.
-func (e entry) pass(fn func(entry, io.Reader) error) error {
-	switch {
-	case e.Kind != kindFile:
-		return fn(e, bytes.NewReader(nil))
-	case e.disk == "":
-		e.Size = int64(len(e.data))
-		return fn(e, bytes.NewReader(e.data))
-	}
-	f, err := os.Open(e.disk)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return fn(e, io.LimitReader(f, e.Size))
+// committed reports whether any of the content is in git.
+func (c content) committed() bool {
+	return slices.ContainsFunc(c.Entries, func(e entry) bool { return e.blob.ID != "" })
 }

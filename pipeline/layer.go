@@ -1,19 +1,15 @@
 package pipeline
 
 import (
-	"archive/tar"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"hash"
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
-	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -24,47 +20,6 @@ import (
 
 // imageRoot is the folder of an image that holds the repository's files.
 const imageRoot = "/app"
-
-// writeTar writes the content below imageRoot: sorted, each folder before its
-// content, times 0, owner 0:0, modes 0755, 0644 or, for links, 0777.
-func writeTar(ctx context.Context, w io.Writer, c content) error {
-	tw := tar.NewWriter(w)
-	written := map[string]bool{}
-	folder := func(p string) error {
-		if written[p] {
-			return nil
-		}
-		written[p] = true
-		return tw.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: p + "/", Mode: 0o755, ModTime: time.Unix(0, 0)})
-	}
-	err := c.each(ctx, func(e entry, r io.Reader) error {
-		name := path.Join(imageRoot[1:], e.Path)
-		for i, b := range name {
-			if b == '/' {
-				if err := folder(name[:i]); err != nil {
-					return err
-				}
-			}
-		}
-		h := &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: e.Size, ModTime: time.Unix(0, 0)}
-		switch {
-		case e.Kind == kindDir:
-			return folder(name)
-		case e.Kind == kindLink:
-			h.Typeflag, h.Linkname, h.Mode, h.Size = tar.TypeSymlink, e.Link, 0o777, 0
-		case e.Executable:
-			h.Mode = 0o755
-		}
-		if err := tw.WriteHeader(h); err != nil {
-			return fmt.Errorf("%s: %w", e.Path, err)
-		}
-		if _, err := io.Copy(tw, r); err != nil {
-			return fmt.Errorf("%s: %w", e.Path, err)
-		}
-		return nil
-	})
-	return errors.Join(err, tw.Close())
-}
 
 // split separates dependencies from source, so that a change of source does not
 // change the large layer. An empty part is left out.

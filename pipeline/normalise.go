@@ -1,49 +1,31 @@
 package pipeline
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"path"
 	"path/filepath"
-	"runtime"
 	"strings"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/joelhooks/shipit/pipeline/workspace"
 )
 
 // normalise removes from the output of package managers everything that depends on
 // where and when they ran. roots are the paths of the folder that they ran in; a path
-// that contains another one must come first. node_modules whose layer is known are left as
-// they are.
+// that contains another one must come first. Text files that name it are changed when
+// they are read.
 func normalise(c content, roots ...string) (content, error) {
 	c = c.only(func(e entry) bool { return !bookkeeping(e.Path) })
-	var files errgroup.Group
-	files.SetLimit(min(runtime.GOMAXPROCS(0), 8))
+	c.roots = roots
 	for i := range c.Entries {
 		e := &c.Entries[i]
-		var err error
-		switch {
-		case c.dependencies.layer != nil && workspace.InNodeModules(e.Path):
-		case e.Kind == kindLink:
-			err = relativeLink(e, roots)
-		case e.Kind == kindFile:
-			files.Go(func() error {
-				if err := rewriteRoot(e, roots); err != nil {
-					return fmt.Errorf("%s: %w", e.Path, err)
-				}
-				return nil
-			})
+		if e.Kind != kindLink || c.dependencies.layer != nil && workspace.InNodeModules(e.Path) {
+			continue
 		}
-		if err != nil {
-			return content{}, errors.Join(fmt.Errorf("%s: %w", e.Path, err), files.Wait())
+		if err := relativeLink(e, roots); err != nil {
+			return content{}, fmt.Errorf("%s: %w", e.Path, err)
 		}
 	}
-	return c, files.Wait()
+	return c, nil
 }
 
 // bookkeeping reports whether p is a file that package managers write for their next
@@ -93,69 +75,4 @@ func relativeLink(e *entry, roots []string) error {
 		return fmt.Errorf("links to %s, which is outside the tree", e.Link)
 	}
 	return nil
-}
-
-// rewriteRoot replaces the path of the build folder in a text file by that of the
-// image: shims of node_modules/.bin and bundles name it. Binary files keep it,
-// because a path of another length would break them; it is the same in every build.
-func rewriteRoot(e *entry, roots []string) error {
-	if e.disk == "" {
-		return nil // it is as committed
-	}
-	data, err := readText(e.disk, e.Size)
-	if err != nil {
-		return err
-	}
-	for _, root := range roots {
-		if !bytes.Contains(data, []byte(root)) {
-			continue
-		}
-		data = bytes.ReplaceAll(data, []byte(searchPath(root)), []byte(searchPath(imageRoot)))
-		data = bytes.ReplaceAll(data, []byte(root), []byte(imageRoot))
-		e.data, e.disk, e.Size = data, "", int64(len(data))
-	}
-	return nil
-}
-
-// searchPath is where a program in the folder root looks for packages, nearest first.
-// pnpm writes it into the shims of the workspace's own programs, with the folders
-// above root.
-func searchPath(root string) string {
-	var out []string
-	for dir := root; ; dir = path.Dir(dir) {
-		out = append(out, path.Join(dir, "node_modules"))
-		if dir == "/" {
-			return strings.Join(out, ":")
-		}
-	}
-}
-
-// readText reads a file of about that size; of a binary file it reads the beginning and
-// gives nothing.
-func readText(at string, size int64) ([]byte, error) {
-	f, err := os.Open(at)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	var head [8000]byte
-	n, err := io.ReadFull(f, head[:])
-	if bytes.IndexByte(head[:n], 0) >= 0 {
-		return nil, nil
-	}
-	if err != nil { // that was all
-		return bytes.Clone(head[:n]), ignoreEnd(err)
-	}
-	whole := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead))
-	_, _ = whole.Write(head[:]) // a Buffer takes all
-	_, err = whole.ReadFrom(f)
-	return whole.Bytes(), err
-}
-
-// ignoreEnd is the error of a read that is not that the file ended.
-func ignoreEnd(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil
-	}
-	return err
 }
