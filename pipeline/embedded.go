@@ -69,28 +69,16 @@ func embeddedTests(opts Options) tester {
 
 // build exports the closure, runs the commands and passes the resulting tree to use.
 // The tests run last, when the layers have been written: they run in the same tree.
-func (s staging) build(ctx context.Context, in Inputs, use func(content) error) error {
+func (s staging) build(ctx context.Context, in Inputs, use func(content) error) (err error) {
 	given, err := s.prepare(ctx, in)
 	if err != nil {
 		return err
 	}
+	// An install goes back whatever becomes of the image: the next build needs it.
+	defer func() { err = errors.Join(err, given.moved.back()) }()
 	c := given.content
 	if len(in.Image.Run) > 0 {
-		if c, err = readDir(s.tree()); err != nil {
-			return fmt.Errorf("read what the commands made: %w", err)
-		}
-		if c.dependencies, err = s.installLayer(in, given.install); err != nil {
-			return err
-		}
-		if c, err = given.taken(ctx, in, c); err != nil {
-			return err
-		}
-		// If /tmp is a symbolic link, programs see the path that it resolves to.
-		real, err := filepath.EvalSymlinks(filepath.Dir(s.seen))
-		if err != nil {
-			return err
-		}
-		if c, err = normalise(c, filepath.Join(real, filepath.Base(s.seen), "app"), filepath.Join(s.seen, "app")); err != nil {
+		if c, err = s.made(ctx, in, given); err != nil {
 			return err
 		}
 	}
@@ -99,6 +87,26 @@ func (s staging) build(ctx context.Context, in Inputs, use func(content) error) 
 	}
 	_, err = s.tests(ctx, in)
 	return err
+}
+
+// made is what the commands have made of what they were given.
+func (s staging) made(ctx context.Context, in Inputs, given closure) (content, error) {
+	c, err := readDir(s.tree())
+	if err != nil {
+		return c, fmt.Errorf("read what the commands made: %w", err)
+	}
+	if c.dependencies, err = s.installLayer(in, given.install); err != nil {
+		return c, err
+	}
+	if c, err = given.taken(ctx, in, c); err != nil {
+		return c, err
+	}
+	// If /tmp is a symbolic link, programs see the path that it resolves to.
+	real, err := filepath.EvalSymlinks(filepath.Dir(s.seen))
+	if err != nil {
+		return c, err
+	}
+	return normalise(c, filepath.Join(real, filepath.Base(s.seen), "app"), filepath.Join(s.seen, "app"))
 }
 
 // prepare makes the tree that the commands leave. It returns what they were given.
@@ -119,6 +127,7 @@ func (s staging) prepare(ctx context.Context, in Inputs) (closure, error) {
 	if len(from.left) == 0 {
 		c.install = from.install
 	}
+	c.moved = from.moved
 	return c, nil
 }
 
@@ -126,6 +135,7 @@ func (s staging) prepare(ctx context.Context, in Inputs) (closure, error) {
 type started struct {
 	left    [][]string // those that are still to run
 	install string     // key of the install that has run; "" if none has, or none is kept
+	moved   moved
 }
 
 // start makes the tree in which the commands run: an install has run before the source
@@ -136,15 +146,10 @@ func (s staging) start(ctx context.Context, in Inputs, c content) (started, erro
 		return started{}, err
 	}
 	if step != nil {
-		why, err = s.install(ctx, in, *step)
-		if err != nil {
-			return started{}, err
-		}
-		if why == "" && s.opts.cold() {
-			return started{left: in.Image.Run[1:]}, nil
-		}
-		if why == "" {
-			return started{in.Image.Run[1:], step.key}, nil
+		var from started
+		from, why, err = s.install(ctx, in, *step)
+		if err != nil || why == "" {
+			return from, err
 		}
 		if err := errors.Join(s.clean(), mkdir(s.tree()), mkdir(s.home())); err != nil {
 			return started{}, err
@@ -159,29 +164,73 @@ func (s staging) start(ctx context.Context, in Inputs, c content) (started, erro
 	return started{left: in.Image.Run}, nil
 }
 
-// install makes the tree after the install: from the cache, or by running it. why is
-// set if it made a file that the source has too.
-func (s staging) install(ctx context.Context, in Inputs, step install) (why string, err error) {
+// install makes the tree after the install, from the cache or by running it, and adds the
+// source. why is set if the install made a file that the source has too: then what it made
+// is kept, and the tree is of no use.
+func (s staging) install(ctx context.Context, in Inputs, step install) (from started, why string, err error) {
 	kept, err := installsOf(in, s.opts)
 	if err != nil {
-		return "", err
+		return started{}, "", err
 	}
-	found, err := kept.restore(ctx, step.key, s.tree())
+	found, isMoved, err := kept.take(ctx, step.key, s.tree())
 	if err != nil {
-		return "", fmt.Errorf("restore the install: %w", err)
+		return started{}, "", fmt.Errorf("restore the install: %w", err)
 	}
 	if found {
 		s.opts.report(release.MarkDone, asBefore, strings.Join(step.args, " "))
-	} else {
-		if err := step.reads.export(ctx, s.tree()); err != nil {
-			return "", fmt.Errorf("export what the install reads: %w", err)
-		}
-		if err := s.run(ctx, in, step.args); err != nil {
-			return "", err
-		}
+	} else if err := s.runInstall(ctx, in, step, kept); err != nil {
+		return started{}, "", err
+	}
+	if !found && !isMoved {
 		if err := kept.keep(ctx, step.key, s.tree()); err != nil {
-			return "", fmt.Errorf("keep the install: %w", err)
+			return started{}, "", fmt.Errorf("keep the install: %w", err)
 		}
 	}
-	return step.addSource(ctx, s.tree())
+	from = started{left: in.Image.Run[1:], install: step.key}
+	if s.opts.cold() {
+		from.install = ""
+	}
+	if isMoved {
+		from.moved = moved{kept, step, s.tree(), step.foldersWithout(s.tree())}
+	}
+	if why, err = step.addSource(ctx, s.tree()); err == nil && why != "" && isMoved {
+		err = kept.give(step.key, s.tree())
+	}
+	return from, why, err
+}
+
+// runInstall runs an install on what it reads. The cache makes room for it meanwhile.
+func (s staging) runInstall(ctx context.Context, in Inputs, step install, kept installCache) error {
+	if err := step.reads.export(ctx, s.tree()); err != nil {
+		return fmt.Errorf("export what the install reads: %w", err)
+	}
+	room := make(chan error, 1)
+	go func() { room <- kept.makeRoom() }()
+	err := s.run(ctx, in, step.args)
+	return errors.Join(err, <-room)
+}
+
+// moved is an install that is in the tree of a build and is to go back to where it is kept;
+// the zero value if there is none.
+type moved struct {
+	kept    installCache
+	step    install
+	tree    string
+	folders []string // of the source, which the install has not
+}
+
+// back takes the source out of the tree again, and moves the tree to where it is kept. A
+// build that is killed before has lost its install: no part of one is ever kept.
+func (m moved) back() error {
+	if m.tree == "" {
+		return nil
+	}
+	err := m.step.removeSource(m.tree, m.folders)
+	if err == nil {
+		err = m.kept.give(m.step.key, m.tree)
+	}
+	if err != nil {
+		return fmt.Errorf("keep the install: %w", err)
+	}
+	return nil
 }

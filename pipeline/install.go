@@ -5,11 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -37,15 +36,38 @@ const (
 )
 
 // addSource adds the source to the folder tree. why is a file that the install made and
-// the source has too.
+// the source has too: then nothing is added.
 func (i install) addSource(ctx context.Context, tree string) (why string, err error) {
-	err = i.source.export(ctx, tree)
-	var both *fs.PathError
-	if errors.As(err, &both) && errors.Is(err, fs.ErrExist) {
-		at, _ := filepath.Rel(tree, both.Path)
-		return at + " is committed, and the install makes it", nil
+	for _, e := range i.source.Entries {
+		if _, err := os.Lstat(filepath.Join(tree, filepath.FromSlash(e.Path))); err == nil {
+			return e.Path + " is committed, and the install makes it", nil
+		}
 	}
-	return "", err
+	return "", i.source.export(ctx, tree)
+}
+
+// foldersWithout are the folders of the source that the tree lacks before it is added.
+func (i install) foldersWithout(tree string) []string {
+	return slices.DeleteFunc(i.source.folders(), func(d string) bool {
+		_, err := os.Lstat(filepath.Join(tree, filepath.FromSlash(d)))
+		return err == nil
+	})
+}
+
+// removeSource takes away what addSource has added: the tree is as the install left it. It
+// is an error if anything else has come into the folders.
+func (i install) removeSource(tree string, folders []string) error {
+	for _, e := range i.source.Entries {
+		if err := os.Remove(filepath.Join(tree, filepath.FromSlash(e.Path))); err != nil {
+			return err
+		}
+	}
+	for _, d := range slices.Backward(folders) {
+		if err := os.Remove(filepath.Join(tree, filepath.FromSlash(d))); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // divide returns the install, or why the source must be there before it runs; both are

@@ -57,6 +57,71 @@ func (c installCache) restore(ctx context.Context, key, tree string) (bool, erro
 	return true, errors.Join(os.Chtimes(from, now, now), c.copy(ctx, from, tree))
 }
 
+// take is restore for a build in which nothing but the install runs: where folders can be
+// moved between the cache and the tree, which is empty, the install leaves the cache, and
+// moved says that it, or the one that is made there now, is to be given back.
+func (c installCache) take(ctx context.Context, key, tree string) (found, moved bool, err error) {
+	if c.dir == "" || !c.link {
+		found, err = c.restore(ctx, key, tree)
+		return found, false, err
+	}
+	if err := os.MkdirAll(c.dir, 0o755); err != nil {
+		return false, false, err
+	}
+	unlock, err := c.lock(syscall.LOCK_EX)
+	if err != nil {
+		return false, false, err
+	}
+	from := filepath.Join(c.dir, key)
+	_, absent := os.Stat(from)
+	if absent != nil { // a new folder shows whether one can be moved
+		if from, err = os.MkdirTemp(c.dir, ".part-"); err == nil {
+			err = os.Chmod(from, 0o755) //nolint:gosec // as the tree's
+		}
+	}
+	if err == nil && inPlaceOf(from, tree) {
+		unlock()
+		return absent == nil, true, nil
+	}
+	if absent != nil {
+		err = errors.Join(err, os.RemoveAll(from))
+	}
+	unlock()
+	if err != nil {
+		return false, false, err
+	}
+	found, err = c.restore(ctx, key, tree)
+	return found, false, err
+}
+
+// inPlaceOf moves a folder to where an empty one is. If it cannot, that one stays.
+func inPlaceOf(from, empty string) bool {
+	if os.Remove(empty) != nil {
+		return false
+	}
+	if os.Rename(from, empty) == nil {
+		return true
+	}
+	_ = mkdir(empty)
+	return false
+}
+
+// give moves the folder tree into the cache. If another build has given one of that key,
+// that one stays.
+func (c installCache) give(key, tree string) error {
+	unlock, err := c.lock(syscall.LOCK_EX)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	at := filepath.Join(c.dir, key)
+	if _, err := os.Stat(at); err == nil {
+		return nil
+	}
+	now := time.Now()
+	return errors.Join(os.Chtimes(tree, now, now), os.Rename(tree, at))
+}
+
 // keep copies the folder tree into the cache.
 func (c installCache) keep(ctx context.Context, key, tree string) error {
 	if c.dir == "" {
@@ -76,12 +141,13 @@ func (c installCache) keep(ctx context.Context, key, tree string) error {
 	if err != nil {
 		return errors.Join(err, process.RemoveAll(part))
 	}
-	defer unlock()
 	at := filepath.Join(c.dir, key)
-	if err := errors.Join(process.RemoveAll(at), os.Rename(part, at)); err != nil {
+	err = errors.Join(process.RemoveAll(at), os.Rename(part, at))
+	unlock()
+	if err != nil {
 		return errors.Join(err, process.RemoveAll(part))
 	}
-	return c.trim()
+	return c.trim(installsKept)
 }
 
 // lock keeps builds that run at the same time from removing what another one copies.
@@ -99,14 +165,37 @@ func (c installCache) lock(how int) (unlock func(), err error) {
 	return func() { _ = file.Close() }, nil
 }
 
-// trim removes what is used least recently, and what killed builds left an hour ago.
-func (c installCache) trim() error {
+// makeRoom removes what one more install would push out.
+func (c installCache) makeRoom() error {
+	if c.dir == "" {
+		return nil
+	}
+	return c.trim(installsKept - 1)
+}
+
+// trim removes what is used least recently, but for so many, and what killed builds left
+// an hour ago.
+func (c installCache) trim(limit int) error {
+	old, err := c.outdated(limit)
+	for _, dir := range old {
+		err = errors.Join(err, process.RemoveAll(dir))
+	}
+	return err
+}
+
+// outdated are the folders that trim removes: no build finds them any more.
+func (c installCache) outdated(limit int) ([]string, error) {
+	unlock, err := c.lock(syscall.LOCK_EX)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	entries, err := os.ReadDir(c.dir)
 	if err != nil {
-		return err
+		return nil, ignoreMissing(err)
 	}
 	var kept []fs.FileInfo
-	var failed error
+	var out []string
 	for _, e := range entries {
 		info, err := e.Info()
 		switch {
@@ -114,14 +203,26 @@ func (c installCache) trim() error {
 		case e.Name()[0] != '.':
 			kept = append(kept, info)
 		case time.Since(info.ModTime()) > time.Hour:
-			failed = errors.Join(failed, process.RemoveAll(filepath.Join(c.dir, e.Name())))
+			out = append(out, filepath.Join(c.dir, e.Name()))
 		}
 	}
 	slices.SortFunc(kept, func(a, b fs.FileInfo) int { return b.ModTime().Compare(a.ModTime()) })
-	for _, info := range kept[min(len(kept), installsKept):] {
-		failed = errors.Join(failed, process.RemoveAll(filepath.Join(c.dir, info.Name())))
+	for _, info := range kept[min(len(kept), limit):] {
+		hidden := filepath.Join(c.dir, ".part-"+info.Name())
+		if err := os.Rename(filepath.Join(c.dir, info.Name()), hidden); err != nil {
+			return out, err
+		}
+		out = append(out, hidden)
 	}
-	return failed
+	return out, nil
+}
+
+// ignoreMissing is an error other than that something is not there.
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // copy copies a folder's content to a folder that is there and empty, with its modes.

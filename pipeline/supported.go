@@ -18,6 +18,7 @@ type closure struct {
 	content
 	edited  edits
 	install string // key of the install by which alone node_modules was made; "" if others ran
+	moved   moved
 }
 
 // closureOf is the closure of the inputs, as their install needs it.
