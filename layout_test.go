@@ -1,6 +1,7 @@
 package shipit_test
 
 import (
+	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
@@ -14,6 +15,9 @@ import (
 )
 
 const module = "github.com/joelhooks/shipit/"
+
+// lazyPatterns is what every package may import.
+const lazyPatterns = module + "internal/pattern"
 
 // may lists what each package of the product may import of the product.
 func may() map[string][]string {
@@ -116,6 +120,9 @@ func TestImportsPointOneWay(t *testing.T) {
 	allowed := may()
 	for pkg, imports := range productImports(t) {
 		for _, path := range imports {
+			if path == lazyPatterns {
+				continue
+			}
 			if own, ok := strings.CutPrefix(path, module); ok && own != pkg {
 				require.Contains(t, allowed[pkg], own, "%s imports %s", pkg, own)
 			}
@@ -127,6 +134,34 @@ func TestImportsPointOneWay(t *testing.T) {
 			if pkg == "release" {
 				std := !strings.Contains(strings.Split(path, "/")[0], ".")
 				require.True(t, std || path == "github.com/Masterminds/semver/v3", "release imports %s", path)
+			}
+		}
+	}
+}
+
+// A regular expression of a package's own is compiled at the start of every command.
+func TestRegularExpressionsAreCompiledWhenTheyAreUsed(t *testing.T) {
+	for pkg := range may() {
+		files, err := filepath.Glob(filepath.FromSlash(pkg) + "/*.go")
+		require.NoError(t, err)
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+			require.NoError(t, err)
+			for _, decl := range parsed.Decls {
+				if _, own := decl.(*ast.GenDecl); !own {
+					continue
+				}
+				ast.Inspect(decl, func(n ast.Node) bool {
+					if _, later := n.(*ast.FuncLit); later {
+						return false
+					}
+					call, ok := n.(*ast.SelectorExpr)
+					require.False(t, ok && strings.HasPrefix(call.Sel.Name, "MustCompile"), "%s: pattern.Lazy compiles it at its first use", file)
+					return true
+				})
 			}
 		}
 	}

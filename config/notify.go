@@ -2,8 +2,9 @@ package config
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
+
+	"github.com/joelhooks/shipit/internal/pattern"
 )
 
 // Notify says who is told of a release, rollback or promotion while it runs. Nobody who
@@ -30,18 +31,18 @@ type GitHub struct {
 const webhookAddress = `(https://[^/\s?#@]+|http://(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]+)?)([/?#]\S*)?`
 
 var (
-	addressRule  = regexp.MustCompile(`^` + webhookAddress + `$`)
-	webhookRule  = regexp.MustCompile(`^(` + webhookAddress + `|env:[A-Za-z_][A-Za-z0-9_]*)$`)
-	variableRule = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	addressRule  = pattern.Lazy(`^` + webhookAddress + `$`)
+	webhookRule  = pattern.Lazy(`^(` + webhookAddress + `|env:[A-Za-z_][A-Za-z0-9_]*)$`)
+	variableRule = pattern.Lazy(`^[A-Za-z_][A-Za-z0-9_]*$`)
 )
 
 func validateNotify(n Notify, fail failFunc) {
 	for i, w := range n.Webhooks {
 		at := fmt.Sprintf("notify.webhooks[%d]", i)
-		if !webhookRule.MatchString(w.URL) {
+		if !webhookRule().MatchString(w.URL) {
 			fail(at+".url", "is no https address", "https://host/path, env:NAME, or http on this machine")
 		}
-		if !variableRule.MatchString(w.Secret) {
+		if !variableRule().MatchString(w.Secret) {
 			fail(at+".secret", fmt.Sprintf("%q is no name of an environment variable", w.Secret), "the secret itself does not belong here")
 		}
 	}
@@ -54,5 +55,5 @@ func (w Webhook) Address(getenv func(string) string) (string, bool) {
 	if name, ok := strings.CutPrefix(w.URL, "env:"); ok {
 		address = getenv(name)
 	}
-	return address, addressRule.MatchString(address)
+	return address, addressRule().MatchString(address)
 }

@@ -7,12 +7,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"sort"
 	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/joelhooks/shipit/internal/pattern"
 )
 
 // Error is a fault in a configuration file.
@@ -67,11 +68,12 @@ func Parse(path string, data []byte, env string) (Config, error) {
 	}
 	p := parser{file: path}
 	root := p.expand(doc.Content[0], "")
-	p.checkShape(root, "", Settings())
+	settings := Settings()
+	p.checkShape(root, "", settings)
 	if env != "" {
 		p.overlay(root, env)
 	}
-	p.checkRequired(root, root, "", Settings())
+	p.checkRequired(root, root, "", settings)
 	cfg := Config{Path: path, Dir: filepath.Dir(path), Environment: env}
 	if p.err == nil {
 		if err := root.Decode(&cfg); err != nil {
@@ -85,13 +87,13 @@ func Parse(path string, data []byte, env string) (Config, error) {
 	return cfg, nil
 }
 
-var yamlLine = regexp.MustCompile(`^yaml: (line \d+: )?`)
+var yamlLine = pattern.Lazy(`^yaml: (line \d+: )?`)
 
 // syntaxError gives the YAML library's message its line: the first up to which
 // the file has this very fault. What the library names is missing on the first
 // line and for an unknown anchor, and elsewhere often the line before.
 func syntaxError(path string, data []byte, err error) error {
-	e := &Error{File: path, Msg: yamlLine.ReplaceAllString(err.Error(), "")}
+	e := &Error{File: path, Msg: yamlLine().ReplaceAllString(err.Error(), "")}
 	length := 0
 	for line := range bytes.Lines(data) {
 		length += len(line)

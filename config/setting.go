@@ -166,13 +166,13 @@ const durationPattern = `^\+?(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|
 // without this package. That of a path lets some pass that lead out on a detour.
 func patterns() map[string]string {
 	return map[string]string{
-		"name":       nameRule.String(),
-		"pinned":     pinnedRule.String(),
-		"base":       "^scratch$|" + pinnedRule.String(),
-		"repository": repoRule.String(),
-		"user":       userRule.String(),
-		"variable":   variableRule.String(),
-		"webhook":    webhookRule.String(),
+		"name":       nameRule().String(),
+		"pinned":     pinnedRule().String(),
+		"base":       "^scratch$|" + pinnedRule().String(),
+		"repository": repoRule().String(),
+		"user":       userRule().String(),
+		"variable":   variableRule().String(),
+		"webhook":    webhookRule().String(),
 		"platform":   "/",
 		"path":       `^(\.|\./.*|\.?[^./].*|\.\.[^/].*)$`,
 		"service":    `^[^/ \t\n'"]+$`,

@@ -10,13 +10,15 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/joelhooks/shipit/internal/pattern"
 )
 
 var (
-	nameRule   = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$`)
-	pinnedRule = regexp.MustCompile(`^[^\s@]+@sha256:[0-9a-f]{64}$`)
-	repoRule   = regexp.MustCompile(`^[a-zA-Z0-9.\-]+(:[0-9]+)?(/[a-z0-9]+([._\-]+[a-z0-9]+)*)+$`)
-	userRule   = regexp.MustCompile(`^[0-9]+(:[0-9]+)?$`)
+	nameRule   = pattern.Lazy(`^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$`)
+	pinnedRule = pattern.Lazy(`^[^\s@]+@sha256:[0-9a-f]{64}$`)
+	repoRule   = pattern.Lazy(`^[a-zA-Z0-9.\-]+(:[0-9]+)?(/[a-z0-9]+([._\-]+[a-z0-9]+)*)+$`)
+	userRule   = pattern.Lazy(`^[0-9]+(:[0-9]+)?$`)
 )
 
 // validate checks what neither the types nor the tags say.
@@ -24,7 +26,7 @@ func (p *parser) validate(c *Config, root *yaml.Node) {
 	fail := func(key, msg, hint string) {
 		p.fail(&Error{Line: lineOf(root, key), Key: key, Msg: msg, Hint: hint})
 	}
-	if !nameRule.MatchString(c.App) {
+	if !nameRule().MatchString(c.App) {
 		fail("app", fmt.Sprintf("%q must be lower-case letters, digits and dashes, at most 40", c.App), "it names objects in the cluster")
 	}
 	if len(c.Images) == 0 {
@@ -52,21 +54,21 @@ type failFunc func(key, msg, hint string)
 
 func validateImage(key string, i Image, fail failFunc) {
 	host, path, _ := strings.Cut(i.Repository, "/")
-	if lower := host + "/" + strings.ToLower(path); lower != i.Repository && repoRule.MatchString(lower) {
+	if lower := host + "/" + strings.ToLower(path); lower != i.Repository && repoRule().MatchString(lower) {
 		fail(key+".repository", fmt.Sprintf("%q has capital letters, which no registry takes", i.Repository), "write "+lower+"; GHCR lower-cases the owner's name too")
-	} else if !repoRule.MatchString(i.Repository) {
+	} else if !repoRule().MatchString(i.Repository) {
 		fail(key+".repository", fmt.Sprintf("%q is no registry/owner/name", i.Repository), "a repository has no tag and no digest")
 	}
 	if !local(i.Package) {
 		fail(key+".package", fmt.Sprintf("%q is no folder inside the repository", i.Package), "")
 	}
-	if i.Base != "scratch" && !pinnedRule.MatchString(i.Base) {
+	if i.Base != "scratch" && !pinnedRule().MatchString(i.Base) {
 		fail(key+".base", fmt.Sprintf("%q is not pinned by digest", i.Base), "write name@sha256:…; a tag can move")
 	}
-	if i.Toolchain != "" && !pinnedRule.MatchString(i.Toolchain) {
+	if i.Toolchain != "" && !pinnedRule().MatchString(i.Toolchain) {
 		fail(key+".toolchain", fmt.Sprintf("%q is not pinned by digest", i.Toolchain), "write name@sha256:…; a tag can move")
 	}
-	if i.User != "" && !userRule.MatchString(i.User) {
+	if i.User != "" && !userRule().MatchString(i.User) {
 		fail(key+".user", fmt.Sprintf("%q must be uid or uid:gid", i.User), "numbers, so that Kubernetes can see that it is not root")
 	}
 	for n, pl := range i.Platforms {
@@ -85,13 +87,13 @@ func validateImage(key string, i Image, fail failFunc) {
 }
 
 func validateService(key, name string, s Service, fail failFunc) {
-	if !nameRule.MatchString(name) {
+	if !nameRule().MatchString(name) {
 		fail(key, "a service's name must be lower-case letters, digits and dashes", "it is the name of a host, and of variables")
 	}
 	if s.Image == "" && len(s.Command) == 0 {
 		fail(key, "has neither image nor command", "Dagger runs the image, the embedded builder the command")
 	}
-	if s.Image != "" && !pinnedRule.MatchString(s.Image) {
+	if s.Image != "" && !pinnedRule().MatchString(s.Image) {
 		fail(key+".image", fmt.Sprintf("%q is not pinned by digest", s.Image), "write name@sha256:…; a tag can move")
 	}
 	if len(s.Ports) == 0 {
@@ -105,7 +107,7 @@ func validateService(key, name string, s Service, fail failFunc) {
 }
 
 func validateRole(key string, r Role, c *Config, fail failFunc) {
-	if !nameRule.MatchString(r.Name) {
+	if !nameRule().MatchString(r.Name) {
 		fail(key, "a role's name must be lower-case letters, digits and dashes", "")
 	}
 	if _, ok := c.Images[r.Image]; !ok {

@@ -7,13 +7,13 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
 	"dagger.io/dagger"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/joelhooks/shipit/internal/pattern"
 	"github.com/joelhooks/shipit/pipeline/engine"
 	"github.com/joelhooks/shipit/pipeline/process"
 	"github.com/joelhooks/shipit/release"
@@ -243,8 +243,8 @@ func (r daggerRun) withClosure(c *dagger.Container) *dagger.Container {
 // Variables that must not appear in an engine's log: credential matches their names,
 // userInfo their values, such as a proxy's URL with a password.
 var (
-	credential = regexp.MustCompile(`(?i)auth|token|passw|secret|cert|key`)
-	userInfo   = regexp.MustCompile(`://[^/]*@`)
+	credential = pattern.Lazy(`(?i)auth|token|passw|secret|cert|key`)
+	userInfo   = pattern.Lazy(`://[^/]*@`)
 )
 
 func (r daggerRun) withEnvironment(c *dagger.Container) *dagger.Container {
@@ -257,7 +257,7 @@ func (r daggerRun) withEnvironment(c *dagger.Container) *dagger.Container {
 		name, value, _ := strings.Cut(kv, "=")
 		switch {
 		case !passed(name) || namesFiles(name):
-		case credential.MatchString(name) || userInfo.MatchString(value):
+		case credential().MatchString(name) || userInfo().MatchString(value):
 			c = c.WithSecretVariable(name, r.client.SetSecret(name, value))
 		default:
 			set[name] = value

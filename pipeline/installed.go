@@ -7,10 +7,10 @@ import (
 	"io"
 	"maps"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/joelhooks/shipit/internal/pattern"
 	"github.com/joelhooks/shipit/pipeline/lockfile"
 	"github.com/joelhooks/shipit/pipeline/workspace"
 	"github.com/joelhooks/shipit/release"
@@ -29,9 +29,9 @@ type nodePackage struct {
 func (p nodePackage) id() string { return p.Name + "@" + p.Version }
 
 // root reports whether it is that of a package, and not of what a package holds.
-func (p nodePackage) root() bool { return packageRoot.MatchString(p.At) }
+func (p nodePackage) root() bool { return packageRoot().MatchString(p.At) }
 
-var packageRoot = regexp.MustCompile(`(^|/)node_modules/(@[^/]+/)?[^/@.][^/]*/package\.json$`)
+var packageRoot = pattern.Lazy(`(^|/)node_modules/(@[^/]+/)?[^/@.][^/]*/package\.json$`)
 
 // installedIn are the packages in the node_modules of a content. A broken package.json,
 // as packages carry them for their tests, is left out.

@@ -5,9 +5,10 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/joelhooks/shipit/internal/pattern"
 )
 
 // shortestSecret is how long a value must be to be hidden: a shorter one would
@@ -16,7 +17,7 @@ const shortestSecret = 4
 
 // looksSecret finds what is a secret by its looks: named so, or the password of
 // a URL, or the credentials of a header.
-var looksSecret = regexp.MustCompile(`(?i)((?:password|passwd|secret|token|api[_-]?key|authorization|signing[_-]?key|credential|["']auth)s?\\*["']?\s*[=:]\s*\\*["']?(?:bearer\s+|basic\s+)?)[^\s"'\\,;]{4,}|(://[^/\s:@]*:)[^@\s]+(@)`)
+var looksSecret = pattern.Lazy(`(?i)((?:password|passwd|secret|token|api[_-]?key|authorization|signing[_-]?key|credential|["']auth)s?\\*["']?\s*[=:]\s*\\*["']?(?:bearer\s+|basic\s+)?)[^\s"'\\,;]{4,}|(://[^/\s:@]*:)[^@\s]+(@)`)
 
 // Redact hides secrets in a text: the values, each also line by line and as JSON,
 // URLs and base64 hold it, and whatever looks like a secret by its name. What a terminal would obey is
@@ -25,7 +26,7 @@ func Redact(text string, values []string) string {
 	for _, v := range spellings(values) {
 		text = strings.ReplaceAll(text, v, "[redacted]")
 	}
-	return looksSecret.ReplaceAllString(Visible(text), "$1$2[redacted]$3")
+	return looksSecret().ReplaceAllString(Visible(text), "$1$2[redacted]$3")
 }
 
 // spellings are the values as they may appear in a text, the longest first, so

@@ -2,9 +2,10 @@ package release
 
 import (
 	"fmt"
-	"regexp"
 
 	"github.com/Masterminds/semver/v3"
+
+	"github.com/joelhooks/shipit/internal/pattern"
 )
 
 // Constraint is a range of versions, such as ">=1.4". It takes a pre-release only if
@@ -48,7 +49,7 @@ func (c Constraint) Findings(version string) []Finding {
 }
 
 // between matches the pre-release of a commit between two tags.
-var between = regexp.MustCompile(`^dev\.[0-9]+\.g[0-9a-f]+$`)
+var between = pattern.Lazy(`^dev\.[0-9]+\.g[0-9a-f]+$`)
 
 // lower reports whether a is a lower version than b. Commits between the same two tags
 // have no order: nobody gave them a version, and on branches their numbers say nothing.
@@ -64,7 +65,7 @@ func lower(a, b string) bool {
 
 // ordered is the part of a version that has an order.
 func ordered(v semver.Version) *semver.Version {
-	if between.MatchString(v.Prerelease()) {
+	if between().MatchString(v.Prerelease()) {
 		if short, err := v.SetPrerelease("dev"); err == nil {
 			return &short
 		}
@@ -84,7 +85,7 @@ func Downgrade(version string, newest Record) []Finding {
 		return nil
 	}
 	hint := "release a higher version, or go back with shipit rollback; --allow Downgrade releases it all the same"
-	if unordered.MatchString(version) {
+	if unordered().MatchString(version) {
 		hint = "its place is not known: the clone is shallow, and git fetch --unshallow --tags brings the history; --allow Downgrade releases it all the same"
 	}
 	return []Finding{{Code: CodeDowngrade, Severity: Refuses,
@@ -92,4 +93,4 @@ func Downgrade(version string, newest Record) []Finding {
 }
 
 // unordered matches the version of a commit whose history a shallow clone does not have.
-var unordered = regexp.MustCompile(`^0\.0\.0-dev\.0\.g`)
+var unordered = pattern.Lazy(`^0\.0\.0-dev\.0\.g`)

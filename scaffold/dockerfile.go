@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/joelhooks/shipit/internal/pattern"
 )
 
 // dockerfile is what the last stage of a Dockerfile runs, and on what.
@@ -126,12 +128,12 @@ func (p *dockerfileReader) from(fields []string, line int) {
 	}
 }
 
-var argument = regexp.MustCompile(`\$\{?(\w+)(?::-([^}]*))?\}?`)
+var argument = pattern.Lazy(`\$\{?(\w+)(?::-([^}]*))?\}?`)
 
 // expand puts in the defaults of build arguments.
 func (p *dockerfileReader) expand(text string) string {
-	return argument.ReplaceAllStringFunc(text, func(ref string) string {
-		m := argument.FindStringSubmatch(ref)
+	return argument().ReplaceAllStringFunc(text, func(ref string) string {
+		m := argument().FindStringSubmatch(ref)
 		if value := p.args[m[1]]; value != "" {
 			return value
 		}
@@ -156,24 +158,24 @@ func (p *dockerfileReader) finish() {
 }
 
 var (
-	installRule = regexp.MustCompile(`^(pnpm|npm|yarn|bun)\s+(-\S+\s+)*(install|i|ci|add|deploy|fetch)\b`)
-	buildRule   = regexp.MustCompile(`^(pnpm|npm|yarn|bun)\s+(-\S+\s+(\S+\s+)?)*(run\s+)?(-\S+\s+(\S+\s+)?)*(build|compile|generate)\b`)
-	systemRule  = regexp.MustCompile(`^(apt-get|apt|apk|dnf|yum|curl|wget|pip3?)\b|^npm\s+(install|i)\s+(-\S+\s+)*-g\b|^bun\s+(install|add)\s+-g\b`)
+	installRule = pattern.Lazy(`^(pnpm|npm|yarn|bun)\s+(-\S+\s+)*(install|i|ci|add|deploy|fetch)\b`)
+	buildRule   = pattern.Lazy(`^(pnpm|npm|yarn|bun)\s+(-\S+\s+(\S+\s+)?)*(run\s+)?(-\S+\s+(\S+\s+)?)*(build|compile|generate)\b`)
+	systemRule  = pattern.Lazy(`^(apt-get|apt|apk|dnf|yum|curl|wget|pip3?)\b|^npm\s+(install|i)\s+(-\S+\s+)*-g\b|^bun\s+(install|add)\s+-g\b`)
 )
 
 // step sorts one command of a stage.
 func (p *dockerfileReader) step(s *stage, run located, last bool) {
 	switch {
-	case systemRule.MatchString(run.text):
+	case systemRule().MatchString(run.text):
 		if last && p.out.system.text == "" {
 			p.out.system = run
 		}
-	case installRule.MatchString(run.text):
+	case installRule().MatchString(run.text):
 		if p.out.toolchain.text == "" {
 			p.out.toolchain = located{s.base, s.line}
 		}
 		p.out.ignoreScripts = p.out.ignoreScripts || strings.Contains(run.text, "--ignore-scripts")
-	case buildRule.MatchString(run.text) && !strings.ContainsAny(run.text, "$|><\"'`"):
+	case buildRule().MatchString(run.text) && !strings.ContainsAny(run.text, "$|><\"'`"):
 		p.out.builds = append(p.out.builds, strings.Fields(run.text))
 	}
 }
@@ -190,12 +192,12 @@ func words(text string) []string {
 	return strings.Fields(text)
 }
 
-var variable = regexp.MustCompile(`"([A-Za-z_]\w*)=((?:[^"\\]|\\.)*)"|([A-Za-z_]\w*)=("(?:[^"\\]|\\.)*"|'[^']*'|\S*)`)
+var variable = pattern.Lazy(`"([A-Za-z_]\w*)=((?:[^"\\]|\\.)*)"|([A-Za-z_]\w*)=("(?:[^"\\]|\\.)*"|'[^']*'|\S*)`)
 
 // variables are the assignments of a line: NAME=value NAME="value" "NAME=value".
 func variables(line string) []setting {
 	var list []setting
-	for _, m := range variable.FindAllStringSubmatch(line, -1) {
+	for _, m := range variable().FindAllStringSubmatch(line, -1) {
 		list = append(list, setting{m[1] + m[3], m[2] + strings.Trim(m[4], `"'`)})
 	}
 	if name, value, ok := strings.Cut(line, " "); len(list) == 0 && ok {

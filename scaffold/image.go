@@ -3,11 +3,11 @@ package scaffold
 import (
 	"cmp"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/internal/pattern"
 )
 
 func (a *author) image(i *image) {
@@ -205,14 +205,14 @@ func runsStart(command []string) bool {
 func noInstall(start []string) []string {
 	switch start = slices.Clone(start); {
 	case len(start) == 3 && start[1] == "-c":
-		start[2] = bunRule.ReplaceAllString(start[2], "bun --no-install run ")
+		start[2] = bunRule().ReplaceAllString(start[2], "bun --no-install run ")
 	case len(start) > 0 && start[0] == "bun" && !slices.Contains(start, "--no-install"):
 		return slices.Insert(start, 1, "--no-install")
 	}
 	return start
 }
 
-var bunRule = regexp.MustCompile(`\bbun run `)
+var bunRule = pattern.Lazy(`\bbun run `)
 
 // user is the user that a manifest runs the image as; "" if none says one.
 func (i *image) user() string {
@@ -228,7 +228,7 @@ func (i *image) user() string {
 // that only the build needs.
 func (i *image) env() []setting {
 	return slices.DeleteFunc(slices.Clone(i.docker.env), func(v setting) bool {
-		return roleVariable.MatchString(v.name) || v.name == "PATH" || strings.HasSuffix(v.name, "_HOME") || strings.Contains(v.value, "$")
+		return roleVariable().MatchString(v.name) || v.name == "PATH" || strings.HasSuffix(v.name, "_HOME") || strings.Contains(v.value, "$")
 	})
 }
 

@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/joelhooks/shipit/internal/pattern"
 )
 
 // builder is a workflow or script that builds the Dockerfile of one package.
@@ -14,7 +16,7 @@ type builder struct {
 	member member
 }
 
-var dockerfileRule = regexp.MustCompile(`([\w.-]+(?:/[\w.-]+)*)/Dockerfile\b`)
+var dockerfileRule = pattern.Lazy(`([\w.-]+(?:/[\w.-]+)*)/Dockerfile\b`)
 
 // builders are the workflows and scripts that build exactly one package's Dockerfile.
 func (d *discovery) builders() []builder {
@@ -23,7 +25,7 @@ func (d *discovery) builders() []builder {
 		text := d.files.text(at)
 		var of []member
 		for _, m := range d.members {
-			if slices.ContainsFunc(dockerfileRule.FindAllStringSubmatch(text, -1), func(s []string) bool { return s[1] == m.dir || strings.HasSuffix(s[1], "/"+m.dir) }) {
+			if slices.ContainsFunc(dockerfileRule().FindAllStringSubmatch(text, -1), func(s []string) bool { return s[1] == m.dir || strings.HasSuffix(s[1], "/"+m.dir) }) {
 				of = append(of, m)
 			}
 		}
@@ -85,7 +87,7 @@ func (d *discovery) ours(repository string, m member) bool {
 	}
 }
 
-var roleVariable = regexp.MustCompile(`^([A-Z0-9]+_)*ROLE$`)
+var roleVariable = pattern.Lazy(`^([A-Z0-9]+_)*ROLE$`)
 
 // knowRoles finds the variable by which the parts of an image know their role.
 func (d *discovery) knowRoles(i *image) {
@@ -110,21 +112,21 @@ func (d *discovery) variableOf(s service) setting {
 func lastRole(env []setting) setting {
 	var found setting
 	for _, v := range env {
-		if roleVariable.MatchString(v.name) && v.value != "" {
+		if roleVariable().MatchString(v.name) && v.value != "" {
 			found = v
 		}
 	}
 	return found
 }
 
-var exportRule = regexp.MustCompile(`(?m)^\s*(?:export\s+)?([A-Z][A-Z0-9_]*ROLE)=["']?([\w-]+)["']?`)
+var exportRule = pattern.Lazy(`(?m)^\s*(?:export\s+)?([A-Z][A-Z0-9_]*ROLE)=["']?([\w-]+)["']?`)
 
 // scriptVariables are the roles that a script of the repository sets before it starts
 // the program.
 func (d *discovery) scriptVariables(s service) []setting {
 	var list []setting
 	for _, word := range s.program {
-		for _, m := range exportRule.FindAllStringSubmatch(d.files.text(d.files.inTree(word)), -1) {
+		for _, m := range exportRule().FindAllStringSubmatch(d.files.text(d.files.inTree(word)), -1) {
 			list = append(list, setting{m[1], m[2]})
 		}
 	}

@@ -1,10 +1,11 @@
 package scaffold
 
 import (
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/joelhooks/shipit/internal/pattern"
 )
 
 func (a *author) role(r *role) {
@@ -56,7 +57,7 @@ func (a *author) reached(port int, from string, health located, healthFrom strin
 	}
 }
 
-var secretRule = regexp.MustCompile(`(?i)(token|secret|passw|api_?key|private|credential)`)
+var secretRule = pattern.Lazy(`(?i)(token|secret|passw|api_?key|private|credential)`)
 
 // onHost writes a role that is a service of a machine.
 func (a *author) onHost(r *role) {
@@ -94,7 +95,7 @@ func (a *author) onHost(r *role) {
 	a.askAlone(3, "address: [user@]host, if it is not the machine where shipit runs")
 	var env []setting
 	for _, v := range s.env {
-		if secretRule.MatchString(v.name) && v.value != "" && !strings.HasPrefix(v.value, "/") {
+		if secretRule().MatchString(v.name) && v.value != "" && !strings.HasPrefix(v.value, "/") {
 			a.askAlone(3, "envFile: a file of the machine that sets "+v.name+", which "+s.file+" has in the open")
 			continue
 		}

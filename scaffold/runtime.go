@@ -2,21 +2,22 @@ package scaffold
 
 import (
 	"path"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/joelhooks/shipit/internal/pattern"
 )
 
 var (
-	versionRule = regexp.MustCompile(`\d+(\.\d+){0,2}`)
-	runtimeRule = regexp.MustCompile(`(?:^|[\s/;&])(bun|node|deno)\s`)
+	versionRule = pattern.Lazy(`\d+(\.\d+){0,2}`)
+	runtimeRule = pattern.Lazy(`(?:^|[\s/;&])(bun|node|deno)\s`)
 )
 
 // runtime is the program that a command starts, bun or node, and the version that
 // this repository wants of it: that of the image's own Dockerfile, of the repository's
 // version files, or of another Dockerfile.
 func (a *author) runtime(i *image, command []string) (program, version, from string) {
-	m := runtimeRule.FindStringSubmatch(strings.Join(command, " ") + " ")
+	m := runtimeRule().FindStringSubmatch(strings.Join(command, " ") + " ")
 	if m == nil {
 		return "", "", ""
 	}
@@ -31,7 +32,7 @@ func (a *author) runtime(i *image, command []string) (program, version, from str
 			text, line = a.tagOf(at, program)
 		}
 		// The one that says most of it is the one that is meant.
-		if v := versionRule.FindString(text); strings.Count(v, ".") > strings.Count(version, ".") || version == "" && v != "" {
+		if v := versionRule().FindString(text); strings.Count(v, ".") > strings.Count(version, ".") || version == "" && v != "" {
 			version, from = v, place(at, line)
 		}
 		if version != "" && at == i.docker.file {
@@ -43,7 +44,7 @@ func (a *author) runtime(i *image, command []string) (program, version, from str
 	}
 	var root packageJSON
 	a.files.json("package.json", &root)
-	return program, versionRule.FindString(root.Engines[program]), place("package.json", lineOf(a.files.text("package.json"), `"engines"`))
+	return program, versionRule().FindString(root.Engines[program]), place("package.json", lineOf(a.files.text("package.json"), `"engines"`))
 }
 
 // tagOf is the tag of a Dockerfile's base, if that is an image of the program.
@@ -56,7 +57,7 @@ func (a *author) tagOf(at, program string) (string, int) {
 	return strings.TrimPrefix(ref, withoutTag(ref)+":"), d.base.line
 }
 
-var envFileRule = regexp.MustCompile(`(?:\$\{?HOME\}?|~|/)[\w./-]*\.env\b`)
+var envFileRule = pattern.Lazy(`(?:\$\{?HOME\}?|~|/)[\w./-]*\.env\b`)
 
 // envFile is the file that the scripts of a service read variables from, and where
 // they do; "" if none does.
@@ -73,7 +74,7 @@ func (a *author) envFile(s *service) (file, from string) {
 	for _, word := range s.program {
 		at := a.files.inTree(word)
 		text := a.files.text(at)
-		if found := envFileRule.FindString(text); at != "" && found != "" {
+		if found := envFileRule().FindString(text); at != "" && found != "" {
 			return strings.NewReplacer("${HOME}", home, "$HOME", home, "~", home).Replace(found), place(at, lineOf(text, found))
 		}
 	}

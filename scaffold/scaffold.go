@@ -12,6 +12,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/joelhooks/shipit/internal/pattern"
 )
 
 // Options are what the files do not say. The zero value works.
@@ -52,11 +54,11 @@ func Read(ctx context.Context, tree fs.FS, o Options) (Draft, error) {
 	return d.write(ctx, o), nil
 }
 
-var originRule = regexp.MustCompile(`github\.com[:/]([\w.-]+)/([\w.-]+?)(?:\.git)?/?$`)
+var originRule = pattern.Lazy(`github\.com[:/]([\w.-]+)/([\w.-]+?)(?:\.git)?/?$`)
 
 // origin is owner and name of a remote on GitHub.
 func origin(url string) (owner, name string) {
-	if m := originRule.FindStringSubmatch(strings.TrimSpace(url)); m != nil {
+	if m := originRule().FindStringSubmatch(strings.TrimSpace(url)); m != nil {
 		return m[1], m[2]
 	}
 	return "", ""
@@ -150,7 +152,7 @@ func (d *discovery) imageOf(m member) *image {
 }
 
 // repositoryRule is what a registry can hold.
-var repositoryRule = regexp.MustCompile(`^[a-zA-Z0-9.-]+(:\d+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+$`)
+var repositoryRule = pattern.Lazy(`^[a-zA-Z0-9.-]+(:\d+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+$`)
 
 // workload makes roles of the containers whose images are of this repository.
 // memberOf says which package an image is built from.
@@ -158,7 +160,7 @@ func (d *discovery) workload(w workload, memberOf func(repository string) (membe
 	for _, c := range w.pod.Containers {
 		repository := w.image(c)
 		m, why, ok := memberOf(repository)
-		if !ok || !repositoryRule.MatchString(canonical(repository)) {
+		if !ok || !repositoryRule().MatchString(canonical(repository)) {
 			continue
 		}
 		i := d.imageOf(m)

@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/joelhooks/shipit/internal/pattern"
 )
 
 // constant is a string, or a list of strings, that a source file names.
@@ -16,21 +18,21 @@ type constant struct {
 }
 
 var (
-	constantRule = regexp.MustCompile(`(?m)^\s*(?:export\s+)?(?:const|let|var)\s+(\w+)[^=\n]*=\s*(?:new\s+Set(?:<[^>]*>)?\()?\s*(\[[^\]]*\]|"[^"\n]*"|'[^'\n]*')`)
-	stringRule   = regexp.MustCompile(`"([^"\n]+)"|'([^'\n]+)'`)
-	commentRule  = regexp.MustCompile(`(?m)//[^\n]*$`)
+	constantRule = pattern.Lazy(`(?m)^\s*(?:export\s+)?(?:const|let|var)\s+(\w+)[^=\n]*=\s*(?:new\s+Set(?:<[^>]*>)?\()?\s*(\[[^\]]*\]|"[^"\n]*"|'[^'\n]*')`)
+	stringRule   = pattern.Lazy(`"([^"\n]+)"|'([^'\n]+)'`)
+	commentRule  = pattern.Lazy(`(?m)//[^\n]*$`)
 )
 
 // constants are those of a TypeScript or JavaScript file that hold literal strings only.
 func constants(text string) []constant {
 	var found []constant
-	for _, m := range constantRule.FindAllStringSubmatchIndex(text, -1) {
-		body := commentRule.ReplaceAllString(text[m[4]:m[5]], "")
+	for _, m := range constantRule().FindAllStringSubmatchIndex(text, -1) {
+		body := commentRule().ReplaceAllString(text[m[4]:m[5]], "")
 		c := constant{name: text[m[2]:m[3]], list: body[0] == '[', line: lineAt(text, m[2])}
-		for _, s := range stringRule.FindAllStringSubmatch(body, -1) {
+		for _, s := range stringRule().FindAllStringSubmatch(body, -1) {
 			c.values = append(c.values, s[1]+s[2])
 		}
-		if rest := stringRule.ReplaceAllString(body, ""); len(c.values) > 0 && strings.Trim(rest, "[], \t\r\n") == "" {
+		if rest := stringRule().ReplaceAllString(body, ""); len(c.values) > 0 && strings.Trim(rest, "[], \t\r\n") == "" {
 			found = append(found, c)
 		}
 	}
@@ -42,7 +44,7 @@ func isSource(at string) bool {
 	return slices.Contains([]string{".ts", ".js", ".mjs", ".mts", ".cjs"}, path.Ext(at)) && !strings.HasSuffix(at, ".d.ts")
 }
 
-var functionsRule = regexp.MustCompile(`(?m)^\s*(?:export\s+)?const\s+\w*[fF]unction\w*[^=\n]*=\s*\[`)
+var functionsRule = pattern.Lazy(`(?m)^\s*(?:export\s+)?const\s+\w*[fF]unction\w*[^=\n]*=\s*\[`)
 
 // functionLists are the files of a package that list the functions of these roles:
 // index.cluster.ts, cluster.ts.
@@ -53,14 +55,14 @@ func functionLists(f files, dir string, roles []string) []string {
 		named := slices.ContainsFunc(roles, func(role string) bool {
 			return stem == role || strings.HasSuffix(stem, "."+role) || strings.HasPrefix(stem, role+".")
 		})
-		if named && isSource(at) && functionsRule.MatchString(f.text(at)) {
+		if named && isSource(at) && functionsRule().MatchString(f.text(at)) {
 			found = append(found, at)
 		}
 	}
 	return found
 }
 
-var sharedRule = regexp.MustCompile(`(?i)dual|duplicate|intentional|shared|both`)
+var sharedRule = pattern.Lazy(`(?i)dual|duplicate|intentional|shared|both`)
 
 // sharedFunctions are the ids that a test or validator beside the lists lets several
 // roles have, and where it says so.
@@ -71,7 +73,7 @@ func sharedFunctions(f files, dir string, lists []string) (ids []string, from st
 			continue
 		}
 		for _, c := range constants(text) {
-			if c.list && sharedRule.MatchString(c.name) {
+			if c.list && sharedRule().MatchString(c.name) {
 				return c.values, place(at, c.line)
 			}
 		}
@@ -94,25 +96,25 @@ type ban struct {
 }
 
 var (
-	validatorRule = regexp.MustCompile(`(?i)(^|/)(validate|check|verify|guard|no)-[^/]*$`)
-	bannedRule    = regexp.MustCompile(`(?i)marker|forbid|forbidden|legacy|banned|disallowed`)
-	allowedRule   = regexp.MustCompile(`(?i)allow`)
+	validatorRule = pattern.Lazy(`(?i)(^|/)(validate|check|verify|guard|no)-[^/]*$`)
+	bannedRule    = pattern.Lazy(`(?i)marker|forbid|forbidden|legacy|banned|disallowed`)
+	allowedRule   = pattern.Lazy(`(?i)allow`)
 )
 
 // bans are what the repository's validators forbid, with the paths that they allow.
 func bans(f files) []ban {
 	var found []ban
 	for _, at := range f.paths {
-		if !isSource(at) || !validatorRule.MatchString(at) || strings.Contains(path.Base(at), ".test.") {
+		if !isSource(at) || !validatorRule().MatchString(at) || strings.Contains(path.Base(at), ".test.") {
 			continue
 		}
 		var texts []located
 		var allow []string
 		for _, c := range constants(f.text(at)) {
 			switch {
-			case allowedRule.MatchString(c.name):
+			case allowedRule().MatchString(c.name):
 				allow = append(allow, c.values...)
-			case bannedRule.MatchString(c.name):
+			case bannedRule().MatchString(c.name):
 				for _, text := range c.values {
 					texts = append(texts, located{text, c.line})
 				}
@@ -141,9 +143,9 @@ type workflow struct {
 }
 
 var (
-	callsRule = regexp.MustCompile(`shipit (release|plan|build)\b|/shipit/\.github/workflows/`)
-	shipsRule = regexp.MustCompile(`shipit (release|plan|build)\b|/shipit/\.github/workflows/|docker/build-push-action|docker (buildx )?build|kubectl (apply|set image)`)
-	pathsRule = regexp.MustCompile(`(?m)^\s*paths:\s*\n((?:\s*-\s.*\n)+)`)
+	callsRule = pattern.Lazy(`shipit (release|plan|build)\b|/shipit/\.github/workflows/`)
+	shipsRule = pattern.Lazy(`shipit (release|plan|build)\b|/shipit/\.github/workflows/|docker/build-push-action|docker (buildx )?build|kubectl (apply|set image)`)
+	pathsRule = pattern.Lazy(`(?m)^\s*paths:\s*\n((?:\s*-\s.*\n)+)`)
 )
 
 // shippingWorkflow is the workflow that ships: the one that calls shipit, or the
@@ -152,15 +154,15 @@ func shippingWorkflow(f files) workflow {
 	var found workflow
 	for _, at := range f.below(".github/workflows") {
 		text := f.text(at)
-		if !shipsRule.MatchString(text) || !strings.Contains(text, "push") {
+		if !shipsRule().MatchString(text) || !strings.Contains(text, "push") {
 			continue
 		}
-		calls := callsRule.MatchString(text)
+		calls := callsRule().MatchString(text)
 		if found.file != "" && !calls {
 			continue
 		}
 		found = workflow{file: at, calls: calls}
-		if m := pathsRule.FindStringSubmatch(text); m != nil {
+		if m := pathsRule().FindStringSubmatch(text); m != nil {
 			for _, line := range strings.Split(strings.TrimSpace(m[1]), "\n") {
 				found.paths = append(found.paths, strings.Trim(strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(line), "-")), `"'`))
 			}

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/joelhooks/shipit/internal/pattern"
 )
 
 // member is one package of the workspace.
@@ -138,10 +140,10 @@ func (m manager) install(p member, production bool) []string {
 	return command
 }
 
-var notSlug = regexp.MustCompile(`[^a-z0-9]+`)
+var notSlug = pattern.Lazy(`[^a-z0-9]+`)
 
 // slug makes a valid role name of s, short enough to append a number.
 func slug(s string) string {
-	s = strings.Trim(notSlug.ReplaceAllString(strings.ToLower(s), "-"), "-")
+	s = strings.Trim(notSlug().ReplaceAllString(strings.ToLower(s), "-"), "-")
 	return cmp.Or(strings.TrimRight(s[:min(len(s), 36)], "-"), "app")
 }

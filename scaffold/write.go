@@ -2,9 +2,10 @@ package scaffold
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/joelhooks/shipit/internal/pattern"
 )
 
 // page writes YAML line by line.
@@ -54,13 +55,13 @@ func (p *page) variables(depth int, key, from string, list []setting) {
 	}
 }
 
-var plainRule = regexp.MustCompile(`^(--?)?[\w./][\w./@=+-]*$`)
+var plainRule = pattern.Lazy(`^(--?)?[\w./][\w./@=+-]*$`)
 
 // scalar writes texts as items of a YAML list, quoted where necessary.
 func scalar(texts ...string) string {
 	var items []string
 	for _, s := range texts {
-		if !plainRule.MatchString(s) || reserved(s) {
+		if !plainRule().MatchString(s) || reserved(s) {
 			s = strconv.Quote(s)
 		}
 		items = append(items, s)

@@ -37,7 +37,7 @@ type exitMeaning struct {
 }
 
 // exitMeanings is the table of exit codes. The help of shipit is made from it, and that
-// of a command where meaningFor says nothing else; a test compares the tables of
+// of a command where meaningsOf says nothing else; a test compares the tables of
 // README.md and docs/ci.md with it.
 func exitMeanings() []exitMeaning {
 	return []exitMeaning{

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -21,50 +20,49 @@ func exitsOf() map[string][]int {
 	}
 }
 
-// meaningFor is what an exit code means for one command, where that is narrower than
-// the row of the table.
-func meaningFor(command string, row exitMeaning) string {
-	if meaning, own := map[string]map[int]string{
-		"release":  {exitOK: row.meaning},
-		"rollback": {exitOK: row.meaning},
-		"promote":  {exitOK: row.meaning},
-		"status":   {exitOK: "in parity: what runs is what was recorded", exitFailed: "a role could not be repaired"},
-		"plan":     {exitOK: "would not be refused", exitRefused: "would be refused, or the plan failed", exitDrift: "something would change; only with --exit-code"},
-		"test":     {exitOK: "every test passed", exitRefused: "a test failed, or could not be run"},
-		"check":    {exitOK: "no finding would stop a release", exitUsage: "findings, or usage or configuration"},
-		"verify":   {exitOK: "every check passed", exitRefused: "a check failed, or could not be made", exitDrift: "the only difference is in what runs"},
-		"doctor":   {exitOK: "nothing is missing", exitRefused: "something that a release needs is missing"},
-	}[command][row.code]; own {
-		return meaning
+// meaningsOf are what exit codes mean for one command, where that is narrower than the
+// row of the table, which is for releases.
+func meaningsOf() map[string]map[int]string {
+	return map[string]map[int]string{
+		"status": {exitOK: "in parity: what runs is what was recorded", exitFailed: "a role could not be repaired"},
+		"plan":   {exitOK: "would not be refused", exitRefused: "would be refused, or the plan failed", exitDrift: "something would change; only with --exit-code"},
+		"test":   {exitOK: "every test passed", exitRefused: "a test failed, or could not be run"},
+		"check":  {exitOK: "no finding would stop a release", exitUsage: "findings, or usage or configuration"},
+		"verify": {exitOK: "every check passed", exitRefused: "a check failed, or could not be made", exitDrift: "the only difference is in what runs"},
+		"doctor": {exitOK: "nothing is missing", exitRefused: "something that a release needs is missing"},
 	}
-	if row.code == exitOK {
-		return "success"
-	}
-	return row.meaning
 }
 
-// exitHelp lists the exit codes of a command for its help: those that every command
-// has, and more.
-func exitHelp(command string, more []int) string {
-	lines := []string{"Exit codes:"}
-	for _, row := range exitMeanings() {
-		if slices.Contains([]int{exitOK, exitUnexpected, exitUsage, exitInterrupted}, row.code) || slices.Contains(more, row.code) {
-			lines = append(lines, fmt.Sprintf("%5d  %s", row.code, meaningFor(command, row)))
-		}
-	}
-	return strings.Join(lines, "\n")
-}
-
-// addExitCodes ends the help of every command with its exit codes.
+// addExitCodes ends the help of every command with its exit codes: those that every
+// command has, and its own.
 func addExitCodes(root *cobra.Command) {
 	root.Long += "\n\nExit codes:"
 	for _, row := range exitMeanings() {
 		root.Long += fmt.Sprintf("\n%5d  %s", row.code, row.meaning)
 	}
+	exits, meanings := exitsOf(), meaningsOf()
 	for _, c := range root.Commands() {
 		if c.Long == "" {
 			c.Long = c.Short + "."
 		}
-		c.Long += "\n\n" + exitHelp(c.Name(), exitsOf()[c.Name()])
+		c.Long += "\n\nExit codes:"
+		for _, row := range exitMeanings() {
+			if !slices.Contains([]int{exitOK, exitUnexpected, exitUsage, exitInterrupted}, row.code) && !slices.Contains(exits[c.Name()], row.code) {
+				continue
+			}
+			c.Long += fmt.Sprintf("\n%5d  %s", row.code, row.of(c.Name(), meanings))
+		}
+	}
+}
+
+// of is what the code means for a command.
+func (row exitMeaning) of(command string, meanings map[string]map[int]string) string {
+	switch own, ok := meanings[command][row.code]; {
+	case ok:
+		return own
+	case row.code == exitOK && !slices.Contains([]string{"release", "rollback", "promote"}, command):
+		return "success"
+	default:
+		return row.meaning
 	}
 }

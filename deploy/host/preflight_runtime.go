@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -12,6 +11,7 @@ import (
 
 	"github.com/joelhooks/shipit/deploy/host/machine"
 	"github.com/joelhooks/shipit/deploy/host/service"
+	"github.com/joelhooks/shipit/internal/pattern"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -50,7 +50,7 @@ func (r runner) runtimes(ctx context.Context, d service.Definition, n needs) ([]
 	return findings, nil
 }
 
-var versionRule = regexp.MustCompile(`\d+\.\d+(?:\.\d+)?(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?`)
+var versionRule = pattern.Lazy(`\d+\.\d+(?:\.\d+)?(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?`)
 
 // versionFinding reads what runtimeScript printed: the path, then whatever the
 // program says, in which the first version counts. The zero value: satisfied.
@@ -60,7 +60,7 @@ func versionFinding(d service.Definition, program, wanted, out string) release.F
 		return finding(d, release.CodeRuntimeVersion, program, fmt.Sprintf("%q is no semver range", wanted), "such as ^1.3 or >=1.3.9 <2")
 	}
 	where, said, _ := strings.Cut(out, "\n")
-	version, err := semver.NewVersion(versionRule.FindString(said))
+	version, err := semver.NewVersion(versionRule().FindString(said))
 	if err != nil {
 		return finding(d, release.CodeRuntimeVersion, program, fmt.Sprintf("%s --version says %q, in which there is no version", where, machine.Excerpt(said)), "")
 	}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"regexp"
 	"sort"
 	"strings"
 	"sync"
@@ -18,6 +17,7 @@ import (
 	"github.com/joelhooks/shipit/deploy/kube/client"
 	"github.com/joelhooks/shipit/deploy/kube/compare"
 	"github.com/joelhooks/shipit/deploy/kube/object"
+	"github.com/joelhooks/shipit/internal/pattern"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -264,13 +264,13 @@ func fullName(ref string) string {
 	return ref
 }
 
-var digestIn = regexp.MustCompile(`sha256:[0-9a-f]{64}$`)
+var digestIn = pattern.Lazy(`sha256:[0-9a-f]{64}$`)
 
 // runningDigests are the digests that the runtime reports for containers, by name.
 func runningDigests(p *corev1.Pod, names map[string]bool) []string {
 	var out []string
 	for _, s := range p.Status.ContainerStatuses {
-		if digest := digestIn.FindString(s.ImageID); names[s.Name] && digest != "" {
+		if digest := digestIn().FindString(s.ImageID); names[s.Name] && digest != "" {
 			out = append(out, digest)
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"dagger.io/dagger/engineconn"
+
+	"github.com/joelhooks/shipit/internal/pattern"
 )
 
 // BrokenError is a query that an engine did not answer because it, or the session
@@ -56,14 +58,14 @@ func namespaceFlag(query string) string {
 
 // broken is how a query fails when nobody is left to answer it: the session's own
 // answer when it has lost the engine, or no answer of the session.
-var broken = regexp.MustCompile(`returned error 50[0-9]|unexpected EOF|: EOF$|connection refused|connection reset|broken pipe|error reading from server|transport is closing|session.*(closed|not found)`)
+var broken = pattern.Lazy(`returned error 50[0-9]|unexpected EOF|: EOF$|connection refused|connection reset|broken pipe|error reading from server|transport is closing|session.*(closed|not found)`)
 
 // Explain turns the error of a query into one that says what ended, if the engine or
 // the session did; other errors it leaves. Nothing is waited for then when the
 // connection is closed.
 func (e *Engine) Explain(err error) error {
 	text := Undecorated(err.Error())
-	if !broken.MatchString(text) || e.alive() {
+	if !broken().MatchString(text) || e.alive() {
 		return err
 	}
 	if e.kill != nil {
@@ -101,12 +103,12 @@ func cause(text string) string {
 }
 
 // misfit is how a session says that its version and the engine's do not fit.
-var misfit = regexp.MustCompile(`incompatible (engine|client) version (v?[^\s;,)]+)`)
+var misfit = pattern.Lazy(`incompatible (engine|client) version (v?[^\s;,)]+)`)
 
 // versions says which versions do not fit, if that is what a session says. cli is what the
 // dagger program says that it is.
 func versions(of said, cli string) *Error {
-	m := misfit.FindStringSubmatch(of.last)
+	m := misfit().FindStringSubmatch(of.last)
 	if m == nil {
 		return nil
 	}

@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -20,6 +19,8 @@ import (
 
 	"dagger.io/dagger/engineconn"
 	"go.opentelemetry.io/otel/propagation"
+
+	"github.com/joelhooks/shipit/internal/pattern"
 )
 
 // session is a `dagger session` process of our own. The SDK starts one too, but
@@ -166,11 +167,11 @@ func readParams(r io.Reader, params chan<- engineconn.ConnectParams) {
 
 // drawing is what a session puts around what it has to say: the number of a
 // span, the lines of its tree, a clock, and the id of a trace.
-var drawing = regexp.MustCompile(`^\d+ *: (┆ )*(\[[0-9dhms.]+\] \| )?|^Error: | *\[traceparent:[0-9a-f-]+\]`)
+var drawing = pattern.Lazy(`^\d+ *: (┆ )*(\[[0-9dhms.]+\] \| )?|^Error: | *\[traceparent:[0-9a-f-]+\]`)
 
 // Undecorated is what a session says without what it draws around it.
 func Undecorated(line string) string {
-	return strings.TrimSpace(drawing.ReplaceAllString(line, ""))
+	return strings.TrimSpace(drawing().ReplaceAllString(line, ""))
 }
 
 // said is what is known of a session by what it said.
@@ -182,8 +183,8 @@ type said struct {
 // What a session says of its start again and again, which means nothing to a user, and how
 // it says that it has reached an engine.
 var (
-	usual     = regexp.MustCompile(`^(dagger session|connect|consuming|starting engine|connecting to engine|starting session|creating client)\b|^cloud url=|DONE \[[0-9dhms.]+\]$|^[0-9:]+ (INF|DBG) `)
-	connected = regexp.MustCompile(`\bconnected name=\S* client-version=(\S+) server-version=(\S+)`)
+	usual     = pattern.Lazy(`^(dagger session|connect|consuming|starting engine|connecting to engine|starting session|creating client)\b|^cloud url=|DONE \[[0-9dhms.]+\]$|^[0-9:]+ (INF|DBG) `)
+	connected = pattern.Lazy(`\bconnected name=\S* client-version=(\S+) server-version=(\S+)`)
 )
 
 // pass hands on what a session says of its start that is not usual.
@@ -195,10 +196,10 @@ func pass(r io.Reader, start func(line string)) (out said) {
 			continue
 		}
 		out.last = text
-		if m := connected.FindStringSubmatch(text); m != nil {
+		if m := connected().FindStringSubmatch(text); m != nil {
 			out.client, out.engine = m[1], m[2]
 		}
-		if !usual.MatchString(text) {
+		if !usual().MatchString(text) {
 			start(text)
 		}
 	}

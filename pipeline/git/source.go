@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/joelhooks/shipit/internal/pattern"
 )
 
 // Source is the tree of one commit. It is read from git's objects; the working
@@ -189,7 +191,7 @@ func (s *Source) locate(ctx context.Context, dir string) error {
 	}
 	lines := strings.Split(strings.TrimSuffix(out, "\n"), "\n")
 	switch {
-	case len(lines) < 3 && notRepository.MatchString(stderr):
+	case len(lines) < 3 && notRepository().MatchString(stderr):
 		return &NotRepositoryError{Dir: dir, Detail: lastLine(firstLine(stderr))}
 	case len(lines) < 3 && err != nil:
 		return fmt.Errorf("read %s with git: %w", dir, err)
@@ -200,7 +202,7 @@ func (s *Source) locate(ctx context.Context, dir string) error {
 	if strings.Contains(stderr, "is ambiguous") {
 		return &AmbiguousRevError{Rev: s.Rev, Detail: ambiguity(stderr)}
 	}
-	if len(lines) < 5 || !objectID.MatchString(lines[3]) || !objectID.MatchString(lines[4]) {
+	if len(lines) < 5 || !objectID().MatchString(lines[3]) || !objectID().MatchString(lines[4]) {
 		return &NoSuchRevError{Rev: s.Rev, Dir: dir}
 	}
 	s.SHA, s.Tree = lines[3], lines[4]
@@ -211,9 +213,9 @@ func (s *Source) locate(ctx context.Context, dir string) error {
 }
 
 // notRepository is what git says of a folder outside any repository, or of one that it distrusts.
-var notRepository = regexp.MustCompile(`not a git repository|dubious ownership`)
+var notRepository = pattern.Lazy(`not a git repository|dubious ownership`)
 
-var objectID = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
+var objectID = pattern.Lazy(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
 
 func firstLine(s string) string {
 	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")

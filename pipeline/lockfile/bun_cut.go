@@ -2,8 +2,9 @@ package lockfile
 
 import (
 	"bytes"
-	"regexp"
 	"strings"
+
+	"github.com/joelhooks/shipit/internal/pattern"
 )
 
 // cut keeps the packages of the workspace in keep and the packages that these
@@ -48,7 +49,7 @@ func (l bunLock) reach(at, name string, reached map[string]bool) {
 	}
 }
 
-var bunKey = regexp.MustCompile(`^    "((?:[^"\\]|\\.)*)": [\[{]`)
+var bunKey = pattern.Lazy(`^    "((?:[^"\\]|\\.)*)": [\[{]`)
 
 // cutBunLines drops entries of "workspaces" and "packages" by whole lines: bun
 // indents the keys of both by four blanks, and parts packages by a blank line.
@@ -65,7 +66,7 @@ func cutBunLines(data []byte, keepWorkspace, keepPackage func(string) bool) ([]b
 		case len(line) == 1 && drop: // the blank line after an entry goes with it
 			continue
 		case section == "workspaces" || section == "packages":
-			if m := bunKey.FindSubmatch(line); m != nil {
+			if m := bunKey().FindSubmatch(line); m != nil {
 				key := string(m[1])
 				drop = section == "workspaces" && !keepWorkspace(key) || section == "packages" && !keepPackage(key)
 			}

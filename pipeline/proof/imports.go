@@ -6,12 +6,12 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/evanw/esbuild/pkg/api"
 
+	"github.com/joelhooks/shipit/internal/pattern"
 	"github.com/joelhooks/shipit/pipeline/workspace"
 	"github.com/joelhooks/shipit/release"
 )
@@ -71,7 +71,7 @@ func (s Subject) resolve(entries []string) api.BuildResult {
 	result := api.Build(o)
 	var optional []string
 	for _, m := range result.Errors {
-		if u := unresolved.FindStringSubmatch(m.Text); u != nil && s.mayMiss(m, u[1]) {
+		if u := unresolved().FindStringSubmatch(m.Text); u != nil && s.mayMiss(m, u[1]) {
 			optional = append(optional, u[1])
 		}
 	}
@@ -113,10 +113,10 @@ func bunProvides() []string {
 }
 
 var (
-	unresolved = regexp.MustCompile(`^Could not resolve "([^"]+)"`)
-	noExport   = regexp.MustCompile(`^No matching export in "[^"]+" for import "[^"]+"`)
+	unresolved = pattern.Lazy(`^Could not resolve "([^"]+)"`)
+	noExport   = pattern.Lazy(`^No matching export in "[^"]+" for import "[^"]+"`)
 	// eager are imports that are resolved before any line runs.
-	eager = regexp.MustCompile(`^\s*(import\s*["'{*\w]|export\s.*\sfrom\s|\}\s*from\s)`)
+	eager = pattern.Lazy(`^\s*(import\s*["'{*\w]|export\s.*\sfrom\s|\}\s*from\s)`)
 )
 
 // finding turns what the bundler said into what it means for the image; false
@@ -128,7 +128,7 @@ func (s Subject) finding(m api.Message) (release.Finding, bool) {
 	}
 	foreign := workspace.InNodeModules(file)
 	where := fmt.Sprintf("%s:%d", file, line)
-	if u := unresolved.FindStringSubmatch(m.Text); u != nil {
+	if u := unresolved().FindStringSubmatch(m.Text); u != nil {
 		name := u[1]
 		if s.mayMiss(m, name) {
 			return release.Finding{}, false
@@ -138,7 +138,7 @@ func (s Subject) finding(m api.Message) (release.Finding, bool) {
 	if strings.HasPrefix(m.Text, "No loader is configured") || foreign {
 		return release.Finding{}, false
 	}
-	if noExport.MatchString(m.Text) {
+	if noExport().MatchString(m.Text) {
 		return refusal(release.CodeExportMissing, where, m.Text, ""), true
 	}
 	if m.Location == nil {
@@ -154,7 +154,7 @@ func (s Subject) mayMiss(m api.Message, name string) bool {
 	if s.isBun() && slices.Contains(bunProvides(), packageOf(name)) {
 		return true
 	}
-	return m.Location != nil && workspace.InNodeModules(filepath.ToSlash(m.Location.File)) && !eager.MatchString(m.Location.LineText)
+	return m.Location != nil && workspace.InNodeModules(filepath.ToSlash(m.Location.File)) && !eager().MatchString(m.Location.LineText)
 }
 
 // why adds to a missing import what the package that wants it says of it.

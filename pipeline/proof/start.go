@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 
 	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/internal/pattern"
 	"github.com/joelhooks/shipit/pipeline/process"
 	"github.com/joelhooks/shipit/release"
 )
@@ -67,9 +67,9 @@ var errStayedUp = errors.New("stayed up")
 
 var (
 	// failure matches the line by which runtimes and shells begin to tell of an error.
-	failure = regexp.MustCompile(`^(Uncaught |Unhandled |\S+: )?([A-Za-z_.]*(Error|Exception)( \[\w+\])?|error|fatal( error)?|panic|FATAL|ERROR)\b:?`)
+	failure = pattern.Lazy(`^(Uncaught |Unhandled |\S+: )?([A-Za-z_.]*(Error|Exception)( \[\w+\])?|error|fatal( error)?|panic|FATAL|ERROR)\b:?`)
 	// frame matches the lines of a stack, and those with which runtimes end it.
-	frame = regexp.MustCompile(`^(\s+at |\s*[{}^~]*$|Bun v\d|Node\.js v\d)`)
+	frame = pattern.Lazy(`^(\s+at |\s*[{}^~]*$|Bun v\d|Node\.js v\d)`)
 )
 
 // told is how many lines of a program's output are told of its end.
@@ -84,12 +84,12 @@ type ending struct {
 
 func (e *ending) add(line string) {
 	switch {
-	case failure.MatchString(line):
+	case failure().MatchString(line):
 		e.lines, e.named = []string{line}, true
 	case !e.named:
 		e.lines = append(e.lines, line)
 		e.lines = e.lines[max(0, len(e.lines)-told):]
-	case len(e.lines) < told && !frame.MatchString(line):
+	case len(e.lines) < told && !frame().MatchString(line):
 		e.lines = append(e.lines, line)
 	}
 }

@@ -8,11 +8,11 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
 
+	"github.com/joelhooks/shipit/internal/pattern"
 	"github.com/joelhooks/shipit/pipeline/process"
 	"github.com/joelhooks/shipit/pipeline/workspace"
 	"github.com/joelhooks/shipit/release"
@@ -71,11 +71,11 @@ func (s Subject) syntax(ctx context.Context, root rootfs, files []string) ([]rel
 }
 
 // rejection is how bun reports an error at a place.
-var rejection = regexp.MustCompile(`(?m)^error: (.*)\n\s+at (.+):(\d+):\d+$`)
+var rejection = pattern.Lazy(`(?m)^error: (.*)\n\s+at (.+):(\d+):\d+$`)
 
 func (s Subject) rejected(out string) []release.Finding {
 	var found []release.Finding
-	for _, m := range rejection.FindAllStringSubmatch(out, -1) {
+	for _, m := range rejection().FindAllStringSubmatch(out, -1) {
 		file := strings.TrimPrefix(m[2], s.Tree+"/")
 		found = append(found, refusal(release.CodeSyntaxRejected, file+":"+m[3],
 			fmt.Sprintf("the runtime of %s does not accept it: %s", s.Image.Base, m[1]), "use syntax that this version knows, or pin a newer base"))

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/joelhooks/shipit/internal/pattern"
 )
 
 // globSet matches folders as workspaces do: any of the globs, and none of those
@@ -30,13 +32,13 @@ func globSet(globs []string) (func(dir string) bool, error) {
 	return func(dir string) bool { return any(in, dir) && !any(out, dir) }, nil
 }
 
-var globTokens = regexp.MustCompile(`\*\*/|/\*\*$|\*\*|\*|\?|\{|\}|,|.`)
+var globTokens = pattern.Lazy(`\*\*/|/\*\*$|\*\*|\*|\?|\{|\}|,|.`)
 
 // globRegexp translates **, *, ? and {a,b}.
 func globRegexp(glob string) (*regexp.Regexp, error) {
 	glob = path.Clean(strings.TrimPrefix(glob, "./"))
 	depth := 0
-	expr := globTokens.ReplaceAllStringFunc(glob, func(tok string) string {
+	expr := globTokens().ReplaceAllStringFunc(glob, func(tok string) string {
 		switch tok {
 		case "**/":
 			return `(?:.*/)?`

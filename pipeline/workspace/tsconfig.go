@@ -4,16 +4,16 @@ import (
 	"context"
 	"io"
 	"path"
-	"regexp"
 	"strings"
 
+	"github.com/joelhooks/shipit/internal/pattern"
 	"github.com/joelhooks/shipit/pipeline/git"
 )
 
 var (
-	tsconfigName = regexp.MustCompile(`(^|/)tsconfig[^/]*\.json$`)
-	extendsKey   = regexp.MustCompile(`"extends"\s*:\s*(\[[^\]]*\]|"[^"]*")`)
-	quoted       = regexp.MustCompile(`"([^"]*)"`)
+	tsconfigName = pattern.Lazy(`(^|/)tsconfig[^/]*\.json$`)
+	extendsKey   = pattern.Lazy(`"extends"\s*:\s*(\[[^\]]*\]|"[^"]*")`)
+	quoted       = pattern.Lazy(`"([^"]*)"`)
 )
 
 // tsconfigs adds to all the files of the repository that its tsconfig files
@@ -21,7 +21,7 @@ var (
 func (b *closureBuilder) tsconfigs(ctx context.Context, all map[string]git.File) error {
 	var next []git.File
 	for p, f := range all {
-		if tsconfigName.MatchString(p) && !InNodeModules(p) && !f.Submodule() {
+		if tsconfigName().MatchString(p) && !InNodeModules(p) && !f.Submodule() {
 			next = append(next, f)
 		}
 	}
@@ -50,8 +50,8 @@ func (b *closureBuilder) tsconfigs(ctx context.Context, all map[string]git.File)
 // ".json" added. Packages that it extends come with the dependencies.
 func extended(file string, data []byte) []string {
 	var out []string
-	for _, m := range extendsKey.FindAllSubmatch(data, -1) {
-		for _, q := range quoted.FindAllSubmatch(m[1], -1) {
+	for _, m := range extendsKey().FindAllSubmatch(data, -1) {
+		for _, q := range quoted().FindAllSubmatch(m[1], -1) {
 			rel := string(q[1])
 			if !strings.HasPrefix(rel, ".") {
 				continue

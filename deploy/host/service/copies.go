@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"maps"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/joelhooks/shipit/deploy/host/machine"
+	"github.com/joelhooks/shipit/internal/pattern"
 )
 
 // copiesScript prints the processes that work below the release directories $1, or in a
@@ -107,7 +107,7 @@ func ParseCopies(out string, d Definition, s State, services []string) []string 
 }
 
 // anyRelease is in the path of a release directory of whatever app.
-var anyRelease = regexp.MustCompile(`/releases/[0-9a-f]{64}(?:/|$)`)
+var anyRelease = pattern.Lazy(`/releases/[0-9a-f]{64}(?:/|$)`)
 
 // ofAnotherApp reports whether a directory is of a release below another root:
 // the same program there is another app's, or that of another environment.
@@ -116,7 +116,7 @@ func (s State) ofAnotherApp(dir string, d Definition) bool {
 	if s.real != "" {
 		releases = path.Dir(s.real)
 	}
-	return anyRelease.MatchString(dir) && !within(dir, releases)
+	return anyRelease().MatchString(dir) && !within(dir, releases)
 }
 
 // sameProgram reports whether a process runs what the main process runs, or where

@@ -1,11 +1,11 @@
 package service
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/joelhooks/shipit/deploy/host/machine"
+	"github.com/joelhooks/shipit/internal/pattern"
 )
 
 // Overrides is what drop-in files change of a unit: those of the unit itself,
@@ -27,7 +27,7 @@ done`
 // harmless are the settings of systemd.resource-control(5), limits of
 // systemd.exec(5), times, logging, order and descriptions: none of them changes
 // what runs, as whom, or with which environment.
-var harmless = regexp.MustCompile(`^(?:(?:Startup)?(?:CPU|IO|BlockIO|Memory|AllowedCPUs|AllowedMemoryNodes)[A-Za-z]*|Tasks[A-Za-z]*|IP(?:Accounting|Ingress[A-Za-z]*|Egress[A-Za-z]*)|` +
+var harmless = pattern.Lazy(`^(?:(?:Startup)?(?:CPU|IO|BlockIO|Memory|AllowedCPUs|AllowedMemoryNodes)[A-Za-z]*|Tasks[A-Za-z]*|IP(?:Accounting|Ingress[A-Za-z]*|Egress[A-Za-z]*)|` +
 	`Limit[A-Z]+|Managed[A-Za-z]+|Slice|Nice|OOM[A-Za-z]+|Coredump[A-Za-z]+|Log[A-Z][A-Za-z]+|Timeout[A-Za-z]+|` +
 	`After|Before|Wants|Description|Documentation)$`)
 
@@ -48,7 +48,7 @@ func ParseOverrides(out string) Overrides {
 	for _, line := range machine.Lines(out) {
 		at := strings.LastIndexByte(line, ':')
 		file, key := line[:max(at, 0)], line[at+1:]
-		if harmless.MatchString(key) {
+		if harmless().MatchString(key) {
 			o.Limits = add(o.Limits, file, key)
 		} else {
 			o.Changes = add(o.Changes, file, key)

@@ -2,9 +2,10 @@ package service
 
 import (
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/joelhooks/shipit/internal/pattern"
 )
 
 // variables reads assignments that end with a zero byte each, as the kernel
@@ -96,7 +97,7 @@ func (s State) GivenByHand(d Definition) string {
 	return "the service manager gives every service " + strings.Join(names, ", ")
 }
 
-var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+var variableName = pattern.Lazy(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // parseEnvFile reads an environment file as systemd does (systemd.exec(5),
 // EnvironmentFile=): values may be quoted, may go over several lines, and a line
@@ -231,7 +232,7 @@ func (p *envParser) add(c byte) {
 // end takes the variable that was read, if there is one.
 func (p *envParser) end() {
 	name := strings.TrimRight(string(p.key), " \t\n\r")
-	if p.assigned && variableName.MatchString(name) {
+	if p.assigned && variableName().MatchString(name) {
 		p.vars[name] = string(p.value[:p.trimmed])
 	}
 	p.key, p.value, p.trimmed, p.assigned = p.key[:0], p.value[:0], 0, false

@@ -4,10 +4,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"regexp"
 	"strings"
 	"unicode/utf8"
 
+	"github.com/joelhooks/shipit/internal/pattern"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -70,13 +70,13 @@ func (s State) FoundNotes(d Definition, hash string) []string {
 var (
 	// An assignment of a unit: "NAME=VALUE", 'NAME=VALUE' or NAME=VALUE, whose value may be
 	// quoted.
-	assignment = regexp.MustCompile(`"([A-Za-z_]\w*)=[^"\n]*"?|'([A-Za-z_]\w*)=[^'\n]*'?|\b([A-Za-z_]\w*)=(?:"[^"\n]*"?|'[^'\n]*'?|[^\s"']*)`)
+	assignment = pattern.Lazy(`"([A-Za-z_]\w*)=[^"\n]*"?|'([A-Za-z_]\w*)=[^'\n]*'?|\b([A-Za-z_]\w*)=(?:"[^"\n]*"?|'[^'\n]*'?|[^\s"']*)`)
 	// A variable of a plist, and an argument that names a secret before the next one.
-	plistPair = regexp.MustCompile(`(<key>([^<]*)</key>\s*<string>)([^<]*)(</string>)`)
-	plistFlag = regexp.MustCompile(`(?i)(<string>-[^<=]*(?:pass|secret|token|api[_-]?key|credential)[^<=]*</string>\s*<string>)([^<]*)`)
-	plistWord = regexp.MustCompile(`<string>([^<]*)</string>`)
+	plistPair = pattern.Lazy(`(<key>([^<]*)</key>\s*<string>)([^<]*)(</string>)`)
+	plistFlag = pattern.Lazy(`(?i)(<string>-[^<=]*(?:pass|secret|token|api[_-]?key|credential)[^<=]*</string>\s*<string>)([^<]*)`)
+	plistWord = pattern.Lazy(`<string>([^<]*)</string>`)
 
-	passwordOfURL = regexp.MustCompile(`(://[^/\s:@]*:)[^@\s]+@`)
+	passwordOfURL = pattern.Lazy(`(://[^/\s:@]*:)[^@\s]+@`)
 )
 
 const hidden = "***"
@@ -88,7 +88,7 @@ func hideSecrets(kind string, file []byte) string {
 	if !utf8.ValidString(text) {
 		return ""
 	}
-	text = passwordOfURL.ReplaceAllString(text, "${1}"+hidden+"@")
+	text = passwordOfURL().ReplaceAllString(text, "${1}"+hidden+"@")
 	if kind == "launchd" {
 		return hideInPlist(text)
 	}
@@ -106,7 +106,7 @@ func hideSecrets(kind string, file []byte) string {
 			lines[i] = hideAssignments(line)
 		case key == "Environment":
 			lines[i] = head + "=" + hideAssignments(line[min(len(head)+1, len(line)):])
-		case strings.HasPrefix(key, "Exec") && secretName.MatchString(flag):
+		case strings.HasPrefix(key, "Exec") && secretName().MatchString(flag):
 			lines[i] = hidden + line[len(strings.TrimRight(line, "\n\\ ")):]
 		case strings.HasPrefix(key, "Exec"):
 			lines[i] = MaskWords(line)
@@ -122,9 +122,9 @@ func hideSecrets(kind string, file []byte) string {
 
 // hideAssignments hides the values of the variables whose names say that they are secret.
 func hideAssignments(line string) string {
-	return assignment.ReplaceAllStringFunc(line, func(pair string) string {
-		part := assignment.FindStringSubmatch(pair)
-		if name := part[1] + part[2] + part[3]; secretName.MatchString(name) {
+	return assignment().ReplaceAllStringFunc(line, func(pair string) string {
+		part := assignment().FindStringSubmatch(pair)
+		if name := part[1] + part[2] + part[3]; secretName().MatchString(name) {
 			return name + "=" + hidden
 		}
 		return pair
@@ -132,15 +132,15 @@ func hideAssignments(line string) string {
 }
 
 func hideInPlist(text string) string {
-	text = plistFlag.ReplaceAllString(text, "${1}"+hidden)
-	text = plistPair.ReplaceAllStringFunc(text, func(pair string) string {
-		if part := plistPair.FindStringSubmatch(pair); secretName.MatchString(part[2]) {
+	text = plistFlag().ReplaceAllString(text, "${1}"+hidden)
+	text = plistPair().ReplaceAllStringFunc(text, func(pair string) string {
+		if part := plistPair().FindStringSubmatch(pair); secretName().MatchString(part[2]) {
 			return part[1] + hidden + part[4]
 		}
 		return pair
 	})
-	return plistWord.ReplaceAllStringFunc(text, func(word string) string {
-		return "<string>" + MaskWords(plistWord.FindStringSubmatch(word)[1]) + "</string>"
+	return plistWord().ReplaceAllStringFunc(text, func(word string) string {
+		return "<string>" + MaskWords(plistWord().FindStringSubmatch(word)[1]) + "</string>"
 	})
 }
 

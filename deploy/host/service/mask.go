@@ -4,11 +4,12 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/joelhooks/shipit/internal/pattern"
 	"github.com/joelhooks/shipit/release"
 )
 
 // secretName is the name of a variable whose value is hidden however short it is.
-var secretName = regexp.MustCompile(`(?i)pass|secret|token|key|credential|pin$`)
+var secretName = pattern.Lazy(`(?i)pass|secret|token|key|credential|pin$`)
 
 // Mask returns what hides the values of an environment file in a text. A value of
 // less than four characters would make a log unreadable: it is hidden where it is a
@@ -17,7 +18,7 @@ func Mask(envFile string) func(string) string {
 	var values, short []string
 	for name, value := range parseEnvFile(envFile) {
 		values = append(values, value)
-		if value != "" && len(value) < 4 && secretName.MatchString(name) {
+		if value != "" && len(value) < 4 && secretName().MatchString(name) {
 			short = append(short, regexp.QuoteMeta(value))
 		}
 	}
@@ -33,10 +34,10 @@ func Mask(envFile string) func(string) string {
 
 // secretWord is a word of a command line after which, or in which, a secret may
 // stand.
-var secretWord = regexp.MustCompile(`(?i)([\w.-]*(?:pass(?:word|wd)?|secret|token|api[_-]?key|credential)[\w.-]*)(=|:|\s+)\S+`)
+var secretWord = pattern.Lazy(`(?i)([\w.-]*(?:pass(?:word|wd)?|secret|token|api[_-]?key|credential)[\w.-]*)(=|:|\s+)\S+`)
 
 // MaskWords hides what looks like a secret in a line of a log or a command line.
-func MaskWords(line string) string { return secretWord.ReplaceAllString(line, "$1$2***") }
+func MaskWords(line string) string { return secretWord().ReplaceAllString(line, "$1$2***") }
 
 // shown is a command line fit for a message: short, and without what looks like
 // a secret.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/joelhooks/shipit/deploy/host/machine"
+	"github.com/joelhooks/shipit/internal/pattern"
 )
 
 // Ban is a pattern that nothing which a machine starts may hold.
@@ -79,7 +80,7 @@ func (o Origin) Inspect() machine.Command {
 }
 
 // mutation is a command that changes what was installed.
-var mutation = regexp.MustCompile(`\b(?:git\s+(?:-C\s+\S+\s+)?(?:pull|fetch|checkout|reset|clone|merge|rebase)|(?:bun|npm|pnpm|yarn)\s+(?:install|i|ci|add|update|upgrade)|rsync)\b`)
+var mutation = pattern.Lazy(`\b(?:git\s+(?:-C\s+\S+\s+)?(?:pull|fetch|checkout|reset|clone|merge|rebase)|(?:bun|npm|pnpm|yarn)\s+(?:install|i|ci|add|update|upgrade)|rsync)\b`)
 
 // Notes say what is wrong with what is started, in what Inspect printed: that it comes
 // from a checkout, that a script changes what it starts, that something is forbidden.
@@ -97,7 +98,7 @@ func (o Origin) Notes(out string, bans []Ban) []string {
 				at = fmt.Sprintf("%s:%d", where, i+1)
 			}
 			code, _, _ := strings.Cut(line, " #")
-			if found := mutation.FindString(code); found != "" && !strings.HasPrefix(strings.TrimSpace(line), "#") {
+			if found := mutation().FindString(code); found != "" && !strings.HasPrefix(strings.TrimSpace(line), "#") {
 				add("%s runs `%s`", at, strings.Join(strings.Fields(found), " "))
 			}
 			for _, ban := range bans {

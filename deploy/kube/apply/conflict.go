@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"sort"
 	"strings"
 
@@ -14,6 +13,7 @@ import (
 	"github.com/joelhooks/shipit/deploy/kube/client"
 	"github.com/joelhooks/shipit/deploy/kube/compare"
 	"github.com/joelhooks/shipit/deploy/kube/object"
+	"github.com/joelhooks/shipit/internal/pattern"
 )
 
 // conflict is a field that another manager owns.
@@ -114,7 +114,7 @@ func (s serverConflict) replicasOfAutoscaler() bool {
 }
 
 // conflictWording is how the server names the manager in a conflict.
-var conflictWording = regexp.MustCompile(`^conflict with "([^"]+)"(?: with subresource "([^"]+)")?`)
+var conflictWording = pattern.Lazy(`^conflict with "([^"]+)"(?: with subresource "([^"]+)")?`)
 
 func conflictsOf(err error) []serverConflict {
 	var status apierrors.APIStatus
@@ -127,7 +127,7 @@ func conflictsOf(err error) []serverConflict {
 			continue
 		}
 		s := serverConflict{conflict: conflict{Manager: cause.Message, Field: cause.Field}}
-		if m := conflictWording.FindStringSubmatch(cause.Message); m != nil {
+		if m := conflictWording().FindStringSubmatch(cause.Message); m != nil {
 			s.Manager, s.subresource = m[1], m[2]
 		}
 		out = append(out, s)

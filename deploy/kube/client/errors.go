@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -16,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 
+	"github.com/joelhooks/shipit/internal/pattern"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -108,7 +108,7 @@ func (e *ForbiddenError) Hint() string {
 }
 
 // forbiddenWording is how the API server words the refusal of any authorizer.
-var forbiddenWording = regexp.MustCompile(`cannot (\S+) resource "([^"]+)"(?: in API group "([^"]*)")?(?:.* in the namespace "([^"]+)")?`)
+var forbiddenWording = pattern.Lazy(`cannot (\S+) resource "([^"]+)"(?: in API group "([^"]*)")?(?:.* in the namespace "([^"]+)")?`)
 
 // explain gives the errors that a caller tells apart their own types; every
 // other error is returned as it came.
@@ -119,7 +119,7 @@ func (c *Client) explain(err error) error {
 	case apierrors.IsUnauthorized(err):
 		return &UnauthorizedError{Host: c.host, Err: err}
 	case apierrors.IsForbidden(err):
-		m := forbiddenWording.FindStringSubmatch(err.Error())
+		m := forbiddenWording().FindStringSubmatch(err.Error())
 		if m == nil {
 			return err // refused by admission, not by authorization
 		}

@@ -3,7 +3,6 @@ package compare
 import (
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"sort"
 	"strings"
 
@@ -11,6 +10,7 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/joelhooks/shipit/deploy/kube/object"
+	"github.com/joelhooks/shipit/internal/pattern"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -105,10 +105,10 @@ func shown(v any) string {
 }
 
 // needsNoQuotes is a text that reads the same with and without quotes.
-var needsNoQuotes = regexp.MustCompile(`^[\w./:@+-]+$`)
+var needsNoQuotes = pattern.Lazy(`^[\w./:@+-]+$`)
 
 func quoted(s string) string {
-	if needsNoQuotes.MatchString(s) {
+	if needsNoQuotes().MatchString(s) {
 		return s
 	}
 	text, err := json.Marshal(s)

@@ -1,24 +1,24 @@
 package diagnose
 
 import (
-	"regexp"
 	"strings"
 
+	"github.com/joelhooks/shipit/internal/pattern"
 	"github.com/joelhooks/shipit/release"
 )
 
 // What admission and the schema check answer is told apart by its wording, which is
 // the same in all supported versions of Kubernetes.
 var (
-	schemaWording  = regexp.MustCompile(`failed to create typed patch object|field not declared in schema|unable to decode|strict decoding error|.*: expected .* got`)
-	webhookWording = regexp.MustCompile(`failed calling (webhook|admission webhook)|failed to call webhook`)
+	schemaWording  = pattern.Lazy(`failed to create typed patch object|field not declared in schema|unable to decode|strict decoding error|.*: expected .* got`)
+	webhookWording = pattern.Lazy(`failed calling (webhook|admission webhook)|failed to call webhook`)
 )
 
 // SchemaMismatch reports that an object does not fit the schema of its kind.
-func SchemaMismatch(message string) bool { return schemaWording.MatchString(message) }
+func SchemaMismatch(message string) bool { return schemaWording().MatchString(message) }
 
 // WebhookUnreachable reports that an admission webhook did not answer, which may pass.
-func WebhookUnreachable(message string) bool { return webhookWording.MatchString(message) }
+func WebhookUnreachable(message string) bool { return webhookWording().MatchString(message) }
 
 // AdmissionCode is the code for what admission said when it refused an object or a pod.
 func AdmissionCode(message string) release.Code {

@@ -3,13 +3,13 @@ package diagnose
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/joelhooks/shipit/internal/pattern"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -105,24 +105,24 @@ func waiting(s *corev1.ContainerStatus, h *History) (Cause, bool) {
 
 // These are parts of what the container runtime says when it cannot start a process.
 var (
-	wrongFormat  = regexp.MustCompile(`(?i)exec format error`)
-	notAllowed   = regexp.MustCompile(`(?i)permission denied|is a directory`)
-	notStarted   = regexp.MustCompile(`(?i)executable file not found|no such file or directory|not a directory|invalid argument: unknown`)
-	startMayPass = regexp.MustCompile(`(?i)deadline exceeded|is reserved for|timeout|too many open files|resource temporarily unavailable`)
+	wrongFormat  = pattern.Lazy(`(?i)exec format error`)
+	notAllowed   = pattern.Lazy(`(?i)permission denied|is a directory`)
+	notStarted   = pattern.Lazy(`(?i)executable file not found|no such file or directory|not a directory|invalid argument: unknown`)
+	startMayPass = pattern.Lazy(`(?i)deadline exceeded|is reserved for|timeout|too many open files|resource temporarily unavailable`)
 )
 
 // startError reads why the runtime could not start a process; false: the message is
 // not known.
 func startError(message string) (Cause, bool) {
 	switch {
-	case wrongFormat.MatchString(message):
+	case wrongFormat().MatchString(message):
 		return Cause{Code: release.CodeExecFormat, Message: message, Grace: AtOnce, Hint: "the program is for another architecture than the node's; build the image for its platform"}, true
-	case startMayPass.MatchString(message):
+	case startMayPass().MatchString(message):
 		return Cause{Code: release.CodeStartDelayed, Message: message, Grace: AtTimeout}, true
-	case notAllowed.MatchString(message):
+	case notAllowed().MatchString(message):
 		return Cause{Code: release.CodeStartFailed, Message: message, Grace: AtOnce,
 			Hint: "the entrypoint is in the image and not executable for the container's user: give the file its execute bit, or start it by its interpreter"}, true
-	case notStarted.MatchString(message):
+	case notStarted().MatchString(message):
 		return Cause{Code: release.CodeStartFailed, Message: message, Grace: AtOnce, Hint: "the entrypoint or its working directory is not in the image"}, true
 	}
 	return Cause{}, false
@@ -131,7 +131,7 @@ func startError(message string) (Cause, bool) {
 // RefineFromLog gives a failure the cause that only the log of its container tells.
 func RefineFromLog(f *release.Failure) {
 	for _, line := range f.Log {
-		if wrongFormat.MatchString(line) && f.Code == release.CodeCrashLoop {
+		if wrongFormat().MatchString(line) && f.Code == release.CodeCrashLoop {
 			c, _ := startError(line)
 			f.Message += ": " + line
 			f.Code, f.Hint = c.Code, c.Hint

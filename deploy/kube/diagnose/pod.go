@@ -9,12 +9,12 @@ package diagnose
 
 import (
 	"cmp"
-	"regexp"
 	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/joelhooks/shipit/internal/pattern"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -126,12 +126,12 @@ func unscheduled(pod *corev1.Pod) (Cause, bool) {
 		switch {
 		case cond.Reason == corev1.PodReasonSchedulingGated:
 			return Cause{Code: release.CodeSchedulingGated, Message: cmp.Or(cond.Message, "scheduling is gated"), Grace: AtTimeout}, true
-		case missingClaim.MatchString(cond.Message):
+		case missingClaim().MatchString(cond.Message):
 			return Cause{Code: release.CodeClaimMissing, Message: cond.Message, Grace: AtOnce, Hint: "create the PersistentVolumeClaim, or put it among the role's manifests"}, true
 		}
 		c := Cause{Code: release.CodeUnschedulable, Message: cond.Message, Grace: unschedulableGrace,
 			Hint: "no node takes this pod: compare its requests, nodeSelector and tolerations with `kubectl describe nodes`"}
-		if pod.Status.NominatedNodeName != "" || mayPass.MatchString(cond.Message) {
+		if pod.Status.NominatedNodeName != "" || mayPass().MatchString(cond.Message) {
 			c.Grace = AtTimeout
 		}
 		return c, true
@@ -140,7 +140,7 @@ func unscheduled(pod *corev1.Pod) (Cause, bool) {
 }
 
 var (
-	missingClaim = regexp.MustCompile(`persistentvolumeclaim "[^"]*" not found`)
+	missingClaim = pattern.Lazy(`persistentvolumeclaim "[^"]*" not found`)
 	// mayPass: a node is starting or stopping, or a volume is being provisioned.
-	mayPass = regexp.MustCompile(`node\.kubernetes\.io/(not-ready|unreachable|network-unavailable)|node\.cloudprovider\.kubernetes\.io/uninitialized|unbound immediate PersistentVolumeClaims|no nodes available`)
+	mayPass = pattern.Lazy(`node\.kubernetes\.io/(not-ready|unreachable|network-unavailable)|node\.cloudprovider\.kubernetes\.io/uninitialized|unbound immediate PersistentVolumeClaims|no nodes available`)
 )

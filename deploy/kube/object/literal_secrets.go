@@ -3,13 +3,13 @@ package object
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/joelhooks/shipit/internal/pattern"
 	"github.com/joelhooks/shipit/release"
 )
 
@@ -37,21 +37,21 @@ type literal struct{ where, name, value string }
 var (
 	// The last word of a name that says that its value is secret, beside those that
 	// release.Redact knows.
-	secretSuffix = regexp.MustCompile(`(?i)(?:^|[_.-])(?:key|pass|passphrase|pwd|pin|auth)$`)
-	publicKey    = regexp.MustCompile(`(?i)(?:public|publishable)[_.-]?key$`)
-	reference    = regexp.MustCompile(`\$\([\w.-]+\)`) // to another variable, which Kubernetes fills in
+	secretSuffix = pattern.Lazy(`(?i)(?:^|[_.-])(?:key|pass|passphrase|pwd|pin|auth)$`)
+	publicKey    = pattern.Lazy(`(?i)(?:public|publishable)[_.-]?key$`)
+	reference    = pattern.Lazy(`\$\([\w.-]+\)`) // to another variable, which Kubernetes fills in
 )
 
 // isSecret reports whether a literal looks like a secret, by its name or as the password
 // of a URL does. A path, a number and a value of fewer than four characters are none.
 func (l literal) isSecret() bool {
-	value := reference.ReplaceAllString(l.value, "")
+	value := reference().ReplaceAllString(l.value, "")
 	_, notANumber := strconv.ParseFloat(value, 64)
-	if len(value) < 4 || strings.HasPrefix(value, "/") || notANumber == nil || value == "true" || value == "false" || publicKey.MatchString(l.name) {
+	if len(value) < 4 || strings.HasPrefix(value, "/") || notANumber == nil || value == "true" || value == "false" || publicKey().MatchString(l.name) {
 		return false
 	}
 	text := l.name + "=" + value
-	return secretSuffix.MatchString(l.name) || release.Redact(text, nil) != release.Visible(text)
+	return secretSuffix().MatchString(l.name) || release.Redact(text, nil) != release.Visible(text)
 }
 
 func literals(u *unstructured.Unstructured) []literal {

@@ -1,13 +1,13 @@
 package rollout
 
 import (
-	"regexp"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/joelhooks/shipit/deploy/kube/object"
+	"github.com/joelhooks/shipit/internal/pattern"
 )
 
 // imageGrace is how long a kubelet is given to restart a container of a bare Pod whose
@@ -15,7 +15,7 @@ import (
 // for; the comparison at the end of a release then says what runs.
 const imageGrace = 30 * time.Second
 
-var pinned = regexp.MustCompile(`sha256:[0-9a-f]{64}$`)
+var pinned = pattern.Lazy(`sha256:[0-9a-f]{64}$`)
 
 // containerIDs are those of a pod's containers, by name; nil for other kinds.
 func containerIDs(u *unstructured.Unstructured) map[string]string {
@@ -43,8 +43,8 @@ func (r *run) outdatedContainer(t *tracked, now time.Time) string {
 	}
 	for _, c := range p.Spec.Containers {
 		for _, s := range p.Status.ContainerStatuses {
-			wanted := pinned.FindString(c.Image)
-			if s.Name == c.Name && wanted != "" && pinned.FindString(s.ImageID) != wanted && s.ContainerID == t.before[s.Name] {
+			wanted := pinned().FindString(c.Image)
+			if s.Name == c.Name && wanted != "" && pinned().FindString(s.ImageID) != wanted && s.ContainerID == t.before[s.Name] {
 				return s.Name
 			}
 		}
