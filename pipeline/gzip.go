@@ -7,7 +7,6 @@ import (
 	"hash/crc32"
 	"io"
 	"runtime"
-	"slices"
 
 	"github.com/klauspost/compress/flate"
 )
@@ -19,7 +18,10 @@ const (
 	// gzipWindow is how far back deflate looks: so much of the piece before is known to
 	// the next one.
 	gzipWindow = 32 << 10
-	gzipLevel  = 6
+	// gzipLevel makes of the packages of npm about what `gzip` makes of them by default.
+	gzipLevel = 5
+	// gzipAhead is how many pieces wait for a processor or for their turn to be written.
+	gzipAhead = 8
 )
 
 // gzipWriter compresses what is written to it to one gzip member, on all processors. The
@@ -27,11 +29,12 @@ const (
 type gzipWriter struct {
 	plain hash.Hash // gets what is written, uncompressed
 
-	block  []byte // the piece that is being filled
-	before []byte // the end of the piece before
-	free   chan []byte
-	queue  chan *gzipPiece
-	ended  chan error // of what writes the pieces
+	piece  *gzipPiece      // that is being filled; nil if none is
+	before []byte          // the end of the piece before
+	free   chan *gzipPiece // that were written
+	jobs   chan *gzipPiece
+	queue  chan *gzipPiece // the same in order, until each is written
+	ended  chan error      // of what writes the pieces
 	failed chan struct{}
 }
 
@@ -41,15 +44,17 @@ type gzipPiece struct {
 	last        bool
 	packed      bytes.Buffer
 	err         error
-	done        chan struct{}
+	done        chan struct{} // gets one when it is compressed
 }
 
 // newGzipWriter compresses to out, and gives plain what is written. Close must be called.
 func newGzipWriter(out io.Writer, plain hash.Hash) *gzipWriter {
-	workers := min(runtime.GOMAXPROCS(0), 8)
 	w := &gzipWriter{
-		plain: plain, free: make(chan []byte, 2*workers+2), queue: make(chan *gzipPiece, workers),
-		ended: make(chan error, 1), failed: make(chan struct{}),
+		plain: plain, free: make(chan *gzipPiece, gzipAhead+2), jobs: make(chan *gzipPiece, gzipAhead+2),
+		queue: make(chan *gzipPiece, gzipAhead), ended: make(chan error, 1), failed: make(chan struct{}),
+	}
+	for range min(runtime.GOMAXPROCS(0), gzipAhead) {
+		go deflater{}.work(w.jobs)
 	}
 	go func() {
 		err := w.drain(out)
@@ -66,13 +71,13 @@ func newGzipWriter(out io.Writer, plain hash.Hash) *gzipWriter {
 func (w *gzipWriter) Write(p []byte) (int, error) {
 	written := len(p)
 	for len(p) > 0 {
-		if w.block == nil {
-			w.block = w.buffer()
+		if w.piece == nil {
+			w.piece = w.empty()
 		}
-		n := min(len(p), gzipBlock-len(w.block))
-		w.block, p = append(w.block, p[:n]...), p[n:]
+		n := min(len(p), gzipBlock-len(w.piece.raw))
+		w.piece.raw, p = append(w.piece.raw, p[:n]...), p[n:]
 		// A full block waits for the next byte: only then it is known not to be the last.
-		if len(w.block) == gzipBlock && len(p) > 0 {
+		if len(w.piece.raw) == gzipBlock && len(p) > 0 {
 			w.send(false)
 		}
 		select {
@@ -86,46 +91,63 @@ func (w *gzipWriter) Write(p []byte) (int, error) {
 
 // Close writes what is left and waits until all is written.
 func (w *gzipWriter) Close() error {
+	if w.piece == nil {
+		w.piece = w.empty()
+	}
 	w.send(true)
 	close(w.queue)
+	close(w.jobs)
 	return <-w.ended
 }
 
-// send starts the compression of the block. It waits while too many are on their way.
+// send has the piece compressed. It waits while too many are on their way.
 func (w *gzipWriter) send(last bool) {
-	p := &gzipPiece{raw: w.block, before: w.before, last: last, done: make(chan struct{})}
-	w.before = slices.Clone(w.block[max(0, len(w.block)-gzipWindow):])
-	w.block = nil
+	p := w.piece
+	p.last, p.before = last, append(p.before[:0], w.before...)
+	w.before = append(w.before[:0], p.raw[max(0, len(p.raw)-gzipWindow):]...)
+	w.piece = nil
 	w.queue <- p
-	go p.compress()
+	w.jobs <- p
 }
 
-func (w *gzipWriter) buffer() []byte {
+func (w *gzipWriter) empty() *gzipPiece {
 	select {
-	case b := <-w.free:
-		return b[:0]
+	case p := <-w.free:
+		p.raw = p.raw[:0]
+		p.packed.Reset()
+		return p
 	default:
-		return make([]byte, 0, gzipBlock)
+		return &gzipPiece{raw: make([]byte, 0, gzipBlock), done: make(chan struct{}, 1)}
 	}
 }
 
-// compress makes a piece of the deflate stream, which ends at a whole byte. Each piece has
-// a compressor of its own, so that none of them knows what another one was.
-func (p *gzipPiece) compress() {
-	defer close(p.done)
-	z, err := flate.NewWriterDict(&p.packed, gzipLevel, p.before)
-	if err != nil {
-		p.err = err
-		return
+// deflater compresses one piece after the other. Nothing of a piece shows in the next.
+type deflater struct{ z *flate.Writer }
+
+func (d deflater) work(jobs chan *gzipPiece) {
+	for p := range jobs {
+		p.err = d.compress(p)
+		p.done <- struct{}{}
 	}
-	if _, p.err = z.Write(p.raw); p.err != nil {
-		return
+}
+
+// compress makes a piece of the deflate stream, which ends at a whole byte.
+func (d *deflater) compress(p *gzipPiece) (err error) {
+	if d.z == nil {
+		d.z, err = flate.NewWriterDict(&p.packed, gzipLevel, p.before)
+	} else {
+		d.z.ResetDict(&p.packed, p.before)
 	}
-	if p.last {
-		p.err = z.Close()
-		return
+	if err == nil {
+		_, err = d.z.Write(p.raw)
 	}
-	p.err = z.Flush()
+	switch {
+	case err != nil:
+		return err
+	case p.last:
+		return d.z.Close()
+	}
+	return d.z.Flush()
 }
 
 // drain writes the member: its head, the pieces in order, and its end.
@@ -147,7 +169,7 @@ func (w *gzipWriter) drain(out io.Writer) error {
 			return err
 		}
 		select {
-		case w.free <- p.raw:
+		case w.free <- p:
 		default:
 		}
 	}

@@ -56,6 +56,23 @@ func TestCompressedBytesDependOnTheContentAlone(t *testing.T) {
 	}
 }
 
+// A deflater is used for many pieces: what it has seen must not show in what follows.
+func TestAPieceIsCompressedAsByANewDeflater(t *testing.T) {
+	text := sampleText(6 * gzipBlock)
+	used := deflater{}
+	for i, size := range []int{gzipBlock, 10, gzipBlock, gzipBlock / 3, 0, gzipBlock} {
+		raw := text[i*gzipBlock:][:size]
+		before := text[max(0, i*gzipBlock-gzipWindow) : i*gzipBlock]
+		var packed [2]bytes.Buffer
+		for n, c := range []*deflater{&used, {}} {
+			p := &gzipPiece{raw: raw, before: before, last: i%2 > 0}
+			require.NoError(t, c.compress(p))
+			packed[n] = p.packed
+		}
+		require.True(t, bytes.Equal(packed[0].Bytes(), packed[1].Bytes()), "piece %d", i)
+	}
+}
+
 func TestCompressedBytesAreOneGzipMember(t *testing.T) {
 	for name, size := range map[string]int{
 		"nothing": 0, "one byte": 1, "a block": gzipBlock, "a block and a byte": gzipBlock + 1, "three blocks": 3 * gzipBlock,
