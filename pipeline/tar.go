@@ -8,7 +8,6 @@ import (
 	"io"
 	"iter"
 	"path"
-	"runtime"
 	"sync"
 	"time"
 )
@@ -20,6 +19,8 @@ const (
 	tarPartEntries = 512
 	// tarWhole is how large a file may be that is read before its turn comes.
 	tarWhole = 4 << 20
+	// tarAhead is how many parts are made, or wait for their turn.
+	tarAhead = 4
 )
 
 // writeTar writes the content below imageRoot: sorted, each folder before its
@@ -126,7 +127,7 @@ func (c content) parts() iter.Seq[*tarPart] {
 func (c content) writeParts(ctx context.Context, w io.Writer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	buffers := sync.Pool{New: func() any { return new(bytes.Buffer) }}
-	queue := make(chan *tarPart, min(runtime.GOMAXPROCS(0), 8))
+	queue := make(chan *tarPart, tarAhead)
 	go func() {
 		defer close(queue)
 		for p := range c.parts() {
