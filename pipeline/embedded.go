@@ -204,10 +204,10 @@ func (s staging) runInstall(ctx context.Context, in Inputs, step install, kept i
 	if err := step.reads.export(ctx, s.tree()); err != nil {
 		return fmt.Errorf("export what the install reads: %w", err)
 	}
-	room := make(chan error, 1)
-	go func() { room <- kept.makeRoom() }()
-	err := s.run(ctx, in, step.args)
-	return errors.Join(err, <-room)
+	if err := kept.makeRoom(); err != nil {
+		return fmt.Errorf("make room for the install: %w", err)
+	}
+	return s.run(ctx, in, step.args)
 }
 
 // moved is an install that is in the tree of a build and is to go back to where it is kept;

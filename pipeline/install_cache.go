@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -147,7 +148,7 @@ func (c installCache) keep(ctx context.Context, key, tree string) error {
 	if err != nil {
 		return errors.Join(err, process.RemoveAll(part))
 	}
-	return c.trim(installsKept)
+	return c.trim()
 }
 
 // lock keeps builds that run at the same time from removing what another one copies.
@@ -165,25 +166,39 @@ func (c installCache) lock(how int) (unlock func(), err error) {
 	return func() { _ = file.Close() }, nil
 }
 
-// makeRoom removes what one more install would push out.
+// makeRoom takes out of the cache what one more install pushes out. It is removed in the
+// background: what is still there when shipit ends, a later build removes.
 func (c installCache) makeRoom() error {
 	if c.dir == "" {
 		return nil
 	}
-	return c.trim(installsKept - 1)
-}
-
-// trim removes what is used least recently, but for so many, and what killed builds left
-// an hour ago.
-func (c installCache) trim(limit int) error {
-	old, err := c.outdated(limit)
-	for _, dir := range old {
-		err = errors.Join(err, process.RemoveAll(dir))
+	old, err := c.outdated(installsKept - 1)
+	if err != nil || len(old) > installsKept { // builds end sooner than that is done
+		return errors.Join(err, removeAll(old))
 	}
-	return err
+	go func() { _ = removeAll(old) }()
+	return nil
 }
 
-// outdated are the folders that trim removes: no build finds them any more.
+// trim removes what is used least recently, but for the installs that are kept.
+func (c installCache) trim() error {
+	old, err := c.outdated(installsKept)
+	return errors.Join(err, removeAll(old))
+}
+
+func removeAll(folders []string) (failed error) {
+	for _, dir := range folders {
+		failed = errors.Join(failed, process.RemoveAll(dir))
+	}
+	return failed
+}
+
+// pushedOut begins the names of folders that are being removed.
+const pushedOut = ".old-"
+
+// outdated takes what is used least recently, but for so many, out of the cache. It gives
+// the folders to remove: these, those of builds that ended before they had removed them,
+// and what killed builds left an hour ago.
 func (c installCache) outdated(limit int) ([]string, error) {
 	unlock, err := c.lock(syscall.LOCK_EX)
 	if err != nil {
@@ -202,14 +217,17 @@ func (c installCache) outdated(limit int) ([]string, error) {
 		case err != nil:
 		case e.Name()[0] != '.':
 			kept = append(kept, info)
-		case time.Since(info.ModTime()) > time.Hour:
+		case strings.HasPrefix(e.Name(), pushedOut) || time.Since(info.ModTime()) > time.Hour:
 			out = append(out, filepath.Join(c.dir, e.Name()))
 		}
 	}
 	slices.SortFunc(kept, func(a, b fs.FileInfo) int { return b.ModTime().Compare(a.ModTime()) })
 	for _, info := range kept[min(len(kept), limit):] {
-		hidden := filepath.Join(c.dir, ".part-"+info.Name())
-		if err := os.Rename(filepath.Join(c.dir, info.Name()), hidden); err != nil {
+		hidden, err := os.MkdirTemp(c.dir, pushedOut)
+		if err == nil {
+			err = os.Rename(filepath.Join(c.dir, info.Name()), filepath.Join(hidden, "tree"))
+		}
+		if err != nil {
 			return out, err
 		}
 		out = append(out, hidden)

@@ -222,10 +222,7 @@ func TestTheOldestInstallMakesRoomBeforeOneMoreIsMade(t *testing.T) {
 		require.NoError(t, c.makeRoom())
 		require.NoError(t, c.give(fmt.Sprint(i), tree))
 	}
-	kept, err := os.ReadDir(c.dir)
-	require.NoError(t, err)
-	require.Len(t, kept, installsKept)
-	require.Equal(t, "2", kept[0].Name(), "the first two have gone")
+	require.Equal(t, []string{"2", "3", "4", "5", "6", "7"}, keptIn(t, c), "the first two have gone")
 	tree := filepath.Join(t.TempDir(), "tree")
 	require.NoError(t, os.Mkdir(tree, 0o755))
 	found, _, err := c.take(t.Context(), "2", tree)
@@ -234,4 +231,30 @@ func TestTheOldestInstallMakesRoomBeforeOneMoreIsMade(t *testing.T) {
 	found, _, err = c.take(t.Context(), "2", t.TempDir())
 	require.NoError(t, err)
 	require.False(t, found, "one build has it")
+}
+
+// keptIn are the keys of the installs that a cache has.
+func keptIn(t *testing.T, c installCache) (keys []string) {
+	t.Helper()
+	kept, err := filepath.Glob(filepath.Join(c.dir, "[^.]*"))
+	require.NoError(t, err)
+	for _, at := range kept {
+		keys = append(keys, filepath.Base(at))
+	}
+	return keys
+}
+
+func TestWhatAnEndedBuildHadToRemoveIsRemovedByALaterOne(t *testing.T) {
+	c := installCache{dir: filepath.Join(t.TempDir(), "installs"), link: true}
+	for i := range installsKept {
+		require.NoError(t, os.MkdirAll(filepath.Join(c.dir, fmt.Sprint(i), "a"), 0o755))
+	}
+	old, err := c.outdated(installsKept - 1)
+	require.NoError(t, err)
+	require.Len(t, old, 1)
+	require.Len(t, keptIn(t, c), installsKept-1, "no build finds it any more")
+	require.DirExists(t, old[0], "and shipit ends before it is removed")
+	require.NoError(t, c.trim())
+	require.NoDirExists(t, old[0])
+	require.Len(t, keptIn(t, c), installsKept-1)
 }
