@@ -104,7 +104,7 @@ func (l live) rows(ctx context.Context, t *table) error {
 		return err
 	}
 	section := liveSection + ": " + l.tree.name
-	var installs []span
+	var installs []layerSpan
 	for _, e := range edits() {
 		took, memory := figures{}, figures{}
 		for range l.tree.rounds {
@@ -120,7 +120,7 @@ func (l live) rows(ctx context.Context, t *table) error {
 					if err != nil {
 						return err
 					}
-					installs = append(installs, layerSpan(events))
+					installs = append(installs, layersIn(events))
 				}
 			}
 		}
