@@ -38,6 +38,9 @@ type Publisher struct {
 	// Recorded reports whether a ledger record says that digest was built from the
 	// inputs with that key. Used only when nothing is signed; nil means no.
 	Recorded func(ctx context.Context, key, digest string) bool
+	// Cleared gives what stands against the commit. Publish calls it when it has asked the
+	// registry, before it builds, signs or pushes anything; its error ends Publish. nil: nothing does.
+	Cleared func(ctx context.Context) error
 }
 
 // BuildInfo is what built an image, for its SLSA provenance.
@@ -63,6 +66,9 @@ func (p Publisher) FindOrBuild(ctx context.Context, in Inputs) (Image, error) {
 // either no tag or a signed image.
 func (p Publisher) Publish(ctx context.Context, in Inputs) (Image, error) {
 	found, err := p.lookUp(ctx, in)
+	if err == nil && p.Cleared != nil {
+		err = p.Cleared(ctx)
+	}
 	if err != nil {
 		return Image{}, err
 	}

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log"
 	"net/http"
@@ -192,6 +193,38 @@ func TestAnImageThatIsKnownIsNotBuiltAgain(t *testing.T) {
 		require.False(t, again.Built, "the registry knew it")
 		require.Equal(t, 2, s.built)
 	})
+}
+
+func TestNothingIsBuiltOrWrittenUntilTheCommitIsCleared(t *testing.T) {
+	r, keys := sample.New(t, sample.Options{}), keyPair(t)
+	s := newShop(t)
+	in := resolve(t, r.Dir, s.image())
+	refused := errors.New("a forbidden reference")
+	p := s.publisher(t, keys)
+	var written []string
+	s.before = func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			written = append(written, r.Method+" "+r.URL.Path)
+		}
+		return false
+	}
+	p.Cleared = func(context.Context) error { return refused }
+	_, err := p.Publish(t.Context(), in)
+	require.ErrorIs(t, err, refused)
+	require.Zero(t, s.built)
+	require.Empty(t, written)
+
+	p.Cleared = func(context.Context) error { return nil }
+	_, err = p.Publish(t.Context(), in)
+	require.NoError(t, err)
+	require.Equal(t, 1, s.built)
+
+	// Another commit with the same image would only write its tag.
+	written, in.Source.SHA = nil, strings.Repeat("a", 40)
+	p.Cleared = func(context.Context) error { return refused }
+	_, err = p.Publish(t.Context(), in)
+	require.ErrorIs(t, err, refused)
+	require.Empty(t, written)
 }
 
 // The image differs from build to build: what a killed run has pushed must be

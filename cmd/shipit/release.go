@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -61,8 +62,9 @@ func (o *releaseOptions) run(ctx context.Context) error {
 	return o.rollOut(ctx, t, engine, func() (release.Release, deploy.Terms, error) { return o.published(ctx, t, engine) })
 }
 
-// published checks the commit, builds and pushes while the ledger is read. An error of the
-// ledger is reported later, by the step that needs it.
+// published checks the commit, asks the registry for its images and reads the ledger, all at
+// once; what is missing is built and pushed once the check has passed. An error of the
+// ledger is reported by the step that needs it.
 func (o *releaseOptions) published(ctx context.Context, t *commit, engine deploy.Engine) (rel release.Release, terms deploy.Terms, err error) {
 	terms = o.terms()
 	terms.Record = o.record
@@ -71,22 +73,27 @@ func (o *releaseOptions) published(ctx context.Context, t *commit, engine deploy
 	}
 	group, gctx := errgroup.WithContext(ctx)
 	read := sync.OnceValues(func() (deploy.History, error) { return engine.Read(gctx) })
+	checked := sync.OnceValues(func() ([]release.Finding, error) {
+		findings, err := check.Commit(ctx, t.source, t.cfg)
+		return findings, cmp.Or(err, release.Refuse(findings, o.allow))
+	})
 	group.Go(func() error { terms.History, _ = read(); return nil })
-	group.Go(func() (err error) {
-		if terms.Known, err = check.Commit(gctx, t.source, t.cfg); err != nil {
-			return err
-		}
-		if err := release.Refuse(terms.Known, o.allow); err != nil {
-			return err
-		}
-		images, err := t.images(gctx, t.publisher(o.buildFlags, read), pipeline.Publisher.Publish)
+	group.Go(func() (err error) { terms.Known, err = checked(); return err })
+	group.Go(func() error {
+		p := t.publisher(o.buildFlags, read)
+		p.Cleared = func(context.Context) error { _, err := checked(); return err }
+		images, err := t.images(gctx, p, pipeline.Publisher.Publish)
 		if err != nil {
 			return err
 		}
 		rel, err = t.release(gctx, images)
 		return err
 	})
-	return rel, terms, group.Wait()
+	err = group.Wait()
+	if _, refused := checked(); refused != nil {
+		err = refused // it names all that an image fails for, and more
+	}
+	return rel, terms, err
 }
 
 // conclude prints the record of a rollout, if there is one, and returns the error
