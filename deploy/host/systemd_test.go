@@ -19,6 +19,7 @@ import (
 	"github.com/joelhooks/shipit/tools/devhost"
 )
 
+// TestOnARealSystemd runs stories at the same time, each on a machine that it has for itself meanwhile.
 func TestOnARealSystemd(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots a machine; -short leaves it out")
@@ -31,13 +32,15 @@ func TestOnARealSystemd(t *testing.T) {
 	build.Env = append(os.Environ(), "CGO_ENABLED=0") // it also runs where there are no libraries
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, string(out))
-	h, err := devhost.Up(t.Context(), devhost.Options{Files: map[string]string{"/usr/local/bin/serve": program}, Progress: func(s string) { t.Log(s) }})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, h.Down()) })
-	l := &booted{Host: h}
-	require.NoError(t, l.Write(t.Context(), "/etc/test.env", "SECRET=hunter22\n", 0o600))
-	l.m = l.connect(t)
-	t.Cleanup(func() { require.NoError(t, l.m.Close()) })
+	machines := make(chan *booted, 4)
+	for range cap(machines) {
+		machines <- boot(t, program)
+	}
+	t.Run("the last role of a machine is taken away, or it is said what lets us in", func(t *testing.T) {
+		l := <-machines // it is not beside others: it changes the environment of this process
+		defer func() { machines <- l }()
+		lastRole(t, l)
+	})
 	for _, story := range []struct {
 		name string
 		run  func(*testing.T, *booted)
@@ -89,11 +92,28 @@ func TestOnARealSystemd(t *testing.T) {
 		{"a service that got another name is taken away under the old one", renamedService},
 		{"a service that got another name takes the port over from the old one, and gives it back", renamedOnOnePort},
 		{"a role that moves to another machine is taken away from the old one, unless that is the same", movedRole},
-		{"the last role of a machine is taken away, or it is said what lets us in", lastRole},
 		{"one connection serves all roles of a machine", oneConnection},
 	} {
-		t.Run(story.name, func(t *testing.T) { story.run(t, l) })
+		t.Run(story.name, func(t *testing.T) {
+			t.Parallel()
+			l := <-machines
+			t.Cleanup(func() { machines <- l }) // after what the story cleans up
+			story.run(t, l)
+		})
 	}
+}
+
+// boot boots a machine that has the test program, and connects to it.
+func boot(t *testing.T, program string) *booted {
+	t.Helper()
+	h, err := devhost.Up(t.Context(), devhost.Options{Files: map[string]string{"/usr/local/bin/serve": program}, Progress: func(s string) { t.Log(s) }})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, h.Down()) })
+	l := &booted{Host: h}
+	require.NoError(t, l.Write(t.Context(), "/etc/test.env", "SECRET=hunter22\n", 0o600))
+	l.m = l.connect(t)
+	t.Cleanup(func() { require.NoError(t, l.m.Close()) })
+	return l
 }
 
 func rollsForthAndBack(t *testing.T, l *booted) {
