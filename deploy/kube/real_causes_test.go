@@ -103,24 +103,28 @@ func containersInTrouble(t *testing.T, c *user, up *cluster.Cluster, digest stri
 			require.Equal(t, set.Status.UpdateRevision, p.Labels["controller-revision-hash"], p.Name)
 		}
 	})
-	t.Run("a deadline as long as the timeout does not end the way back", func(t *testing.T) {
-		ns := namespace(t, c)
-		role := realRole(t, up, ns, digest)
-		limited := func(line string) release.Role {
-			return role(strings.Replace(program(line), "  replicas: 1", "  progressDeadlineSeconds: 15\n  replicas: 1", 1))
-		}
-		_, _, err := roll(t, c, limited(answering))
+}
+
+func deadlineAsLongAsTheTimeout(t *testing.T, c *user, up *cluster.Cluster, digest string) {
+	ns := namespace(t, c)
+	role := realRole(t, up, ns, digest)
+	limited := func(line string) release.Role {
+		return role(strings.Replace(program(line), "  replicas: 1", "  progressDeadlineSeconds: 15\n  replicas: 1", 1))
+	}
+	_, _, err := roll(t, c, limited(answering))
+	require.NoError(t, err)
+	for range 3 {
+		f, _ := fail(t, c, limited("Bun.serve({port: 3111, fetch: r => new Response('', {status: 503})})"), 15*time.Second)
+		require.Equal(t, release.CodeDeadlineExceeded, f.Code)
+		a, err := c.Apply(t.Context(), limited(answering), options(t))
 		require.NoError(t, err)
-		for range 3 {
-			f, _ := fail(t, c, limited("Bun.serve({port: 3111, fetch: r => new Response('', {status: 503})})"), 15*time.Second)
-			require.Equal(t, release.CodeDeadlineExceeded, f.Code)
-			a, err := c.Apply(t.Context(), limited(answering), options(t))
-			require.NoError(t, err)
-			live, err := c.Wait(t.Context(), limited(answering), a, Options{Timeout: time.Minute, Progress: progress(t)})
-			require.NoError(t, err)
-			require.Equal(t, 1, live.Ready)
-		}
-	})
+		live, err := c.Wait(t.Context(), limited(answering), a, Options{Timeout: time.Minute, Progress: progress(t)})
+		require.NoError(t, err)
+		require.Equal(t, 1, live.Ready)
+	}
+}
+
+func readyForAWhileOrNever(t *testing.T, c *user, up *cluster.Cluster, digest string) {
 	t.Run("a registry without a name is told at the limit", func(t *testing.T) {
 		ns := namespace(t, c)
 		f, _ := failAfter(t, c, realRole(t, up, ns, digest)(strings.ReplaceAll(program(answering), "$IMAGE", "nowhere.invalid/"+strings.Repeat("a-long-name/", 8)+"app@"+digest)), 3*time.Second, warned(t, c, ns, "no such host"))

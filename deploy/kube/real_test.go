@@ -35,6 +35,8 @@ func TestOnARealNode(t *testing.T) {
 	}{
 		{"the runtime's failures end the wait with their cause", runtimeFailures},
 		{"the cause is that of the container that keeps a pod from being ready", containersInTrouble},
+		{"a deadline as long as the timeout does not end the way back", deadlineAsLongAsTheTimeout},
+		{"what is ready for a while, later or never is told", readyForAWhileOrNever},
 		{"an old pod that answers during its preStop is waited for", oldPodInItsPreStop},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
