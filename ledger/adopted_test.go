@@ -99,14 +99,17 @@ func TestThePageThatEndsWithTheRecord0IsTheLast(t *testing.T) {
 	l := ledger.New(inMemory().store, app, ledger.Options{})
 	lock := take(t, l)
 	overFound(t, l, lock, version(9))
-	for n := 2; n <= 15; n++ {
+	for n := 2; n <= 3; n++ {
 		settled(t, l, lock, n)
 	}
 	pages := 0
 	records, err := l.Newest(t.Context(), func([]release.Record) bool { pages++; return pages > 3 })
 	require.NoError(t, err)
-	require.Len(t, records, 16, "a page of records, #0 the last of them")
+	require.Len(t, records, 4, "a page of records, #0 the last of them")
 	require.Equal(t, 1, pages)
+	for n := 4; n <= 15; n++ {
+		settled(t, l, lock, n)
+	}
 	records, err = l.ListSince(t.Context(), time.Now().Add(-time.Hour), 0, 0)
 	require.NoError(t, err)
 	require.Len(t, records, 16)

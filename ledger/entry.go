@@ -3,6 +3,7 @@ package ledger
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -142,12 +143,21 @@ func unpackObjects(packed []byte) (map[string][]json.RawMessage, error) {
 	if err != nil {
 		return nil, err
 	}
-	plain, err := io.ReadAll(io.LimitReader(r, objectsMax))
-	if err != nil {
+	var plain bytes.Buffer
+	plain.Grow(unpackedSize(packed))
+	if _, err := plain.ReadFrom(io.LimitReader(r, objectsMax)); err != nil {
 		return nil, err
 	}
 	objects := map[string][]json.RawMessage{}
-	return objects, json.Unmarshal(plain, &objects)
+	return objects, json.Unmarshal(plain.Bytes(), &objects)
+}
+
+// unpackedSize is what gzip's last four bytes say of the size, but no more than so few
+// bytes can hold, and what a buffer needs to see the end.
+func unpackedSize(packed []byte) int {
+	const bestRatio = 1032
+	size := binary.LittleEndian.Uint32(packed[len(packed)-4:])
+	return min(int(size), objectsMax, bestRatio*len(packed)) + bytes.MinRead
 }
 
 // attach adds attachments to the parts of an entry. Their names become keys of

@@ -109,15 +109,21 @@ func (l *Ledger) storedPage(ctx context.Context, limit int, before int64) (store
 	if before == 0 || before > head.seq() {
 		before = head.seq() + 1
 	}
-	entries, err := l.page(ctx, limit, before, head)
-	return storedPage{entries, head, gone, before}, err
+	return l.pageBefore(ctx, storedPage{head: head, gone: gone, before: before}, limit)
+}
+
+// pageBefore reads the entries of a page of which the rest is known.
+func (l *Ledger) pageBefore(ctx context.Context, p storedPage, limit int) (storedPage, error) {
+	var err error
+	p.entries, err = l.page(ctx, limit, p.before, p.head)
+	return p, err
 }
 
 // ListSince is List of the records that began at that time or later.
 func (l *Ledger) ListSince(ctx context.Context, since time.Time, limit int, before int64) ([]release.Record, error) {
 	found := []release.Record{}
 	for {
-		page, err := l.List(ctx, firstPage, before)
+		page, err := l.List(ctx, pageReads, before)
 		if err != nil {
 			return nil, err
 		}
@@ -127,7 +133,7 @@ func (l *Ledger) ListSince(ctx context.Context, since time.Time, limit int, befo
 			}
 			found = append(found, r)
 		}
-		if before = oldest(page); len(page) < firstPage || before == 0 {
+		if before = oldest(page); len(page) < pageReads || before == 0 {
 			return found, nil
 		}
 	}
@@ -155,8 +161,8 @@ func (l *Ledger) page(ctx context.Context, limit int, before int64, head StoredE
 	if before > head.seq() {
 		from, want = head.seq(), limit
 	}
-	for from > 0 && want > 0 {
-		count := min(int64(max(want, pageReads)), from) // numbers whose records are gone do not count
+	for least := 0; from > 0 && want > 0; least = pageReads { // numbers whose records are gone do not count
+		count := min(int64(max(want, least)), from)
 		more, err := l.run(ctx, from, count)
 		if err != nil {
 			return nil, err
@@ -182,11 +188,12 @@ func (l *Ledger) run(ctx context.Context, from, n int64) ([]StoredEntry, error) 
 	return slices.DeleteFunc(found, func(e StoredEntry) bool { return !e.found() }), err
 }
 
-// firstPage is how many records Newest reads before it asks; each further page is
-// four times as large, and after lastPage all that is left is read at once.
+// newestPage is how many records Newest reads before it asks: what is asked for is nearly
+// always among them. Each further page is four times as large, and after lastPage all that
+// is left is read at once.
 const (
-	firstPage = 16
-	lastPage  = 256
+	newestPage = 4
+	lastPage   = 256
 )
 
 // Newest returns the newest records, newest first, as many as it takes until
@@ -218,12 +225,8 @@ func (l *Ledger) Newest(ctx context.Context, enough func(newest []release.Record
 // NewestStored is Newest of the records that are in the store; found reports whether
 // they are enough.
 func (l *Ledger) NewestStored(ctx context.Context, enough func(newest []release.Record) bool) (newest []release.Record, found bool, err error) {
-	before := int64(0)
-	for limit := firstPage; ; limit *= 4 {
-		if limit > lastPage {
-			limit = 0
-		}
-		p, err := l.storedPage(ctx, limit, before)
+	p, err := l.storedPage(ctx, newestPage, 0)
+	for limit := newestPage; ; {
 		if err != nil {
 			return nil, false, err
 		}
@@ -235,6 +238,10 @@ func (l *Ledger) NewestStored(ctx context.Context, enough func(newest []release.
 		case limit == 0 || len(page) < limit || oldest(page) == 0:
 			return newest, false, nil
 		}
-		before = oldest(page)
+		if limit *= 4; limit > lastPage {
+			limit = 0
+		}
+		p.before = oldest(page)
+		p, err = l.pageBefore(ctx, p, limit)
 	}
 }

@@ -1,7 +1,9 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -54,8 +56,26 @@ func (l *Ledger) View(ctx context.Context, n int) (v View, err error) {
 			return View{}, err
 		}
 	}
-	v.Entries = slices.Collect(l.entries(newest, v.withdrawn))
+	for e := range l.entries(newest, v.withdrawn) {
+		for role, objects := range e.Objects {
+			for i := range objects {
+				objects[i] = v.held(role, i, objects[i])
+			}
+		}
+		v.Entries = append(v.Entries, e)
+	}
 	return v, nil
+}
+
+// held is an object as an entry has it already, or itself: most objects are the same
+// from release to release, and are held once.
+func (v View) held(role string, at int, object json.RawMessage) json.RawMessage {
+	for _, e := range v.Entries {
+		if same := e.Objects[role]; at < len(same) && bytes.Equal(same[at], object) {
+			return same[at]
+		}
+	}
+	return object
 }
 
 // newest are the n newest entries or some more, newest first, found from a number

@@ -221,3 +221,20 @@ func TestWhatWasNotedOutlivesItsRun(t *testing.T) {
 		requireWhole(t, l)
 	})
 }
+
+func TestWhatReleasesHaveAlikeIsHeldOnce(t *testing.T) {
+	l := ledger.New(inMemory().store, app, ledger.Options{})
+	lock := take(t, l)
+	for n := 1; n <= 3; n++ {
+		settled(t, l, lock, n)
+	}
+	view, err := l.View(t.Context(), 3)
+	require.NoError(t, err)
+	require.Len(t, view.Entries, 3)
+	held := view.Entries[0].Objects["cluster"][1] // a Service, which every version has
+	for i, e := range view.Entries {
+		objects := e.Release().Roles[0].Objects
+		require.Equal(t, version(3 - i).Roles[0].Objects, objects)
+		require.Same(t, &held[0], &objects[1][0])
+	}
+}

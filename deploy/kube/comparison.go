@@ -58,15 +58,15 @@ func (t *Target) read(ctx context.Context, state apply.State) (apply.State, erro
 // Compare reads what the role has and, at the same time, what its pods run, and has the
 // server try every object that is not as the release states it.
 func (t *Target) Compare(ctx context.Context, step deploy.Step) (deploy.Comparison, error) {
-	releasePods, err := podsOfRelease(step.Release)
-	if err != nil {
-		return deploy.Comparison{}, err
-	}
-	services := slices.DeleteFunc(slices.Clone(releasePods.services), func(s releaseService) bool { return s.role != step.Role.Name })
 	state, policy, err := t.wanted(step)
 	if err != nil {
 		return deploy.Comparison{}, err
 	}
+	releasePods, err := podsOfRelease(step.Release, step.Role.Name, state.Objects)
+	if err != nil {
+		return deploy.Comparison{}, err
+	}
+	services := slices.DeleteFunc(slices.Clone(releasePods.services), func(s releaseService) bool { return s.role != step.Role.Name })
 	var (
 		plan  apply.Plan
 		found = running{objects: state.Objects}

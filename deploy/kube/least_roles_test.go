@@ -165,7 +165,7 @@ func TestTheLeastRolesAreWhatIsUsed(t *testing.T) {
 
 	// Whether a pod ends while somebody waits for it is chance: here those of web are
 	// waited for as if their role was gone.
-	running, err := podsOfRelease(all)
+	running, err := podsOfRelease(all, "", nil)
 	require.NoError(t, err)
 	soon, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()

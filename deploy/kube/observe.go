@@ -143,8 +143,9 @@ func podsOf(ctx context.Context, c *client.Client, selected map[string]labels.Se
 	for ns, set := range selected {
 		group.Go(func() error {
 			var slim object.SlimPods
+			var patches compare.Patches
 			list, err := c.ListPods(gctx, ns, set, func(p *corev1.Pod) {
-				p.ManagedFields = compare.PatchesOf(p.ManagedFields)
+				p.ManagedFields = patches.Of(p.ManagedFields)
 				slim.Slim(p)
 			})
 			mu.Lock()

@@ -110,6 +110,7 @@ func (t *Target) replacePatched(ctx context.Context, role release.Role, objects 
 // watchPods follows the pods of a namespace until a condition holds for what runs.
 func (t *Target) watchPods(ctx context.Context, r running, namespace string, holds func(running) bool) (running, error) {
 	others := slices.DeleteFunc(slices.Clone(r.pods), func(p *corev1.Pod) bool { return p.Namespace == namespace })
+	var patches compare.Patches
 	for ctx.Err() == nil {
 		w, err := t.client.WatchTyped(client.Pods, namespace)(ctx, metav1.ListOptions{})
 		if err != nil {
@@ -121,7 +122,7 @@ func (t *Target) watchPods(ctx context.Context, r running, namespace string, hol
 			if !ok {
 				continue
 			}
-			p.ManagedFields = compare.PatchesOf(p.ManagedFields)
+			p.ManagedFields = patches.Of(p.ManagedFields)
 			if there[p.Name] = p; event.Type == watch.Deleted {
 				delete(there, p.Name)
 			}

@@ -52,17 +52,20 @@ func (r releasePods) has(p *corev1.Pod) bool {
 }
 
 // podsOfRelease are the pods of all roles of a release, and the Services that are for
-// them.
-func podsOfRelease(rel release.Release) (releasePods, error) {
+// them. known are the objects of the role of that name, which were read already.
+func podsOfRelease(rel release.Release, name string, known []*object.Object) (releasePods, error) {
 	var out releasePods
 	var services []releaseService
 	for _, role := range rel.Roles {
 		if role.Target != release.TargetKubernetes {
 			continue
 		}
-		objects, err := object.Parse(role)
-		if err != nil {
-			return out, err
+		objects := known
+		if role.Name != name || len(known) != len(role.Objects) {
+			var err error
+			if objects, err = object.Parse(role); err != nil {
+				return out, err
+			}
 		}
 		for _, o := range objects {
 			out.add(role.Name, o)

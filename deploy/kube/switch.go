@@ -76,7 +76,7 @@ func (t *Target) complete(ctx context.Context, step deploy.Step, applied apply.A
 	if err := apply.Prune(limit, t.client, applied, t.options.Progress); err != nil {
 		return release.Live{}, err
 	}
-	if err := t.drained(limit, step, ready.Pods); err != nil {
+	if err := t.drained(limit, step, objects, ready.Pods); err != nil {
 		return release.Live{}, err
 	}
 	pods := ready.Pods
@@ -96,8 +96,8 @@ func (t *Target) complete(ctx context.Context, step deploy.Step, applied apply.A
 
 // drained waits until no Service of the release sends traffic to pods of the role that
 // end: those of the revision before, or of what was just pruned.
-func (t *Target) drained(ctx context.Context, step deploy.Step, known []*corev1.Pod) error {
-	running, err := podsOfRelease(step.Release)
+func (t *Target) drained(ctx context.Context, step deploy.Step, objects []*object.Object, known []*corev1.Pod) error {
+	running, err := podsOfRelease(step.Release, step.Role.Name, objects)
 	if err != nil {
 		return err
 	}
@@ -109,10 +109,12 @@ func inParity(role release.Role, live release.Live) bool {
 	return len(release.Compare(release.Release{Roles: []release.Role{role}}, map[string]release.Live{role.Name: live})) == 0
 }
 
-// waitedFor is what an apply did, as a rollout wants to know it.
+// waitedFor is what an apply did, as a rollout wants to know it. The live objects are then
+// the rollout's alone, which lets go of each as it is told of a newer one.
 func waitedFor(applied apply.Applied) []rollout.Object {
 	var out []rollout.Object
-	for _, r := range applied.Results {
+	for i, r := range applied.Results {
+		applied.Results[i].Live = nil
 		if r.Action == release.ActionUnchanged && r.Live == nil {
 			continue // a Job that has run, and is gone
 		}

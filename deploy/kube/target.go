@@ -215,7 +215,7 @@ func (t *Target) Remove(ctx context.Context, role release.Role, keep release.Rel
 	if err != nil || !removed {
 		return err
 	}
-	running, err := podsOfRelease(keep)
+	running, err := podsOfRelease(keep, "", nil)
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ type Result struct {
 	Action   release.Action
 	SamePods bool                       // its pod template is as it was before, so that no pod is replaced
 	Version  string                     // resourceVersion that the apply gave it; empty: unchanged
-	Live     *unstructured.Unstructured // as it is now; nil: not known
+	Live     *unstructured.Unstructured // as it is now, slim; nil: not known
 }
 
 // Applied is what an Apply did.

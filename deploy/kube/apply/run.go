@@ -185,7 +185,7 @@ func (r *run) applyObject(ctx context.Context, o *object.Object) (Result, error)
 func unchanged(o *object.Object, live *unstructured.Unstructured) Result {
 	result := Result{Object: o, Action: release.ActionUnchanged, SamePods: true}
 	if o.BecomesReady() {
-		result.Live = object.WithoutManagedFields(live)
+		result.Live = object.SlimWorkload(live)
 	}
 	return result
 }
@@ -193,7 +193,7 @@ func unchanged(o *object.Object, live *unstructured.Unstructured) Result {
 // written is the result for an object that the server has written. It may be ready
 // already, if nothing changed that its pods run.
 func written(o *object.Object, action release.Action, got client.Applied) Result {
-	return Result{Object: o, Action: action, Version: got.Version, Live: object.WithoutManagedFields(got.Object)}
+	return Result{Object: o, Action: action, Version: got.Version, Live: object.SlimWorkload(got.Object)}
 }
 
 // replace deletes a Job, whose template cannot change, and creates it again.

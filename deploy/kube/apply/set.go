@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"sort"
@@ -73,32 +75,54 @@ func idOf(parent object.ID) string {
 // name their set by a label, so that it is known whether or not the configuration has
 // the role; configured, which may be empty, is for objects that name none of theirs.
 func ParentNamespace(app string, role release.Role, configured string) (string, error) {
-	objects, err := object.Parse(role)
-	if err != nil {
-		return "", err
+	var candidates, sets []string
+	inSet := func(namespace string) bool {
+		s := SetOf(app, role.Name, namespace, nil)
+		return slices.Contains(sets, s.ID) || slices.Contains(sets, s.before.id)
 	}
-	candidates := []string{configured}
-	for _, o := range objects {
-		candidates = append(candidates, o.ID.Namespace)
+	if configured != "" {
+		candidates = append(candidates, configured)
 	}
-	candidates = slices.DeleteFunc(candidates, func(ns string) bool { return ns == "" })
+	for i, raw := range role.Objects {
+		ns, set, err := namespaceAndSet(raw)
+		if err != nil {
+			return "", fmt.Errorf("role %s: object %d: %w", role.Name, i+1, err)
+		}
+		if ns != "" && !slices.Contains(candidates, ns) {
+			candidates = append(candidates, ns)
+		}
+		if set != "" && !slices.Contains(sets, set) {
+			sets = append(sets, set)
+		}
+		if configured != "" && inSet(configured) {
+			return configured, nil // and the others need not be read
+		}
+	}
 	for _, candidate := range candidates {
-		s := SetOf(app, role.Name, candidate, nil)
-		if slices.ContainsFunc(objects, func(o *object.Object) bool { return s.names(o.Body) }) {
+		if inSet(candidate) {
 			return candidate, nil
 		}
 	}
 	return append(candidates, "default")[0], nil
 }
 
+// namespaceAndSet reads of a rendered object its namespace and the set that its label
+// names, and no more: a release may have thousands of objects.
+func namespaceAndSet(raw []byte) (namespace, set string, err error) {
+	var o struct {
+		Metadata struct {
+			Namespace any            `json:"namespace"` // what is no text is refused where the whole is read
+			Labels    map[string]any `json:"labels"`
+		} `json:"metadata"`
+	}
+	err = json.Unmarshal(raw, &o)
+	namespace, _ = o.Metadata.Namespace.(string)
+	set, _ = o.Metadata.Labels[object.PartOfLabel].(string)
+	return namespace, set, err
+}
+
 // Selector is the label selector that selects the members.
 func (s Set) Selector() string { return object.PartOfLabel + " in (" + s.ID + "," + s.before.id + ")" }
-
-// names reports whether an object's label names the set.
-func (s Set) names(u *unstructured.Unstructured) bool {
-	id := u.GetLabels()[object.PartOfLabel]
-	return id == s.ID || id == s.before.id
-}
 
 // has reports whether a live object is a member: its label names the set, and it is no
 // other app's or role's that had the same name once.

@@ -9,19 +9,41 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// PatchesOf are the entries of a pod's managed fields by which a person has changed
-// what the pod runs; nil if nobody has. Whoever has made the pod is not meant.
-func PatchesOf(entries []metav1.ManagedFieldsEntry) []metav1.ManagedFieldsEntry {
+// Patches finds by which entries of their managed fields pods were changed by a person.
+// What pods have alike is read once: a release may have thousands. The zero value works;
+// it is for one goroutine.
+type Patches struct {
+	read map[string]bool // by the text of the fields of a specification: whether they are a person's change
+}
+
+// Of are the entries of a pod's managed fields by which a person has changed what the
+// pod runs; nil if nobody has. Whoever has made the pod is not meant.
+func (p *Patches) Of(entries []metav1.ManagedFieldsEntry) []metav1.ManagedFieldsEntry {
 	var out []metav1.ManagedFieldsEntry
 	for _, e := range entries {
-		if !IsHand(e.Manager) || e.Subresource != "" && e.Subresource != "resize" || e.FieldsV1 == nil {
-			continue
-		}
-		if len(patchedFields(e)) > 0 {
+		if IsHand(e.Manager) && (e.Subresource == "" || e.Subresource == "resize") && e.FieldsV1 != nil && p.patches(e) {
 			out = append(out, e)
 		}
 	}
 	return out
+}
+
+// patches reports whether an entry has fields by which a person has changed a pod.
+func (p *Patches) patches(e metav1.ManagedFieldsEntry) bool {
+	at := bytes.Index(e.FieldsV1.Raw, []byte(`"f:spec"`))
+	if at < 0 {
+		return false
+	}
+	spec := e.FieldsV1.Raw[at:] // before it are the metadata, which differ from controller to controller
+	found, known := p.read[string(spec)]
+	if !known {
+		if p.read == nil {
+			p.read = map[string]bool{}
+		}
+		found = len(patchedFields(e)) > 0
+		p.read[string(spec)] = found
+	}
+	return found
 }
 
 // patchedFields are the fields of the specification that an entry has; none if it

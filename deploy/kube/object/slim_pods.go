@@ -19,7 +19,8 @@ type SlimPods struct {
 // Slim makes a pod slim: of its specification the node, the restart policy, the grace
 // period, the containers by their names, images, policies and probes, and the Secrets
 // that are read remain. Managed fields are the caller's to keep: a pod with any is not
-// made slim.
+// made slim. Of its status the addresses, and the conditions but for those of its readiness
+// and of a node that it does not get, are left out.
 func (s *SlimPods) Slim(p *corev1.Pod) {
 	if len(p.ManagedFields) > 0 {
 		return
@@ -32,18 +33,21 @@ func (s *SlimPods) Slim(p *corev1.Pod) {
 	}
 	for _, list := range [][]corev1.ContainerStatus{p.Status.InitContainerStatuses, p.Status.ContainerStatuses, p.Status.EphemeralContainerStatuses} {
 		for i := range list {
-			list[i].VolumeMounts = nil
+			list[i].VolumeMounts, list[i].AllocatedResources, list[i].AllocatedResourcesStatus, list[i].Resources, list[i].User = nil, nil, nil, nil, nil
 			s.share(&list[i].Name, &list[i].Image, &list[i].ImageID)
 		}
 	}
-	for i := range p.Status.Conditions {
-		c := &p.Status.Conditions[i]
+	status := &p.Status
+	status.HostIP, status.HostIPs, status.PodIP, status.PodIPs = "", nil, "", nil
+	status.Conditions = slimConditions(status.Conditions)
+	for i := range status.Conditions {
+		c := &status.Conditions[i]
 		share(s, &c.Type)
 		share(s, &c.Status)
 		s.share(&c.Reason, &c.Message)
 	}
 	share(s, &p.Status.Phase)
-	s.share(&p.Namespace, &p.Spec.NodeName, &p.Status.HostIP)
+	s.share(&p.Namespace, &p.Spec.NodeName)
 	s.shareWithSiblings(p)
 }
 
@@ -67,7 +71,6 @@ func (s *SlimPods) shareWithSiblings(p *corev1.Pod) {
 	same(&p.Spec.InitContainers, first.Spec.InitContainers)
 	same(&p.Spec.Containers, first.Spec.Containers)
 	same(&p.Spec.Volumes, first.Spec.Volumes)
-	same(&p.Status.HostIPs, first.Status.HostIPs)
 }
 
 func same[T any](mine *T, other T) {
@@ -92,6 +95,20 @@ func share[T ~string](s *SlimPods, text *T) {
 		s.texts = map[string]string{}
 	}
 	s.texts[string(*text)] = string(*text)
+}
+
+// slimConditions are those that say whether a pod is ready, and why it has no node.
+func slimConditions(list []corev1.PodCondition) []corev1.PodCondition {
+	read := func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady || c.Type == corev1.PodScheduled && c.Status != corev1.ConditionTrue
+	}
+	var out []corev1.PodCondition
+	for _, c := range list {
+		if read(c) {
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 func slimContainers(list []corev1.Container) []corev1.Container {

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/joelhooks/shipit/deploy/kube/diagnose"
@@ -41,6 +43,36 @@ func TestWhatAWatchTellsFromBeforeTheApplyIsIgnored(t *testing.T) {
 	require.False(t, done(), "that rollout was over before the apply, and says nothing of the new one")
 	r.handle(watchEvent{object: deployment(11, 2, 2)})
 	require.True(t, done())
+}
+
+func TestWhatIsHeldOfAWatchedObjectIsWhatIsReadOfIt(t *testing.T) {
+	live := deployment(10, 2, 1)
+	r := newRun(nil, []Object{applied(live)}, Options{})
+	told := deployment(11, 2, 1)
+	told.SetManagedFields([]metav1.ManagedFieldsEntry{{Manager: "shipit"}})
+	template := map[string]any{
+		"metadata": map[string]any{"annotations": map[string]any{"a": "b"}},
+		"spec":     map[string]any{"dnsPolicy": "None", "containers": []any{map[string]any{"name": "web", "image": "web@sha256:1", "args": []any{"x"}}}},
+	}
+	require.NoError(t, unstructured.SetNestedField(told.Object, template, "spec", "template"))
+	r.handle(watchEvent{object: told})
+	held := r.tracked[r.order[0]].Live
+	require.Equal(t, "11", held.GetResourceVersion())
+	require.Empty(t, held.GetManagedFields())
+	kept, _, _ := unstructured.NestedMap(held.Object, "spec", "template")
+	require.Equal(t, map[string]any{"spec": map[string]any{"containers": []any{map[string]any{"name": "web", "image": "web@sha256:1"}}}}, kept)
+
+	r.handle(watchEvent{object: &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "web-1", UID: "pod", Annotations: map[string]string{"a": "b"}, ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubelet"}}},
+		Spec:       corev1.PodSpec{NodeName: "node", SchedulerName: "other", Containers: []corev1.Container{{Name: "web", Image: "web@sha256:1", Args: []string{"x"}}}},
+		Status: corev1.PodStatus{PodIPs: []corev1.PodIP{{IP: "10.0.0.1"}}, Conditions: []corev1.PodCondition{
+			{Type: corev1.PodScheduled, Status: corev1.ConditionTrue}, {Type: corev1.PodReady, Status: corev1.ConditionTrue}}},
+	}})
+	require.Equal(t, &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "web-1", UID: "pod"},
+		Spec:       corev1.PodSpec{NodeName: "node", Containers: []corev1.Container{{Name: "web", Image: "web@sha256:1"}}},
+		Status:     corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}},
+	}, r.pods["pod"].Pod)
 }
 
 func TestWhatAControllerSaidBeforeTheRolloutEndsItOnlyOnceItLasts(t *testing.T) {

@@ -77,7 +77,7 @@ func (r *run) handleObject(u *unstructured.Unstructured, deleted bool) {
 		t.Live, t.statusRead, t.delegated, t.status = nil, false, false, diagnose.Status{Missing: "was deleted"}
 		return
 	}
-	t.Live, t.statusRead = object.WithoutManagedFields(u), false
+	t.Live, t.statusRead = object.SlimWorkload(u), false
 	r.byUID[u.GetUID()] = t
 	r.addEarlyWarnings(u.GetUID(), t.history)
 }
