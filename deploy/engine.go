@@ -24,6 +24,9 @@ type Engine struct {
 	Timeout  time.Duration      // of one rollout; must be set
 	Lock     ledger.LockOptions // how the lock is taken; the zero value does not wait for it
 	Progress release.Progress   // nil is silent
+	// Changing is called when it is known that a release is more than what runs already, before
+	// its preflight. It must not wait; nil: nobody is told.
+	Changing func()
 	// Begun is told of the pending record, before the first change. It must not wait; nil:
 	// nobody is told.
 	Begun func(release.Record)

@@ -22,6 +22,9 @@ func (e Engine) Release(ctx context.Context, rel release.Release, t Terms) (rele
 	if record, running := e.alreadyRunning(ctx, rel, t); running {
 		return record, nil
 	}
+	if e.Changing != nil {
+		e.Changing()
+	}
 	checked, err := e.preflight(ctx, rel, t)
 	if err != nil {
 		return release.Record{}, Unchanged(err)

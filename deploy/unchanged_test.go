@@ -22,6 +22,8 @@ func TestWhatRunsAsRecordedIsNotWrittenAgain(t *testing.T) {
 
 	a := shipped(t, "cluster")
 	a.target.calls = nil
+	changing := 0
+	a.Changing = func() { changing++ }
 	record, err := a.ship(t, same, deploy.Terms{})
 	require.NoError(t, err)
 	require.True(t, record.Unchanged)
@@ -29,12 +31,14 @@ func TestWhatRunsAsRecordedIsNotWrittenAgain(t *testing.T) {
 	require.Equal(t, 1, record.Roles[0].Ready)
 	require.Equal(t, 1, count(a))
 	require.Empty(t, a.target.calls)
+	require.Zero(t, changing, "nothing is about to change")
 
 	t.Run("but it is if that is asked for", func(t *testing.T) {
 		record, err := a.ship(t, same, deploy.Terms{Record: true})
 		require.NoError(t, err)
 		require.False(t, record.Unchanged)
 		require.Equal(t, 2, count(a))
+		require.Equal(t, 1, changing)
 	})
 
 	for name, change := range map[string]func(a *app, rel *release.Release){

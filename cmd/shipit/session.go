@@ -89,7 +89,7 @@ func (s *session) engine(ctx context.Context, targets map[release.Target]deploy.
 	}
 	engine := deploy.Engine{
 		Config: s.cfg, Targets: targets, Policy: s.policy(verify), Timeout: s.timeout(), Progress: s.report,
-		Ledger: ledger.New(store, s.cfg.App, s.ledgerOptions(ctx)), AskRegistry: keeper.askRegistry, Begun: s.globals.notified.Begun,
+		Ledger: ledger.New(store, s.cfg.App, s.ledgerOptions(ctx)), AskRegistry: keeper.askRegistry, Begun: s.globals.notified.Begun, Changing: spareMemory,
 	}
 	return deployment{session: s, Engine: engine}, nil
 }
