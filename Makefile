@@ -47,7 +47,7 @@ FUZZTIME ?= 3s
 fuzz: ## every fuzz target for a while: make fuzz FUZZTIME=10m
 	@# Instrumented are this module's packages: `go test -fuzz` compiles all that they import a second time, too.
 	@# Without a limit a new input is minimised for a minute, in which nothing is tried.
-	@set -e; work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; \
+	@set -e; work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; trap 'exit 130' INT TERM; \
 	for dir in $$(grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -n 1 dirname | sort -u); do \
 		go test -c -gcflags='github.com/joelhooks/shipit/...=-d=libfuzzer' -o "$$work/fuzz" $$dir; \
 		kept=$$(go env GOCACHE)/fuzz/$$(go list $$dir); \
