@@ -74,9 +74,9 @@ func packedFields(u *unstructured.Unstructured) (string, bool) {
 	return packed, ok
 }
 
-// WithoutManagedFields is a live object without its managed fields; nil stays nil. It
+// withoutManagedFields is a live object without its managed fields; nil stays nil. It
 // shares the rest.
-func WithoutManagedFields(u *unstructured.Unstructured) *unstructured.Unstructured {
+func withoutManagedFields(u *unstructured.Unstructured) *unstructured.Unstructured {
 	if u == nil {
 		return nil
 	}

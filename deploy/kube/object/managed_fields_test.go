@@ -20,12 +20,12 @@ func TestAnObjectIsReadWithItsManagedFields(t *testing.T) {
 	require.Equal(t, whole.GetManagedFields(), ManagedFields(&got))
 	require.Equal(t, whole.GetManagedFields(), ManagedFields(&whole))
 
-	bare := WithoutManagedFields(&got)
-	require.Equal(t, WithoutManagedFields(&whole), bare)
+	bare := withoutManagedFields(&got)
+	require.Equal(t, withoutManagedFields(&whole), bare)
 	require.Nil(t, bare.GetManagedFields())
 	require.Equal(t, int64(3), bare.GetGeneration())
 	require.NotEmpty(t, ManagedFields(&got), "the object itself keeps them")
-	require.Nil(t, WithoutManagedFields(nil))
+	require.Nil(t, withoutManagedFields(nil))
 
 	typed, err := As[corev1.ConfigMap](&got)
 	require.NoError(t, err)
@@ -41,5 +41,5 @@ func TestWhatIsNoObjectIsNotRead(t *testing.T) {
 	got, err := Decode([]byte(`{"kind":"Any"}`))
 	require.NoError(t, err)
 	require.Empty(t, ManagedFields(&got))
-	require.Same(t, &got, WithoutManagedFields(&got))
+	require.Same(t, &got, withoutManagedFields(&got))
 }

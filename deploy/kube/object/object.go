@@ -111,7 +111,7 @@ func hashOf(raw []byte) string {
 // As reads an object as its Go type, without its managed fields.
 func As[T any](u *unstructured.Unstructured) (*T, error) {
 	var typed T
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(WithoutManagedFields(u).Object, &typed); err != nil {
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(withoutManagedFields(u).Object, &typed); err != nil {
 		return nil, fmt.Errorf("%s: %w", IDOf(u), err)
 	}
 	return &typed, nil

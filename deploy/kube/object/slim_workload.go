@@ -13,7 +13,7 @@ var templated = map[string]bool{"apps": true, "batch": true}
 // of the template of a workload all but the names and images of its containers. nil stays
 // nil. It shares the rest.
 func SlimWorkload(u *unstructured.Unstructured) *unstructured.Unstructured {
-	u = WithoutManagedFields(u)
+	u = withoutManagedFields(u)
 	if u == nil || !templated[u.GroupVersionKind().Group] {
 		return u
 	}

@@ -35,6 +35,6 @@ func TestASlimWorkloadHasWhatIsReadOfIt(t *testing.T) {
 	// The specification of another kind is its own.
 	other := live()
 	other.SetAPIVersion("example.com/v1")
-	require.Equal(t, WithoutManagedFields(other), SlimWorkload(other))
+	require.Equal(t, withoutManagedFields(other), SlimWorkload(other))
 	require.Nil(t, SlimWorkload(nil))
 }
