@@ -87,7 +87,7 @@ func served(name string, port int, version string, lines ...string) service.Defi
 }
 
 // imageOfService is the image of a version of the service.
-func imageOfService(t *testing.T, d service.Definition, mode string) layersOf {
+func imageOfService(t *testing.T, d service.Definition, mode string) treeOf {
 	t.Helper()
 	version := strings.TrimLeft(d.Digest[7:], "0")
 	return contentOf(layerOf(t, hosttest.File("app/version", version), hosttest.File("app/mode", mode)))

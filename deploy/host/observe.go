@@ -17,7 +17,7 @@ import (
 // observing are the options of observe; the zero value works.
 type observing struct {
 	whole    bool     // read all content; otherwise only if sizes, times or inodes have changed
-	layers   layersOf // of the role's image; needed for whole
+	tree     treeOf   // of the role's image; needed for whole
 	services []string // of the app on this machine: their processes are not copies of it
 	bans     []service.Ban
 }
@@ -106,7 +106,7 @@ const steadyAfter = 10 * time.Minute
 func (r runner) contentNote(ctx context.Context, d service.Definition, role release.Role, with observing) (string, error) {
 	var err error
 	if with.whole {
-		_, err = r.verified(ctx, d, r.image(role), imageSource{role, with.layers})
+		_, err = r.verified(ctx, d, r.image(role), imageSource{role, with.tree})
 	} else {
 		err = r.store(d).Verify(ctx, r.image(role), false)
 	}

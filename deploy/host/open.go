@@ -12,6 +12,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/joelhooks/shipit/config"
+	"github.com/joelhooks/shipit/deploy/host/content"
 	"github.com/joelhooks/shipit/deploy/host/machine"
 	"github.com/joelhooks/shipit/deploy/host/service"
 	"github.com/joelhooks/shipit/release"
@@ -26,6 +27,7 @@ type Target struct {
 	roles    map[string]config.Host
 	first    string // the first role of a host
 	machines *machine.Pool
+	trees    *content.Trees
 	bans     []service.Ban
 	o        Options
 }
@@ -52,6 +54,7 @@ type Options struct {
 // there, and has a Hint that says what to do, unless o.Partial is set.
 func Open(ctx context.Context, cfg config.Config, o Options) (*Target, error) {
 	t := &Target{app: cfg.App, file: cfg.Path, roles: map[string]config.Host{}, bans: bansOf(cfg), o: o}
+	t.trees = content.NewTrees(t.layers)
 	t.machines = machine.NewPool(machine.Options{Timeout: o.timeout, KeepAlive: o.keepAlive})
 	var firstThere []string // the first role of each machine
 	seen := map[string]bool{}

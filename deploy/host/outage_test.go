@@ -78,6 +78,10 @@ func cutWhileUnpacking(t *testing.T, l *booted) {
 	case err := <-ended:
 		t.Fatal(err)
 	}
+	require.Eventually(t, func() bool { // the layer is read before the machine's tar has begun
+		out, err := l.Exec(t.Context(), "find", d.Root+"/staging", "-name", "big")
+		return err == nil && out != ""
+	}, time.Minute, 10*time.Millisecond)
 	require.NoError(t, l.Cut(t.Context()))
 	began := time.Now()
 	close(goOn)

@@ -7,7 +7,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/joelhooks/shipit/deploy/host/content"
 	"github.com/joelhooks/shipit/internal/hosttest"
 	"github.com/joelhooks/shipit/release"
 )
@@ -42,7 +41,9 @@ func TestAnImageWithoutTheMachinesPlatformIsRefusedBeforeAnythingChanges(t *test
 	}
 	before := asked
 	require.NoError(t, m.store(d).PrepareStaging(t.Context()))
-	_, err = m.store(d).Unpack(t.Context(), d.Digest, []content.Layer{layerOf(t, hosttest.File("a", "a"))})
+	tree := contentOf(layerOf(t, hosttest.File("a", "a")))(t.Context(), "", "")
+	defer tree.Close()
+	_, err = m.store(d).Unpack(t.Context(), d.Digest, tree, "")
 	require.NoError(t, err)
 	found, err = m.space(t.Context(), d, has("darwin/arm64"))
 	require.NoError(t, err)

@@ -13,9 +13,9 @@ import (
 	"github.com/joelhooks/shipit/release"
 )
 
-// layersOf gives the layers of an image for a platform such as linux/amd64, lowest
-// first.
-type layersOf func(ctx context.Context, ref, platform string) ([]content.Layer, error)
+// treeOf gives the content of an image for a platform such as linux/amd64; it is to be
+// closed.
+type treeOf func(ctx context.Context, ref, platform string) *content.Tree
 
 // image is what the role's release directory must hold. Its Files are known if the role's
 // Files are of a machine with the same platform.
@@ -34,7 +34,7 @@ func (r runner) image(role release.Role) content.Image {
 // service has stopped.
 //
 // After an error the release directory is what it was before.
-func (r runner) prepare(ctx context.Context, role release.Role, layers layersOf) (release.Role, error) {
+func (r runner) prepare(ctx context.Context, role release.Role, tree treeOf) (release.Role, error) {
 	d, err := service.Define(role)
 	if err != nil {
 		return role, err
@@ -47,7 +47,7 @@ func (r runner) prepare(ctx context.Context, role release.Role, layers layersOf)
 	if err := store.PrepareStaging(ctx); err != nil {
 		return role, err
 	}
-	image, err := r.verified(ctx, d, r.image(role), imageSource{role, layers})
+	image, err := r.verified(ctx, d, r.image(role), imageSource{role, tree})
 	var damaged *content.DamagedError
 	switch {
 	case err == nil:
@@ -60,11 +60,13 @@ func (r runner) prepare(ctx context.Context, role release.Role, layers layersOf)
 		return role, err
 	}
 	r.report(d, release.PhaseApply, release.MarkStart, "unpack "+short+" on "+r.Name, 0)
-	list, err := layers(ctx, role.Reference(), r.Platform)
-	if err == nil {
-		image.Files, err = store.Unpack(ctx, d.Digest, list)
+	like := d.Link()
+	if damaged != nil {
+		like = "" // what is there may be what is damaged
 	}
-	if err != nil {
+	sent := tree(ctx, role.Reference(), r.Platform)
+	defer sent.Close()
+	if image.Files, err = store.Unpack(ctx, d.Digest, sent, like); err != nil {
 		return role, fmt.Errorf("unpack %s: %w", short, err)
 	}
 	r.report(d, release.PhaseApply, release.MarkDone, "unpacked "+short+" on "+r.Name, time.Since(began))
@@ -79,19 +81,17 @@ func (r runner) known(role release.Role, image content.Image) release.Role {
 	return role
 }
 
-// imageSource is a role, and what gives the layers of its image.
+// imageSource is a role, and what gives the content of its image.
 type imageSource struct {
-	role   release.Role
-	layers layersOf
+	role release.Role
+	tree treeOf
 }
 
 // files are the Files of the image, computed from its layers.
 func (r runner) files(ctx context.Context, of imageSource) (string, error) {
-	layers, err := of.layers(ctx, of.role.Reference(), r.Platform)
-	if err != nil {
-		return "", err
-	}
-	return content.Files(ctx, layers)
+	tree := of.tree(ctx, of.role.Reference(), r.Platform)
+	defer tree.Close()
+	return tree.Files(ctx)
 }
 
 // verified reads all of the release directory and compares it with the image, whose Files

@@ -58,13 +58,17 @@ func inRoot(d service.Definition, root string) service.Definition {
 }
 
 // prepared prepares a role; what is learned of it is left out.
-func (r runner) prepared(ctx context.Context, role release.Role, layers layersOf) error {
+func (r runner) prepared(ctx context.Context, role release.Role, layers treeOf) error {
 	_, err := r.prepare(ctx, role, layers)
 	return err
 }
 
-func contentOf(layers ...content.Layer) layersOf {
-	return func(context.Context, string, string) ([]content.Layer, error) { return layers, nil }
+func contentOf(layers ...content.Layer) treeOf {
+	return treesOf(func(context.Context, string, string) ([]content.Layer, error) { return layers, nil })
+}
+
+func treesOf(layers func(context.Context, string, string) ([]content.Layer, error)) treeOf {
+	return content.NewTrees(layers).Open
 }
 
 func layerOf(t *testing.T, entries ...hosttest.Entry) content.Layer {
@@ -124,7 +128,7 @@ func TestContentIsPutInPlaceAsItWasSent(t *testing.T) {
 			t.Error("asked for layers")
 			return nil, errors.New("asked for layers")
 		}
-		require.NoError(t, m.prepared(t.Context(), role, never))
+		require.NoError(t, m.prepared(t.Context(), role, treesOf(never)))
 	})
 }
 
@@ -162,6 +166,78 @@ func TestContentThatWasChangedIsSeenAndPutRight(t *testing.T) {
 			require.Empty(t, staged(t, root))
 		})
 	}
+}
+
+// changed is a version of the hostile tree in which one file is another and one is a
+// program.
+func changed(t *testing.T, digest, text string) (service.Definition, treeOf) {
+	t.Helper()
+	d := worker()
+	d.Role, d.Digest = "host", "sha256:"+strings.Repeat(digest, 64)
+	entries := []hosttest.Entry{hosttest.File("text", text), hosttest.Program("same", "echo one")}
+	for _, name := range hosttest.Hostile() {
+		if name != "" && !strings.Contains(name, "\n") {
+			entries = append(entries, hosttest.File("tree/"+name, "content of "+name))
+		}
+	}
+	return d, contentOf(layerOf(t, entries...))
+}
+
+func TestWhatTheReleaseBeforeHasIsCopiedAndNotSent(t *testing.T) {
+	for name, spoil := range map[string]func(t *testing.T, before string){
+		"as it is": nil,
+		"but not what was changed there": func(t *testing.T, before string) {
+			require.NoError(t, os.Chmod(before+"/same", 0o755))
+			require.NoError(t, os.WriteFile(before+"/same", []byte("echo evil"), 0o755))
+		},
+		"but not what is gone there": func(t *testing.T, before string) {
+			require.NoError(t, os.Chmod(before+"/tree", 0o755))
+			require.NoError(t, os.Remove(before+"/tree/plain"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, root := here(t)
+			first, tree := changed(t, "a", "one")
+			first = inRoot(first, root)
+			require.NoError(t, m.prepared(t.Context(), roleOf(t, first), tree))
+			require.NoError(t, os.Symlink(first.ReleaseDir(), first.Link()))
+			if spoil != nil {
+				spoil(t, first.ReleaseDir())
+			}
+			second, tree := changed(t, "b", "two")
+			second = inRoot(second, root)
+			var writes []release.Write
+			ctx := release.WithGuard(t.Context(), release.Guard{After: func(w release.Write) { writes = append(writes, w) }})
+			require.NoError(t, m.prepared(ctx, roleOf(t, second), tree))
+			require.Contains(t, writes, release.Write("host copy"))
+			require.NoError(t, m.store(second).Verify(t.Context(), content.Image{Digest: second.Digest}, true))
+			for file, body := range map[string]string{"text": "two", "same": "echo one", "tree/plain": "content of plain", "tree/-rf": "content of -rf"} {
+				read, err := os.ReadFile(filepath.Join(second.ReleaseDir(), file))
+				require.NoError(t, err)
+				require.Equal(t, body, string(read))
+			}
+			_, info, err := sameFile(first.ReleaseDir()+"/text", second.ReleaseDir()+"/text")
+			require.NoError(t, err)
+			require.Zero(t, info.Mode().Perm()&0o222)
+			same, _, err := sameFile(first.ReleaseDir()+"/same", second.ReleaseDir()+"/same")
+			require.NoError(t, err)
+			require.False(t, same, "what is changed in one release is not changed in the other")
+			require.Empty(t, staged(t, root))
+		})
+	}
+}
+
+// sameFile reports whether two names are of one file, and tells of the second.
+func sameFile(a, b string) (bool, fs.FileInfo, error) {
+	one, err := os.Stat(a)
+	if err != nil {
+		return false, nil, err
+	}
+	other, err := os.Stat(b)
+	if err != nil {
+		return false, nil, err
+	}
+	return os.SameFile(one, other), other, nil
 }
 
 func TestAFaultyLayerLeavesNothing(t *testing.T) {
@@ -304,9 +380,9 @@ func forge(t *testing.T, m runner, d service.Definition) {
 
 func TestAForgedReleaseDirectoryIsNotTrustedForItsOwnLists(t *testing.T) {
 	layers := contentOf(hostileTree(t))
-	away := func(context.Context, string, string) ([]content.Layer, error) {
+	away := treesOf(func(context.Context, string, string) ([]content.Layer, error) {
 		return nil, errors.New("the registry is away")
-	}
+	})
 	t.Run("one that was there before the first release of the image", func(t *testing.T) {
 		m, root := here(t)
 		d := inRoot(worker(), root)
@@ -325,7 +401,7 @@ func TestAForgedReleaseDirectoryIsNotTrustedForItsOwnLists(t *testing.T) {
 		forge(t, m, d)
 		require.ErrorContains(t, m.prepared(t.Context(), role, away), "the registry is away")
 		for _, whole := range []bool{false, true} {
-			note, err := m.contentNote(t.Context(), d, role, observing{whole: whole, layers: away})
+			note, err := m.contentNote(t.Context(), d, role, observing{whole: whole, tree: away})
 			require.NoError(t, err)
 			require.Contains(t, note, "it is not what the image holds", "whole: %t", whole)
 		}
@@ -336,7 +412,7 @@ func TestAForgedReleaseDirectoryIsNotTrustedForItsOwnLists(t *testing.T) {
 		m, root := here(t)
 		d := inRoot(worker(), root)
 		forge(t, m, d)
-		note, err := m.contentNote(t.Context(), d, roleOf(t, d), observing{whole: true, layers: layers})
+		note, err := m.contentNote(t.Context(), d, roleOf(t, d), observing{whole: true, tree: layers})
 		require.NoError(t, err)
 		require.Contains(t, note, "it is not what the image holds")
 	})

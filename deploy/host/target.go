@@ -57,7 +57,7 @@ func (t *Target) Prepare(ctx context.Context, role release.Role) (release.Role, 
 	if err != nil {
 		return role, err
 	}
-	return r.prepare(ctx, role, t.layers)
+	return r.prepare(ctx, role, t.trees.Open)
 }
 
 // Switch makes the service run the role and waits until it does. If ctx ends the wait and
@@ -92,7 +92,7 @@ func (t *Target) Compare(ctx context.Context, step deploy.Step) (deploy.Comparis
 	if err != nil {
 		return deploy.Comparison{}, err
 	}
-	observed, err := r.observe(ctx, role, observing{whole: step.Whole, layers: t.layers, services: t.servicesOn(h), bans: t.bans})
+	observed, err := r.observe(ctx, role, observing{whole: step.Whole, tree: t.trees.Open, services: t.servicesOn(h), bans: t.bans})
 	seen := deploy.Comparison{Live: observed.Live, Present: observed.installed}
 	if err != nil && !errors.As(err, &seen.Failure) {
 		return deploy.Comparison{}, err

@@ -33,9 +33,11 @@ const (
 // of their hashes, so a tar that was cut off is known by their absence.
 //
 // Layers are read from the top, each once: an entry of a layer hides those of the same
-// name below. Faults are *layerError. It returns the Files of the layers.
-func flatten(ctx context.Context, w io.Writer, layers []Layer) (files string, err error) {
+// name below. Faults are *layerError. It returns the Files of the layers. told is told of
+// every file once it is written; nil: nobody is.
+func flatten(ctx context.Context, w io.Writer, layers []Layer, told func(member)) (files string, err error) {
 	f := newFlattener(w)
+	f.told = told
 	for i := len(layers) - 1; i >= 0; i-- {
 		if err := f.layer(ctx, layers[i], i); err != nil {
 			return "", err
@@ -46,6 +48,8 @@ func flatten(ctx context.Context, w io.Writer, layers []Layer) (files string, er
 
 type flattener struct {
 	out         *tar.Writer
+	written     *countedWriter
+	told        func(member)
 	bytesLeft   int64 // that the layers may still hold
 	entriesLeft int
 
@@ -69,9 +73,22 @@ type entry struct {
 
 type hardLink struct{ name, target, layer string }
 
+// countedWriter counts what is written.
+type countedWriter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *countedWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}
+
 func newFlattener(w io.Writer) *flattener {
+	written := &countedWriter{w: w}
 	return &flattener{
-		out: tar.NewWriter(w), bytesLeft: bytesLimit, entriesLeft: entriesLimit,
+		out: tar.NewWriter(written), written: written, bytesLeft: bytesLimit, entriesLeft: entriesLimit,
 		seen: map[string]entry{}, gone: map[string]bool{}, opaque: map[string]bool{},
 	}
 }
@@ -220,15 +237,18 @@ func (f *flattener) write(name string, h *tar.Header, body io.Reader) error {
 		if h.Mode&0o100 != 0 {
 			kind, mode = kindExec, 0o555
 		}
-		if err := f.header(&tar.Header{Typeflag: tar.TypeReg, Name: "./" + name, Mode: mode, Size: h.Size}); err != nil {
-			return err
-		}
 		hash := sha256.New()
-		if _, err := io.Copy(io.MultiWriter(f.out, hash), body); err != nil {
-			return fmt.Errorf("copy %s of layer %s: %w", name, f.id, err)
-		}
-		f.seen[name] = entry{kind: kind, level: f.level, sum: hex.EncodeToString(hash.Sum(nil))}
-		return nil
+		return f.member(member{name: "./" + name}, func() (sum string, err error) {
+			if err := f.header(&tar.Header{Typeflag: tar.TypeReg, Name: "./" + name, Mode: mode, Size: h.Size}); err != nil {
+				return "", err
+			}
+			if _, err := io.Copy(io.MultiWriter(f.out, hash), body); err != nil {
+				return "", fmt.Errorf("copy %s of layer %s: %w", name, f.id, err)
+			}
+			sum = hex.EncodeToString(hash.Sum(nil))
+			f.seen[name] = entry{kind: kind, level: f.level, sum: sum}
+			return sum, nil
+		})
 	case tar.TypeSymlink:
 		if strings.ContainsAny(h.Linkname, "\n\x00") || h.Linkname == "" {
 			return f.fault(name, "a link to %q", h.Linkname)
@@ -253,9 +273,32 @@ func (f *flattener) hardLinks() error {
 			return f.fault(l.name, "a hard link to %q, which is no file of the same layer, or is replaced above it", l.target)
 		}
 		f.seen[l.name] = to
-		if err := f.header(&tar.Header{Typeflag: tar.TypeLink, Name: "./" + l.name, Linkname: "./" + l.target, Mode: 0o444}); err != nil {
+		err := f.member(member{name: "./" + l.name, target: "./" + l.target}, func() (sum string, err error) {
+			return to.sum, f.header(&tar.Header{Typeflag: tar.TypeLink, Name: "./" + l.name, Linkname: "./" + l.target, Mode: 0o444})
+		})
+		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// member writes a file or a hard link, and tells where it is in the tar. write returns the
+// SHA-256 of its content.
+func (f *flattener) member(m member, write func() (sum string, err error)) error {
+	if err := f.out.Flush(); err != nil { // what is before it is filled up
+		return fmt.Errorf("write what is before %s: %w", m.name, err)
+	}
+	m.from = f.written.n
+	var err error
+	if m.sum, err = write(); err != nil {
+		return err
+	}
+	if err := f.out.Flush(); err != nil {
+		return fmt.Errorf("write %s: %w", m.name, err)
+	}
+	if m.to = f.written.n; f.told != nil {
+		f.told(m)
 	}
 	return nil
 }

@@ -27,7 +27,7 @@ func layerOf(t *testing.T, entries ...hosttest.Entry) Layer {
 func flat(t *testing.T, layers ...Layer) (entries, bodies string) {
 	t.Helper()
 	var out bytes.Buffer
-	_, err := flatten(t.Context(), &out, layers)
+	_, err := flatten(t.Context(), &out, layers, nil)
 	require.NoError(t, err)
 	r := tar.NewReader(&out)
 	var text strings.Builder
@@ -120,7 +120,7 @@ func TestALayerThatMayNotBeUnpackedIsRefused(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var fault *layerError
-			_, err := flatten(t.Context(), io.Discard, []Layer{c.layer(t)})
+			_, err := flatten(t.Context(), io.Discard, []Layer{c.layer(t)}, nil)
 			require.ErrorAs(t, err, &fault)
 			require.Contains(t, fault.Error(), c.reason)
 		})

@@ -29,7 +29,7 @@ func FuzzLayer(f *testing.F) {
 			return
 		}
 		var out bytes.Buffer
-		if _, err := flatten(t.Context(), &out, []Layer{low, high}); err != nil {
+		if _, err := flatten(t.Context(), &out, []Layer{low, high}, nil); err != nil {
 			return
 		}
 		seen := map[string]byte{}

@@ -3,11 +3,9 @@ package content
 import (
 	"archive/tar"
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -22,15 +20,10 @@ const (
 // It is written last: where it is missing, a release directory is not whole.
 const Manifest = notesDir + "/manifest"
 
-// Files is the SHA-256, in hexadecimal digits, of the lists of the tree that layers
-// make together: of every entry, its kind, the target of every link, the hash of every
-// file. It ties a release directory to an image from outside of the directory.
-func Files(ctx context.Context, layers []Layer) (string, error) {
-	return flatten(ctx, io.Discard, layers)
-}
-
-// finish writes the two lists and the end of the tar. It returns the SHA-256 of the
-// lists.
+// finish writes the two lists and the end of the tar. It returns the Files of the tree:
+// the SHA-256, in hexadecimal digits, of the lists of every entry, its kind, the target of
+// every link, the hash of every file. They tie a release directory to an image from
+// outside of the directory.
 func (f *flattener) finish() (files string, err error) {
 	if err := f.header(&tar.Header{Typeflag: tar.TypeDir, Name: "./" + notesDir + "/", Mode: 0o755}); err != nil {
 		return "", err

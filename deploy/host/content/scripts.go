@@ -70,6 +70,10 @@ discard "$1"`
 // unpackScript reads a tar into the new folder $1.
 const unpackScript = `mkdir "$1" && exec tar -xf - -C "$1"`
 
+// copyScript copies the files that stdin names, each name ended by a zero byte, from the
+// folder $1 to $2.
+const copyScript = `cd "$1" && tar -cf - --null -T - | tar -xf - -C "$2"`
+
 // statsScript prints, for every entry of the current folder except shipit's notes, its
 // inode, time of change, size, owner, mode and kind. Nobody can change an entry without
 // changing one of them.
