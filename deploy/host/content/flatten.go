@@ -73,18 +73,6 @@ type entry struct {
 
 type hardLink struct{ name, target, layer string }
 
-// countedWriter counts what is written.
-type countedWriter struct {
-	w io.Writer
-	n int64
-}
-
-func (c *countedWriter) Write(p []byte) (int, error) {
-	n, err := c.w.Write(p)
-	c.n += int64(n)
-	return n, err
-}
-
 func newFlattener(w io.Writer) *flattener {
 	written := &countedWriter{w: w}
 	return &flattener{
@@ -279,26 +267,6 @@ func (f *flattener) hardLinks() error {
 		if err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// member writes a file or a hard link, and tells where it is in the tar. write returns the
-// SHA-256 of its content.
-func (f *flattener) member(m member, write func() (sum string, err error)) error {
-	if err := f.out.Flush(); err != nil { // what is before it is filled up
-		return fmt.Errorf("write what is before %s: %w", m.name, err)
-	}
-	m.from = f.written.n
-	var err error
-	if m.sum, err = write(); err != nil {
-		return err
-	}
-	if err := f.out.Flush(); err != nil {
-		return fmt.Errorf("write %s: %w", m.name, err)
-	}
-	if m.to = f.written.n; f.told != nil {
-		f.told(m)
 	}
 	return nil
 }
