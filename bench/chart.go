@@ -54,7 +54,7 @@ func (t *table) wallTimes() []group {
 			continue
 		}
 		g := group{title: r.name}
-		if strings.HasPrefix(r.section, liveSection) {
+		if strings.HasPrefix(r.section, liveSection) || strings.HasPrefix(r.section, hostsSection) {
 			g.title = r.section + ": " + r.name
 		}
 		for i, c := range t.columns(r) {

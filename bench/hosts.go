@@ -68,7 +68,7 @@ func hostRows(ctx context.Context, g *environment, t *table) (err error) {
 	found := map[int]figures{}
 	for _, n := range hostCounts() {
 		if found[n], err = h.rows(ctx, t, n); err != nil {
-			return fmt.Errorf("%d hosts: %w", n, err)
+			return fmt.Errorf("%s: %w", machinesOf(n), err)
 		}
 	}
 	h.atOnce(t, found)
@@ -197,7 +197,7 @@ func hostSteps() []hostStep {
 
 // rows measures every step for n machines, and gives the times of preparing them.
 func (h hosts) rows(ctx context.Context, t *table, n int) (prepared figures, err error) {
-	say(fmt.Sprintf("release to %d machines", n))
+	say("release to " + machinesOf(n))
 	section := hostsIn(n)
 	prepared = figures{}
 	sent := figures{}
@@ -228,11 +228,13 @@ func (h hosts) rows(ctx context.Context, t *table, n int) (prepared figures, err
 	return prepared, nil
 }
 
-func hostsIn(n int) string {
+func hostsIn(n int) string { return hostsSection + ": " + machinesOf(n) }
+
+func machinesOf(n int) string {
 	if n == 1 {
-		return hostsSection + ": 1 machine"
+		return "1 machine"
 	}
-	return fmt.Sprintf("%s: %d machines", hostsSection, n)
+	return fmt.Sprintf("%d machines", n)
 }
 
 // step measures one command of shipit, and what rsync does in its place.
@@ -320,20 +322,26 @@ func (h hosts) prepared(n int) (time.Duration, error) {
 // atOnce holds the preparation of several machines against that of one: what it takes
 // beyond the registry, the processors and the disk should hardly grow.
 func (h hosts) atOnce(t *table, prepared map[int]figures) {
-	beyond := func(n int) float64 { return median(prepared[n][h.tool.name]) - median(prepared[n][h.plain.name]) }
-	one := median(prepared[1][h.tool.name])
-	section := hostsSection + ": at once"
-	cells := map[string]map[string]string{"prepare": {}, "beyond " + plainWay: {}, "that, by the time of one machine": {}}
+	ours := func(n int) float64 { return median(prepared[n][h.tool.name]) }
+	beyond := func(n int) float64 { return ours(n) - median(prepared[n][h.plain.name]) }
 	var columns []tool
 	for _, n := range hostCounts() {
-		column := strings.TrimPrefix(hostsIn(n), hostsSection+": ")
-		columns = append(columns, tool{name: column})
-		cells["prepare"][column] = seconds.text(median(prepared[n][h.tool.name]))
-		cells["beyond "+plainWay][column] = seconds.text(beyond(n))
-		cells["that, by the time of one machine"][column] = fmt.Sprintf("%.2f", beyond(n)/one)
+		columns = append(columns, tool{name: machinesOf(n)})
 	}
-	for _, name := range []string{"prepare", "beyond " + plainWay, "that, by the time of one machine"} {
-		t.words(section, name, cells[name])
+	for _, measure := range []struct {
+		name string
+		text func(n int) string
+	}{
+		{"prepare every machine", func(n int) string { return seconds.text(ours(n)) }},
+		{"÷ that of one machine", func(n int) string { return fmt.Sprintf("%.2f", ours(n)/ours(1)) }},
+		{"beyond " + plainWay, func(n int) string { return seconds.text(beyond(n)) }},
+		{"that ÷ all of one machine", func(n int) string { return fmt.Sprintf("%.2f", beyond(n)/ours(1)) }},
+	} {
+		cells := map[string]string{}
+		for _, n := range hostCounts() {
+			cells[machinesOf(n)] = measure.text(n)
+		}
+		t.words(hostsSection+": at once", measure.name, cells)
 	}
-	t.among(section, columns)
+	t.among(hostsSection+": at once", columns)
 }
