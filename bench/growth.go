@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -66,8 +65,11 @@ func growthColumns() []tool {
 	for _, n := range growthSizes() {
 		columns = append(columns, tool{name: growthColumn(n)})
 	}
-	return append(columns, tool{name: "most ÷ fewest"})
+	return append(columns, tool{name: growsColumn})
 }
+
+// growsColumn says what becomes of a figure when the history is ten times as long.
+const growsColumn = "from 1,000 on"
 
 func growthColumn(n int) string { return fmt.Sprintf("%d records", n) }
 
@@ -77,8 +79,17 @@ func growthCells(u unit, of func(n int) float64) map[string]string {
 		cells[growthColumn(n)] = u.text(of(n))
 	}
 	sizes := growthSizes()
-	cells["most ÷ fewest"] = fmt.Sprintf("%.2f", of(slices.Max(sizes))/of(slices.Min(sizes)))
+	cells[growsColumn] = growth(u, of(sizes[len(sizes)-2]), of(sizes[len(sizes)-1]))
 	return cells
+}
+
+// growth says how many times as large a figure has become: "flat" if by no more than what
+// is no regression either.
+func growth(u unit, before, after float64) string {
+	if after <= before*tolerance || u == seconds && after-before <= tremor {
+		return "flat"
+	}
+	return fmt.Sprintf("**%.1f ×**", after/before)
 }
 
 // growthCosts measures every command, those that write alternately: what a release
