@@ -167,13 +167,13 @@ func TestTheLeastRolesAreWhatIsUsed(t *testing.T) {
 	// waited for as if their role was gone.
 	running, err := podsOfRelease(all, "", nil)
 	require.NoError(t, err)
-	soon, cancel := context.WithTimeout(t.Context(), time.Second)
+	soon, cancel := context.WithTimeout(t.Context(), 3*time.Second) // it is used up
 	defer cancel()
 	target := a.Targets[release.TargetKubernetes].(*Target)
 	require.NoError(t, target.awaitTraffic(soon, trafficWait{role: "web", services: running.services, gone: "web"}))
 	// So is whether the warnings of a pod that fails came before they were needed: here
 	// those of one are read as of a pod that nobody has watched.
-	rollout.Explain(soon, target.client, "web", &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "web", UID: "none"}})
+	rollout.Explain(t.Context(), target.client, "web", &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "web", UID: "none"}})
 
 	used, refused := asked(t, log, name)
 	for r := range refused {
