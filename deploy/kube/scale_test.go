@@ -159,7 +159,9 @@ func TestScale(t *testing.T) {
 	}
 	t.Run("the first time each object is one patch", func(t *testing.T) {
 		_, counts := step(t, fleet(t, ns, digestOf("v1"), objects, deployments, replicas))
-		require.LessOrEqual(t, counts["all"], objects+10, "%v", counts)
+		require.Equal(t, objects+1, counts["patch"], "%v: and that of the inventory", counts)
+		// The slower the pods come, the more of what keeps them is read.
+		require.LessOrEqual(t, counts["all"]-counts["patch"], 15, "%v", counts)
 	})
 	t.Run("nothing changed costs a handful of requests and no write", func(t *testing.T) {
 		a, counts := step(t, fleet(t, ns, digestOf("v1"), objects, deployments, replicas))
