@@ -100,7 +100,7 @@ func (h hosts) rows(ctx context.Context, t *table, n int) (prepared figures, err
 	say("release to " + machinesOf(n))
 	section := hostsIn(n)
 	prepared = figures{}
-	sent := figures{}
+	changed, sent := figures{}, figures{}
 	for _, step := range hostSteps() {
 		if step.change {
 			if err := h.commit(ctx, n); err != nil {
@@ -112,14 +112,26 @@ func (h hosts) rows(ctx context.Context, t *table, n int) (prepared figures, err
 			return nil, fmt.Errorf("%s: %w", step.name, err)
 		}
 		t.figures(section, step.name, seconds, took)
-		if step.send {
-			if err := h.preparation(ctx, n, prepared, sent); err != nil {
-				return nil, err
-			}
+		if !step.send {
+			continue
+		}
+		ready, err := h.prepared(n)
+		if err != nil {
+			return nil, err
+		}
+		if step.change {
+			changed.add(h.tool, ready.Seconds())
+			continue
+		}
+		prepared.add(h.tool, ready.Seconds())
+		sent.add(h.tool, h.registry.kibibytes())
+		if err := h.plainly(ctx, n, prepared, sent); err != nil {
+			return nil, err
 		}
 	}
 	t.figures(section, "prepare every machine", seconds, prepared)
 	t.figures(section, "prepare every machine: read from the registry", kibibyte, sent)
+	t.figures(section, "prepare every machine: a file changed", seconds, changed)
 	columns := []tool{h.tool, h.plain}
 	if h.rsync.program != "" {
 		columns = append(columns, h.rsync.column())
@@ -168,15 +180,9 @@ func (h hosts) step(ctx context.Context, n int, step hostStep) (figures, error) 
 
 func (h hosts) events() string { return filepath.Join(h.dir, "hosts.events") }
 
-// preparation adds how long the last release took to prepare all machines, and what it
-// read of the registry; and both of the plainest way to the same bytes on the same disk.
-func (h hosts) preparation(ctx context.Context, n int, prepared, sent figures) error {
-	took, err := h.prepared(n)
-	if err != nil {
-		return err
-	}
-	prepared.add(h.tool, took.Seconds())
-	sent.add(h.tool, h.registry.kibibytes())
+// plainly adds how long the plainest way to the same bytes on the same disk takes, and what
+// it reads from the registry.
+func (h hosts) plainly(ctx context.Context, n int, took, sent figures) error {
 	image, err := h.command(ctx, h.tool.program, "build", "--config", hostConfig(n))
 	if err != nil {
 		return err
@@ -186,7 +192,7 @@ func (h hosts) preparation(ctx context.Context, n int, prepared, sent figures) e
 	if err != nil {
 		return err
 	}
-	prepared.add(h.plain, m.took().Seconds())
+	took.add(h.plain, m.took().Seconds())
 	sent.add(h.plain, h.registry.kibibytes())
 	return nil
 }

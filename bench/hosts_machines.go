@@ -12,10 +12,10 @@ import (
 	"github.com/joelhooks/shipit/tools/devhost"
 )
 
-// hostFiles and hostBytes are the size of what goes to each machine: 64 MB.
+// hostFiles and hostBytes are the size of what goes to each machine: 61 MB.
 const (
-	hostFiles = 4000
-	hostBytes = 16 << 10
+	hostFiles = 2500
+	hostBytes = 24 << 10
 )
 
 // boot boots as many machines as the largest release needs, at once.
@@ -66,7 +66,7 @@ func hostConfig(n int) string { return fmt.Sprintf("hosts-%d.yaml", n) }
 // repository makes the monorepo, with a configuration for each number of machines, and
 // builds its image.
 func (h hosts) repository(ctx context.Context) error {
-	say("build an image of 64 MB")
+	say("build an image of 61 MB")
 	if err := os.CopyFS(h.folder, os.DirFS(filepath.Join("..", "testdata", "monorepo"))); err != nil {
 		return err
 	}
