@@ -158,10 +158,16 @@ func (c *content) sort() error {
 
 // only is the content without the entries that keep rejects.
 func (c content) only(keep func(entry) bool) content {
+	kept, count := make([]bool, len(c.Entries)), 0
+	for i, e := range c.Entries {
+		if kept[i] = keep(e); kept[i] {
+			count++
+		}
+	}
 	out := c
-	out.Entries = nil
-	for _, e := range c.Entries {
-		if keep(e) {
+	out.Entries = make([]entry, 0, count) // there may be many, and many copies
+	for i, e := range c.Entries {
+		if kept[i] {
 			out.Entries = append(out.Entries, e)
 		}
 	}
