@@ -21,6 +21,7 @@ import (
 // build, from this machine, so that no network is in the figures. The first package has
 // several versions, which differ in one file.
 type packages struct {
+	name  string // begins the name of each: a package manager takes one for the other of that name
 	count int    // of packages
 	files int    // of a package, besides its package.json
 	bytes int    // of a file, about
@@ -29,10 +30,10 @@ type packages struct {
 
 // The trees that are built: one as large as the sample with the packages of a real
 // worker, one as large as a real monorepo's node_modules.
-func smallTree() packages { return packages{count: 235, files: 26, bytes: 9 << 10} }
-func largeTree() packages { return packages{count: 1000, files: 49, bytes: 14 << 10} }
+func smallTree() packages { return packages{name: "small", count: 235, files: 26, bytes: 9 << 10} }
+func largeTree() packages { return packages{name: "large", count: 1000, files: 49, bytes: 14 << 10} }
 
-func packageName(n int) string { return fmt.Sprintf("bench-package-%04d", n) }
+func (p packages) packageName(n int) string { return fmt.Sprintf("bench-%s-%04d", p.name, n) }
 
 // version of the first package after so many changes; the others have only the first.
 func version(changes int) string { return fmt.Sprintf("1.0.%d", changes) }
@@ -45,9 +46,9 @@ const changes = 9
 func (p packages) dependencies(first string) map[string]string {
 	all := map[string]string{}
 	for n := range p.count {
-		all[packageName(n)] = "1.0.0"
+		all[p.packageName(n)] = "1.0.0"
 	}
-	all[packageName(0)] = first
+	all[p.packageName(0)] = first
 	return all
 }
 
@@ -81,20 +82,20 @@ func (p packages) handler(address string) http.Handler {
 			http.NotFound(w, r)
 			return
 		}
-		_, _ = w.Write(p.archive(n, strings.TrimSuffix(strings.TrimPrefix(r.PathValue("version"), packageName(n)+"-"), ".tgz")))
+		_, _ = w.Write(p.archive(n, strings.TrimSuffix(strings.TrimPrefix(r.PathValue("version"), p.packageName(n)+"-"), ".tgz")))
 	})
 	return mux
 }
 
 func (p packages) numberOf(name string) (int, bool) {
 	var n int
-	_, err := fmt.Sscanf(name, "bench-package-%d", &n)
-	return n, err == nil && n >= 0 && n < p.count && name == packageName(n)
+	_, err := fmt.Sscanf(name, "bench-"+p.name+"-%d", &n)
+	return n, err == nil && n >= 0 && n < p.count && name == p.packageName(n)
 }
 
 // document is what the registry says of a package.
 func (p packages) document(address string, n int) map[string]any {
-	name, list := packageName(n), map[string]any{}
+	name, list := p.packageName(n), map[string]any{}
 	for i := range changes + 1 {
 		if n > 0 && i > 0 {
 			break
@@ -131,7 +132,7 @@ func (p packages) pack(n int, version string) []byte {
 		_ = w.WriteHeader(&tar.Header{Name: "package/" + name, Mode: 0o644, Size: int64(len(data)), Typeflag: tar.TypeReg})
 		_, _ = w.Write(data)
 	}
-	file("package.json", fmt.Appendf(nil, `{"name":%q,"version":%q,"main":"lib/file-000.js"}`, packageName(n), version))
+	file("package.json", fmt.Appendf(nil, `{"name":%q,"version":%q,"main":"lib/file-000.js"}`, p.packageName(n), version))
 	words := wordList()
 	for i := range p.files {
 		text := script(words, uint64(n)<<16|uint64(i), p.bytes)

@@ -13,7 +13,7 @@ import (
 )
 
 func TestThePackagesAreTheSameEachTime(t *testing.T) {
-	p := packages{count: 3, files: 4, bytes: 2000}
+	p := packages{name: "some", count: 3, files: 4, bytes: 2000}
 	address, shut, err := p.serve()
 	require.NoError(t, err)
 	t.Cleanup(shut)
@@ -31,7 +31,7 @@ func TestThePackagesAreTheSameEachTime(t *testing.T) {
 			Dist struct{ Tarball, Integrity string }
 		}
 	}
-	require.NoError(t, json.Unmarshal(get(address+"/"+packageName(0)), &document))
+	require.NoError(t, json.Unmarshal(get(address+"/"+p.packageName(0)), &document))
 	one := get(document.Versions["1.0.0"].Dist.Tarball)
 	require.Equal(t, one, get(document.Versions["1.0.0"].Dist.Tarball))
 	require.Len(t, filesOf(t, one), 5)
@@ -45,7 +45,7 @@ func TestThePackagesAreTheSameEachTime(t *testing.T) {
 	}
 	require.Equal(t, 2, changed, "its manifest and one file")
 
-	answer, err := http.Get(address + "/" + packageName(3))
+	answer, err := http.Get(address + "/" + p.packageName(3))
 	require.NoError(t, err)
 	defer answer.Body.Close()
 	require.Equal(t, http.StatusNotFound, answer.StatusCode)
@@ -78,4 +78,9 @@ func TestTheTextsCompressAsProgramsDo(t *testing.T) {
 	ratio := float64(len(text)) / float64(out.Len())
 	require.Greater(t, ratio, 3.0)
 	require.Less(t, ratio, 7.0)
+}
+
+// The caches of package managers know packages by their names.
+func TestTheTreesHaveNoPackageInCommon(t *testing.T) {
+	require.NotEqual(t, smallTree().packageName(0), largeTree().packageName(0))
 }
