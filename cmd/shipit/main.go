@@ -15,7 +15,10 @@ import (
 // moment is the time in which several signals are one.
 const moment = time.Second
 
-func main() { os.Exit(run(context.Background())) }
+func main() {
+	easeStart()
+	os.Exit(run(context.Background()))
+}
 
 // run is main with an exit code, so that tests can call it by name.
 func run(ctx context.Context) int {

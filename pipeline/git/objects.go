@@ -3,6 +3,7 @@ package git
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha1" //nolint:gosec // git names objects by it
 	"crypto/sha256"
@@ -33,6 +34,9 @@ type objects struct {
 	mu     sync.Mutex
 	idle   *catFile // nil: none has answered yet, or the last one was ended
 }
+
+// blob is the kind of object that a file is.
+const blob = "blob"
 
 // batchSize is the number of blobs from which on git buffers its output, which
 // needs a process that serves this request only.
@@ -195,7 +199,7 @@ func (c *catFile) readBlob(f File, fn func(File, int64, io.Reader) error) error 
 		return &MissingObjectError{Path: f.Path, ID: f.ID, Reason: endOfStream}
 	}
 	fields := strings.Fields(head)
-	if len(fields) != 3 || fields[1] != "blob" {
+	if len(fields) != 3 || fields[1] != cmp.Or(f.kind, blob) {
 		return &MissingObjectError{Path: f.Path, ID: f.ID, Reason: "is missing from this clone"}
 	}
 	size, err := strconv.ParseInt(fields[2], 10, 64)
@@ -206,7 +210,7 @@ func (c *catFile) readBlob(f File, fn func(File, int64, io.Reader) error) error 
 	if !strings.Contains(f.ID, ":") {
 		id = f.ID
 	}
-	sum := objectHash(id, size)
+	sum := objectHash(fields[1], id, size)
 	body := io.TeeReader(io.LimitReader(c.out, size), sum)
 	if err := fn(f, size, body); err != nil {
 		return err
@@ -221,12 +225,12 @@ func (c *catFile) readBlob(f File, fn func(File, int64, io.Reader) error) error 
 	return err
 }
 
-// objectHash is the hash that names a blob of that size, as long as id.
-func objectHash(id string, size int64) hash.Hash {
+// objectHash is the hash that names an object of that kind and size, as long as id.
+func objectHash(kind, id string, size int64) hash.Hash {
 	sum := sha1.New() //nolint:gosec // git names objects by it
 	if len(id) == 2*sha256.Size {
 		sum = sha256.New()
 	}
-	fmt.Fprintf(sum, "blob %d\x00", size)
+	fmt.Fprintf(sum, "%s %d\x00", kind, size)
 	return sum
 }

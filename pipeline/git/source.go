@@ -9,10 +9,8 @@ import (
 	"path"
 	"regexp"
 	"sort"
-	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/joelhooks/shipit/internal/pattern"
 )
@@ -38,6 +36,8 @@ type File struct {
 	Path string // slash separated, from the repository's root
 	Mode string // git's: 100644, 100755, 120000 a symbolic link, 160000 a submodule
 	ID   string // of the object
+
+	kind string // of the object; "" is a blob
 }
 
 // Executable reports whether the file may be run.
@@ -138,19 +138,6 @@ func (s *Source) readEarly(ctx context.Context, files []string) {
 
 // Close ends the git process that reads the objects; it would end with this one.
 func (s Source) Close() error { return s.objects.close() }
-
-// Committed is when the commit was made.
-func (s Source) Committed(ctx context.Context) (time.Time, error) {
-	out, _, err := run(ctx, s.GitDir, "--git-dir="+s.GitDir, "show", "--no-patch", "--format=%ct", s.SHA)
-	if err != nil {
-		return time.Time{}, err
-	}
-	seconds, err := strconv.ParseInt(strings.TrimSpace(out), 10, 64)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("time of commit %s: %w", s.SHA, err)
-	}
-	return time.Unix(seconds, 0), nil
-}
 
 // Origin is the URL of the remote "origin" of the repository that holds dir; "" if it
 // has none.
