@@ -31,8 +31,27 @@ func (e *MissingObjectError) Error() string {
 // process that has answered stays for the next request.
 type objects struct {
 	gitDir string
-	mu     sync.Mutex
-	idle   *catFile // nil: none has answered yet, or the last one was ended
+	turn   chan struct{} // holds one while idle is in use
+	idle   *catFile      // nil: none has answered yet, or the last one was ended
+}
+
+func newObjects(gitDir string) *objects {
+	return &objects{gitDir: gitDir, turn: make(chan struct{}, 1)}
+}
+
+// patience is how long a request waits for the process that another one uses: about as
+// long as one of its own takes to start. Most are answered sooner; one that is made while
+// another is visited never is.
+const patience = 3 * time.Millisecond
+
+// take waits for the turn, and gives up soon.
+func (o *objects) take() bool {
+	select {
+	case o.turn <- struct{}{}:
+		return true
+	case <-time.After(patience):
+		return false
+	}
 }
 
 // blob is the kind of object that a file is.
@@ -49,7 +68,7 @@ func (o *objects) read(ctx context.Context, files []File, fn func(f File, size i
 	switch {
 	case len(files) == 0:
 		return nil
-	case len(files) >= batchSize || !o.mu.TryLock():
+	case len(files) >= batchSize || !o.take():
 		cat, err := startCatFile(ctx, o.gitDir, true)
 		if err != nil {
 			return err
@@ -57,7 +76,7 @@ func (o *objects) read(ctx context.Context, files []File, fn func(f File, size i
 		err = cat.read(ctx, files, fn)
 		return errors.Join(err, cat.end(err))
 	}
-	defer o.mu.Unlock()
+	defer func() { <-o.turn }()
 	if o.idle == nil {
 		cat, err := startCatFile(context.WithoutCancel(ctx), o.gitDir, false)
 		if err != nil {
@@ -75,8 +94,8 @@ func (o *objects) read(ctx context.Context, files []File, fn func(f File, size i
 
 // close ends the process that stayed, if there is one.
 func (o *objects) close() error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+	o.turn <- struct{}{}
+	defer func() { <-o.turn }()
 	if o.idle == nil {
 		return nil
 	}

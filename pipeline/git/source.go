@@ -185,7 +185,7 @@ func (s *Source) locate(ctx context.Context, dir string) error {
 	case len(lines) < 3 || lines[1] != "true" && lines[1] != "false":
 		return fmt.Errorf("read %s with git: it printed %.60q", dir, out)
 	}
-	s.GitDir, s.Top, s.shallow, s.objects = lines[0], lines[0], lines[1] == "true", &objects{gitDir: lines[0]}
+	s.GitDir, s.Top, s.shallow, s.objects = lines[0], lines[0], lines[1] == "true", newObjects(lines[0])
 	if strings.Contains(stderr, "is ambiguous") {
 		return &AmbiguousRevError{Rev: s.Rev, Detail: ambiguity(stderr)}
 	}
