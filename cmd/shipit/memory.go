@@ -7,9 +7,9 @@ import (
 )
 
 const (
-	// startGC lets the heap grow to some 12 MB before the garbage collector runs for the first
+	// startGC lets the heap grow to some 8 MB before the garbage collector runs for the first
 	// time: most commands end before that.
-	startGC = 300
+	startGC = 200
 	// usualGC is Go's own.
 	usualGC = 100
 	// rolloutGC is how much may be allocated during a rollout, in percent of what is held,
