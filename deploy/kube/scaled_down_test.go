@@ -3,6 +3,7 @@ package kube
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
@@ -42,6 +43,8 @@ func TestARoleThatIsScaledToNothingIsNotInParity(t *testing.T) {
 			require.NoError(t, err)
 			require.False(t, status.Record.Parity)
 			require.Contains(t, driftsOf(status.Record), tc.drift)
+			// Until the pods are gone the Deployment still calls them ready.
+			require.Eventually(t, func() bool { return deploymentOf(t, c, ns).Status.Replicas == 0 }, time.Minute, 20*time.Millisecond)
 			a.settled("v1", web)
 			require.NotZero(t, *deploymentOf(t, c, ns).Spec.Replicas)
 		})
