@@ -93,10 +93,9 @@ func only() map[string][]string {
 	}
 }
 
-// productImports maps each package of the product to what its files import, tests apart.
-func productImports(t *testing.T) map[string][]string {
+// product calls visit with every file of the product, tests apart, and the package it is of.
+func product(t *testing.T, mode parser.Mode, visit func(pkg, file string, parsed *ast.File)) {
 	t.Helper()
-	imports := map[string][]string{}
 	for pkg := range may() {
 		files, err := filepath.Glob(filepath.FromSlash(pkg) + "/*.go")
 		require.NoError(t, err)
@@ -104,15 +103,24 @@ func productImports(t *testing.T) map[string][]string {
 			if strings.HasSuffix(file, "_test.go") {
 				continue
 			}
-			parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+			parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, mode)
 			require.NoError(t, err)
-			for _, spec := range parsed.Imports {
-				path, err := strconv.Unquote(spec.Path.Value)
-				require.NoError(t, err)
-				imports[pkg] = append(imports[pkg], path)
-			}
+			visit(pkg, file, parsed)
 		}
 	}
+}
+
+// productImports maps each package of the product to what its files import, tests apart.
+func productImports(t *testing.T) map[string][]string {
+	t.Helper()
+	imports := map[string][]string{}
+	product(t, parser.ImportsOnly, func(pkg, _ string, parsed *ast.File) {
+		for _, spec := range parsed.Imports {
+			path, err := strconv.Unquote(spec.Path.Value)
+			require.NoError(t, err)
+			imports[pkg] = append(imports[pkg], path)
+		}
+	})
 	return imports
 }
 
@@ -141,30 +149,21 @@ func TestImportsPointOneWay(t *testing.T) {
 
 // A regular expression of a package's own is compiled at the start of every command.
 func TestRegularExpressionsAreCompiledWhenTheyAreUsed(t *testing.T) {
-	for pkg := range may() {
-		files, err := filepath.Glob(filepath.FromSlash(pkg) + "/*.go")
-		require.NoError(t, err)
-		for _, file := range files {
-			if strings.HasSuffix(file, "_test.go") {
+	product(t, parser.SkipObjectResolution, func(_, file string, parsed *ast.File) {
+		for _, decl := range parsed.Decls {
+			if _, own := decl.(*ast.GenDecl); !own {
 				continue
 			}
-			parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
-			require.NoError(t, err)
-			for _, decl := range parsed.Decls {
-				if _, own := decl.(*ast.GenDecl); !own {
-					continue
+			ast.Inspect(decl, func(n ast.Node) bool {
+				if _, later := n.(*ast.FuncLit); later {
+					return false
 				}
-				ast.Inspect(decl, func(n ast.Node) bool {
-					if _, later := n.(*ast.FuncLit); later {
-						return false
-					}
-					call, ok := n.(*ast.SelectorExpr)
-					require.False(t, ok && strings.HasPrefix(call.Sel.Name, "MustCompile"), "%s: pattern.Lazy compiles it at its first use", file)
-					return true
-				})
-			}
+				call, ok := n.(*ast.SelectorExpr)
+				require.False(t, ok && strings.HasPrefix(call.Sel.Name, "MustCompile"), "%s: pattern.Lazy compiles it at its first use", file)
+				return true
+			})
 		}
-	}
+	})
 }
 
 func TestEveryPackageIsInTheLayout(t *testing.T) {

@@ -17,11 +17,8 @@ func (e Engine) prepare(ctx context.Context, rel release.Release) (release.Relea
 	var all sync.WaitGroup
 	for i, role := range rel.Roles {
 		all.Go(func() {
-			t, err := e.target(role)
-			if err == nil {
-				prepared[i], err = t.Prepare(ctx, role)
-			}
-			if err != nil {
+			var err error
+			if prepared[i], err = e.prepareRole(ctx, role); err != nil {
 				errs[i] = roleError(role, err)
 			}
 		})
@@ -29,6 +26,16 @@ func (e Engine) prepare(ctx context.Context, rel release.Release) (release.Relea
 	all.Wait()
 	rel.Roles = prepared
 	return rel, errors.Join(errs...)
+}
+
+// prepareRole brings to a role's target what the role needs. It returns the role with what
+// was learned of it.
+func (e Engine) prepareRole(ctx context.Context, role release.Role) (release.Role, error) {
+	t, err := e.target(role)
+	if err != nil {
+		return role, err
+	}
+	return t.Prepare(ctx, role)
 }
 
 // preparation is roles that are being prepared, all at once.
@@ -55,10 +62,7 @@ func (e Engine) startPreparing(ctx context.Context, roles []release.Role) prepar
 		all.Go(func() {
 			ctx, cancel := e.limited(ctx)
 			defer cancel()
-			t, err := e.target(role)
-			if err == nil {
-				role, err = t.Prepare(ctx, role)
-			}
+			role, err := e.prepareRole(ctx, role)
 			done <- prepared{role, causeOf(ctx, err)}
 		})
 	}
