@@ -54,7 +54,7 @@ func (t *table) wallTimes() []group {
 			continue
 		}
 		g := group{title: r.name}
-		if strings.HasPrefix(r.section, liveSection) || strings.HasPrefix(r.section, hostsSection) {
+		if section, _, several := strings.Cut(r.section, ":"); several && slices.Contains([]string{liveSection, layersSection, hostsSection}, section) {
 			g.title = r.section + ": " + r.name
 		}
 		for i, c := range t.columns(r) {
@@ -91,8 +91,8 @@ func (t *table) causes() []group {
 }
 
 const (
-	chartWidth = 840
-	chartLeft  = 190 // where bars begin; the names of tools stand before
+	chartWidth = 925
+	chartLeft  = 275 // where bars begin; the names of tools stand before
 	chartBars  = 500 // the longest
 	barHeight  = 13
 )

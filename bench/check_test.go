@@ -130,3 +130,16 @@ func TestPicturesStandBesideTheDocument(t *testing.T) {
 		require.FileExists(t, filepath.Join(dir, name))
 	}
 }
+
+func TestThePictureHasRoomForTheNameOfEveryTool(t *testing.T) {
+	const letter = 6.6 // pixels of a letter, on average
+	for _, name := range []string{todaysWay, tarWay, rsyncWay, plainWay} {
+		require.LessOrEqual(t, letter*float64(len(name)), float64(chartLeft-8), name)
+	}
+}
+
+func TestThePictureSaysOfWhichTreeTheLayersAre(t *testing.T) {
+	took := map[string]float64{"shipit": 1, tarWay: 2}
+	table := &table{rows: []row{{section: layersSection + ": small", name: "all", unit: seconds, values: took, columns: []tool{{name: "shipit"}, {name: tarWay}}}}}
+	require.Equal(t, layersSection+": small: all", table.wallTimes()[0].title)
+}

@@ -12,6 +12,9 @@ import (
 	"time"
 )
 
+// layersSection begins the names of the sections.
+const layersSection = "Layers alone"
+
 const tarWay = "tar, gzip -n, crane append"
 
 // layerRow measures the layers alone: from the end of the install until the registry has
@@ -49,7 +52,7 @@ func (w way) layerRow(ctx context.Context, t *table, runs []layerSpan) error {
 		took.add(peer, m.took().Seconds())
 		written.add(peer, m.took().Seconds())
 	}
-	section := "Layers alone: " + w.live.tree.name
+	section := layersSection + ": " + w.live.tree.name
 	t.figures(section, "from the end of the install to the registry", seconds, took)
 	t.figures(section, "of that, what the other way does too", seconds, written)
 	t.among(section, []tool{w.column, peer})
